@@ -1,0 +1,43 @@
+#include "cache/key.h"
+
+#include <fmt/format.h>
+#include <xxhash.h>
+
+#include <memory>
+
+namespace hetune {
+namespace {
+
+struct FreeState {
+    void operator()(XXH3_state_t* state) const { XXH3_freeState(state); }
+};
+
+// Each field goes in with its name and length, so that no two inputs share an encoding.
+void add_field(XXH3_state_t* state, std::string_view name, std::string_view value) {
+    const std::string head = fmt::format("{}:{}:", name, value.size());
+    XXH3_128bits_update(state, head.data(), head.size());
+    XXH3_128bits_update(state, value.data(), value.size());
+}
+
+}  // namespace
+
+std::string CacheKey::hex() const { return fmt::format("{:016x}{:016x}", high, low); }
+
+CacheKey make_key(const KeyInputs& inputs) {
+    const std::unique_ptr<XXH3_state_t, FreeState> state(XXH3_createState());
+    XXH3_128bits_reset(state.get());
+    add_field(state.get(), "key-version", "1");
+    add_field(state.get(), "source", inputs.source);
+    add_field(state.get(), "options", inputs.options);
+    add_field(state.get(), "arch", inputs.arch);
+    add_field(state.get(), "compiler", inputs.compiler);
+    const XXH128_hash_t hash = XXH3_128bits_digest(state.get());
+    return {hash.high64, hash.low64};
+}
+
+CacheKey content_hash(const void* data, size_t size) {
+    const XXH128_hash_t hash = XXH3_128bits(data, size);
+    return {hash.high64, hash.low64};
+}
+
+}  // namespace hetune

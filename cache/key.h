@@ -1,0 +1,33 @@
+// The identity of a code object: a hash over everything that can change its bytes, and nothing else.
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace hetune {
+
+// xxh3-128. Finds damage and names files; it does not resist an attacker.
+struct CacheKey {
+    uint64_t high = 0;
+    uint64_t low = 0;
+
+    auto operator<=>(const CacheKey&) const = default;
+    std::string hex() const;  // 32 lower-case digits
+};
+
+// A field too few gives a wrong kernel; a field too many only gives a miss.
+struct KeyInputs {
+    std::string_view source;    // full text: constants, template and every header it includes
+    std::string_view options;   // in the order the compiler gets them
+    std::string_view arch;      // "gfx1100"
+    std::string_view compiler;  // Compiler::identity()
+};
+
+CacheKey make_key(const KeyInputs& inputs);
+
+// xxh3-128 of any bytes, for content checks.
+CacheKey content_hash(const void* data, size_t size);
+
+}  // namespace hetune

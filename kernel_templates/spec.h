@@ -1,0 +1,20 @@
+// Names one kernel: a template plus a value for each of its constants and tunables.
+#pragma once
+
+#include <map>
+#include <string>
+
+namespace hetune {
+
+struct KernelSpec {
+    std::string name;                              // "gemv": the template file and the entry point
+    std::map<std::string, std::string> constants;  // sorted, so equal specs give equal source
+    // Tunables stand among the constants; autotune varies those that the template declares tunable.
+
+    bool operator==(const KernelSpec&) const = default;
+
+    // "gemv(Quant=Q4_K, kCols=4096, kRows=4096)": for people, logs and the plan's text form.
+    std::string to_string() const;
+};
+
+}  // namespace hetune

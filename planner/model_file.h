@@ -1,0 +1,84 @@
+// A model file, memory-mapped and validated: metadata, and tensors as spans of the mapping.
+// GGUF v2 and v3; split files (-00001-of-0000N.gguf) are opened through any one of their parts.
+//
+// Nothing of the file is believed before it is checked: after construction every tensor lies
+// inside its file, every row is a whole number of blocks, and no product has overflowed.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+namespace hetune {
+
+// A broken or unsupported model file. The message names the file and the field or tensor, and is
+// one line.
+class ModelError : public std::runtime_error {
+  public:
+    using std::runtime_error::runtime_error;
+};
+
+// One metadata value. Integers of every width arrive as int64_t / uint64_t, floats as double.
+struct MetaValue;
+using MetaArray = std::vector<MetaValue>;
+struct MetaValue {
+    std::variant<uint64_t, int64_t, double, bool, std::string, MetaArray> value;
+};
+
+// Weights of one name: [rows, cols] row-major, with `cols` the contiguous (ggml first) dimension.
+// Tensors of more dimensions keep them in `dims`, ggml order (dims[0] = cols).
+struct Tensor {
+    std::string name;
+    uint32_t ggml_type = 0;              // see kernel_templates/quant
+    std::vector<int64_t> dims;           // ggml order: dims[0] is contiguous
+    std::span<const std::byte> data;     // owned by the ModelFile
+    int64_t cols() const { return dims.empty() ? 1 : dims[0]; }
+    int64_t rows() const;                // the product of dims[1..]
+};
+
+class ModelFile {
+  public:
+    // Maps and validates; reads no weight. Throws ModelError.
+    explicit ModelFile(const std::filesystem::path& path);
+    ~ModelFile();
+    ModelFile(ModelFile&&) noexcept;
+    ModelFile& operator=(ModelFile&&) noexcept;
+
+    const std::filesystem::path& path() const;
+    const std::vector<std::filesystem::path>& parts() const;  // one, unless the file is split
+    const std::map<std::string, MetaValue>& metadata() const;
+    const std::vector<Tensor>& tensors() const;               // in file order, parts in order
+    uint64_t bytes() const;                                   // of all parts
+    uint32_t version() const;
+
+    // nullptr when there is none.
+    const Tensor* find_tensor(std::string_view name) const;
+    // Throws ModelError naming the missing tensor.
+    const Tensor& tensor(std::string_view name) const;
+
+    // Typed metadata. The first form throws ModelError when the key is missing or of another kind,
+    // the second returns the default when it is missing. Integer kinds convert where they fit.
+    int64_t get_int(std::string_view key) const;
+    int64_t get_int(std::string_view key, int64_t fallback) const;
+    double get_float(std::string_view key) const;
+    double get_float(std::string_view key, double fallback) const;
+    bool get_bool(std::string_view key, bool fallback) const;
+    std::string get_string(std::string_view key) const;
+    std::string get_string(std::string_view key, std::string_view fallback) const;
+    // nullptr when the key is missing; throws ModelError when it is no array.
+    const MetaArray* find_array(std::string_view key) const;
+
+  private:
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace hetune

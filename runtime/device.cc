@@ -1,0 +1,42 @@
+#include "runtime/device.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace hetune {
+
+std::unique_ptr<Buffer> Device::adopt(std::span<const std::byte> host) {
+    std::unique_ptr<Buffer> buffer = allocate(host.size());
+    upload(*buffer, 0, host);
+    return buffer;
+}
+
+std::vector<Backend>& backends() {
+    static std::vector<Backend> list;
+    return list;
+}
+
+RegisterBackend::RegisterBackend(Backend backend) {
+    auto& list = backends();
+    const auto at = std::find_if(list.begin(), list.end(), [&](const Backend& other) {
+        return other.preference < backend.preference;
+    });
+    list.insert(at, std::move(backend));
+}
+
+std::unique_ptr<Device> open_device(std::string_view name) {
+    std::string known;
+    for (const Backend& backend : backends()) {
+        known += (known.empty() ? "" : ", ") + backend.name;
+        if (!name.empty() && backend.name != name) continue;
+        const std::string why_not = backend.unavailable();
+        if (why_not.empty()) return backend.open();
+        if (!name.empty())
+            throw DeviceError(fmt::format("backend '{}' cannot run here: {}", name, why_not));
+    }
+    if (name.empty()) throw DeviceError("no backend can run here; `hetune doctor` says why");
+    throw DeviceError(fmt::format("unknown backend '{}'; known: {}", name, known));
+}
+
+}  // namespace hetune

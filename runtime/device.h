@@ -1,0 +1,116 @@
+// A device that runs code objects: HIP, CUDA, or the CPU with lanes as fibers.
+//
+// One thread at a time may use a Device. Work is ordered: launches, copies and fills run in the
+// order they are given. Everything a Device hands out must be destroyed before it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cache/code_object.h"
+#include "planner/arch.h"
+
+namespace hetune {
+
+// A refused call of a driver, or a device that is not there. Names the call, the status and what
+// to do.
+class DeviceError : public std::runtime_error {
+  public:
+    using std::runtime_error::runtime_error;
+};
+
+struct LaunchShape {
+    uint32_t groups[3] = {1, 1, 1};
+    uint32_t threads = 32;  // per group, one-dimensional
+    uint32_t lds_bytes = 0; // dynamic; templates here use static LDS only
+
+    bool operator==(const LaunchShape&) const = default;
+};
+
+// Device memory. `address()` is what kernels get; on the CPU device and on APUs it is also
+// readable by the host.
+class Buffer {
+  public:
+    virtual ~Buffer() = default;
+    virtual uint64_t address() const = 0;
+    virtual size_t bytes() const = 0;
+};
+
+// A loaded code object with one entry point.
+class Module {
+  public:
+    virtual ~Module() = default;
+};
+
+// A captured sequence of launches, replayed without any change.
+class Graph {
+  public:
+    virtual ~Graph() = default;
+};
+
+struct DeviceInfo {
+    std::string backend;     // "cpu", "hip", "cuda"
+    std::string name;        // "AMD Radeon RX 7900 XTX"
+    std::string driver;      // version of driver and runtime: part of certificates, not of keys
+    uint64_t memory_bytes = 0;
+    uint64_t free_bytes = 0;
+    int compute_units = 0;
+    bool unified_memory = false;  // APU: tiles are mapped, not copied
+};
+
+class Device {
+  public:
+    virtual ~Device() = default;
+    virtual const Arch& arch() const = 0;
+    virtual DeviceInfo info() const = 0;
+
+    virtual std::unique_ptr<Buffer> allocate(size_t bytes) = 0;
+    // Host memory that stays valid and unchanged as long as the buffer lives (a mapped tile pack).
+    // The default copies; devices that share memory with the host use it in place.
+    virtual std::unique_ptr<Buffer> adopt(std::span<const std::byte> host);
+
+    // Blocking for the host side of the span: it may be reused when the call returns.
+    virtual void upload(Buffer& to, size_t offset, std::span<const std::byte> from) = 0;
+    virtual void download(std::span<std::byte> to, const Buffer& from, size_t offset) = 0;
+    virtual void fill(Buffer& buffer, size_t offset, size_t bytes, uint8_t value) = 0;
+
+    virtual std::unique_ptr<Module> load(const CodeObject& code) = 0;
+
+    // Asynchronous. `args` holds the explicit kernel arguments, each at its natural alignment, as
+    // in a C struct; it is copied before the call returns, the buffers it points to are not.
+    virtual void launch(Module& module, const LaunchShape& shape, std::span<const std::byte> args) = 0;
+    virtual void synchronize() = 0;
+
+    // Runs `record`, which only launches, and keeps the launches.
+    virtual std::unique_ptr<Graph> capture(const std::function<void()>& record) = 0;
+    virtual void replay(Graph& graph) = 0;
+
+    // Milliseconds of device time between two points in the order of work.
+    virtual double time_ms(const std::function<void()>& work) = 0;
+};
+
+// Backends register themselves from their own file (runtime/cpu_device.cc, ...).
+struct Backend {
+    std::string name;                  // "hip"
+    int preference = 0;                // the highest that has a device is chosen
+    std::string description;           // one line for `hetune doctor`
+    // Why it cannot run here, or empty when it can.
+    std::function<std::string()> unavailable;
+    std::function<std::unique_ptr<Device>()> open;  // throws DeviceError
+};
+std::vector<Backend>& backends();
+struct RegisterBackend {
+    explicit RegisterBackend(Backend backend);
+};
+
+// `name` empty: the preferred backend that is available. Throws DeviceError.
+std::unique_ptr<Device> open_device(std::string_view name);
+
+}  // namespace hetune
