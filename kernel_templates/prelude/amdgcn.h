@@ -1,0 +1,101 @@
+// RDNA (wave32) through clang, hipRTC or comgr; builtins only.
+#pragma once
+
+#include "prelude/types.h"
+
+#define DEVICE __attribute__((device)) __attribute__((always_inline))
+#define SHARED __attribute__((shared))
+#define KERNEL(threads) \
+    __attribute__((global)) __attribute__((amdgpu_flat_work_group_size(threads, threads)))
+#define UNROLL _Pragma("unroll")
+#define EXPORT_KERNEL(name)
+
+DEVICE inline u32 bits_of(float value) { return __builtin_bit_cast(u32, value); }
+DEVICE inline float float_of(u32 bits) { return __builtin_bit_cast(float, bits); }
+
+DEVICE inline int thread_id() { return __builtin_amdgcn_workitem_id_x(); }
+DEVICE inline int lane_id() { return __builtin_amdgcn_mbcnt_lo(~0u, 0); }
+// The same for all lanes of a wave, and the compiler knows it: what follows from it is scalar.
+DEVICE inline int wave_id() { return __builtin_amdgcn_readfirstlane(thread_id() >> 5); }
+DEVICE inline int group_id() { return __builtin_amdgcn_workgroup_id_x(); }
+DEVICE inline int group_id_y() { return __builtin_amdgcn_workgroup_id_y(); }
+DEVICE inline int group_id_z() { return __builtin_amdgcn_workgroup_id_z(); }
+
+DEVICE inline void barrier() {
+    __builtin_amdgcn_fence(__ATOMIC_RELEASE, "workgroup");
+    __builtin_amdgcn_s_barrier();
+    __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "workgroup");
+}
+DEVICE inline void fence_device() { __builtin_amdgcn_fence(__ATOMIC_SEQ_CST, "agent"); }
+DEVICE inline int atomic_add_device(int* p, int v) {
+    return __hip_atomic_fetch_add(p, v, __ATOMIC_ACQ_REL, __HIP_MEMORY_SCOPE_AGENT);
+}
+
+template <int kMask>
+DEVICE inline int shuffle_xor(int v) {
+    static_assert(kMask == 1 || kMask == 2 || kMask == 4 || kMask == 8 || kMask == 16);
+    int r;
+    if constexpr (kMask < 16) {
+        r = __builtin_amdgcn_update_dpp(0, v, 0x160 | kMask, 0xf, 0xf, true);  // row_xmask
+    } else {
+        r = __builtin_amdgcn_permlanex16(v, v, 0x76543210, 0xfedcba98, false, false);
+    }
+    // Without this clang 19 may sink a lane exchange into a divergent branch behind it.
+    asm volatile("" : "+v"(r));
+    return r;
+}
+template <int kMask>
+DEVICE inline float shuffle_xor(float v) {
+    return __builtin_bit_cast(float, shuffle_xor<kMask>(__builtin_bit_cast(int, v)));
+}
+DEVICE inline int shuffle(int v, int lane) { return __builtin_amdgcn_ds_bpermute(lane << 2, v); }
+DEVICE inline float shuffle(float v, int lane) {
+    return __builtin_bit_cast(float, shuffle(__builtin_bit_cast(int, v), lane));
+}
+// `lane` is the same for all lanes.
+DEVICE inline float broadcast_lane(float v, int lane) {
+    return __builtin_bit_cast(float, __builtin_amdgcn_readlane(__builtin_bit_cast(int, v), lane));
+}
+
+// c + four products of signed bytes.
+DEVICE inline int dot4(u32 a, u32 b, int c) {
+#if defined(__gfx1030__)
+    return __builtin_amdgcn_sdot4(a, b, c, false);
+#else
+    return __builtin_amdgcn_sudot4(true, a, true, b, c, false);
+#endif
+}
+// Byte k of the result is byte selector[k] (0..7) of {high:low} (v_perm_b32).
+DEVICE inline u32 byte_perm(u32 low, u32 high, u32 selector) {
+    return __builtin_amdgcn_perm(high, low, selector);
+}
+
+typedef u32 U4Vector __attribute__((ext_vector_type(4)));
+// Elements go through scalars: bit_cast of a vector element read .x under clang 19 and hipRTC 6.4.
+DEVICE inline U4 load128(const void* p) {
+    const U4Vector v = *static_cast<const U4Vector*>(p);
+    return {v.x, v.y, v.z, v.w};
+}
+// For bytes that are read once: they need not displace what is read again.
+DEVICE inline U4 load128_stream(const void* p) {
+    const U4Vector v = __builtin_nontemporal_load(static_cast<const U4Vector*>(p));
+    return {v.x, v.y, v.z, v.w};
+}
+
+DEVICE inline float half_to_float(u16 bits) {
+    return static_cast<float>(__builtin_bit_cast(_Float16, bits));
+}
+DEVICE inline u16 float_to_half(float v) {
+    return __builtin_bit_cast(u16, static_cast<_Float16>(v));
+}
+DEVICE inline float fast_exp2(float x) { return __builtin_amdgcn_exp2f(x); }
+DEVICE inline float fast_log2(float x) { return __builtin_amdgcn_logf(x); }
+DEVICE inline float fast_rsqrt(float x) { return __builtin_amdgcn_rsqf(x); }
+DEVICE inline float fast_rcp(float x) { return __builtin_amdgcn_rcpf(x); }
+DEVICE inline float fused_mul_add(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+DEVICE inline int round_to_int(float x) { return static_cast<int>(__builtin_rintf(x)); }
+// Of an angle in turns, |turns| <= 1.
+DEVICE inline void sincos_turns(float turns, float& sine, float& cosine) {
+    sine = __builtin_amdgcn_sinf(turns);
+    cosine = __builtin_amdgcn_cosf(turns);
+}
