@@ -1,0 +1,37 @@
+// F16 weights as they are. Tile, 32 rows x 32: [4][32 x 16 B], eight weights a lane in each.
+#pragma once
+
+#include "quant/tile.h"
+
+struct F16 {
+    static constexpr const char* kName = "F16";
+    static constexpr int kGgmlType = 1;
+    static constexpr int kBlockElems = 1;
+    static constexpr int kBlockBytes = 2;
+    static constexpr int kTileElems = 32;
+    static constexpr int kTileBytes = kTileRows * kTileElems * kBlockBytes;
+    static constexpr bool kInteger = false;
+
+    DEVICE static void load_float(const u8* tile, int lane, int, float (&w)[32]) {
+        UNROLL for (int part = 0; part < 4; ++part) {
+            const U4 raw = load128_stream(lane_row16(tile + 512 * part, lane));
+            const u32 words[4] = {raw.x, raw.y, raw.z, raw.w};
+            UNROLL for (int j = 0; j < 4; ++j) {
+                w[8 * part + 2 * j] = half_to_float(u16(words[j] & 0xffff));
+                w[8 * part + 2 * j + 1] = half_to_float(u16(words[j] >> 16));
+            }
+        }
+    }
+
+#if defined(HETUNE_HOST)
+    static void pack_row(u8* tile, int lane, const u8* block) {
+        for (int i = 0; i < 64; ++i) tile[512 * (i / 16) + lane * 16 + i % 16] = block[i];
+    }
+    static void unpack_row(u8* block, int lane, const u8* tile) {
+        for (int i = 0; i < 64; ++i) block[i] = tile[512 * (i / 16) + lane * 16 + i % 16];
+    }
+    static void dequantise(const u8* block, float* out) {
+        *out = half_to_float(u16(block[0] | block[1] << 8));
+    }
+#endif
+};

@@ -1,0 +1,60 @@
+// The contract of a quantisation, and what all of them share. One header per format
+// (kernel_templates/quant/<name>.h), valid as device source and as host C++:
+//
+//   struct Q4_K {
+//       static constexpr const char* kName = "Q4_K";
+//       static constexpr int kGgmlType = 12;    // number of the type in GGUF
+//       static constexpr int kBlockElems = 256; // weights of one block of the file
+//       static constexpr int kBlockBytes = 144; // bytes of it
+//       static constexpr int kTileBytes;        // 32 rows x one tile-K (kTileElems) of weights
+//       static constexpr int kTileElems;        // weights of a row in a tile: a multiple of 32 and
+//                                               // of kBlockElems
+//       static constexpr bool kInteger;         // true: has load(); false: has load_float()
+//       static constexpr int kScaleElems;       // 32 or 16: weights that share scale and offset
+//       static constexpr bool kHasOffset;
+//
+//       struct Head {};                              // what a lane keeps for a whole tile
+//       DEVICE static Head load_head(const u8* tile, int lane);
+//       // The 32 weights of row `lane` at k = 32 * step: weight = scale * q + offset.
+//       DEVICE static void load(const u8* tile, const Head&, int lane, int step, Quants& out);
+//       DEVICE static void load_float(const u8* tile, int lane, int step, float (&w)[32]);
+//
+//       // Host only. One row's blocks of one tile, and the exact inverse.
+//       static void pack_row(u8* tile, int lane, const u8* blocks);
+//       static void unpack_row(u8* blocks, int lane, const u8* tile);
+//       // Host only, for the oracle: written apart from load(), from the format's definition.
+//       static void dequantise(const u8* block, float* out);  // kBlockElems values
+//   };
+//
+// A tile is 32 rows by kTileElems columns. A lane owns a row: it needs no other lane for its dot
+// product, activations are the same for all lanes of a wave (scalar loads on RDNA), and each load
+// instruction of a wave reads 512 consecutive bytes (16 a lane). Tiles of one row tile follow one
+// another along K; row tiles follow one another: [rows / 32][cols / kTileElems][kTileBytes].
+// Rows beyond the matrix are zero bytes.
+#pragma once
+
+#include "prelude/prelude.h"
+
+constexpr int kTileRows = 32;
+constexpr int kStepElems = 32;  // weights of a row that one step handles
+
+// 32 consecutive weights of one row as signed bytes: q[i] holds weights 4i .. 4i+3, low byte first.
+// weight[k] = scale[k / 16] * q + offset[k / 16]; where kScaleElems is 32 only [0] counts.
+struct Quants {
+    u32 q[8];
+    float scale[2];
+    float offset[2];
+};
+
+// 32 consecutive activations, quantised: x[k] = scale * q[k]. 48 bytes, so that a wave gets all of
+// it with scalar loads. The sums serve formats with an offset.
+struct XBlock {
+    float scale;
+    float sum;        // of the 32 dequantised values
+    float sum_low;    // of the first 16
+    float sum_high;   // of the last 16
+    u32 q[8];
+};
+
+// Where lane `lane`'s 16 bytes of 512 consecutive ones are.
+DEVICE inline const u8* lane_row16(const u8* plane, int lane) { return plane + lane * 16; }
