@@ -26,6 +26,12 @@ DEVICE inline void barrier() {
     __builtin_amdgcn_s_barrier();
     __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "workgroup");
 }
+// Orders LDS accesses among the lanes of one wave.
+DEVICE inline void wave_barrier() {
+    __builtin_amdgcn_fence(__ATOMIC_RELEASE, "wavefront");
+    __builtin_amdgcn_wave_barrier();
+    __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "wavefront");
+}
 DEVICE inline void fence_device() { __builtin_amdgcn_fence(__ATOMIC_SEQ_CST, "agent"); }
 DEVICE inline int atomic_add_device(int* p, int v) {
     return __hip_atomic_fetch_add(p, v, __ATOMIC_ACQ_REL, __HIP_MEMORY_SCOPE_AGENT);
@@ -52,10 +58,7 @@ DEVICE inline int shuffle(int v, int lane) { return __builtin_amdgcn_ds_bpermute
 DEVICE inline float shuffle(float v, int lane) {
     return __builtin_bit_cast(float, shuffle(__builtin_bit_cast(int, v), lane));
 }
-// `lane` is the same for all lanes.
-DEVICE inline float broadcast_lane(float v, int lane) {
-    return __builtin_bit_cast(float, __builtin_amdgcn_readlane(__builtin_bit_cast(int, v), lane));
-}
+#include "prelude/butterfly.h"
 
 // c + four products of signed bytes.
 DEVICE inline int dot4(u32 a, u32 b, int c) {
@@ -93,6 +96,7 @@ DEVICE inline float fast_log2(float x) { return __builtin_amdgcn_logf(x); }
 DEVICE inline float fast_rsqrt(float x) { return __builtin_amdgcn_rsqf(x); }
 DEVICE inline float fast_rcp(float x) { return __builtin_amdgcn_rcpf(x); }
 DEVICE inline float fused_mul_add(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+DEVICE inline float round_near(float x) { return __builtin_rintf(x); }
 DEVICE inline int round_to_int(float x) { return static_cast<int>(__builtin_rintf(x)); }
 // Of an angle in turns, |turns| <= 1.
 DEVICE inline void sincos_turns(float turns, float& sine, float& cosine) {

@@ -7,7 +7,7 @@
 
 #define DEVICE
 #define SHARED static thread_local
-#define KERNEL(threads) static inline
+#define KERNEL(threads)
 #define UNROLL
 #define EXPORT_KERNEL(name)                                                  \
     extern "C" __attribute__((visibility("default"))) void hetune_cpu_entry( \
@@ -35,6 +35,7 @@ inline void hetune_sync(int kind) {
     hetune_lane = self;
 }
 inline void barrier() { hetune_sync(kHetuneBarrier); }
+inline void wave_barrier() { hetune_sync(kHetuneWaveSync); }
 inline void fence_device() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 inline int atomic_add_device(int* p, int v) { return __atomic_fetch_add(p, v, __ATOMIC_ACQ_REL); }
 
@@ -62,7 +63,17 @@ template <int kMask, class T>
 inline T shuffle_xor(T v) {
     return shuffle(v, lane_id() ^ kMask);
 }
-inline float broadcast_lane(float v, int lane) { return shuffle(v, lane); }
+// One exchange instead of five; the same tree of additions as on a GPU.
+template <int kLanes, class T, class Op>
+inline T wave_fold(T v, Op op) {
+    const unsigned long long* slots = hetune_exchange(v);
+    T values[kLanes];
+    const int first = lane_id() / kLanes * kLanes;
+    for (int i = 0; i < kLanes; ++i) __builtin_memcpy(&values[i], &slots[first + i], sizeof(T));
+    for (int width = kLanes / 2; width > 0; width /= 2)
+        for (int i = 0; i < width; ++i) values[i] = op(values[2 * i], values[2 * i + 1]);
+    return values[0];
+}
 
 inline int dot4(u32 a, u32 b, int c) {
     i8 x[4], y[4];
@@ -115,6 +126,7 @@ inline float fast_log2(float x) { return hetune_lane->host->log2(x); }
 inline float fast_rsqrt(float x) { return 1.0f / __builtin_sqrtf(x); }
 inline float fast_rcp(float x) { return 1.0f / x; }
 inline float fused_mul_add(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+inline float round_near(float x) { return __builtin_rintf(x); }
 inline int round_to_int(float x) { return static_cast<int>(__builtin_rintf(x)); }
 inline void sincos_turns(float turns, float& sine, float& cosine) {
     hetune_lane->host->sincos_turns(turns, &sine, &cosine);

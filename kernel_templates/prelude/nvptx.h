@@ -20,6 +20,8 @@ DEVICE int group_id_y() { return blockIdx.y; }
 DEVICE int group_id_z() { return blockIdx.z; }
 
 DEVICE void barrier() { __syncthreads(); }
+// Orders shared-memory accesses among the lanes of one warp.
+DEVICE void wave_barrier() { __syncwarp(); }
 DEVICE void fence_device() { __threadfence(); }
 DEVICE int atomic_add_device(int* p, int v) { return atomicAdd(p, v); }
 
@@ -31,7 +33,7 @@ template <class T>
 DEVICE T shuffle(T v, int lane) {
     return __shfl_sync(~0u, v, lane);
 }
-DEVICE float broadcast_lane(float v, int lane) { return __shfl_sync(~0u, v, lane); }
+#include "prelude/butterfly.h"
 
 DEVICE int dot4(u32 a, u32 b, int c) { return __dp4a(int(a), int(b), c); }
 // PRMT selects by nibble, v_perm_b32 by byte.
@@ -68,6 +70,7 @@ DEVICE float fast_log2(float x) { return log2f(x); }
 DEVICE float fast_rsqrt(float x) { return rsqrtf(x); }
 DEVICE float fast_rcp(float x) { return 1.0f / x; }
 DEVICE float fused_mul_add(float a, float b, float c) { return fmaf(a, b, c); }
+DEVICE float round_near(float x) { return rintf(x); }
 DEVICE int round_to_int(float x) { return __float2int_rn(x); }
 DEVICE void sincos_turns(float turns, float& sine, float& cosine) {
     sincospif(2.0f * turns, &sine, &cosine);

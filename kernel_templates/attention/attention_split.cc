@@ -1,0 +1,28 @@
+#include "kernel_templates/catalogue.h"
+
+namespace hetune {
+namespace {
+
+const RegisterTemplate kAttentionSplit{{
+    .name = "attention_split",
+    .file = "attention/attention_split.hip",
+    .layer = "attention",
+    .what = "causal attention of each row over one share of the context",
+    .constants = {{"Kv", "Kv", "element type of the cache"},
+                  {"kHeads", "int", "query heads"},
+                  {"kKvHeads", "int", "KV heads"},
+                  {"kHeadSize", "int", "width of a head"},
+                  {"kScale", "float", "factor of the scores"},
+                  {"kSplits", "int", "shares of the context"},
+                  {"kWaves", "int", "waves per group"}},
+    .tunables = {{"kSplits", {1, 4, 8, 16, 32, 64}}, {"kWaves", {1, 2, 4, 8}}},
+    .params = {{"step", "const StepState*", ParamRole::kStep, "[1]"},
+               {"q", "const float*", ParamRole::kActivations, "[rows, kHeads, kHeadSize]"},
+               {"k_cache", "const Kv::Element*", ParamRole::kState, "[context, kKvHeads, kHeadSize]"},
+               {"v_cache", "const Kv::Element*", ParamRole::kState, "[context, kKvHeads, kHeadSize]"},
+               {"shares", "float*", ParamRole::kOutput, "[rows, kHeads, kSplits, kHeadSize + 2]"}},
+    .promises = {.wide_loads = true},
+}};
+
+}  // namespace
+}  // namespace hetune

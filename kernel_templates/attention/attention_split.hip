@@ -1,0 +1,69 @@
+// Causal attention of each row over one share of the context; attention_merge adds the shares up.
+// Launch: [kKvHeads, kSplits, rows]. A group serves the query heads of one KV head. Tiles of 32
+// keys go to waves and splits in turn, so the context's length is in no constant.
+// LDS: weights of a tile for each wave, and the waves' results.
+#include "attention/online_softmax.h"
+#include "elementwise/step_state.h"
+
+#ifndef HETUNE_SPEC
+using Kv = KvF16;
+constexpr int kHeads = 32;
+constexpr int kKvHeads = 8;
+constexpr int kHeadSize = 128;
+constexpr float kScale = 0.08838835f;
+constexpr int kSplits = 8;
+constexpr int kWaves = 4;
+#endif
+
+constexpr int kGroup = kHeads / kKvHeads;
+static_assert(kHeads % kKvHeads == 0 && kHeadSize % 8 == 0);
+
+extern "C" KERNEL(kWaves* kWaveSize) void attention_split(
+    const StepState* __restrict__ step,
+    const float* __restrict__ q,                  // [rows, kHeads, kHeadSize]
+    const Kv::Element* __restrict__ k_cache,      // [context, kKvHeads, kHeadSize]
+    const Kv::Element* __restrict__ v_cache,      // [context, kKvHeads, kHeadSize]
+    float* __restrict__ shares) {                 // [rows, kHeads, kSplits, kHeadSize + 2]
+    constexpr int kKvStride = kKvHeads * kHeadSize;
+    constexpr int kShare = kHeadSize + 2;  // the sums, the peak, the sum of weights
+    SHARED float weights[kWaves][kGroup][kWaveSize];
+    SHARED float waves[kWaves][kGroup][kShare];
+    const int kv_head = group_id();
+    const int split = group_id_y();
+    const int row = group_id_z();
+    if (row >= step->rows) return;
+    const int wave = kWaves == 1 ? 0 : wave_id();
+    const int last = step->position + row;
+
+    SoftmaxState<kGroup, kHeadSize> state;
+    state.clear();
+    for (int tile = split * kWaves + wave; tile * 32 <= last; tile += kSplits * kWaves)
+        attend_tile<Kv, kGroup, kHeadSize, kKvStride>(
+            state, q + (i64(row) * kHeads + kv_head * kGroup) * kHeadSize, kScale,
+            k_cache + kv_head * kHeadSize, v_cache + kv_head * kHeadSize, tile * 32, last,
+            weights[wave]);
+
+    UNROLL for (int g = 0; g < kGroup; ++g) {
+        UNROLL for (int i = 0; i < state.kDims; ++i) {
+            const int d = lane_id() + 32 * i;
+            if (d < kHeadSize) waves[wave][g][d] = state.out[g][i];
+        }
+        if (lane_id() == 0) {
+            waves[wave][g][kHeadSize] = state.peak[g];
+            waves[wave][g][kHeadSize + 1] = state.sum[g];
+        }
+    }
+    barrier();
+    for (int at = thread_id(); at < kGroup * kShare; at += kWaves * kWaveSize) {
+        const int g = at / kShare;
+        const int d = at % kShare;
+        float peak = kNoScore;
+        for (int w = 0; w < kWaves; ++w) peak = fmax2(peak, waves[w][g][kHeadSize]);
+        float sum = 0.0f;
+        for (int w = 0; w < kWaves; ++w)
+            sum += waves[w][g][d] * fast_exp(waves[w][g][kHeadSize] - peak);
+        const i64 head = i64(row) * kHeads + kv_head * kGroup + g;
+        shares[(head * kSplits + split) * kShare + d] = d == kHeadSize ? peak : sum;
+    }
+}
+EXPORT_KERNEL(attention_split)

@@ -1,0 +1,23 @@
+#include "kernel_templates/catalogue.h"
+
+namespace hetune {
+namespace {
+
+const RegisterTemplate kKvWrite{{
+    .name = "kv_write",
+    .file = "attention/kv_write.hip",
+    .layer = "kv_write",
+    .what = "appends rows to one layer's KV cache",
+    .constants = {{"Kv", "Kv", "element type of the cache"},
+                  {"kWidth", "int", "KV heads times head size"},
+                  {"kWaves", "int", "waves per group"}},
+    .tunables = {{"kWaves", {1, 2, 4, 8}}},
+    .params = {{"step", "const StepState*", ParamRole::kStep, "[1]"},
+               {"k", "const float*", ParamRole::kActivations, "[rows, kWidth]"},
+               {"v", "const float*", ParamRole::kActivations, "[rows, kWidth]"},
+               {"k_cache", "Kv::Element*", ParamRole::kState, "[context, kWidth]"},
+               {"v_cache", "Kv::Element*", ParamRole::kState, "[context, kWidth]"}},
+}};
+
+}  // namespace
+}  // namespace hetune

@@ -1,0 +1,148 @@
+#include "kernel_templates/catalogue.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+#include <fstream>
+#include <set>
+#include <sstream>
+#include <stdexcept>
+
+#include "kernel_templates/embedded.h"
+
+namespace hetune {
+namespace {
+
+std::vector<const TemplateInfo*>& registry() {
+    static std::vector<const TemplateInfo*> list;
+    return list;
+}
+
+std::string_view prelude_of(TargetFamily family) {
+    switch (family) {
+        case TargetFamily::kAmd: return "prelude/amdgcn.h";
+        case TargetFamily::kNvidia: return "prelude/nvptx.h";
+        case TargetFamily::kCpu: return "prelude/cpu.h";
+    }
+    return {};
+}
+
+// Where the values of a type-valued constant are defined; Quant has a header for each value.
+const char* header_of_type(std::string_view type) {
+    if (type == "Functor") return "elementwise/functors.h";
+    if (type == "Kv") return "attention/kv_type.h";
+    return nullptr;
+}
+
+std::string lower(std::string text) {
+    std::ranges::transform(text, text.begin(), [](unsigned char c) { return std::tolower(c); });
+    return text;
+}
+
+// The file name in a line that is `#include "..."`, else empty.
+std::string_view included(std::string_view line) {
+    constexpr std::string_view kInclude = "#include \"";
+    if (!line.starts_with(kInclude)) return {};
+    line.remove_prefix(kInclude.size());
+    return line.substr(0, line.find('"'));
+}
+
+}  // namespace
+
+std::string_view to_string(ParamRole role) {
+    switch (role) {
+        case ParamRole::kWeights: return "weights";
+        case ParamRole::kActivations: return "activations";
+        case ParamRole::kState: return "state";
+        case ParamRole::kStep: return "step";
+        case ParamRole::kOutput: return "output";
+        case ParamRole::kInOut: return "inout";
+    }
+    return {};
+}
+
+std::span<const TemplateInfo* const> all_templates() { return registry(); }
+
+const TemplateInfo* find_template(std::string_view name) {
+    const auto& list = registry();
+    const auto found = std::ranges::find(list, name, &TemplateInfo::name);
+    return found == list.end() ? nullptr : *found;
+}
+
+RegisterTemplate::RegisterTemplate(TemplateInfo info) {
+    auto& list = registry();
+    const auto at = std::ranges::lower_bound(list, info.name, {}, &TemplateInfo::name);
+    list.insert(at, new TemplateInfo(std::move(info)));  // lives as long as the program
+}
+
+std::string TemplateSources::read(const std::string& name) const {
+    if (folder_.empty()) {
+        if (const auto text = embedded_file(name)) return std::string(*text);
+        throw std::runtime_error(fmt::format("no embedded template file '{}'", name));
+    }
+    std::ifstream file(folder_ / name, std::ios::binary);
+    if (!file)
+        throw std::runtime_error(
+            fmt::format("{}: cannot read (HETUNE_TEMPLATE_DIR)", (folder_ / name).string()));
+    return std::string(std::istreambuf_iterator<char>(file), {});
+}
+
+std::string TemplateSources::render(const KernelSpec& spec, TargetFamily family) const {
+    const TemplateInfo* info = find_template(spec.name);
+    if (info == nullptr)
+        throw std::runtime_error(fmt::format("no kernel template '{}'", spec.name));
+
+    std::string text;
+    std::set<std::string> done;
+    // Appends a file with its includes in place.
+    auto append = [&](auto& self, std::string name) -> void {
+        if (name == "prelude/target.h") name = prelude_of(family);
+        if (!done.insert(name).second) return;
+        const std::string content = read(name);
+        text += fmt::format("#line 1 \"{}\"\n", name);
+        int number = 0;
+        for (size_t at = 0; at < content.size();) {
+            const size_t end = std::min(content.find('\n', at), content.size());
+            const std::string_view line(content.data() + at, end - at);
+            at = end + 1;
+            ++number;
+            if (const std::string_view header = included(line); !header.empty()) {
+                self(self, std::string(header));
+                text += fmt::format("#line {} \"{}\"\n", number + 1, name);
+            } else if (line.starts_with("#pragma once")) {
+                text += '\n';
+            } else {
+                text.append(line).push_back('\n');
+            }
+        }
+    };
+
+    text = "#define HETUNE_SPEC 1\n";
+    append(append, "prelude/prelude.h");
+    for (const TemplateConstant& constant : info->constants) {
+        const auto value = spec.constants.find(constant.name);
+        if (value == spec.constants.end())
+            throw std::runtime_error(
+                fmt::format("{} lacks the constant {}", spec.to_string(), constant.name));
+        if (constant.type == "Quant") {
+            append(append, "quant/" + lower(value->second) + ".h");
+            text += fmt::format("using {} = {};\n", constant.name, value->second);
+        } else if (const char* header = header_of_type(constant.type)) {
+            append(append, header);
+            text += fmt::format("using {} = {};\n", constant.name, value->second);
+        } else {
+            text += fmt::format("constexpr {} {} = {};\n", constant.type, constant.name,
+                                value->second);
+        }
+    }
+    for (const auto& [name, value] : spec.constants)
+        if (std::ranges::find(info->constants, name, &TemplateConstant::name) ==
+            info->constants.end())
+            throw std::runtime_error(
+                fmt::format("{}: {} declares no constant {}", spec.to_string(), info->file, name));
+    append(append, info->file);
+    return text;
+}
+
+}  // namespace hetune

@@ -1,0 +1,90 @@
+// Which kernels exist, with which constants, and how a spec becomes source text.
+//
+// A template is kernel_templates/<family>/<name>.hip, and <name>.cc beside it describes it: the
+// constants it asks for, the tunables that autotune may vary, the arguments in order. Sources are
+// embedded in the library; HETUNE_TEMPLATE_DIR (TemplateSources) reads them from a folder instead.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kernel_templates/spec.h"
+
+namespace hetune {
+
+// A constexpr that a spec sets. `type` is "int", "float" or "bool", or a type: "Quant"
+// (kernel_templates/quant), "Functor" (elementwise/functors.h), "Kv" (attention/kv_type.h).
+struct TemplateConstant {
+    std::string name;
+    std::string type;
+    std::string what;
+};
+
+// A constant that changes speed and never the result.
+struct TemplateTunable {
+    std::string name;
+    std::vector<int> values;  // a sweep tries those that the planner finds valid
+};
+
+enum class ParamRole { kWeights, kActivations, kState, kStep, kOutput, kInOut };
+std::string_view to_string(ParamRole role);
+
+// One kernel argument; all are pointers.
+struct TemplateParam {
+    std::string name;
+    std::string type;   // "const u8*"
+    ParamRole role;
+    std::string shape;  // in terms of constants: "[rows, kCols]"
+};
+
+// What an object must show (runtime/compile/inspect), by target family that can.
+struct TemplatePromises {
+    bool dot4 = false;        // where Quant is an integer format and activations are quantised
+    bool matrix = false;
+    bool wide_loads = false;  // 128-bit
+};
+
+struct TemplateInfo {
+    std::string name;    // entry point and file stem
+    std::string file;    // "linear/gemv.hip"
+    std::string layer;   // the registry's second axis: "linear", "attention", ...
+    std::string what;    // one line
+    std::vector<TemplateConstant> constants;
+    std::vector<TemplateTunable> tunables;
+    std::vector<TemplateParam> params;
+    TemplatePromises promises = {};
+};
+
+// Sorted by name.
+std::span<const TemplateInfo* const> all_templates();
+const TemplateInfo* find_template(std::string_view name);
+
+struct RegisterTemplate {
+    explicit RegisterTemplate(TemplateInfo info);
+};
+
+// Target of a rendered source: which prelude file it gets.
+enum class TargetFamily { kAmd, kNvidia, kCpu };
+
+// Reads template files, from the library or from `folder` where that is set.
+class TemplateSources {
+  public:
+    explicit TemplateSources(std::filesystem::path folder = {}) : folder_(std::move(folder)) {}
+
+    // One self-contained translation unit: constants, then the template, each include put in its
+    // place once, with #line marks that name files relative to kernel_templates. Equal specs give
+    // equal text. Throws std::runtime_error for an unknown template, a constant that is missing or
+    // not declared, or a file that cannot be read.
+    std::string render(const KernelSpec& spec, TargetFamily family) const;
+
+  private:
+    std::string read(const std::string& name) const;
+    std::filesystem::path folder_;
+};
+
+}  // namespace hetune

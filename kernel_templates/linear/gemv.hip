@@ -1,0 +1,39 @@
+// y = W x, for up to kTokens rows of activations at once (GEMV at 1, a slim GEMM beyond).
+// Launch: [ceil(kRows / 32), ceil(rows / kTokens)]; a group owns 32 rows of W, its waves share K.
+// LDS: kWaves * kTokens * 32 floats where kWaves > 1.
+#include "elementwise/step_state.h"
+#include "linear/row_tile.h"
+
+#ifndef HETUNE_SPEC
+#include "quant/q4_k.h"
+using Quant = Q4_K;
+constexpr int kRows = 4096;
+constexpr int kCols = 4096;
+constexpr int kTokens = 1;
+constexpr bool kQuantisedInput = true;
+constexpr bool kBias = false;
+constexpr int kWaves = 4;
+#endif
+
+extern "C" KERNEL(kWaves* kWaveSize) void gemv(
+    const StepState* __restrict__ step,
+    const u8* __restrict__ w,       // [kRows / 32, kCols / tile, tile bytes]
+    const void* __restrict__ x,     // [rows, kCols / 32] XBlock or [rows, kCols] float
+    const float* __restrict__ bias, // [kRows] where kBias
+    float* __restrict__ y) {        // [rows, kRows]
+    SHARED float part[kWaves][kTokens][kWaveSize];
+    const int rows = step->rows;
+    const int first = group_id_y() * kTokens;
+    if (first >= rows) return;
+
+    float acc[kTokens];
+    row_tile_dot<Quant, kCols, kTokens, kWaves>(
+        w, group_id(), Activations<kQuantisedInput>{x, first, rows - 1}, acc);
+    const int row = group_id() * kTileRows + lane_id();
+    sum_waves<kTokens, kWaves>(acc, part, [&](int t, float sum) {
+        if (first + t >= rows || row >= kRows) return;
+        if constexpr (kBias) sum += bias[row];
+        y[i64(first + t) * kRows + row] = sum;
+    });
+}
+EXPORT_KERNEL(gemv)
