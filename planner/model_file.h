@@ -42,12 +42,16 @@ struct Tensor {
     std::span<const std::byte> data;     // owned by the ModelFile
     int64_t cols() const { return dims.empty() ? 1 : dims[0]; }
     int64_t rows() const;                // the product of dims[1..]
+    int64_t bytes() const;               // in the file; also where `data` is empty
+    const char* type_name() const;       // "Q4_K"
 };
 
 class ModelFile {
   public:
+    // kHeaderOnly: a file cut off behind its header will do; tensors have shapes and no data.
+    enum class Open { kWhole, kHeaderOnly };
     // Maps and validates; reads no weight. Throws ModelError.
-    explicit ModelFile(const std::filesystem::path& path);
+    explicit ModelFile(const std::filesystem::path& path, Open mode = Open::kWhole);
     ~ModelFile();
     ModelFile(ModelFile&&) noexcept;
     ModelFile& operator=(ModelFile&&) noexcept;
@@ -73,6 +77,7 @@ class ModelFile {
     bool get_bool(std::string_view key, bool fallback) const;
     std::string get_string(std::string_view key) const;
     std::string get_string(std::string_view key, std::string_view fallback) const;
+    const MetaValue* find(std::string_view key) const;  // nullptr when it is missing
     // nullptr when the key is missing; throws ModelError when it is no array.
     const MetaArray* find_array(std::string_view key) const;
 

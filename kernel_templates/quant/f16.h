@@ -24,12 +24,8 @@ struct F16 {
     }
 
 #if defined(HETUNE_HOST)
-    static void pack_row(u8* tile, int lane, const u8* block) {
-        for (int i = 0; i < 64; ++i) tile[512 * (i / 16) + lane * 16 + i % 16] = block[i];
-    }
-    static void unpack_row(u8* block, int lane, const u8* tile) {
-        for (int i = 0; i < 64; ++i) block[i] = tile[512 * (i / 16) + lane * 16 + i % 16];
-    }
+    static void pack_row(u8* tile, int lane, const u8* row) { to_planes16(tile, lane, row, 4); }
+    static void unpack_row(u8* row, int lane, const u8* tile) { from_planes16(row, lane, tile, 4); }
     static void dequantise(const u8* block, float* out) {
         *out = half_to_float(u16(block[0] | block[1] << 8));
     }

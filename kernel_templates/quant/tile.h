@@ -58,3 +58,35 @@ struct XBlock {
 
 // Where lane `lane`'s 16 bytes of 512 consecutive ones are.
 DEVICE inline const u8* lane_row16(const u8* plane, int lane) { return plane + lane * 16; }
+
+// The low nibbles of 16 bytes, then the high ones, as 8 dwords of bytes.
+DEVICE inline void split_nibbles(const U4& raw, u32 (&q)[8]) {
+    const u32 words[4] = {raw.x, raw.y, raw.z, raw.w};
+    UNROLL for (int j = 0; j < 4; ++j) {
+        q[j] = words[j] & 0x0f0f0f0fu;
+        q[4 + j] = (words[j] >> 4) & 0x0f0f0f0fu;
+    }
+}
+// Shifts left by a compile-time amount of either sign.
+DEVICE inline u32 shifted(u32 v, int left) { return left >= 0 ? v << left : v >> -left; }
+
+DEVICE inline float half_at(const u8* p) {
+    return half_to_float(*reinterpret_cast<const u16*>(p));
+}
+DEVICE inline u32 word_at(const u8* p) { return *reinterpret_cast<const u32*>(p); }
+
+#if defined(HETUNE_HOST)
+// `count` runs of 16 consecutive bytes of a row, one to each plane of [32 x 16 B]; and back.
+inline void to_planes16(u8* planes, int lane, const u8* row, int count) {
+    for (int p = 0; p < count; ++p) __builtin_memcpy(planes + 512 * p + lane * 16, row + 16 * p, 16);
+}
+inline void from_planes16(u8* row, int lane, const u8* planes, int count) {
+    for (int p = 0; p < count; ++p) __builtin_memcpy(row + 16 * p, planes + 512 * p + lane * 16, 16);
+}
+// Bit field `bits` wide at bit `at` of a byte.
+inline int field(u8 byte, int at, int bits) { return byte >> at & ((1 << bits) - 1); }
+inline void set_field(u8& byte, int at, int bits, int value) {
+    const int mask = ((1 << bits) - 1) << at;
+    byte = u8((byte & ~mask) | (value << at & mask));
+}
+#endif

@@ -1,0 +1,65 @@
+// Q2_K: 256 weights in 16 sub-blocks of 16, each with a 4-bit scale and a 4-bit minimum.
+// weight = d * scale * q - dmin * min (ggml's block_q2_K).
+//
+// Tile, 32 rows x 256: [32 x 4 B: d, dmin][32 x 16 B of scales and minima]
+//                      [4][32 x 16 B, two_bits.h].
+#pragma once
+
+#include "quant/two_bits.h"
+
+struct Q2_K {
+    static constexpr const char* kName = "Q2_K";
+    static constexpr int kGgmlType = 10;
+    static constexpr int kBlockElems = 256;
+    static constexpr int kBlockBytes = 84;
+    static constexpr int kTileElems = 256;
+    static constexpr int kTileBytes = kTileRows * kBlockBytes;
+    static constexpr bool kInteger = true;
+    static constexpr int kScaleElems = 16;
+    static constexpr bool kHasOffset = true;
+
+    static constexpr int kScalesAt = 128;
+    static constexpr int kLowAt = kScalesAt + 512;
+
+    struct Head {
+        float d, dmin;
+        u32 scales[4];
+    };
+    DEVICE static Head load_head(const u8* tile, int lane) {
+        const u32 halves = word_at(tile + 4 * lane);
+        const U4 raw = load128_stream(lane_row16(tile + kScalesAt, lane));
+        return {half_to_float(u16(halves & 0xffff)), half_to_float(u16(halves >> 16)),
+                {raw.x, raw.y, raw.z, raw.w}};
+    }
+    DEVICE static void load(const u8* tile, const Head& head, int lane, int step, Quants& out) {
+        load_two_bits(tile + kLowAt, lane, step, 0, out.q);
+        UNROLL for (int half = 0; half < 2; ++half) {
+            const int s = 2 * step + half;
+            const u32 byte = head.scales[s >> 2] >> (8 * (s & 3));
+            out.scale[half] = head.d * float(byte & 15u);
+            out.offset[half] = -head.dmin * float((byte >> 4) & 15u);
+        }
+    }
+
+#if defined(HETUNE_HOST)
+    static void pack_row(u8* tile, int lane, const u8* block) {
+        __builtin_memcpy(tile + 4 * lane, block + 80, 4);
+        to_planes16(tile + kScalesAt, lane, block, 1);
+        pack_two_bits(tile + kLowAt, lane, block + 16);
+    }
+    static void unpack_row(u8* block, int lane, const u8* tile) {
+        __builtin_memcpy(block + 80, tile + 4 * lane, 4);
+        from_planes16(block, lane, tile + kScalesAt, 1);
+        unpack_two_bits(block + 16, lane, tile + kLowAt);
+    }
+    static void dequantise(const u8* block, float* out) {
+        const float d = half_to_float(u16(block[80] | block[81] << 8));
+        const float dmin = half_to_float(u16(block[82] | block[83] << 8));
+        for (int k = 0; k < 256; ++k) {
+            const int q = block[16 + k / 128 * 32 + k % 32] >> (k % 128 / 32 * 2) & 3;
+            const u8 scale = block[k / 16];
+            out[k] = d * float(scale & 15) * float(q) - dmin * float(scale >> 4);
+        }
+    }
+#endif
+};

@@ -1,0 +1,49 @@
+// Q8_0: 32 signed bytes and a half scale; weight = d * q (ggml's block_q8_0).
+//
+// Tile, 32 rows x 32: [32 x 2 B: d][2][32 x 16 B of q].
+#pragma once
+
+#include "quant/tile.h"
+
+struct Q8_0 {
+    static constexpr const char* kName = "Q8_0";
+    static constexpr int kGgmlType = 8;
+    static constexpr int kBlockElems = 32;
+    static constexpr int kBlockBytes = 34;
+    static constexpr int kTileElems = 32;
+    static constexpr int kTileBytes = kTileRows * kBlockBytes;
+    static constexpr bool kInteger = true;
+    static constexpr int kScaleElems = 32;
+    static constexpr bool kHasOffset = false;
+
+    struct Head {
+        float d;
+    };
+    DEVICE static Head load_head(const u8* tile, int lane) { return {half_at(tile + 2 * lane)}; }
+
+    DEVICE static void load(const u8* tile, const Head& head, int lane, int, Quants& out) {
+        UNROLL for (int half = 0; half < 2; ++half) {
+            const U4 raw = load128_stream(lane_row16(tile + 64 + 512 * half, lane));
+            out.q[4 * half] = raw.x;
+            out.q[4 * half + 1] = raw.y;
+            out.q[4 * half + 2] = raw.z;
+            out.q[4 * half + 3] = raw.w;
+        }
+        out.scale[0] = head.d;
+    }
+
+#if defined(HETUNE_HOST)
+    static void pack_row(u8* tile, int lane, const u8* block) {
+        __builtin_memcpy(tile + 2 * lane, block, 2);
+        to_planes16(tile + 64, lane, block + 2, 2);
+    }
+    static void unpack_row(u8* block, int lane, const u8* tile) {
+        __builtin_memcpy(block, tile + 2 * lane, 2);
+        from_planes16(block + 2, lane, tile + 64, 2);
+    }
+    static void dequantise(const u8* block, float* out) {
+        const float d = half_to_float(u16(block[0] | block[1] << 8));
+        for (int k = 0; k < 32; ++k) out[k] = d * float(i8(block[2 + k]));
+    }
+#endif
+};

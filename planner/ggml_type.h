@@ -1,0 +1,18 @@
+// Element types of GGUF tensors: the numbers, names and block sizes of the public GGUF definition.
+#pragma once
+
+#include <cstdint>
+
+namespace hetune {
+
+struct GgmlType {
+    uint32_t id;
+    const char* name;
+    int64_t block_elems;
+    int64_t block_bytes;
+};
+
+// nullptr for a number that GGUF does not define (or no longer does).
+const GgmlType* find_ggml_type(uint32_t id);
+
+}  // namespace hetune

@@ -1,0 +1,130 @@
+// From layer graph to plan: each op is turned into steps by a lowering, found in a registry by
+// (backend, layer, quant, variant). A new kernel for an op is a new file with a RegisterLowering;
+// nothing here or elsewhere names it.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "kernel_templates/quant/registry.h"
+#include "planner/plan.h"
+
+namespace hetune {
+
+// How a value lies in memory.
+enum class Form {
+    kFloat,      // [rows, width]
+    kQuantised,  // XBlock [rows, width / 32]
+    kSquares,    // float [rows, width / 32]: squares summed, of a value whose norm is still due
+    kIds,        // int32 [rows, width]
+};
+
+// Builds one plan. Lowerings call it.
+class PlanBuilder {
+  public:
+    PlanBuilder(const LayerGraph& graph, const ModelFile& file, const Arch& arch,
+                const PlanOptions& options);
+
+    const LayerGraph& graph;
+    const ModelFile& file;
+    const Arch& arch;
+    const PlanOptions& options;
+    Plan plan;
+
+    // Rows of a value: those of the step, or 1 behind last_row.
+    int rows(ValueId value) const;
+    int64_t width(ValueId value) const;
+    const std::string& name(ValueId value) const;
+
+    // Where a value is, in a form that exists or that is made now (quantised from float).
+    PlanArg in(ValueId value, Form form = Form::kFloat);
+    bool has(ValueId value, Form form) const;
+    // A new place for a value in a form.
+    PlanArg out(ValueId value, Form form = Form::kFloat);
+    // `value` lives where `other` does: for ops that compute nothing, or work in place.
+    void alias(ValueId value, ValueId other);
+    // Scratch for this op only, given back when it has been lowered.
+    PlanArg scratch(int64_t bytes);
+
+    PlanArg tiles(const std::string& tensor);
+    PlanArg raw(const std::string& tensor);
+    PlanArg turns();
+    PlanArg kv(int layer, const char* which, int64_t width);  // "k", "v"
+    PlanArg state(const std::string& name, int64_t bytes);
+    PlanArg step(ValueId value);  // the StepState that counts the value's rows
+    PlanArg tokens();
+    PlanArg none();               // for a pointer that the constants switch off
+
+    const QuantFormat& format(const std::string& tensor) const;
+    int64_t tensor_rows(const std::string& tensor) const;
+
+    // A tunable: the options' value for this template where there is one, else `fallback`.
+    int tunable(const std::string& kernel, const std::string& name, int fallback) const;
+    void emit(PlanStep step);
+
+    // Used by make_plan.
+    void lower_op(size_t index);
+    void finish();
+
+  private:
+    struct Place {
+        std::map<Form, int64_t> offsets;  // in the arena
+        size_t last_use = 0;
+        bool after_last_row = false;
+    };
+    int64_t bytes_of(ValueId value, Form form) const;
+    int64_t take(int64_t bytes);
+    void give_back(int64_t offset);
+    int buffer(const std::string& name, BufferRole role, int64_t bytes, int64_t per_context = 0,
+               const std::string& tensor = {});
+    ValueId root(ValueId value) const;
+
+    std::vector<Place> places_;
+    std::map<ValueId, ValueId> aliases_;
+    std::map<std::string, int> buffers_by_name_;
+    std::map<int64_t, int64_t> free_;    // offset -> bytes
+    std::map<int64_t, int64_t> taken_;
+    std::vector<int64_t> op_scratch_;
+    int64_t arena_bytes_ = 0;
+    int arena_ = -1;
+    size_t op_ = 0;
+};
+
+struct Lowering {
+    std::string backend = "*";   // family: "amd", "nvidia", "cpu"
+    std::string layer;           // the op's kind
+    std::string quant = "*";     // format of its first weight
+    std::string variant;         // "gemv"; shown in plans
+    int priority = 0;            // the highest that fits is taken
+    std::function<bool(const PlanBuilder&, const Op&)> fits = nullptr;  // default: always
+    std::function<void(PlanBuilder&, const Op&)> emit;
+};
+std::vector<Lowering>& lowerings();
+struct RegisterLowering {
+    explicit RegisterLowering(Lowering lowering);
+};
+
+// A rule that rewrites primitive ops into a fused one, for which there is a lowering. Rules run in
+// order of priority, highest first, each until it finds nothing more.
+struct FusionRule {
+    std::string name;
+    int priority = 0;
+    // True when it rewrote something.
+    std::function<bool(LayerGraph&, const PlanOptions&, const ModelFile&)> apply;
+};
+std::vector<FusionRule>& fusion_rules();
+struct RegisterFusion {
+    explicit RegisterFusion(FusionRule rule);
+};
+
+// Number of waves for a kernel whose groups own 32 rows each, so that the device is filled.
+int default_waves(const Arch& arch, int64_t groups, int64_t steps_of_k);
+
+std::string constant(int64_t value);
+std::string constant(bool value);
+std::string constant(double value);  // a float literal that reads back to the same float
+
+}  // namespace hetune

@@ -1,0 +1,106 @@
+// How one model runs on one arch, for one number of rows: kernels in order, with their constants,
+// arguments and launch shapes, and every byte they touch. A plain value: it prints
+// (plan_text.h), compares equal for equal inputs, and needs no GPU and no weights to be made.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "kernel_templates/spec.h"
+#include "planner/arch.h"
+#include "planner/layer_graph.h"
+
+namespace hetune {
+
+enum class Activations { kQuantised, kFloat };  // what integer weights are multiplied with
+enum class KvType { kF16, kBF16, kF32 };
+std::string_view to_string(Activations activations);  // "q8", "f32"
+std::string_view to_string(KvType type);              // "f16", ...
+
+struct PlanOptions {
+    int rows = 1;              // tokens of one step: 1 decodes, more is prefill (or a batch)
+    bool fusion = true;        // false: the chain of primitives
+    Activations activations = Activations::kQuantised;
+    KvType kv = KvType::kF16;
+    bool all_logits = false;   // logits of every row, rather than of the last one
+    // Tunables that replace the default of every step they are valid for, by template:
+    // {"gemv", {{"kWaves", "4"}}}.
+    std::map<std::string, std::map<std::string, std::string>> tunables;
+
+    bool operator==(const PlanOptions&) const = default;
+};
+
+enum class BufferRole {
+    kTiles,     // a weight matrix in tiles of its quantisation
+    kRaw,       // a float vector as in the file
+    kTurns,     // LayerGraph::rope_turns as pairs of floats
+    kKv,        // grows with the context
+    kState,     // recurrent state
+    kScratch,   // the arena that values share
+    kStep,      // StepState
+    kTokens,    // int32 [rows]
+    kLogits,    // float [rows or 1, vocabulary]
+};
+
+struct PlanBuffer {
+    std::string name;
+    BufferRole role = BufferRole::kScratch;
+    int64_t bytes = 0;
+    int64_t bytes_per_context = 0;  // per token of context capacity, on top
+    std::string tensor;             // kTiles, kRaw: which
+    bool operator==(const PlanBuffer&) const = default;
+};
+
+struct PlanArg {
+    int buffer = 0;
+    int64_t offset = 0;
+    bool operator==(const PlanArg&) const = default;
+};
+
+// What a step costs at full rows and an empty context; per context token on top.
+struct StepCost {
+    int64_t weight_bytes = 0;
+    int64_t activation_bytes = 0;
+    int64_t kv_bytes_per_context = 0;
+    int64_t operations = 0;              // multiply and add are two
+    int64_t operations_per_context = 0;
+    bool operator==(const StepCost&) const = default;
+};
+
+struct PlanStep {
+    std::string label;       // "blk.3.attn_q"
+    KernelSpec spec;
+    std::vector<PlanArg> args;
+    uint32_t groups[3] = {1, 1, 1};  // at full rows
+    uint32_t threads = 32;
+    int rows_axis = -1;      // groups[rows_axis] = ceil(rows / rows_per_group); -1: fixed
+    int rows_per_group = 1;
+    StepCost cost;
+    bool operator==(const PlanStep&) const = default;
+};
+
+struct Plan {
+    std::string model;
+    std::string architecture;
+    std::string arch;
+    PlanOptions options;
+    std::vector<PlanBuffer> buffers;
+    std::vector<PlanStep> steps;
+    int step_buffer = -1, last_step_buffer = -1, tokens_buffer = -1, logits_buffer = -1;
+    int64_t vocabulary = 0;
+    std::vector<std::string> notes;  // what was left out, and which fusions were applied
+
+    bool operator==(const Plan&) const = default;
+    // Distinct kernels, in order of first use.
+    std::vector<KernelSpec> kernels() const;
+    // Bytes of all buffers of these roles at a context capacity.
+    int64_t bytes(BufferRole role, int64_t context) const;
+};
+
+// Throws ModelError where the model needs what no registered kernel gives (it names the op, the
+// tensor and its type).
+Plan make_plan(const LayerGraph& graph, const ModelFile& file, const Arch& arch,
+               const PlanOptions& options);
+
+}  // namespace hetune

@@ -1,0 +1,191 @@
+// The CPU as a device: a launch runs its groups on a few threads, and the lanes of a group as
+// fibers of one thread (kernel_templates/prelude/cpu_abi.h). Always there, so it is the default
+// where no GPU is found; and it is how every template is tested.
+#include "runtime/cpu_device.h"
+
+#include <dlfcn.h>
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cassert>
+#include <chrono>
+#include <cstring>
+#include <fstream>
+#include <string>
+
+#include "runtime/lane_fibers.h"
+
+namespace hetune {
+namespace {
+
+class HostBuffer : public Buffer {
+  public:
+    // Owns its memory unless it is given some.
+    explicit HostBuffer(size_t bytes) : bytes_(bytes) {
+        owned_.reset(static_cast<std::byte*>(std::aligned_alloc(256, (bytes + 255) / 256 * 256)));
+        if (bytes > 0 && owned_ == nullptr)
+            throw DeviceError(fmt::format("cpu: out of memory allocating {} bytes", bytes));
+        data_ = owned_.get();
+    }
+    explicit HostBuffer(std::span<const std::byte> host)
+        : data_(const_cast<std::byte*>(host.data())), bytes_(host.size()) {}
+
+    uint64_t address() const override { return reinterpret_cast<uint64_t>(data_); }
+    size_t bytes() const override { return bytes_; }
+    std::byte* at(size_t offset, size_t count) const {
+        if (offset > bytes_ || count > bytes_ - offset)
+            throw DeviceError(fmt::format("cpu: access of {} bytes at {} in a buffer of {}", count,
+                                          offset, bytes_));
+        return data_ + offset;
+    }
+
+  private:
+    struct Free {
+        void operator()(std::byte* p) const { std::free(p); }
+    };
+    std::unique_ptr<std::byte, Free> owned_;
+    std::byte* data_ = nullptr;
+    size_t bytes_ = 0;
+};
+
+class CpuModule : public Module {
+  public:
+    explicit CpuModule(const CodeObject& code) {
+        // dlopen wants a file; an anonymous one needs no folder and leaves nothing behind.
+        const int file = memfd_create("hetune-kernel", MFD_CLOEXEC);
+        if (file < 0) throw DeviceError(fmt::format("cpu: memfd_create: {}", std::strerror(errno)));
+        const bool written = write(file, code.bytes.data(), code.bytes.size()) ==
+                             static_cast<ssize_t>(code.bytes.size());
+        const std::string path = fmt::format("/proc/self/fd/{}", file);
+        if (written) handle_ = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+        const char* why = written ? dlerror() : "cannot write the object to memory";
+        close(file);
+        if (handle_ == nullptr)
+            throw DeviceError(fmt::format("cpu: loading {}: {}", code.entry, why));
+        entry_ = reinterpret_cast<HetuneCpuEntry>(dlsym(handle_, "hetune_cpu_entry"));
+        if (entry_ == nullptr) {
+            dlclose(handle_);
+            throw DeviceError(fmt::format("cpu: {} has no hetune_cpu_entry", code.entry));
+        }
+    }
+    ~CpuModule() override { dlclose(handle_); }
+    CpuModule(const CpuModule&) = delete;
+    CpuModule& operator=(const CpuModule&) = delete;
+
+    HetuneCpuEntry entry() const { return entry_; }
+
+  private:
+    void* handle_ = nullptr;
+    HetuneCpuEntry entry_ = nullptr;
+};
+
+struct RecordedLaunch {
+    HetuneCpuEntry entry;
+    LaunchShape shape;
+    std::vector<std::byte> args;
+};
+
+struct CpuGraph : Graph {
+    std::vector<RecordedLaunch> launches;
+};
+
+std::string processor_name() {
+    std::ifstream info("/proc/cpuinfo");
+    for (std::string line; std::getline(info, line);)
+        if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
+    return "x86-64";
+}
+
+class CpuDevice : public Device {
+  public:
+    explicit CpuDevice(int threads) : runner_(threads), arch_(find_arch("x86-64-v3")) {}
+
+    const Arch& arch() const override { return arch_; }
+    DeviceInfo info() const override {
+        const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+        return {.backend = "cpu",
+                .name = processor_name(),
+                .driver = fmt::format("lanes as fibers, ABI {}", kHetuneCpuAbi),
+                .memory_bytes = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * page,
+                .free_bytes = static_cast<uint64_t>(sysconf(_SC_AVPHYS_PAGES)) * page,
+                .compute_units = runner_.threads(),
+                .unified_memory = true};
+    }
+
+    std::unique_ptr<Buffer> allocate(size_t bytes) override {
+        return std::make_unique<HostBuffer>(bytes);
+    }
+    std::unique_ptr<Buffer> adopt(std::span<const std::byte> host) override {
+        return std::make_unique<HostBuffer>(host);
+    }
+    void upload(Buffer& to, size_t offset, std::span<const std::byte> from) override {
+        if (!from.empty())
+            std::memcpy(host(to).at(offset, from.size()), from.data(), from.size());
+    }
+    void download(std::span<std::byte> to, const Buffer& from, size_t offset) override {
+        if (!to.empty()) std::memcpy(to.data(), host(from).at(offset, to.size()), to.size());
+    }
+    void fill(Buffer& buffer, size_t offset, size_t bytes, uint8_t value) override {
+        if (bytes > 0) std::memset(host(buffer).at(offset, bytes), value, bytes);
+    }
+
+    std::unique_ptr<Module> load(const CodeObject& code) override {
+        return std::make_unique<CpuModule>(code);
+    }
+    void launch(Module& module, const LaunchShape& shape, std::span<const std::byte> args) override {
+        const HetuneCpuEntry entry = static_cast<CpuModule&>(module).entry();
+        if (recording_ != nullptr)
+            recording_->launches.push_back({entry, shape, {args.begin(), args.end()}});
+        else
+            runner_.run(entry, shape, args);
+    }
+    void synchronize() override {}  // launches return when they are done
+
+    std::unique_ptr<Graph> capture(const std::function<void()>& record) override {
+        auto graph = std::make_unique<CpuGraph>();
+        recording_ = graph.get();
+        try {
+            record();
+        } catch (...) {
+            recording_ = nullptr;
+            throw;
+        }
+        recording_ = nullptr;
+        return graph;
+    }
+    void replay(Graph& graph) override {
+        for (const RecordedLaunch& launch : static_cast<CpuGraph&>(graph).launches)
+            runner_.run(launch.entry, launch.shape, launch.args);
+    }
+    double time_ms(const std::function<void()>& work) override {
+        const auto start = std::chrono::steady_clock::now();
+        work();
+        return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
+            .count();
+    }
+
+  private:
+    static const HostBuffer& host(const Buffer& buffer) {
+        return static_cast<const HostBuffer&>(buffer);
+    }
+    LaneFibers runner_;
+    const Arch& arch_;
+    CpuGraph* recording_ = nullptr;
+};
+
+const RegisterBackend kCpu{{
+    .name = "cpu",
+    .preference = 0,
+    .description = "the same kernels on the CPU, lanes as fibers",
+    .unavailable = [] { return std::string(); },
+    .open = [] { return open_cpu_device(0); },
+}};
+
+}  // namespace
+
+std::unique_ptr<Device> open_cpu_device(int threads) {
+    return std::make_unique<CpuDevice>(threads);
+}
+
+}  // namespace hetune
