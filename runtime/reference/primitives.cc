@@ -1,0 +1,100 @@
+#include "runtime/reference/primitives.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numbers>
+
+#include "kernel_templates/quant/registry.h"
+
+namespace hetune::reference {
+
+std::vector<float> weight_row(const Tensor& tensor, int64_t row) {
+    const QuantFormat* format = find_quant(tensor.ggml_type);
+    if (format == nullptr)
+        throw ModelError(fmt::format("tensor '{}' is {}, which hetune cannot read", tensor.name,
+                                     tensor.type_name()));
+    const int64_t blocks = tensor.cols() / format->block_elems;
+    const auto* from = reinterpret_cast<const uint8_t*>(tensor.data.data()) +
+                       row * blocks * format->block_bytes;
+    std::vector<float> values(static_cast<size_t>(tensor.cols()));
+    for (int64_t b = 0; b < blocks; ++b)
+        format->dequantise(from + b * format->block_bytes, values.data() + b * format->block_elems);
+    return values;
+}
+
+std::vector<float> weight_vector(const Tensor& tensor) { return weight_row(tensor, 0); }
+
+void linear(const Tensor& weight, int64_t first, int64_t out, std::span<const float> x,
+            std::span<float> y) {
+    const auto in = static_cast<size_t>(weight.cols());
+    const size_t rows = x.size() / in;
+#pragma omp parallel for schedule(static)
+    for (int64_t o = 0; o < out; ++o) {
+        const std::vector<float> w = weight_row(weight, first + o);
+        for (size_t r = 0; r < rows; ++r) {
+            const float* xr = x.data() + r * in;
+            double sums[8] = {};
+            for (size_t k = 0; k + 8 <= in; k += 8)
+                for (size_t i = 0; i < 8; ++i)
+                    sums[i] += static_cast<double>(w[k + i]) * static_cast<double>(xr[k + i]);
+            for (size_t k = in / 8 * 8; k < in; ++k)
+                sums[0] += static_cast<double>(w[k]) * static_cast<double>(xr[k]);
+            double sum = 0;
+            for (const double part : sums) sum += part;
+            y[r * static_cast<size_t>(out) + static_cast<size_t>(o)] = static_cast<float>(sum);
+        }
+    }
+}
+
+void rmsnorm(std::span<const float> x, std::span<const float> weight, double eps,
+             std::span<float> y) {
+    double squares = 0;
+    for (const float v : x) squares += static_cast<double>(v) * static_cast<double>(v);
+    const double factor = 1.0 / std::sqrt(squares / static_cast<double>(x.size()) + eps);
+    for (size_t i = 0; i < x.size(); ++i)
+        y[i] = static_cast<float>(static_cast<double>(x[i]) * factor * static_cast<double>(weight[i]));
+}
+
+void rope(std::span<float> head, std::span<const double> turns, double magnitude, int64_t position,
+          bool interleaved) {
+    for (size_t i = 0; i < turns.size(); ++i) {
+        const double exact = turns[i] * static_cast<double>(position);
+        const double angle = 2 * std::numbers::pi * (exact - std::floor(exact));
+        const double c = magnitude * std::cos(angle);
+        const double s = magnitude * std::sin(angle);
+        float& a = head[interleaved ? 2 * i : i];
+        float& b = head[interleaved ? 2 * i + 1 : i + turns.size()];
+        const double x = a, y = b;
+        a = static_cast<float>(x * c - y * s);
+        b = static_cast<float>(y * c + x * s);
+    }
+}
+
+void attend(std::span<const float> q, const float* k, const float* v, int64_t stride, int64_t count,
+            double scale, std::span<float> y) {
+    std::vector<double> scores(static_cast<size_t>(count));
+    for (int64_t t = 0; t < count; ++t) {
+        double dot = 0;
+        for (size_t d = 0; d < q.size(); ++d)
+            dot += static_cast<double>(q[d]) * static_cast<double>(k[t * stride + static_cast<int64_t>(d)]);
+        scores[static_cast<size_t>(t)] = dot * scale;
+    }
+    const double peak = *std::ranges::max_element(scores);
+    double total = 0;
+    for (double& s : scores) total += s = std::exp(s - peak);
+    std::vector<double> sums(y.size());
+    for (int64_t t = 0; t < count; ++t)
+        for (size_t d = 0; d < y.size(); ++d)
+            sums[d] += scores[static_cast<size_t>(t)] *
+                       static_cast<double>(v[t * stride + static_cast<int64_t>(d)]);
+    for (size_t d = 0; d < y.size(); ++d) y[d] = static_cast<float>(sums[d] / total);
+}
+
+double sigmoid(double x) { return 1.0 / (1.0 + std::exp(-x)); }
+double silu(double x) { return x * sigmoid(x); }
+double softplus(double x) { return x > 20.0 ? x : std::log1p(std::exp(x)); }
+
+}  // namespace hetune::reference

@@ -1,0 +1,33 @@
+// The oracle's arithmetic: one function per primitive of planner/layer_graph.h, float32 values,
+// sums in double, no blocking, no fusion. Kernels are compared with these.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "planner/model_file.h"
+
+namespace hetune::reference {
+
+// Row `row` of a matrix as floats. Throws ModelError for a type without a dequantisation.
+std::vector<float> weight_row(const Tensor& tensor, int64_t row);
+// The float values of an F32 vector.
+std::vector<float> weight_vector(const Tensor& tensor);
+
+// y[rows, out] = x[rows, in] W^T, W [out, in]; `first` row of W for stacked expert matrices.
+void linear(const Tensor& weight, int64_t first, int64_t out, std::span<const float> x,
+            std::span<float> y);
+void rmsnorm(std::span<const float> x, std::span<const float> weight, double eps,
+             std::span<float> y);  // one row
+// One head at one position; `turns` per pair, angles 2 pi turns * position.
+void rope(std::span<float> head, std::span<const double> turns, double magnitude, int64_t position,
+          bool interleaved);
+// One query head over `count` keys and values, each `stride` floats apart.
+void attend(std::span<const float> q, const float* k, const float* v, int64_t stride, int64_t count,
+            double scale, std::span<float> y);
+double silu(double x);
+double sigmoid(double x);
+double softplus(double x);
+
+}  // namespace hetune::reference

@@ -1,0 +1,62 @@
+// The oracle: runs a LayerGraph op by op in float32 on the CPU. Slow, plain, needs no compiler.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "planner/layer_graph.h"
+#include "runtime/engine.h"
+
+namespace hetune {
+
+class ReferenceEngine : public Engine {
+  public:
+    // The file must outlive the engine.
+    ReferenceEngine(const ModelFile& file, LayerGraph graph, int64_t context);
+
+    std::vector<float> forward(std::span<const int32_t> tokens, bool every_row) override;
+    void reset() override;
+    int64_t position() const override { return position_; }
+    int64_t vocabulary() const override { return graph_.vocabulary; }
+    int64_t context() const override { return context_; }
+
+    const LayerGraph& graph() const { return graph_; }
+    // A value of the last forward, [rows, width].
+    std::span<const float> value(ValueId id) const { return values_[static_cast<size_t>(id)]; }
+
+    // What a primitive sees of the engine. Primitives register themselves by kind
+    // (runtime/reference/ops_*.cc).
+    struct Step {
+        const ModelFile& file;
+        const LayerGraph& graph;
+        const Op& op;
+        std::span<const int32_t> tokens;
+        int64_t position;  // of the first row
+        int64_t context;
+        std::vector<std::vector<float>>& values;
+        // Kept between forwards: KV caches, recurrent states.
+        std::map<std::string, std::vector<float>>& state;
+
+        int64_t rows() const { return static_cast<int64_t>(tokens.size()); }
+        std::span<const float> in(size_t index) const;
+        std::span<float> out(size_t index) const;  // resized to [rows, width]
+        int64_t width(ValueId id) const { return graph.values[static_cast<size_t>(id)].width; }
+        const Tensor& weight(size_t index) const { return file.tensor(op.weights[index]); }
+    };
+    using Primitive = void (*)(const Step&);
+    struct Register {
+        Register(const std::string& kind, Primitive run);
+    };
+
+  private:
+    const ModelFile& file_;
+    LayerGraph graph_;
+    int64_t context_;
+    int64_t position_ = 0;
+    std::vector<std::vector<float>> values_;
+    std::map<std::string, std::vector<float>> state_;
+};
+
+}  // namespace hetune
