@@ -1,5 +1,6 @@
 // Turns source text into code objects. Implementations: clang (runtime/compile/clang.cc), hipRTC,
-// comgr, NVRTC; each registers itself from its own file and is found at run time.
+// comgr, NVRTC (runtime/compile/worker_compiler.cc); each registers itself and is found at run
+// time, and each compiles in another process, so that its death is an error like any other.
 #pragma once
 
 #include <functional>
@@ -10,7 +11,9 @@
 #include <vector>
 
 #include "cache/code_object.h"
+#include "kernel_templates/catalogue.h"
 #include "planner/arch.h"
+#include "runtime/environment.h"
 
 namespace hetune {
 
@@ -33,8 +36,7 @@ class CompileError : public std::runtime_error {
 struct CompileRequest {
     std::string entry;                 // the extern "C" kernel, also its name in messages
     std::string source;                // HIP C++, one translation unit
-    std::string arch;                  // "gfx1100"
-    std::vector<std::string> options;  // on top of the compiler's own fixed set
+    Arch arch;
 };
 
 class Compiler {
@@ -43,14 +45,32 @@ class Compiler {
     virtual std::string name() const = 0;  // "clang", "hiprtc", "comgr", "nvrtc"
     // Changes whenever the output could: name, version, build id of the library file. Part of keys.
     virtual std::string identity() const = 0;
+    // The options of a compile for this arch, in the order the compiler gets them. Part of keys.
+    virtual std::vector<std::string> options(const Arch& arch) const = 0;
     virtual bool supports(const Arch& arch) const = 0;
     // Throws CompileError. Fills CodeObject::resources from the object. Safe to call from several
     // threads.
     virtual CodeObject compile(const CompileRequest& request) = 0;
 };
 
+struct CompilerKind {
+    std::string name;
+    std::vector<ArchFamily> families;  // what it may compile for
+    int preference = 0;                // the highest that is found is taken
+    std::string install;               // "apt install clang-19 lld-19"
+    // Empty when it is not on this machine; cheap, since every start asks.
+    std::function<std::unique_ptr<Compiler>(const Environment&)> find;
+};
+std::vector<CompilerKind>& compiler_kinds();
+struct RegisterCompiler {
+    explicit RegisterCompiler(CompilerKind kind);
+};
+
 // The compiler for an arch, in DESIGN's order of choice (AMD: hipRTC, comgr, clang; NVIDIA: NVRTC;
 // CPU: clang), or the one named. Throws CompileError{kNoCompiler} that says what to install.
-std::unique_ptr<Compiler> choose_compiler(const Arch& arch, std::string_view forced = {});
+std::unique_ptr<Compiler> choose_compiler(const Arch& arch, const Environment& environment,
+                                          std::string_view forced = {});
+
+TargetFamily target_family(ArchFamily family);
 
 }  // namespace hetune

@@ -1,0 +1,55 @@
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "runtime/compiler.h"
+
+namespace hetune {
+
+std::vector<CompilerKind>& compiler_kinds() {
+    static std::vector<CompilerKind> kinds;
+    return kinds;
+}
+
+RegisterCompiler::RegisterCompiler(CompilerKind kind) {
+    auto& kinds = compiler_kinds();
+    kinds.push_back(std::move(kind));
+    std::ranges::stable_sort(kinds, std::ranges::greater{}, &CompilerKind::preference);
+}
+
+std::unique_ptr<Compiler> choose_compiler(const Arch& arch, const Environment& environment,
+                                          std::string_view forced) {
+    std::vector<std::string> names, install;
+    for (const CompilerKind& kind : compiler_kinds()) {
+        names.push_back(kind.name);
+        if (!forced.empty() && kind.name != forced) continue;
+        if (std::ranges::find(kind.families, arch.family) == kind.families.end()) {
+            if (!forced.empty())
+                throw CompileError(CompileError::Cause::kNoCompiler,
+                                   fmt::format("compiler {} does not compile for {}", forced, arch.name));
+            continue;
+        }
+        install.push_back(kind.install);
+        auto compiler = kind.find(environment);
+        if (compiler != nullptr && compiler->supports(arch)) return compiler;
+    }
+    if (!forced.empty() && std::ranges::find(names, forced) == names.end())
+        throw CompileError(CompileError::Cause::kNoCompiler,
+                           fmt::format("unknown compiler '{}'; known: {}", forced, fmt::join(names, ", ")));
+    throw CompileError(CompileError::Cause::kNoCompiler,
+                       fmt::format("no compiler for {} is installed{}; to get one: {}", arch.name,
+                                   forced.empty() ? "" : fmt::format(" by the name of {}", forced),
+                                   fmt::join(install, ", or ")));
+}
+
+TargetFamily target_family(ArchFamily family) {
+    switch (family) {
+        case ArchFamily::kAmd: return TargetFamily::kAmd;
+        case ArchFamily::kNvidia: return TargetFamily::kNvidia;
+        case ArchFamily::kCpu: return TargetFamily::kCpu;
+    }
+    return TargetFamily::kCpu;
+}
+
+}  // namespace hetune

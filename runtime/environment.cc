@@ -1,0 +1,42 @@
+#include "runtime/environment.h"
+
+#include <fmt/format.h>
+
+#include <cstdlib>
+#include <stdexcept>
+
+namespace hetune {
+namespace {
+
+std::string text(const char* name) {
+    const char* value = std::getenv(name);
+    return value == nullptr ? "" : value;
+}
+
+double seconds(const char* name, double fallback) {
+    const std::string value = text(name);
+    if (value.empty()) return fallback;
+    char* end = nullptr;
+    const double number = std::strtod(value.c_str(), &end);
+    if (*end != '\0' || !(number > 0) || number > 86400)
+        throw std::runtime_error(
+            fmt::format("{}='{}' is no number of seconds from 0 to 86400", name, value));
+    return number;
+}
+
+}  // namespace
+
+Environment read_environment() {
+    const std::string no_jit = text("HETUNE_NO_JIT");
+    return {.template_dir = text("HETUNE_TEMPLATE_DIR"),
+            .clang = text("HETUNE_CLANG"),
+            .worker = text("HETUNE_WORKER"),
+            .hiprtc = text("HETUNE_HIPRTC_LIBRARY"),
+            .nvrtc = text("HETUNE_NVRTC_LIBRARY"),
+            .rocm_path = text("ROCM_PATH"),
+            .compile_timeout = std::chrono::milliseconds(
+                static_cast<int64_t>(seconds("HETUNE_COMPILE_TIMEOUT", 120) * 1000)),
+            .no_jit = !no_jit.empty() && no_jit != "0"};
+}
+
+}  // namespace hetune

@@ -1,0 +1,23 @@
+// The one place where the runtime reads environment variables.
+#pragma once
+
+#include <chrono>
+#include <string>
+
+namespace hetune {
+
+struct Environment {
+    std::string template_dir;                     // HETUNE_TEMPLATE_DIR: instead of the embedded
+    std::string clang;                            // HETUNE_CLANG: the compiler to use
+    std::string worker;                           // HETUNE_WORKER: the compile worker program
+    std::string hiprtc;                           // HETUNE_HIPRTC_LIBRARY
+    std::string nvrtc;                            // HETUNE_NVRTC_LIBRARY
+    std::string rocm_path;                        // ROCM_PATH
+    std::chrono::milliseconds compile_timeout{};  // HETUNE_COMPILE_TIMEOUT, seconds; default 120
+    bool no_jit = false;                          // HETUNE_NO_JIT=1
+};
+
+// Throws std::runtime_error for a value that is no number where one is due.
+Environment read_environment();
+
+}  // namespace hetune
