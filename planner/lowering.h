@@ -14,6 +14,10 @@
 
 namespace hetune {
 
+// Sizes of kernel_templates' XBlock and StepState.
+constexpr int64_t kXBlockBytes = 48;
+constexpr int64_t kStepBytes = 8;
+
 // How a value lies in memory.
 enum class Form {
     kFloat,      // [rows, width]
@@ -123,7 +127,12 @@ struct RegisterFusion {
 // Number of waves for a kernel whose groups own 32 rows each, so that the device is filled.
 int default_waves(const Arch& arch, int64_t groups, int64_t steps_of_k);
 
+// Shares of the context for attention in decode: enough groups for every compute unit.
+int default_splits(const Arch& arch, int64_t groups);
+std::string kv_functor(KvType type);  // "KvF16": the type's name in kernel_templates
+
 std::string constant(int64_t value);
+std::string constant(int value);
 std::string constant(bool value);
 std::string constant(double value);  // a float literal that reads back to the same float
 

@@ -43,6 +43,8 @@ enum class BufferRole {
     kLogits,    // float [rows or 1, vocabulary]
 };
 
+std::string_view to_string(BufferRole role);
+
 struct PlanBuffer {
     std::string name;
     BufferRole role = BufferRole::kScratch;

@@ -1,0 +1,102 @@
+// Attention from primitives: norm and rope of heads, KV write, attention split over the context.
+#include "planner/lowering.h"
+
+namespace hetune {
+namespace {
+
+PlanStep head_kernel(PlanBuilder& b, const Op& op, PlanArg w, bool norm, int64_t rotary) {
+    const ValueId x = op.inputs[0], y = op.outputs[0];
+    const PlanArg in = b.in(x);
+    PlanStep step{.label = b.name(y),
+                  .spec = {"head_norm_rope",
+                           {{"kHeads", constant(op.integer("heads"))},
+                            {"kHeadSize", constant(op.integer("head_size"))},
+                            {"kStride", constant(b.width(x))},
+                            {"kNorm", constant(norm)},
+                            {"kEps", constant(norm ? op.attribute("eps") : 0.0)},
+                            {"kRotary", constant(rotary)},
+                            {"kInterleaved", constant(rotary > 0 && op.integer("interleaved") != 0)},
+                            {"kMagnitude", constant(rotary > 0 ? b.graph.rope_magnitude : 1.0)}}},
+                  .args = {b.step(x), in, w, rotary > 0 ? b.turns() : b.none(), b.out(y)},
+                  .groups = {static_cast<uint32_t>(op.integer("heads")),
+                             static_cast<uint32_t>(b.rows(x)), 1},
+                  .rows_axis = 1};
+    step.cost.activation_bytes = 2 * b.rows(x) * b.width(x) * 4;
+    step.cost.operations = 6 * b.rows(x) * b.width(x);
+    return step;
+}
+
+void lower_head_rmsnorm(PlanBuilder& b, const Op& op) {
+    b.emit(head_kernel(b, op, b.raw(op.weights[0]), true, 0));
+}
+void lower_rope(PlanBuilder& b, const Op& op) {
+    b.emit(head_kernel(b, op, b.none(), false, op.integer("rotary")));
+}
+
+void lower_attention(PlanBuilder& b, const Op& op) {
+    const ValueId q = op.inputs[0], k = op.inputs[1], v = op.inputs[2], y = op.outputs[0];
+    const int64_t heads = op.integer("heads"), kv_heads = op.integer("kv_heads");
+    const int64_t head_size = op.integer("head_size");
+    const int64_t kv_width = kv_heads * head_size;
+    const int layer = static_cast<int>(op.integer("kv"));
+    const auto rows = static_cast<uint32_t>(b.rows(q));
+    const std::string kv_type = kv_functor(b.options.kv);
+    const bool cpu = b.arch.family == ArchFamily::kCpu;
+    const PlanArg k_cache = b.kv(layer, "k", kv_width), v_cache = b.kv(layer, "v", kv_width);
+    const PlanArg k_in = b.in(k), v_in = b.in(v), q_in = b.in(q);
+
+    const int write_waves = b.tunable("kv_write", "kWaves", cpu ? 1 : 4);
+    PlanStep write{.label = b.name(y) + ".kv_write",
+                   .spec = {"kv_write",
+                            {{"Kv", kv_type},
+                             {"kWidth", constant(kv_width)},
+                             {"kWaves", constant(write_waves)}}},
+                   .args = {b.step(k), k_in, v_in, k_cache, v_cache},
+                   .groups = {static_cast<uint32_t>((kv_width + 32 * write_waves - 1) / (32 * write_waves)),
+                              rows, 1},
+                   .threads = static_cast<uint32_t>(32 * write_waves),
+                   .rows_axis = 1};
+    write.cost.activation_bytes = 2 * rows * kv_width * 4;
+    b.emit(std::move(write));
+
+    const int waves = b.tunable("attention_split", "kWaves", cpu ? 1 : 4);
+    const int splits = b.tunable("attention_split", "kSplits", default_splits(b.arch, kv_heads * rows));
+    const PlanArg shares = b.scratch(int64_t{rows} * heads * splits * (head_size + 2) * 4);
+    PlanStep split{.label = b.name(y) + ".split",
+                   .spec = {"attention_split",
+                            {{"Kv", kv_type},
+                             {"kHeads", constant(heads)},
+                             {"kKvHeads", constant(kv_heads)},
+                             {"kHeadSize", constant(head_size)},
+                             {"kScale", constant(op.attribute("scale"))},
+                             {"kSplits", constant(splits)},
+                             {"kWaves", constant(waves)}}},
+                   .args = {b.step(q), q_in, k_cache, v_cache, shares},
+                   .groups = {static_cast<uint32_t>(kv_heads), static_cast<uint32_t>(splits), rows},
+                   .threads = static_cast<uint32_t>(32 * waves),
+                   .rows_axis = 2};
+    split.cost.activation_bytes = rows * heads * (head_size + splits * (head_size + 2)) * 4;
+    split.cost.kv_bytes_per_context = 2 * kv_width * (b.options.kv == KvType::kF32 ? 4 : 2);
+    split.cost.operations_per_context = 4 * rows * heads * head_size;
+    b.emit(std::move(split));
+
+    PlanStep merge{.label = b.name(y),
+                   .spec = {"attention_merge",
+                            {{"kHeads", constant(heads)},
+                             {"kHeadSize", constant(head_size)},
+                             {"kSplits", constant(splits)}}},
+                   .args = {b.step(q), shares, b.out(y)},
+                   .groups = {static_cast<uint32_t>(heads), rows, 1},
+                   .rows_axis = 1};
+    merge.cost.activation_bytes = rows * heads * (head_size + splits * (head_size + 2)) * 4;
+    b.emit(std::move(merge));
+}
+
+const RegisterLowering kLowerings[] = {
+    RegisterLowering{{.layer = "head_rmsnorm", .variant = "wave", .emit = lower_head_rmsnorm}},
+    RegisterLowering{{.layer = "rope", .variant = "wave", .emit = lower_rope}},
+    RegisterLowering{{.layer = "attention", .variant = "split", .emit = lower_attention}},
+};
+
+}  // namespace
+}  // namespace hetune

@@ -1,0 +1,334 @@
+#include "planner/lowering.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cassert>
+
+#include "kernel_templates/catalogue.h"
+
+namespace hetune {
+namespace {
+
+constexpr int64_t kArenaAlign = 256;
+
+int64_t aligned(int64_t bytes) { return (bytes + kArenaAlign - 1) / kArenaAlign * kArenaAlign; }
+
+std::string_view family_name(ArchFamily family) {
+    switch (family) {
+        case ArchFamily::kAmd: return "amd";
+        case ArchFamily::kNvidia: return "nvidia";
+        case ArchFamily::kCpu: return "cpu";
+    }
+    return "";
+}
+
+// The lowering of highest priority that fits; throws ModelError when there is none.
+const Lowering& choose_lowering(const PlanBuilder& builder, const Op& op) {
+    const std::string_view backend = family_name(builder.arch.family);
+    const std::string quant = op.weights.empty() ? "" : builder.file.tensor(op.weights[0]).type_name();
+    const Lowering* best = nullptr;
+    for (const Lowering& candidate : lowerings()) {
+        if (candidate.layer != op.kind || (best != nullptr && candidate.priority <= best->priority))
+            continue;
+        if (candidate.backend != "*" && candidate.backend != backend) continue;
+        if (candidate.quant != "*" && candidate.quant != quant) continue;
+        if (candidate.fits != nullptr && !candidate.fits(builder, op)) continue;
+        best = &candidate;
+    }
+    if (best != nullptr) return *best;
+    throw ModelError(fmt::format("{}: no kernel on {} for '{}' ({}{}{})", builder.file.path().string(),
+                                 builder.arch.name, op.kind,
+                                 op.outputs.empty() ? "" : builder.name(op.outputs[0]),
+                                 quant.empty() ? "" : ", ", quant));
+}
+
+}  // namespace
+
+std::vector<Lowering>& lowerings() {
+    static std::vector<Lowering> list;
+    return list;
+}
+RegisterLowering::RegisterLowering(Lowering lowering) { lowerings().push_back(std::move(lowering)); }
+
+std::vector<FusionRule>& fusion_rules() {
+    static std::vector<FusionRule> list;
+    return list;
+}
+RegisterFusion::RegisterFusion(FusionRule rule) {
+    auto& rules = fusion_rules();
+    rules.push_back(std::move(rule));
+    std::ranges::stable_sort(rules, [](const FusionRule& a, const FusionRule& b) {
+        return a.priority != b.priority ? a.priority > b.priority : a.name < b.name;
+    });
+}
+
+PlanBuilder::PlanBuilder(const LayerGraph& the_graph, const ModelFile& the_file, const Arch& the_arch,
+                         const PlanOptions& the_options)
+    : graph(the_graph), file(the_file), arch(the_arch), options(the_options),
+      places_(the_graph.values.size()) {
+    for (size_t i = 0; i < graph.ops.size(); ++i) {
+        const Op& op = graph.ops[i];
+        bool last = op.kind == "last_row" && !options.all_logits;
+        for (const ValueId input : op.inputs) {
+            Place& place = places_[static_cast<size_t>(input)];
+            place.last_use = i;
+            last |= place.after_last_row;
+        }
+        for (const ValueId output : op.outputs) {
+            places_[static_cast<size_t>(output)].last_use = i;
+            places_[static_cast<size_t>(output)].after_last_row = last;
+        }
+    }
+    places_[static_cast<size_t>(graph.logits)].last_use = graph.ops.size();
+    plan.step_buffer = buffer("step", BufferRole::kStep, kStepBytes);
+    plan.tokens_buffer = buffer("tokens", BufferRole::kTokens, options.rows * 4);
+    arena_ = buffer("scratch", BufferRole::kScratch, 0);
+}
+
+int PlanBuilder::rows(ValueId value) const {
+    return places_[static_cast<size_t>(value)].after_last_row ? 1 : options.rows;
+}
+int64_t PlanBuilder::width(ValueId value) const {
+    return graph.values[static_cast<size_t>(value)].width;
+}
+const std::string& PlanBuilder::name(ValueId value) const {
+    return graph.values[static_cast<size_t>(value)].name;
+}
+
+int64_t PlanBuilder::bytes_of(ValueId value, Form form) const {
+    const int64_t count = rows(value) * width(value);
+    switch (form) {
+        case Form::kFloat:
+        case Form::kIds: return count * 4;
+        case Form::kQuantised: return count / 32 * kXBlockBytes;
+        case Form::kSquares: return (count + 31) / 32 * 4;
+    }
+    return 0;
+}
+
+// First fit; the arena grows when nothing fits.
+int64_t PlanBuilder::take(int64_t bytes) {
+    bytes = aligned(std::max<int64_t>(bytes, 1));
+    auto at = std::ranges::find_if(free_, [&](const auto& hole) { return hole.second >= bytes; });
+    int64_t offset;
+    if (at != free_.end()) {
+        offset = at->first;
+        if (at->second > bytes) free_[offset + bytes] = at->second - bytes;
+        free_.erase(offset);
+    } else {
+        // A hole at the end of the arena grows with it.
+        offset = arena_bytes_;
+        if (!free_.empty()) {
+            const auto last = std::prev(free_.end());
+            if (last->first + last->second == arena_bytes_) {
+                offset = last->first;
+                free_.erase(last);
+            }
+        }
+        arena_bytes_ = offset + bytes;
+    }
+    taken_[offset] = bytes;
+    return offset;
+}
+
+void PlanBuilder::give_back(int64_t offset) {
+    const auto taken = taken_.find(offset);
+    assert(taken != taken_.end());
+    auto hole = free_.emplace(offset, taken->second).first;
+    taken_.erase(taken);
+    if (const auto next = std::next(hole);
+        next != free_.end() && hole->first + hole->second == next->first) {
+        hole->second += next->second;
+        free_.erase(next);
+    }
+    if (hole != free_.begin()) {
+        const auto before = std::prev(hole);
+        if (before->first + before->second == hole->first) {
+            before->second += hole->second;
+            free_.erase(hole);
+        }
+    }
+}
+
+ValueId PlanBuilder::root(ValueId value) const {
+    for (auto at = aliases_.find(value); at != aliases_.end(); at = aliases_.find(value))
+        value = at->second;
+    return value;
+}
+
+bool PlanBuilder::has(ValueId value, Form form) const {
+    return places_[static_cast<size_t>(root(value))].offsets.contains(form);
+}
+
+PlanArg PlanBuilder::in(ValueId value, Form form) {
+    Place& place = places_[static_cast<size_t>(root(value))];
+    if (const auto at = place.offsets.find(form); at != place.offsets.end())
+        return {at->second < 0 ? plan.logits_buffer : arena_, std::max<int64_t>(at->second, 0)};
+    assert(form == Form::kQuantised && place.offsets.contains(Form::kFloat));
+    // Activations in 8 bits are made where they are first asked for, and shared from then on.
+    const int64_t cols = width(value);
+    const int waves = tunable("quantise", "kWaves", arch.family == ArchFamily::kCpu ? 1 : 4);
+    const PlanArg from = in(value, Form::kFloat);
+    const PlanArg to = out(value, Form::kQuantised);
+    PlanStep made{.label = name(value) + ".q8",
+                  .spec = {"quantise", {{"kCols", constant(cols)}, {"kWaves", constant(int64_t{waves})}}},
+                  .args = {step(value), from, to},
+                  .groups = {static_cast<uint32_t>((cols / 32 + waves - 1) / waves),
+                             static_cast<uint32_t>(rows(value)), 1},
+                  .threads = static_cast<uint32_t>(32 * waves),
+                  .rows_axis = rows(value) > 1 ? 1 : -1};
+    made.cost.activation_bytes = rows(value) * (cols * 4 + cols / 32 * kXBlockBytes);
+    emit(std::move(made));
+    return to;
+}
+
+PlanArg PlanBuilder::out(ValueId value, Form form) {
+    Place& place = places_[static_cast<size_t>(root(value))];
+    if (value == graph.logits && form == Form::kFloat) {
+        plan.logits_buffer = buffer("logits", BufferRole::kLogits, bytes_of(value, form));
+        place.offsets[form] = -1;
+        return {plan.logits_buffer, 0};
+    }
+    assert(!place.offsets.contains(form));
+    return {arena_, place.offsets[form] = take(bytes_of(value, form))};
+}
+
+void PlanBuilder::alias(ValueId value, ValueId other) {
+    aliases_[value] = root(other);
+    Place& place = places_[static_cast<size_t>(root(other))];
+    place.last_use = std::max(place.last_use, places_[static_cast<size_t>(value)].last_use);
+}
+
+PlanArg PlanBuilder::scratch(int64_t bytes) {
+    op_scratch_.push_back(take(bytes));
+    return {arena_, op_scratch_.back()};
+}
+
+int PlanBuilder::buffer(const std::string& buffer_name, BufferRole role, int64_t bytes,
+                        int64_t per_context, const std::string& tensor) {
+    const auto [at, added] =
+        buffers_by_name_.emplace(buffer_name, static_cast<int>(plan.buffers.size()));
+    if (added) plan.buffers.push_back({buffer_name, role, bytes, per_context, tensor});
+    return at->second;
+}
+
+const QuantFormat& PlanBuilder::format(const std::string& tensor) const {
+    const Tensor& t = file.tensor(tensor);
+    const QuantFormat* found = find_quant(t.ggml_type);
+    if (found == nullptr)
+        throw ModelError(fmt::format("{}: tensor '{}' is {}, for which hetune has no kernels",
+                                     file.path().string(), tensor, t.type_name()));
+    if (t.cols() % found->tile_elems != 0)
+        throw ModelError(fmt::format("{}: tensor '{}' has rows of {} values; {} needs a multiple of {}",
+                                     file.path().string(), tensor, t.cols(), t.type_name(),
+                                     found->tile_elems));
+    return *found;
+}
+
+int64_t PlanBuilder::tensor_rows(const std::string& tensor) const { return file.tensor(tensor).rows(); }
+
+PlanArg PlanBuilder::tiles(const std::string& tensor) {
+    const Tensor& t = file.tensor(tensor);
+    return {buffer(tensor, BufferRole::kTiles, tiles_bytes(format(tensor), t.rows(), t.cols()), 0, tensor), 0};
+}
+
+PlanArg PlanBuilder::raw(const std::string& tensor) {
+    return {buffer(tensor, BufferRole::kRaw, file.tensor(tensor).bytes(), 0, tensor), 0};
+}
+
+PlanArg PlanBuilder::turns() {
+    return {buffer("rope_turns", BufferRole::kTurns,
+                   static_cast<int64_t>(std::max<size_t>(graph.rope_turns.size(), 1)) * 8), 0};
+}
+
+PlanArg PlanBuilder::kv(int layer, const char* which, int64_t row_width) {
+    const int64_t element = options.kv == KvType::kF32 ? 4 : 2;
+    return {buffer(fmt::format("kv.{}.{}", layer, which), BufferRole::kKv, 0, row_width * element), 0};
+}
+
+PlanArg PlanBuilder::state(const std::string& state_name, int64_t bytes) {
+    return {buffer(state_name, BufferRole::kState, bytes), 0};
+}
+
+PlanArg PlanBuilder::step(ValueId value) {
+    if (rows(value) == options.rows) return {plan.step_buffer, 0};
+    plan.last_step_buffer = buffer("last_step", BufferRole::kStep, kStepBytes);
+    return {plan.last_step_buffer, 0};
+}
+
+PlanArg PlanBuilder::tokens() { return {plan.tokens_buffer, 0}; }
+PlanArg PlanBuilder::none() { return {plan.step_buffer, 0}; }
+
+int PlanBuilder::tunable(const std::string& kernel, const std::string& tunable_name, int fallback) const {
+    const auto of_kernel = options.tunables.find(kernel);
+    if (of_kernel == options.tunables.end()) return fallback;
+    const auto value = of_kernel->second.find(tunable_name);
+    return value == of_kernel->second.end() ? fallback : std::stoi(value->second);
+}
+
+void PlanBuilder::emit(PlanStep made) {
+    assert(find_template(made.spec.name) != nullptr);
+    assert(find_template(made.spec.name)->params.size() == made.args.size());
+    plan.steps.push_back(std::move(made));
+}
+
+void PlanBuilder::lower_op(size_t index) {
+    op_ = index;
+    const Op& op = graph.ops[index];
+    choose_lowering(*this, op).emit(*this, op);
+    for (const int64_t offset : op_scratch_) give_back(offset);
+    op_scratch_.clear();
+    for (size_t v = 0; v < places_.size(); ++v) {
+        Place& place = places_[v];
+        if (place.last_use > index || place.offsets.empty()) continue;
+        for (const auto& [form, offset] : place.offsets)
+            if (offset >= 0) give_back(offset);
+        place.offsets.clear();
+    }
+}
+
+void PlanBuilder::finish() {
+    plan.buffers[static_cast<size_t>(arena_)].bytes = arena_bytes_;
+    plan.model = graph.name;
+    plan.architecture = graph.architecture;
+    plan.arch = arch.name;
+    plan.options = options;
+    plan.vocabulary = graph.vocabulary;
+}
+
+int default_waves(const Arch& arch, int64_t groups, int64_t steps_of_k) {
+    if (arch.family == ArchFamily::kCpu) return 1;
+    // Enough waves in flight to cover the latency of memory: about eight for each SIMD.
+    const int64_t wanted = int64_t{arch.compute_units} * 16;
+    int waves = 1;
+    while (waves < 16 && groups * waves < wanted && waves * 2 <= steps_of_k) waves *= 2;
+    return waves;
+}
+
+int default_splits(const Arch& arch, int64_t groups) {
+    if (arch.family == ArchFamily::kCpu) return 1;
+    int splits = 1;
+    while (splits < 32 && splits * groups < arch.compute_units) splits *= 2;
+    return splits;
+}
+
+std::string kv_functor(KvType type) {
+    switch (type) {
+        case KvType::kF16: return "KvF16";
+        case KvType::kBF16: return "KvBF16";
+        case KvType::kF32: return "KvF32";
+    }
+    return "";
+}
+
+std::string constant(int64_t value) { return std::to_string(value); }
+std::string constant(int value) { return std::to_string(value); }
+std::string constant(bool value) { return value ? "true" : "false"; }
+std::string constant(double value) {
+    std::string text = fmt::format("{:.9g}", static_cast<double>(static_cast<float>(value)));
+    if (text.find_first_of(".e") == std::string::npos) text += ".0";
+    return text + "f";
+}
+
+}  // namespace hetune

@@ -1,0 +1,61 @@
+#include "planner/plan.h"
+
+#include <algorithm>
+#include <set>
+
+#include "planner/lowering.h"
+
+namespace hetune {
+
+std::string_view to_string(Activations activations) {
+    return activations == Activations::kQuantised ? "q8" : "f32";
+}
+
+std::string_view to_string(KvType type) {
+    switch (type) {
+        case KvType::kF16: return "f16";
+        case KvType::kBF16: return "bf16";
+        case KvType::kF32: return "f32";
+    }
+    return "";
+}
+
+std::string_view to_string(BufferRole role) {
+    constexpr std::string_view kNames[] = {"tiles", "raw",   "rope",  "kv",    "state",
+                                           "scratch", "step", "tokens", "logits"};
+    return kNames[static_cast<size_t>(role)];
+}
+
+std::vector<KernelSpec> Plan::kernels() const {
+    std::vector<KernelSpec> distinct;
+    std::set<std::string> seen;
+    for (const PlanStep& step : steps)
+        if (seen.insert(step.spec.to_string()).second) distinct.push_back(step.spec);
+    return distinct;
+}
+
+int64_t Plan::bytes(BufferRole role, int64_t context) const {
+    int64_t sum = 0;
+    for (const PlanBuffer& buffer : buffers)
+        if (buffer.role == role) sum += buffer.bytes + buffer.bytes_per_context * context;
+    return sum;
+}
+
+Plan make_plan(const LayerGraph& graph, const ModelFile& file, const Arch& arch,
+               const PlanOptions& options) {
+    LayerGraph fused = graph;
+    std::vector<std::string> notes;
+    if (options.fusion)
+        for (const FusionRule& rule : fusion_rules()) {
+            int applied = 0;
+            while (rule.apply(fused, options, file)) ++applied;
+            if (applied > 0) notes.push_back(rule.name + " x" + std::to_string(applied));
+        }
+    PlanBuilder builder(fused, file, arch, options);
+    for (size_t i = 0; i < fused.ops.size(); ++i) builder.lower_op(i);
+    builder.finish();
+    builder.plan.notes = std::move(notes);
+    return std::move(builder.plan);
+}
+
+}  // namespace hetune
