@@ -1,0 +1,42 @@
+#include "runtime/bound_plan.h"
+
+#include <cstring>
+
+namespace hetune {
+
+BoundPlan::BoundPlan(Device& device, Plan plan, const Modules& modules,
+                     const std::vector<Buffer*>& buffers)
+    : device_(device), plan_(std::move(plan)) {
+    for (const PlanStep& step : plan_.steps) {
+        Launch launch{.module = modules.at(step.spec.to_string()).get()};
+        std::memcpy(launch.shape.groups, step.groups, sizeof step.groups);
+        launch.shape.threads = step.threads;
+        for (const PlanArg& arg : step.args) {
+            const uint64_t address =
+                buffers[static_cast<size_t>(arg.buffer)]->address() + static_cast<uint64_t>(arg.offset);
+            const auto* bytes = reinterpret_cast<const std::byte*>(&address);
+            launch.args.insert(launch.args.end(), bytes, bytes + sizeof address);
+        }
+        launches_.push_back(std::move(launch));
+    }
+}
+
+void BoundPlan::launch(int rows, size_t first, size_t last) {
+    for (size_t i = first; i < last; ++i) {
+        const PlanStep& step = plan_.steps[i];
+        LaunchShape shape = launches_[i].shape;
+        if (step.rows_axis >= 0)
+            shape.groups[step.rows_axis] =
+                static_cast<uint32_t>((rows + step.rows_per_group - 1) / step.rows_per_group);
+        device_.launch(*launches_[i].module, shape, launches_[i].args);
+    }
+}
+
+void BoundPlan::run(int rows) {
+    if (rows != plan_.options.rows) return launch(rows, 0, launches_.size());
+    if (graph_ == nullptr)
+        graph_ = device_.capture([&] { launch(rows, 0, launches_.size()); });
+    device_.replay(*graph_);
+}
+
+}  // namespace hetune

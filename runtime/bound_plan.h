@@ -1,0 +1,41 @@
+// A plan on a device: modules loaded, arguments packed, ready to launch or to replay as a graph.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "planner/plan.h"
+#include "runtime/device.h"
+
+namespace hetune {
+
+// Modules by spec, shared by all plans of a session.
+using Modules = std::map<std::string, std::unique_ptr<Module>>;
+
+class BoundPlan {
+  public:
+    // `buffers[i]` is the memory of plan.buffers[i]. Device, modules and buffers outlive this.
+    BoundPlan(Device& device, Plan plan, const Modules& modules, const std::vector<Buffer*>& buffers);
+
+    const Plan& plan() const { return plan_; }
+    // One step of `rows` rows (1 to plan().options.rows), whose StepState and tokens are already in
+    // their buffers. A full step replays a captured graph; a shorter one launches fewer groups.
+    void run(int rows);
+    // Launches the steps [first, last) only.
+    void launch(int rows, size_t first, size_t last);
+
+  private:
+    struct Launch {
+        Module* module;
+        LaunchShape shape;
+        std::vector<std::byte> args;
+    };
+    Device& device_;
+    Plan plan_;
+    std::vector<Launch> launches_;
+    std::unique_ptr<Graph> graph_;
+};
+
+}  // namespace hetune

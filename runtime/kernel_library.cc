@@ -1,0 +1,117 @@
+#include "runtime/kernel_library.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <atomic>
+#include <exception>
+#include <mutex>
+#include <optional>
+#include <thread>
+
+namespace hetune {
+
+KernelLibrary::KernelLibrary(const Arch& arch, CodeStore& store, Environment environment,
+                             std::string_view forced_compiler, int jobs)
+    : arch_(arch),
+      store_(store),
+      environment_(std::move(environment)),
+      templates_(environment_.template_dir),
+      compiler_(choose_compiler(arch, environment_, forced_compiler)),
+      options_(fmt::format("{}", fmt::join(compiler_->options(arch), " "))),
+      jobs_(jobs > 0 ? jobs : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()))) {}
+
+std::string KernelLibrary::source(const KernelSpec& spec) const {
+    return templates_.render(spec, target_family(arch_.family));
+}
+
+CacheKey KernelLibrary::key(const KernelSpec& spec) const {
+    return make_key({source(spec), options_, arch_.name, compiler_->identity()});
+}
+
+KeyParts KernelLibrary::key_parts(const KernelSpec& spec) const {
+    const std::string text = source(spec);
+    KeyParts parts = {{"template", spec.name},
+                      {"arch", arch_.name},
+                      {"compiler", compiler_->identity()},
+                      {"options", options_},
+                      {"source", content_hash(text.data(), text.size()).hex()}};
+    for (const auto& [name, value] : spec.constants) parts["constant " + name] = value;
+    return parts;
+}
+
+CodeObject KernelLibrary::compile(const KernelSpec& spec) {
+    CodeObject code = compiler_->compile({spec.name, source(spec), arch_});
+    check_resources(code, arch_);
+    return code;
+}
+
+std::vector<CodeObject> KernelLibrary::get(const std::vector<KernelSpec>& specs,
+                                           const Progress& progress) {
+    std::vector<CodeObject> codes(specs.size());
+    std::vector<size_t> missing;
+    for (size_t i = 0; i < specs.size(); ++i) {
+        if (auto found = store_.find(key(specs[i]))) {
+            codes[i] = *std::move(found);
+            ++statistics_.cached;
+        } else {
+            missing.push_back(i);
+        }
+    }
+    if (missing.empty()) return codes;
+    if (environment_.no_jit) {
+        std::string names;
+        for (const size_t i : missing) names += "\n  " + specs[i].to_string();
+        throw CompileError(CompileError::Cause::kNoCompiler,
+                           fmt::format("{} of {} kernels are not in the cache, and HETUNE_NO_JIT is "
+                                       "set; `hetune prewarm` makes them:{}",
+                                       missing.size(), specs.size(), names));
+    }
+
+    std::atomic<size_t> next = 0, done = 0;
+    std::mutex mutex;
+    std::exception_ptr failure;
+    auto work = [&] {
+        for (size_t at = next++; at < missing.size(); at = next++) {
+            const size_t i = missing[at];
+            bool mine = false;
+            try {
+                CodeObject code = store_.get_or_make(key(specs[i]), key_parts(specs[i]), [&] {
+                    mine = true;
+                    return compile(specs[i]);
+                });
+                const std::lock_guard lock(mutex);
+                codes[i] = std::move(code);
+                (mine ? statistics_.compiled : statistics_.cached) += 1;
+                if (mine) statistics_.compile_ms += codes[i].compile_ms;
+                if (progress) progress(++done, missing.size());
+            } catch (...) {
+                const std::lock_guard lock(mutex);
+                if (failure == nullptr) failure = std::current_exception();
+            }
+        }
+    };
+    if (progress) progress(0, missing.size());
+    {
+        std::vector<std::jthread> threads;
+        const auto count = std::min(static_cast<size_t>(jobs_), missing.size());
+        for (size_t t = 0; t < count; ++t) threads.emplace_back(work);
+    }
+    if (failure != nullptr) std::rethrow_exception(failure);
+    return codes;
+}
+
+void check_resources(const CodeObject& code, const Arch& arch) {
+    const KernelResources& r = code.resources;
+    auto refuse = [&](const std::string& why) {
+        throw CompileError(CompileError::Cause::kGate,
+                           fmt::format("{} for {}: {}", code.entry, arch.name, why));
+    };
+    if (r.spilled_vgprs > 0 || r.spilled_sgprs > 0)
+        refuse(fmt::format("{} VGPRs and {} SGPRs spilled", r.spilled_vgprs, r.spilled_sgprs));
+    if (r.scratch_bytes > 0) refuse(fmt::format("{} bytes of scratch a lane", r.scratch_bytes));
+    if (r.lds_bytes > arch.lds_bytes_per_group)
+        refuse(fmt::format("{} bytes of LDS, but a group has {}", r.lds_bytes, arch.lds_bytes_per_group));
+}
+
+}  // namespace hetune

@@ -1,0 +1,56 @@
+// From specs to code objects, through the cache: compiles only what the store lacks, with as many
+// compilers at once as there are cores.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cache/code_store.h"
+#include "kernel_templates/catalogue.h"
+#include "runtime/compiler.h"
+
+namespace hetune {
+
+class KernelLibrary {
+  public:
+    struct Statistics {
+        int cached = 0;
+        int compiled = 0;
+        double compile_ms = 0;  // of the compiled ones, summed over processes
+    };
+    using Progress = std::function<void(size_t done, size_t total)>;
+
+    // `store` outlives the library. Throws CompileError{kNoCompiler} when none fits the arch.
+    KernelLibrary(const Arch& arch, CodeStore& store, Environment environment,
+                  std::string_view forced_compiler = {}, int jobs = 0);
+
+    // In the order of `specs`. Throws the first CompileError, when all compiles have ended; what
+    // did compile is in the store by then. With HETUNE_NO_JIT it lists what is missing.
+    std::vector<CodeObject> get(const std::vector<KernelSpec>& specs, const Progress& progress = {});
+
+    std::string source(const KernelSpec& spec) const;
+    CacheKey key(const KernelSpec& spec) const;
+    KeyParts key_parts(const KernelSpec& spec) const;
+    const Arch& arch() const { return arch_; }
+    Compiler& compiler() { return *compiler_; }
+    const Statistics& statistics() const { return statistics_; }
+
+  private:
+    CodeObject compile(const KernelSpec& spec);
+
+    Arch arch_;
+    CodeStore& store_;
+    Environment environment_;
+    TemplateSources templates_;
+    std::unique_ptr<Compiler> compiler_;
+    std::string options_;
+    int jobs_;
+    Statistics statistics_;
+};
+
+// The static gates: no spill, no scratch, LDS within the arch. Throws CompileError{kGate}.
+void check_resources(const CodeObject& code, const Arch& arch);
+
+}  // namespace hetune

@@ -1,0 +1,146 @@
+#include "runtime/session.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+
+namespace hetune {
+namespace {
+
+class Stopwatch {
+  public:
+    // Milliseconds since the last call.
+    double lap() {
+        const auto now = std::chrono::steady_clock::now();
+        const double ms = std::chrono::duration<double, std::milli>(now - start_).count();
+        start_ = now;
+        return ms;
+    }
+
+  private:
+    std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace
+
+Session::Session(const ModelFile& file, Device& device, KernelLibrary& library,
+                 SessionOptions options, const LoadProgress& progress)
+    : file_(file),
+      device_(device),
+      graph_(build_layer_graph(file)),
+      options_(std::move(options)),
+      weights_(device, file, graph_) {
+    Stopwatch watch;
+    std::vector<Plan> plans = {plan_for(1, false), plan_for(options_.prefill_rows, false)};
+    if (options_.all_logits) plans.push_back(plan_for(options_.prefill_rows, true));
+    times_.plan_ms = watch.lap();
+
+    std::map<std::string, KernelSpec> specs;
+    for (const Plan& plan : plans)
+        for (KernelSpec& spec : plan.kernels()) specs.emplace(spec.to_string(), std::move(spec));
+    std::vector<KernelSpec> wanted;
+    for (const auto& [name, spec] : specs) wanted.push_back(spec);
+    const std::vector<CodeObject> codes = library.get(
+        wanted, [&](size_t done, size_t total) { if (progress) progress("compile", done, total); });
+    times_.compile_ms = watch.lap();
+
+    for (size_t i = 0; i < wanted.size(); ++i)
+        modules_[wanted[i].to_string()] = device_.load(codes[i]);
+    for (const Plan& plan : plans)
+        for (const PlanBuffer& buffer : plan.buffers)
+            if (buffer.role == BufferRole::kScratch || buffer.role == BufferRole::kKv ||
+                buffer.role == BufferRole::kState)
+                shared(buffer);
+    times_.load_ms = watch.lap();
+    for (const Plan& plan : plans)
+        weights_.load(plan, [&](size_t done, size_t total) { if (progress) progress("repack", done, total); });
+    times_.repack_ms = watch.lap();
+
+    decode_ = bind(std::move(plans[0]));
+    prefill_ = bind(std::move(plans[1]));
+    if (options_.all_logits) all_ = bind(std::move(plans[2]));
+    reset();
+    times_.load_ms += watch.lap();
+}
+
+Session::~Session() = default;
+
+Plan Session::plan_for(int rows, bool all_logits) const {
+    return make_plan(graph_, file_, device_.arch(),
+                     {.rows = rows,
+                      .fusion = options_.fusion,
+                      .activations = options_.activations,
+                      .kv = options_.kv,
+                      .all_logits = all_logits,
+                      .tunables = options_.tunables});
+}
+
+// Plans share these; the largest scratch wins.
+Buffer* Session::shared(const PlanBuffer& buffer) {
+    const auto bytes = static_cast<size_t>(buffer.bytes + buffer.bytes_per_context * options_.context);
+    auto& made = shared_[buffer.name];
+    if (made == nullptr || made->bytes() < bytes) made = device_.allocate(std::max<size_t>(bytes, 1));
+    return made.get();
+}
+
+Session::Bound Session::bind(Plan plan) {
+    Bound bound;
+    std::vector<Buffer*> buffers;
+    for (const PlanBuffer& buffer : plan.buffers) {
+        if (Buffer* weight = weights_.find(buffer.name)) {
+            buffers.push_back(weight);
+        } else if (const auto found = shared_.find(buffer.name); found != shared_.end()) {
+            buffers.push_back(found->second.get());
+        } else {
+            bound.own.push_back(device_.allocate(static_cast<size_t>(buffer.bytes)));
+            buffers.push_back(bound.own.back().get());
+        }
+    }
+    bound.step = buffers[static_cast<size_t>(plan.step_buffer)];
+    bound.tokens = buffers[static_cast<size_t>(plan.tokens_buffer)];
+    bound.logits = buffers[static_cast<size_t>(plan.logits_buffer)];
+    bound.plan = std::make_unique<BoundPlan>(device_, std::move(plan), modules_, buffers);
+    return bound;
+}
+
+void Session::reset() {
+    position_ = 0;
+    for (const PlanBuffer& buffer : decode_.plan->plan().buffers)
+        if (buffer.role == BufferRole::kState) {
+            Buffer& state = *shared_.at(buffer.name);
+            device_.fill(state, 0, state.bytes(), 0);
+        }
+}
+
+void Session::step(Bound& bound, std::span<const int32_t> tokens) {
+    const int32_t state[2] = {static_cast<int32_t>(position_), static_cast<int32_t>(tokens.size())};
+    device_.upload(*bound.step, 0, std::as_bytes(std::span(state)));
+    device_.upload(*bound.tokens, 0, std::as_bytes(tokens));
+    bound.plan->run(static_cast<int>(tokens.size()));
+    position_ += static_cast<int64_t>(tokens.size());
+}
+
+std::vector<float> Session::forward(std::span<const int32_t> tokens, bool every_row) {
+    if (position_ + static_cast<int64_t>(tokens.size()) > options_.context)
+        throw std::runtime_error(fmt::format("the context of {} tokens is full", options_.context));
+    for (const int32_t token : tokens)
+        if (token < 0 || token >= graph_.vocabulary)
+            throw std::runtime_error(
+                fmt::format("token {} is outside the vocabulary of {}", token, graph_.vocabulary));
+    std::vector<float> logits;
+    while (!tokens.empty()) {
+        Bound& bound = tokens.size() == 1 ? decode_ : every_row ? all_ : prefill_;
+        const size_t rows =
+            std::min(tokens.size(), static_cast<size_t>(bound.plan->plan().options.rows));
+        step(bound, tokens.first(rows));
+        tokens = tokens.subspan(rows);
+        if (!every_row && !tokens.empty()) continue;
+        const size_t count = (every_row ? rows : 1) * static_cast<size_t>(graph_.vocabulary);
+        logits.resize(logits.size() + count);
+        device_.download(std::as_writable_bytes(std::span(logits).last(count)), *bound.logits, 0);
+    }
+    return logits;
+}
+
+}  // namespace hetune

@@ -1,0 +1,84 @@
+// One loaded model on one device: plans made, kernels compiled or taken from the cache, weights in
+// tiles, KV cache allocated, graphs captured.
+//
+// One thread at a time. After a DeviceError a session is not used again.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "planner/plan.h"
+#include "runtime/bound_plan.h"
+#include "runtime/device.h"
+#include "runtime/engine.h"
+#include "runtime/kernel_library.h"
+#include "runtime/weights.h"
+
+namespace hetune {
+
+struct SessionOptions {
+    int64_t context = 4096;     // capacity in tokens
+    int prefill_rows = 64;      // tokens of one prefill step
+    bool fusion = true;
+    Activations activations = Activations::kQuantised;
+    KvType kv = KvType::kF16;
+    bool all_logits = false;    // forward(…, every_row) will be called
+    std::map<std::string, std::map<std::string, std::string>> tunables;
+};
+
+// What a load says while it lasts: "compile", "repack", with a count of how many are done.
+using LoadProgress = std::function<void(const std::string& stage, size_t done, size_t total)>;
+
+struct LoadTimes {
+    double plan_ms = 0, compile_ms = 0, repack_ms = 0, load_ms = 0;
+};
+
+class Session : public Engine {
+  public:
+    // File and device outlive the session. Throws ModelError, CompileError, DeviceError.
+    Session(const ModelFile& file, Device& device, KernelLibrary& library, SessionOptions options,
+            const LoadProgress& progress = {});
+    ~Session() override;
+
+    std::vector<float> forward(std::span<const int32_t> tokens, bool every_row) override;
+    void reset() override;
+    int64_t position() const override { return position_; }
+    int64_t vocabulary() const override { return graph_.vocabulary; }
+    int64_t context() const override { return options_.context; }
+
+    const LayerGraph& graph() const { return graph_; }
+    const LoadTimes& times() const { return times_; }
+    Device& device() { return device_; }
+    // The plan for one decoded token, bound.
+    BoundPlan& decode_plan() { return *decode_.plan; }
+
+  private:
+    struct Bound {
+        std::unique_ptr<BoundPlan> plan;
+        std::vector<std::unique_ptr<Buffer>> own;  // step, tokens, logits
+        Buffer* step = nullptr;
+        Buffer* tokens = nullptr;
+        Buffer* logits = nullptr;
+    };
+    Plan plan_for(int rows, bool all_logits) const;
+    Bound bind(Plan plan);
+    Buffer* shared(const PlanBuffer& buffer);
+    // One step of at most the plan's rows; its logits are then in the plan's buffer.
+    void step(Bound& bound, std::span<const int32_t> tokens);
+
+    const ModelFile& file_;
+    Device& device_;
+    LayerGraph graph_;
+    SessionOptions options_;
+    Weights weights_;
+    Modules modules_;
+    std::map<std::string, std::unique_ptr<Buffer>> shared_;  // KV, state, scratch
+    Bound decode_, prefill_, all_;
+    int64_t position_ = 0;
+    LoadTimes times_;
+};
+
+}  // namespace hetune

@@ -1,0 +1,117 @@
+#include "tests/kernel_templates/kernel_run.h"
+
+#include <fmt/format.h>
+
+#include <atomic>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <mutex>
+#include <stdexcept>
+#include <thread>
+
+#include "kernel_templates/catalogue.h"
+#include "runtime/cpu_device.h"
+
+namespace hetune::testing {
+namespace {
+
+constexpr size_t kGuard = 256;
+constexpr std::byte kPoison{0xff};
+
+struct Objects {
+    std::mutex mutex;
+    std::map<std::string, CodeObject> by_spec;
+};
+Objects& objects() {
+    static Objects instance;
+    return instance;
+}
+
+Device& device() {
+    static const std::unique_ptr<Device> instance = open_cpu_device(2);
+    return *instance;
+}
+
+CodeObject compile(const KernelSpec& spec) {
+    static const std::unique_ptr<Compiler> compiler =
+        choose_compiler(find_arch("x86-64-v3"), read_environment());
+    return compiler->compile({spec.name, TemplateSources().render(spec, TargetFamily::kCpu),
+                              find_arch("x86-64-v3")});
+}
+
+}  // namespace
+
+const CodeObject& object_of(const KernelSpec& spec) {
+    {
+        const std::lock_guard lock(objects().mutex);
+        const auto found = objects().by_spec.find(spec.to_string());
+        if (found != objects().by_spec.end()) return found->second;
+    }
+    CodeObject code = compile(spec);
+    const std::lock_guard lock(objects().mutex);
+    return objects().by_spec.emplace(spec.to_string(), std::move(code)).first->second;
+}
+
+void compile_all(const std::vector<KernelSpec>& specs) {
+    std::atomic<size_t> next = 0;
+    std::mutex mutex;
+    std::exception_ptr failure;
+    std::vector<std::jthread> threads;
+    for (unsigned t = 0; t < std::max(1u, std::thread::hardware_concurrency()); ++t)
+        threads.emplace_back([&] {
+            for (size_t i = next++; i < specs.size(); i = next++) {
+                try {
+                    object_of(specs[i]);
+                } catch (...) {
+                    const std::lock_guard lock(mutex);
+                    failure = std::current_exception();
+                }
+            }
+        });
+    threads.clear();
+    if (failure != nullptr) std::rethrow_exception(failure);
+}
+
+std::vector<float> random_floats(size_t count, uint32_t seed) {
+    std::mt19937 engine(seed);
+    std::uniform_real_distribution<float> uniform(-1.0f, 1.0f);
+    std::vector<float> values(count);
+    for (float& value : values) value = uniform(engine);
+    return values;
+}
+
+KernelRun& KernelRun::add(std::span<const std::byte> from, size_t bytes) {
+    std::vector<std::byte> memory(bytes + kGuard, kPoison);
+    if (!from.empty()) std::memcpy(memory.data(), from.data(), from.size());
+    memory_.push_back(std::move(memory));
+    sizes_.push_back(bytes);
+    return *this;
+}
+
+void KernelRun::launch(std::vector<uint32_t> groups, uint32_t threads) {
+    const auto module = device().load(object_of(spec_));
+    LaunchShape shape{.threads = threads};
+    for (size_t i = 0; i < groups.size(); ++i) shape.groups[i] = groups[i];
+    std::vector<uint64_t> args;
+    for (auto& memory : memory_) args.push_back(reinterpret_cast<uint64_t>(memory.data()));
+    device().launch(*module, shape, std::as_bytes(std::span(args)));
+    device().synchronize();
+    for (size_t i = 0; i < memory_.size(); ++i)
+        for (size_t at = sizes_[i]; at < memory_[i].size(); ++at)
+            if (memory_[i][at] != kPoison)
+                throw std::runtime_error(fmt::format("{} wrote behind argument {}", spec_.name, i));
+}
+
+double relative_error(std::span<const float> got, std::span<const float> wanted) {
+    double error = 0, size = 0;
+    for (size_t i = 0; i < wanted.size(); ++i) {
+        const double difference = std::abs(static_cast<double>(got[i]) - static_cast<double>(wanted[i]));
+        if (!(difference <= error)) error = difference;
+        if (std::isnan(difference)) return std::numeric_limits<double>::infinity();
+        size = std::max(size, std::abs(static_cast<double>(wanted[i])));
+    }
+    return size > 0 ? error / size : error;
+}
+
+}  // namespace hetune::testing
