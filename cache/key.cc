@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <xxhash.h>
 
+#include <charconv>
 #include <memory>
 
 namespace hetune {
@@ -22,6 +23,15 @@ void add_field(XXH3_state_t* state, std::string_view name, std::string_view valu
 }  // namespace
 
 std::string CacheKey::hex() const { return fmt::format("{:016x}{:016x}", high, low); }
+
+std::optional<CacheKey> CacheKey::from_hex(std::string_view text) {
+    constexpr std::string_view kDigits = "0123456789abcdef";
+    if (text.size() != 32 || text.find_first_not_of(kDigits) != text.npos) return std::nullopt;
+    CacheKey key;
+    std::from_chars(text.data(), text.data() + 16, key.high, 16);
+    std::from_chars(text.data() + 16, text.data() + 32, key.low, 16);
+    return key;
+}
 
 CacheKey make_key(const KeyInputs& inputs) {
     const std::unique_ptr<XXH3_state_t, FreeState> state(XXH3_createState());

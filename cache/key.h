@@ -3,6 +3,8 @@
 
 #include <compare>
 #include <cstdint>
+#include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -15,6 +17,7 @@ struct CacheKey {
 
     auto operator<=>(const CacheKey&) const = default;
     std::string hex() const;  // 32 lower-case digits
+    static std::optional<CacheKey> from_hex(std::string_view text);  // exactly such digits
 };
 
 // A field too few gives a wrong kernel; a field too many only gives a miss.
@@ -24,6 +27,11 @@ struct KeyInputs {
     std::string_view arch;      // "gfx1100"
     std::string_view compiler;  // Compiler::identity()
 };
+
+// The inputs of a key as names and short printable values ("template": "gemv", "arch": "gfx1100",
+// "kRows": "4096", "source": a hash, ...), kept beside the object so that a miss can be explained.
+// "template" names the kernel.
+using KeyParts = std::map<std::string, std::string>;
 
 CacheKey make_key(const KeyInputs& inputs);
 

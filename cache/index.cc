@@ -1,0 +1,271 @@
+#include "cache/index.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <ctime>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+namespace hetune {
+namespace {
+
+constexpr int kBusyMs = 2000;
+constexpr int kOpenBusyMs = 30000;  // another process may be filling a new index from the files
+constexpr int64_t kTouchSeconds = 3600;
+constexpr size_t kInfoBytes = 64 << 10;  // read of a file for its row: head, entry and parts
+
+// Step i brings an index of version i to i + 1.
+constexpr std::array<const char*, Index::kSchemaVersion> kMigrations = {R"(
+    CREATE TABLE objects (key TEXT PRIMARY KEY, bytes INTEGER NOT NULL, compile_ms REAL NOT NULL,
+                          kernel TEXT NOT NULL, parts TEXT NOT NULL, created INTEGER NOT NULL,
+                          used INTEGER NOT NULL);
+    CREATE INDEX objects_used ON objects (used, bytes);
+    CREATE INDEX objects_kernel ON objects (kernel);
+    CREATE TABLE totals (objects INTEGER NOT NULL, bytes INTEGER NOT NULL);
+    INSERT INTO totals VALUES (0, 0);
+    CREATE TRIGGER objects_added AFTER INSERT ON objects BEGIN
+        UPDATE totals SET objects = objects + 1, bytes = bytes + new.bytes;
+    END;
+    CREATE TRIGGER objects_removed AFTER DELETE ON objects BEGIN
+        UPDATE totals SET objects = objects - 1, bytes = bytes - old.bytes;
+    END;
+    CREATE TABLE counters (name TEXT PRIMARY KEY, value REAL NOT NULL) WITHOUT ROWID;
+)"};
+
+constexpr const char* kAdd =
+    "INSERT INTO objects (key, bytes, compile_ms, kernel, parts, created, used) "
+    "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)";
+constexpr const char* kRemove = "DELETE FROM objects WHERE key = ?1";
+constexpr const char* kTouch = "UPDATE objects SET used = ?2 WHERE key = ?1";
+
+enum class State { kGood, kDamaged, kNewer };
+
+// Some steps of opening (switching to WAL) meet SQLITE_BUSY without asking the busy handler.
+template <class Step>
+void retry_while_busy(const Step& step) {
+    const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(kOpenBusyMs);
+    for (;;) {
+        try {
+            return step();
+        } catch (const DatabaseError& error) {
+            if (!error.busy() || std::chrono::steady_clock::now() > until) throw;
+        }
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+}
+
+std::string kernel_of(const KeyParts& parts) {
+    const auto found = parts.find("template");
+    return found == parts.end() ? std::string() : found->second;
+}
+
+void add_row(Statement& add, const ObjectInfo& info, int64_t created) {
+    add.run(info.key.hex(), info.file_bytes, info.compile_ms, kernel_of(info.parts),
+            nlohmann::json(info.parts).dump(-1, ' ', false,
+                                            nlohmann::json::error_handler_t::replace),
+            created);
+}
+
+std::optional<ObjectInfo> read_info(const std::filesystem::path& path, int64_t& created) {
+    const FileHandle file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    struct stat status;
+    if (!file || fstat(file.get(), &status) != 0) return std::nullopt;
+    std::vector<std::byte> head(std::min<size_t>(static_cast<size_t>(status.st_size), kInfoBytes));
+    const ssize_t got = pread(file.get(), head.data(), head.size(), 0);
+    if (got < 0) return std::nullopt;
+    created = status.st_mtime;
+    auto info = decode_object_info(std::span(head).first(static_cast<size_t>(got)));
+    if (info && info->file_bytes != static_cast<uint64_t>(status.st_size)) return std::nullopt;
+    return info;
+}
+
+void fill_from_files(Database& database, const std::filesystem::path& folder) {
+    Statement add = database.prepare(kAdd);
+    each_object_file(folder, [&](const CacheKey& key, const std::filesystem::path& path) {
+        int64_t created = 0;
+        const auto info = read_info(path, created);
+        if (info && info->key == key) add_row(add, *info, created);
+    });
+}
+
+// Brings the schema to today's version. A new index takes up the files that are there.
+State prepare_schema(const std::filesystem::path& folder, bool local_disk) {
+    try {
+        Database database(folder / "index.db", kOpenBusyMs);
+        const int64_t version = database.integer("PRAGMA user_version");
+        if (version > Index::kSchemaVersion) return State::kNewer;
+        retry_while_busy([&] {
+            database.execute(local_disk ? "PRAGMA journal_mode = WAL"
+                                        : "PRAGMA journal_mode = DELETE");
+        });
+        if (version == Index::kSchemaVersion) {
+            database.integer("SELECT count(*) FROM totals");
+            return State::kGood;
+        }
+        Transaction transaction(database);
+        const int64_t before = database.integer("PRAGMA user_version");  // others may have been quicker
+        for (int64_t step = before; step < Index::kSchemaVersion; ++step)
+            database.execute(kMigrations[static_cast<size_t>(step)]);
+        if (before == 0) fill_from_files(database, folder);
+        database.execute(fmt::format("PRAGMA user_version = {}", Index::kSchemaVersion));
+        transaction.commit();
+        return State::kGood;
+    } catch (const DatabaseError& error) {
+        if (!error.damaged() && !error.wrong_sql()) throw;
+        return State::kDamaged;
+    }
+}
+
+void set_aside(const std::filesystem::path& folder) {
+    std::error_code ignored;
+    std::filesystem::rename(folder / "index.db", folder / "index.db.aside", ignored);
+    for (const char* name : {"index.db-wal", "index.db-shm", "index.db-journal", "index.damaged"})
+        std::filesystem::remove(folder / name, ignored);
+}
+
+void say(const WarnFunction& warn, const std::string& text) {
+    if (warn) warn(text);
+}
+
+}  // namespace
+
+std::unique_ptr<Index> Index::open(const std::filesystem::path& folder, bool local_disk,
+                                   const WarnFunction& warn) try {
+    FileHandle lock(::open((folder / "index.lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    if (!lock || flock(lock.get(), LOCK_SH) != 0)
+        throw DatabaseError(fmt::format("{}: no lock", (folder / "index.lock").string()), 0);
+
+    State state = std::filesystem::exists(folder / "index.damaged")
+                      ? State::kDamaged : prepare_schema(folder, local_disk);
+    if (state != State::kGood) {
+        const char* why = state == State::kNewer ? "is of a newer hetune" : "is damaged";
+        if (flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+            say(warn, fmt::format("cache: {} {}, and in use: going on without it",
+                                  (folder / "index.db").string(), why));
+            return nullptr;
+        }
+        say(warn, fmt::format("cache: {} {}: set aside and made again from the files",
+                              (folder / "index.db").string(), why));
+        set_aside(folder);
+        state = prepare_schema(folder, local_disk);
+        flock(lock.get(), LOCK_SH);
+    }
+    if (state != State::kGood)
+        throw DatabaseError("index.db cannot be made again", SQLITE_CORRUPT);
+    return std::unique_ptr<Index>(new Index(folder, local_disk, std::move(lock)));
+} catch (const std::exception& error) {
+    say(warn, fmt::format("cache: no index in {}: {}", folder.string(), error.what()));
+    return nullptr;
+}
+
+Index::Index(const std::filesystem::path& folder, bool local_disk, FileHandle lock)
+    : folder_(folder),
+      lock_(std::move(lock)),
+      database_(folder / "index.db", kBusyMs),
+      add_(database_.prepare(kAdd)),
+      remove_(database_.prepare(kRemove)),
+      touch_(database_.prepare(kTouch)) {
+    // In WAL mode NORMAL loses at most the last rows in a power cut: the files have them.
+    database_.execute(local_disk ? "PRAGMA synchronous = NORMAL" : "PRAGMA synchronous = FULL");
+}
+
+void Index::add(const ObjectInfo& info, int64_t created) {
+    Transaction transaction(database_);
+    remove_.run(info.key.hex());
+    add_row(add_, info, created);
+    transaction.commit();
+}
+
+void Index::remove(const CacheKey& key) { remove_.run(key.hex()); }
+
+void Index::touch(const std::unordered_map<std::string, int64_t>& used_at) {
+    Statement last_use = database_.prepare("SELECT used FROM objects WHERE key = ?1");
+    Transaction transaction(database_);
+    for (const auto& [key, time] : used_at) {
+        std::optional<int64_t> before;
+        last_use.each([&](const Row& row) { before = row.integer(0); }, key);
+        if (before && *before < time - kTouchSeconds) touch_.run(key, time);
+        const auto parsed = CacheKey::from_hex(key);
+        if (before || !parsed) continue;
+        int64_t created = 0;
+        const auto info = read_info(object_path(folder_, *parsed), created);
+        if (info && info->key == *parsed) add_row(add_, *info, created);
+    }
+    transaction.commit();
+}
+
+std::vector<ObjectRow> Index::rows(std::string_view where, std::string_view argument) {
+    std::vector<ObjectRow> found;
+    Statement select = database_.prepare(
+        fmt::format("SELECT key, bytes, compile_ms, kernel, parts, created, used FROM objects "
+                    "WHERE {} ORDER BY used, key", where));
+    select.each(
+        [&](const Row& row) {
+            const auto key = CacheKey::from_hex(row.text(0));
+            const auto parts = nlohmann::json::parse(row.text(4), nullptr, false);
+            if (!key || !parts.is_object()) return;
+            found.push_back({*key, static_cast<uint64_t>(row.integer(1)), row.real(2), row.text(3),
+                             parts.get<KeyParts>(), row.integer(5), row.integer(6)});
+        },
+        argument);
+    return found;
+}
+
+std::vector<ObjectRow> Index::objects() { return rows("?1 = ''", ""); }
+std::vector<ObjectRow> Index::objects_of(std::string_view kernel) {
+    return rows("kernel = ?1", kernel);
+}
+
+uint64_t Index::object_bytes() {
+    return static_cast<uint64_t>(database_.integer("SELECT bytes FROM totals"));
+}
+uint64_t Index::object_count() {
+    return static_cast<uint64_t>(database_.integer("SELECT objects FROM totals"));
+}
+
+void Index::count(const std::unordered_map<std::string, double>& increments) {
+    Statement add = database_.prepare(
+        "INSERT INTO counters VALUES (?1, ?2) "
+        "ON CONFLICT (name) DO UPDATE SET value = value + excluded.value");
+    Transaction transaction(database_);
+    for (const auto& [name, value] : increments)
+        if (value != 0) add.run(name, value);
+    transaction.commit();
+}
+
+std::unordered_map<std::string, double> Index::counters() {
+    std::unordered_map<std::string, double> found;
+    database_.prepare("SELECT name, value FROM counters").each([&](const Row& row) {
+        found[row.text(0)] = row.real(1);
+    });
+    return found;
+}
+
+void Index::mark_damaged(const std::filesystem::path& folder) {
+    const FileHandle mark(
+        ::open((folder / "index.damaged").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+}
+
+std::filesystem::path object_path(const std::filesystem::path& folder, const CacheKey& key) {
+    const std::string name = key.hex();
+    return folder / "objects" / name.substr(0, 2) / name;
+}
+
+void each_object_file(
+    const std::filesystem::path& folder,
+    const std::function<void(const CacheKey& key, const std::filesystem::path& path)>& use) {
+    std::error_code error;
+    for (const auto& shelf : std::filesystem::directory_iterator(folder / "objects", error))
+        for (const auto& entry : std::filesystem::directory_iterator(shelf.path(), error))
+            if (const auto key = CacheKey::from_hex(entry.path().filename().string()))
+                use(*key, entry.path());
+}
+
+}  // namespace hetune

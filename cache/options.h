@@ -1,0 +1,36 @@
+// Where the cache lies and how large it may grow. The only place that reads the environment for
+// the cache.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace hetune {
+
+using WarnFunction = std::function<void(const std::string&)>;
+
+struct CacheOptions {
+    std::filesystem::path folder;               // empty: in memory only
+    std::vector<std::filesystem::path> layers;  // read-only folders or bundles, asked in this order
+    uint64_t max_bytes = 2ull << 30;            // of all code objects
+    uint64_t max_tile_bytes = 128ull << 30;     // of all tile packs
+    bool read_only = false;                     // never write into `folder`
+    // Empty: ask the file system. False: rollback journal instead of WAL, leases instead of locks.
+    std::optional<bool> local_disk;
+    WarnFunction warn;                          // one line per call, from any thread; may be empty
+};
+
+// From HETUNE_CACHE_DIR, else XDG_CACHE_HOME/hetune, else HOME/.cache/hetune (none: in memory, with
+// a warning); HETUNE_CACHE_PATH (layers, colon separated); HETUNE_CACHE_SIZE, HETUNE_TILES_SIZE.
+// A size that cannot be read gives the default and a warning.
+CacheOptions cache_options_from_environment(WarnFunction warn);
+
+// "512M", "2G", "1.5T", "4096": binary multiples of bytes.
+std::optional<uint64_t> parse_size(std::string_view text);
+
+}  // namespace hetune
