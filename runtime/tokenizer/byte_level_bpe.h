@@ -1,0 +1,45 @@
+// Byte-level byte pair encoding (tokenizer.ggml.model "gpt2"). Any bytes survive encode and decode.
+#pragma once
+
+#include <array>
+#include <unordered_map>
+
+#include "runtime/tokenizer/pre_tokenizer.h"
+#include "runtime/tokenizer/subword.h"
+#include "runtime/tokenizer/vocabulary.h"
+
+namespace hetune {
+
+class ByteLevelBpe : public SubwordModel {
+  public:
+    // `vocabulary` must outlive this. Throws ModelError for merges that are none.
+    ByteLevelBpe(const ModelFile& file, const Vocabulary& vocabulary,
+                 const PreTokenizer& pre_tokenizer);
+
+    void encode(std::string_view text, std::vector<int32_t>& ids) const override;
+    std::string bytes(int32_t id) const override;
+
+  private:
+    // A symbol is a token id or, from vocabulary_.size() on, a text that only merges know.
+    using Symbol = int32_t;
+    struct Merge {
+        int32_t rank;
+        Symbol result;
+    };
+    struct Workspace;
+
+    Symbol symbol_of(std::string_view text);
+    const Merge* find_merge(Symbol left, Symbol right) const;
+    void encode_word(std::string_view word, Workspace& work, std::vector<int32_t>& ids) const;
+    void emit(Symbol symbol, std::vector<int32_t>& ids) const;
+
+    const Vocabulary& vocabulary_;
+    WordSplitter splitter_;
+    bool whole_words_first_;
+    std::array<Symbol, 256> byte_symbol_;
+    std::unordered_map<std::string, Symbol> extra_;  // symbols that are no token
+    std::vector<std::string> extra_text_;            // by symbol - vocabulary_.size()
+    std::unordered_map<uint64_t, Merge> merges_;     // by left << 32 | right
+};
+
+}  // namespace hetune

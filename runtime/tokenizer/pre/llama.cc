@@ -1,0 +1,22 @@
+// Llama 3 and its kin: digits in groups of up to three, contractions in any case.
+#include <fmt/format.h>
+
+#include "runtime/tokenizer/pre_tokenizer.h"
+
+namespace hetune {
+namespace {
+
+// Source: tokenizer.json of Llama 3, with its (?i:) written out: PCRE2 would fold U+017F to s too.
+const RegisterPreTokenizer llama{{
+    .names = {"llama-bpe", "llama3", "llama-v3"},
+    .patterns = {fmt::format(R"('(?:[sStTmMdD]|[rR][eE]|[vV][eE]|[lL][lL])|)"
+                             R"([^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}|)"
+                             R"( ?[^{0}\p{{L}}\p{{N}}]+[\r\n]*|)"
+                             R"([{0}]*[\r\n]+|[{0}]+(?![^{0}])|[{0}]+)",
+                             kSpace)},
+    .whole_words_first = true,
+    .adds_bos = true,
+}};
+
+}  // namespace
+}  // namespace hetune

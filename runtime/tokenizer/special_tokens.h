@@ -1,0 +1,32 @@
+// Finds the tokens that are written out in a text: control tokens such as <|im_start|>, and tokens
+// that a model's maker added as whole words.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "runtime/tokenizer/vocabulary.h"
+
+namespace hetune {
+
+class SpecialTokens {
+  public:
+    // `vocabulary` must outlive this.
+    explicit SpecialTokens(const Vocabulary& vocabulary);
+
+    struct Part {
+        std::string_view text;  // a view into the text that was cut
+        int32_t id;             // kNoToken: ordinary text
+    };
+    // The parts of `text` in order. Where matches overlap the longest token of the whole text goes
+    // first, as in llama.cpp. Without `special` only user-defined tokens are found.
+    std::vector<Part> cut(std::string_view text, bool special) const;
+
+  private:
+    const Vocabulary& vocabulary_;
+    std::vector<int32_t> by_first_byte_[256];
+};
+
+}  // namespace hetune

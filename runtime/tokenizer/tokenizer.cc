@@ -1,0 +1,100 @@
+#include "runtime/tokenizer/tokenizer.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "runtime/tokenizer/byte_level_bpe.h"
+#include "runtime/tokenizer/pre_tokenizer.h"
+#include "runtime/tokenizer/sentence_piece.h"
+
+namespace hetune {
+
+Tokenizer::Tokenizer(const ModelFile& file)
+    : vocabulary_(std::make_unique<Vocabulary>(file)),
+      special_tokens_(std::make_unique<SpecialTokens>(*vocabulary_)) {
+    const auto fail = [&](const std::string& what) {
+        throw ModelError(fmt::format("{}: {}", file.path().string(), what));
+    };
+    const std::string model = file.get_string("tokenizer.ggml.model");
+    if (model == "gpt2") {
+        const std::string name = file.get_string("tokenizer.ggml.pre", "default");
+        const PreTokenizer* pre = find_pre_tokenizer(name);
+        if (pre == nullptr)
+            fail(fmt::format("the pre-tokenizer '{}' is not known; hetune has {}", name,
+                             fmt::join(pre_tokenizer_names(), ", ")));
+        subword_ = std::make_unique<ByteLevelBpe>(file, *vocabulary_, *pre);
+        add_bos_ = pre->adds_bos && bos() != kNoToken;
+    } else if (model == "llama") {
+        subword_ = std::make_unique<SentencePiece>(*vocabulary_);
+        add_bos_ = bos() != kNoToken;
+        space_prefix_ = file.get_bool("tokenizer.ggml.add_space_prefix", true);
+    } else {
+        fail(
+            fmt::format("tokenizers of the kind '{}' are not known; hetune has gpt2 (byte-level "
+                        "BPE) and llama (SentencePiece)",
+                        model));
+    }
+    add_bos_ = file.get_bool("tokenizer.ggml.add_bos_token", add_bos_);
+    add_eos_ = file.get_bool("tokenizer.ggml.add_eos_token", false);
+    if (add_bos_ && bos() == kNoToken)
+        fail("tokenizer.ggml.add_bos_token is true, but there is no tokenizer.ggml.bos_token_id");
+    if (add_eos_ && eos() == kNoToken)
+        fail("tokenizer.ggml.add_eos_token is true, but there is no tokenizer.ggml.eos_token_id");
+}
+
+std::vector<int32_t> Tokenizer::encode(std::string_view text, bool add_special,
+                                       bool parse_special) const {
+    std::vector<int32_t> ids;
+    if (add_special && add_bos_) ids.push_back(bos());
+    bool behind_special = true;
+    for (const SpecialTokens::Part& part : special_tokens_->cut(text, parse_special)) {
+        if (part.id != kNoToken)
+            ids.push_back(part.id);
+        else if (space_prefix_ && behind_special)
+            subword_->encode(' ' + std::string(part.text), ids);
+        else
+            subword_->encode(part.text, ids);
+        behind_special = part.id != kNoToken;
+    }
+    if (add_special && add_eos_) ids.push_back(eos());
+    return ids;
+}
+
+std::string Tokenizer::piece(int32_t id, bool special) const {
+    if (id < 0 || id >= vocabulary_size())
+        throw std::runtime_error(
+            fmt::format("token {} is outside the vocabulary of {}", id, vocabulary_size()));
+    switch (vocabulary_->type(id)) {
+        case TokenType::kControl:
+        case TokenType::kUnknown:
+            return special ? vocabulary_->text(id) : "";
+        case TokenType::kUserDefined:
+            return vocabulary_->text(id);
+        case TokenType::kUnused:
+            return "";
+        case TokenType::kNormal:
+        case TokenType::kByte:
+            break;
+    }
+    return subword_->bytes(id);
+}
+
+std::string Tokenizer::decode(std::span<const int32_t> ids, bool special) const {
+    std::string text;
+    bool at_start = space_prefix_;
+    for (int32_t id : ids) {
+        std::string next = piece(id, special);
+        if (at_start && !vocabulary_->is_special(id)) {
+            if (next.starts_with(' ')) next.erase(0, 1);
+            at_start = false;
+        }
+        text += next;
+    }
+    return text;
+}
+
+bool Tokenizer::ends_generation(int32_t id) const {
+    return id >= 0 && id < vocabulary_size() && vocabulary_->ends_generation(id);
+}
+
+}  // namespace hetune

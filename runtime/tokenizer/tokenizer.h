@@ -1,0 +1,59 @@
+// Text to token ids and back, as the model's file describes it. Ids equal llama.cpp's.
+// Byte-level BPE ("gpt2") and SentencePiece ("llama").
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "planner/model_file.h"
+#include "runtime/tokenizer/special_tokens.h"
+#include "runtime/tokenizer/subword.h"
+#include "runtime/tokenizer/vocabulary.h"
+
+namespace hetune {
+
+// Constant after construction: any number of threads may use one.
+class Tokenizer {
+  public:
+    // Does not refer to the file afterwards. Throws ModelError when the file has no tokenizer, one
+    // of a kind that hetune lacks, or one that contradicts itself.
+    explicit Tokenizer(const ModelFile& file);
+
+    // Any bytes will do; those that are no UTF-8 become byte tokens.
+    //   add_special: with the BOS and EOS that the model wants around a whole text.
+    //   parse_special: a control token written out in the text ("<|im_end|>") becomes that token.
+    //     Without it, as for text that a user typed, it stays text.
+    std::vector<int32_t> encode(std::string_view text, bool add_special, bool parse_special) const;
+
+    // The bytes of one token: perhaps part of a character (see StreamDecoder). Control tokens give
+    // their name when `special`, otherwise nothing. Throws std::runtime_error for an id outside
+    // the vocabulary.
+    std::string piece(int32_t id, bool special = false) const;
+    // The pieces in a row, less the space that SentencePiece puts in front of a text.
+    std::string decode(std::span<const int32_t> ids, bool special = false) const;
+
+    int32_t vocabulary_size() const { return vocabulary_->size(); }
+    // kNoToken where the file has none.
+    int32_t bos() const { return vocabulary_->bos; }
+    int32_t eos() const { return vocabulary_->eos; }
+    int32_t eot() const { return vocabulary_->eot; }
+    bool adds_bos() const { return add_bos_; }
+    bool adds_eos() const { return add_eos_; }
+    // EOS, end of turn, end of message, and tokens with the usual names of these.
+    bool ends_generation(int32_t id) const;
+    const Vocabulary& vocabulary() const { return *vocabulary_; }
+
+  private:
+    std::unique_ptr<const Vocabulary> vocabulary_;
+    std::unique_ptr<const SpecialTokens> special_tokens_;
+    std::unique_ptr<const SubwordModel> subword_;
+    bool add_bos_ = false;
+    bool add_eos_ = false;
+    bool space_prefix_ = false;
+};
+
+}  // namespace hetune

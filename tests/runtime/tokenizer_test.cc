@@ -1,0 +1,351 @@
+#include "runtime/tokenizer/tokenizer.h"
+
+#include <doctest/doctest.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "runtime/tokenizer/pre_tokenizer.h"
+#include "runtime/tokenizer/stream_decoder.h"
+#include "runtime/tokenizer/utf8.h"
+#include "tests/gguf_writer.h"
+
+namespace hetune {
+namespace {
+
+using Ids = std::vector<int32_t>;
+using Words = std::vector<std::string>;
+
+const Tokenizer& tiny() {
+    static const Tokenizer tokenizer(ModelFile(HETUNE_TEST_MODELS "/tiny-Q4_K_M.gguf"));
+    return tokenizer;
+}
+
+Tokenizer tokenizer_of(const GgufWriter& writer) {
+    const auto path = std::filesystem::temp_directory_path() /
+                      ("hetune-tokenizer-" + std::to_string(::getpid()) + ".gguf");
+    writer.write(path);
+    const ModelFile file(path);
+    std::filesystem::remove(path);
+    return Tokenizer(file);
+}
+
+std::string error_of(const GgufWriter& writer) {
+    try {
+        tokenizer_of(writer);
+    } catch (const ModelError& error) {
+        return error.what();
+    }
+    return "no error";
+}
+
+bool contains(const std::string& text, std::string_view part) {
+    return text.find(part) != std::string::npos;
+}
+
+// The tiny model's vocabulary under another pre-tokenizer.
+GgufWriter tiny_as(const std::string& pre) {
+    const ModelFile file(HETUNE_TEST_MODELS "/tiny-Q4_K_M.gguf");
+    const auto strings = [&](const char* key) {
+        std::vector<std::string> list;
+        for (const MetaValue& value : *file.find_array(key))
+            list.push_back(std::get<std::string>(value.value));
+        return list;
+    };
+    std::vector<int32_t> types(4096, 1);
+    types[4093] = types[4094] = types[4095] = 3;
+    GgufWriter writer;
+    writer.set("tokenizer.ggml.model", "gpt2")
+        .set("tokenizer.ggml.pre", pre)
+        .set("tokenizer.ggml.tokens", strings("tokenizer.ggml.tokens"))
+        .set("tokenizer.ggml.merges", strings("tokenizer.ggml.merges"))
+        .set("tokenizer.ggml.token_type", types)
+        .set("tokenizer.ggml.bos_token_id", 4093u);
+    return writer;
+}
+
+// "<unk> <s> </s>", the 256 bytes, then what merges.
+GgufWriter sentence_piece() {
+    std::vector<std::string> tokens = {"<unk>", "<s>", "</s>"};
+    std::vector<int32_t> types = {2, 3, 3};
+    std::vector<float> scores = {0, 0, 0};
+    const char* hex = "0123456789ABCDEF";
+    for (int b = 0; b < 256; ++b) {
+        tokens.push_back(std::string("<0x") + hex[b / 16] + hex[b % 16] + ">");
+        types.push_back(6);
+        scores.push_back(0);
+    }
+    const std::vector<std::pair<std::string, float>> pieces = {
+        {"▁", -9},  {"h", -9},  {"e", -9},   {"l", -9},     {"o", -9},        {"▁h", -3},
+        {"he", -1}, {"ll", -2}, {"llo", -4}, {"hello", -6}, {"▁hello", -5.5}, {"é", -7},
+    };
+    for (const auto& [text, score] : pieces) {
+        tokens.push_back(text);
+        types.push_back(1);
+        scores.push_back(score);
+    }
+    tokens.push_back("[INST]");
+    types.push_back(4);
+    scores.push_back(0);
+    GgufWriter writer;
+    writer.set("tokenizer.ggml.model", "llama")
+        .set("tokenizer.ggml.tokens", tokens)
+        .set("tokenizer.ggml.token_type", types)
+        .set("tokenizer.ggml.scores", scores);
+    return writer;
+}
+constexpr int32_t kByte0 = 3;
+constexpr int32_t kMark = 259, kH = 260, kE = 261, kHe = 265, kHello = 268, kMarkHello = 269,
+                  kAcute = 270, kInst = 271;
+
+Words split(const char* pre, std::string_view text) {
+    Words words;
+    for (std::string_view word : WordSplitter(*find_pre_tokenizer(pre)).split(text))
+        words.emplace_back(word);
+    return words;
+}
+
+}  // namespace
+
+TEST_CASE("Tokenizer gives llama.cpp's ids for awkward strings") {
+    std::ifstream file(HETUNE_TEST_MODELS "/tokenizer_cases.json");
+    const auto cases = nlohmann::json::parse(file);
+    REQUIRE(cases.size() == 50);
+    for (const auto& item : cases) {
+        const std::string text = item["text"];
+        CAPTURE(text);
+        CHECK(tiny().encode(text, false, false) == item["ids"].get<Ids>());
+        const Ids ids = tiny().encode(text, false, true);
+        CHECK(ids == item["ids_special"].get<Ids>());
+        CHECK(tiny().decode(ids, true) == text);
+    }
+}
+
+TEST_CASE("Tokenizer knows the special ids of its file") {
+    CHECK(tiny().vocabulary_size() == 4096);
+    CHECK(tiny().bos() == 4093);
+    CHECK(tiny().eos() == 4093);
+    CHECK(tiny().eot() == 4095);
+    CHECK_FALSE(tiny().adds_bos());
+    CHECK(tiny().ends_generation(4093));
+    CHECK(tiny().ends_generation(4095));
+    CHECK_FALSE(tiny().ends_generation(4094));
+    CHECK_FALSE(tiny().ends_generation(-1));
+    CHECK(tiny().piece(4095) == "");
+    CHECK(tiny().piece(4095, true) == "<|im_end|>");
+    CHECK_THROWS_WITH(tiny().piece(4096), "token 4096 is outside the vocabulary of 4096");
+    CHECK_THROWS_AS(tiny().piece(-1), std::runtime_error);
+}
+
+TEST_CASE("Random bytes survive encode and decode") {
+    std::mt19937 random(7);
+    for (int round = 0; round < 400; ++round) {
+        std::string text(random() % 64, '\0');
+        // Half of the rounds are mostly ASCII, so that merges and specials get their share.
+        for (char& c : text)
+            c = static_cast<char>(round % 2 == 0 ? random()
+                                                 : "<|im_end|> ae\xC3\xA9"[random() % 16]);
+        CAPTURE(round);
+        CHECK(tiny().decode(tiny().encode(text, true, round % 3 == 0), true) == text);
+    }
+}
+
+TEST_CASE("Long texts take time in proportion, whatever they repeat") {
+    // 1 MB each; a merge loop of quadratic cost would run for minutes.
+    for (std::string_view unit : {"a", " ", "\n", "\xF0\x9F\x98\x80", "\xFF", "<|im_", "the fn "}) {
+        std::string text;
+        while (text.size() < 1'000'000) text += unit;
+        CAPTURE(unit);
+        CHECK(tiny().decode(tiny().encode(text, false, true), true) == text);
+    }
+}
+
+TEST_CASE("StreamDecoder gives whole characters only, and U+FFFD for what is none") {
+    const std::string text = "a\xF0\x9F\x98\x80\xC3\xA9z";
+    StreamDecoder decoder(tiny());
+    std::string streamed;
+    for (int32_t id : tiny().encode(text, false, false)) {
+        const std::string part = decoder.feed(id);
+        CHECK(part == to_valid_utf8(part));
+        streamed += part;
+    }
+    CHECK(streamed == text);
+    CHECK(decoder.flush() == "");
+
+    // In this vocabulary the token of a byte has the byte's value.
+    CHECK(decoder.feed(0xF0) == "");
+    CHECK(decoder.feed(0x9F) == "");
+    CHECK(decoder.feed('x') == "\uFFFDx");
+    CHECK(decoder.feed(0xFF) == "\uFFFD");
+    CHECK(decoder.feed(0xE2) == "");
+    CHECK(decoder.feed(0x82) == "");
+    CHECK(decoder.flush() == "\uFFFD");
+    CHECK(decoder.flush() == "");
+}
+
+TEST_CASE("first_utf8 refuses what Unicode refuses") {
+    for (std::string_view bad : {"\x80", "\xC0\xAF", "\xC1\xBF", "\xE0\x9F\xBF", "\xED\xA0\x80",
+                                 "\xF0\x8F\xBF\xBF", "\xF4\x90\x80\x80", "\xF5", "\xFF"})
+        CHECK(first_utf8(bad).state == Utf8State::kInvalid);
+    CHECK(first_utf8("\xF0\x9F\x98").state == Utf8State::kIncomplete);
+    CHECK(first_utf8("\xF0\x9F\x98\x80").code_point == 0x1F600);
+    CHECK(to_valid_utf8("a\xF0\x9F\x98z\xC3") == "a\uFFFDz\uFFFD");
+    std::string out;
+    for (char32_t c : {U'a', U'é', U'€', U'😀'}) append_utf8(out, c);
+    CHECK(out == "aé€😀");
+}
+
+TEST_CASE("Pre-tokenizers differ where their models do") {
+    CHECK(split("gpt-2", "I'll DON'T 12345  x\n\n y") ==
+          Words{"I", "'ll", " DON", "'", "T", " 12345", " ", " x", "\n\n", " y"});
+    CHECK(split("llama-bpe", "I'LL 12345  x!\n\n y") ==
+          Words{"I", "'LL", " ", "123", "45", " ", " x", "!\n\n", " y"});
+    CHECK(split("qwen2", "I'LL 123  x!\n\n y") ==
+          Words{"I", "'LL", " ", "1", "2", "3", " ", " x", "!\n\n", " y"});
+    CHECK(split("default", "a+b, 1234") == Words{"a", "+", "b", ",", " ", "123", "4"});
+    // A combining acute: a letter's part only for qwen35.
+    CHECK(split("qwen2", "xa\u0301b") == Words{"xa", "\u0301b"});
+    CHECK(split("qwen35", "xa\u0301b") == Words{"xa\u0301b"});
+    CHECK(split("qwen35", "हिन्दी") == Words{"हिन्दी"});
+    // U+180E is no whitespace in Unicode, U+0085 and U+3000 are.
+    CHECK(split("qwen2", "a\u180E\u180E b") == Words{"a", "\u180E\u180E", " b"});
+    CHECK(split("qwen2", "a\u0085\u3000\u3000b") == Words{"a", "\u0085\u3000", "\u3000b"});
+    CHECK(split("qwen2", "x\r\n\r\n  y") == Words{"x", "\r\n\r\n", " ", " y"});
+    CHECK(split("qwen2", "\xFF\xFE x\xC3") == Words{"\xFF\xFE", " x", "\xC3"});
+    CHECK(split("qwen2", "").empty());
+}
+
+TEST_CASE("The qwen35 pre-tokenizer keeps combining marks with their letters") {
+    const Tokenizer qwen35 = tokenizer_of(tiny_as("qwen35"));
+    CHECK(qwen35.encode("fn main() { println!(\"{}\", x); }", false, false) ==
+          tiny().encode("fn main() { println!(\"{}\", x); }", false, false));
+    CHECK(qwen35.decode(qwen35.encode("a\u0301e\u0300 हिन्दी", false, false)) ==
+          "a\u0301e\u0300 हिन्दी");
+}
+
+TEST_CASE("llama-bpe adds BOS by itself and takes a whole word before merging its parts") {
+    CHECK(tokenizer_of(tiny_as("llama-bpe")).encode("", true, false) == Ids{4093});
+    CHECK(tokenizer_of(tiny_as("llama-bpe").set("tokenizer.ggml.add_bos_token", false))
+              .encode("", true, false)
+              .empty());
+
+    // "abc" is a token, but the merges stop at "ab" + "c".
+    const auto small = [](const std::string& pre) {
+        GgufWriter writer;
+        writer.set("tokenizer.ggml.model", "gpt2")
+            .set("tokenizer.ggml.pre", pre)
+            .set("tokenizer.ggml.tokens", std::vector<std::string>{"a", "b", "c", "ab", "abc"})
+            .set("tokenizer.ggml.merges", std::vector<std::string>{"a b"});
+        return tokenizer_of(writer).encode("abc", true, true);
+    };
+    CHECK(small("llama-bpe") == Ids{4});
+    CHECK(small("qwen2") == Ids{3, 2});
+}
+
+TEST_CASE("Bytes that are no tokens become the unknown token, or vanish") {
+    GgufWriter writer;
+    writer.set("tokenizer.ggml.model", "gpt2")
+        .set("tokenizer.ggml.tokens", std::vector<std::string>{"a", "b", "<unk>"})
+        .set("tokenizer.ggml.merges", std::vector<std::string>{"a b"});  // "ab" is no token
+    CHECK(tokenizer_of(writer).encode("abz", true, true) == Ids{0, 1});
+    writer.set("tokenizer.ggml.unknown_token_id", 2u);
+    CHECK(tokenizer_of(writer).encode("abz", true, true) == Ids{0, 1, 2});
+}
+
+TEST_CASE("The longest special token of a text is found first") {
+    GgufWriter writer;
+    writer.set("tokenizer.ggml.model", "gpt2")
+        .set("tokenizer.ggml.tokens",
+             std::vector<std::string>{"a", "b", "<|a", "a|>", "|>b|>", "ab"})
+        .set("tokenizer.ggml.token_type", std::vector<int32_t>{1, 1, 3, 3, 3, 4})
+        .set("tokenizer.ggml.merges", std::vector<std::string>{});
+    const Tokenizer tokenizer = tokenizer_of(writer);
+    CHECK(tokenizer.encode("<|a|>b|>", false, true) == Ids{2, 4});
+    CHECK(tokenizer.encode("<|aa|>a", false, true) == Ids{2, 3, 0});
+    CHECK(tokenizer.encode("a|>aa|>", false, true) == Ids{3, 0, 3});
+    // User-defined tokens are found in any text.
+    CHECK(tokenizer.encode("bab", false, false) == Ids{1, 5});
+}
+
+TEST_CASE("SentencePiece merges by score behind a leading space") {
+    const Tokenizer tokenizer = tokenizer_of(sentence_piece());
+    CHECK(tokenizer.encode("hello", true, false) == Ids{1, kMarkHello});
+    CHECK(tokenizer.encode("hehello", false, false) == Ids{kMark, kHe, kHello});
+    CHECK(tokenizer.encode("", true, false) == Ids{1});
+    CHECK(tokenizer.decode(Ids{1, kMarkHello, kMarkHello}) == "hello hello");
+    CHECK(tokenizer.decode(tokenizer.encode("  hello  ", true, false)) == "  hello  ");
+
+    const Tokenizer bare =
+        tokenizer_of(sentence_piece().set("tokenizer.ggml.add_space_prefix", false));
+    CHECK(bare.encode("hello", false, false) == Ids{kHello});
+    CHECK(bare.decode(Ids{kMarkHello}) == " hello");
+    CHECK(tokenizer_of(sentence_piece().set("tokenizer.ggml.add_eos_token", true))
+              .encode("he", true, false) == Ids{1, kMark, kHe, 2});
+}
+
+TEST_CASE("SentencePiece spells what it lacks in bytes") {
+    const Tokenizer tokenizer = tokenizer_of(sentence_piece());
+    CHECK(tokenizer.encode("é€", false, false) ==
+          Ids{kMark, kAcute, kByte0 + 0xE2, kByte0 + 0x82, kByte0 + 0xAC});
+    std::mt19937 random(11);
+    for (int round = 0; round < 200; ++round) {
+        std::string text(random() % 40, '\0');
+        for (char& c : text)
+            c = static_cast<char>(round % 2 == 0 ? random() : "hello \xC3\xA9"[random() % 8]);
+        CAPTURE(round);
+        CHECK(tokenizer.decode(tokenizer.encode(text, true, false)) == text);
+    }
+}
+
+TEST_CASE("SentencePiece puts a space behind every special token") {
+    const Tokenizer tokenizer = tokenizer_of(sentence_piece());
+    CHECK(tokenizer.encode("[INST]hello</s>h", true, true) == Ids{1, kInst, kMarkHello, 2, 264});
+    CHECK(tokenizer.encode("</s>", false, false) != Ids{2});
+    CHECK(tokenizer.piece(kInst) == "[INST]");
+    CHECK(tokenizer.piece(kE) == "e");
+    CHECK(tokenizer.piece(kH) == "h");
+}
+
+TEST_CASE("Tokenizer refuses files that contradict themselves") {
+    CHECK(contains(error_of(GgufWriter{}), "tokenizer.ggml.tokens"));
+    CHECK(
+        contains(error_of(GgufWriter{}.set("tokenizer.ggml.tokens", std::vector<std::string>{"a"})),
+                 "lacks the metadata key 'tokenizer.ggml.model'"));
+    CHECK(contains(error_of(tiny_as("mystery")),
+                   "pre-tokenizer 'mystery' is not known; hetune has "
+                   "deepseek-r1-qwen, default, gpt-2, llama-bpe"));
+    CHECK(contains(error_of(tiny_as("qwen2").set("tokenizer.ggml.eos_token_id", 4096u)),
+                   "eos_token_id is 4096, outside the vocabulary of 4096"));
+    CHECK(contains(error_of(tiny_as("qwen2").set("tokenizer.ggml.add_eos_token", true)),
+                   "there is no tokenizer.ggml.eos_token_id"));
+    CHECK(contains(error_of(sentence_piece().set("tokenizer.ggml.add_bos_token", "yes")),
+                   "is no bool"));
+
+    GgufWriter small;
+    small.set("tokenizer.ggml.model", "gpt2")
+        .set("tokenizer.ggml.tokens", std::vector<std::string>{"a", "b"});
+    CHECK(contains(error_of(small), "lacks the metadata key 'tokenizer.ggml.merges'"));
+    for (const char* merge : {"ab", "", " b", "a "})
+        CHECK(contains(error_of(GgufWriter(small).set("tokenizer.ggml.merges",
+                                                      std::vector<std::string>{merge})),
+                       "entry 0 is not of the form 'LEFT RIGHT'"));
+    CHECK(contains(
+        error_of(GgufWriter(small).set("tokenizer.ggml.token_type", std::vector<int32_t>{1})),
+        "tokenizer.ggml.token_type has 1 entries for 2 tokens"));
+    CHECK(contains(
+        error_of(GgufWriter(small).set("tokenizer.ggml.token_type", std::vector<int32_t>{1, 9})),
+        "token_type of token 1 is no type"));
+    CHECK(contains(
+        error_of(GgufWriter(small).set("tokenizer.ggml.scores", std::vector<int32_t>{1, 2})),
+        "scores of token 0 is no number"));
+
+    GgufWriter wordpiece;
+    wordpiece.set("tokenizer.ggml.model", "bert")
+        .set("tokenizer.ggml.tokens", std::vector<std::string>{"a"});
+    CHECK(contains(error_of(wordpiece), "'bert' are not known; hetune has gpt2"));
+}
+
+}  // namespace hetune

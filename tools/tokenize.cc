@@ -1,0 +1,110 @@
+// hetune tokenize: text to token ids and back.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <cstdio>
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+
+#include "runtime/tokenizer/tokenizer.h"
+#include "runtime/tokenizer/utf8.h"
+#include "tools/command.h"
+
+namespace hetune {
+namespace {
+
+struct Options {
+    std::string file;
+    std::string text;
+    std::string text_file;
+    std::string ids;
+    bool decode = false;
+    bool json = false;
+    bool no_special = false;
+};
+
+std::string read_all(const std::string& path) {
+    std::ifstream file(path, std::ios::binary);
+    if (!file) throw std::runtime_error(fmt::format("{}: cannot be opened", path));
+    return {std::istreambuf_iterator<char>(file), {}};
+}
+
+// "1 2,3" and "[1, 2, 3]" alike.
+std::vector<int32_t> parse_ids(const std::string& text) {
+    std::vector<int32_t> ids;
+    std::string word;
+    for (const char c : text + ' ') {
+        if (std::string_view(" ,[]\t\r\n").find(c) == std::string_view::npos) {
+            word += c;
+            continue;
+        }
+        if (word.empty()) continue;
+        int id = 0;
+        if (!CLI::detail::lexical_cast(word, id))
+            throw std::runtime_error(fmt::format("--decode: '{}' is no token id", word));
+        ids.push_back(id);
+        word.clear();
+    }
+    return ids;
+}
+
+void print_encoded(const Options& options, const Tokenizer& tokenizer) {
+    const std::string text = options.text_file.empty() ? options.text : read_all(options.text_file);
+    const std::vector<int32_t> ids =
+        tokenizer.encode(text, !options.no_special, !options.no_special);
+    if (!options.json) {
+        fmt::print("{}\n", fmt::join(ids, " "));
+        return;
+    }
+    nlohmann::ordered_json pieces = nlohmann::ordered_json::array();
+    for (int32_t id : ids) pieces.push_back(to_valid_utf8(tokenizer.piece(id, true)));
+    fmt::print(
+        "{}\n",
+        nlohmann::ordered_json{{"count", ids.size()}, {"ids", ids}, {"pieces", std::move(pieces)}}
+            .dump());
+}
+
+void print_decoded(const Options& options, const Tokenizer& tokenizer) {
+    const std::vector<int32_t> ids = parse_ids(options.ids);
+    const std::string text = tokenizer.decode(ids, !options.no_special);
+    if (options.json) {
+        fmt::print("{}\n",
+                   nlohmann::ordered_json{
+                       {"count", ids.size()}, {"ids", ids}, {"text", to_valid_utf8(text)}}
+                       .dump());
+        return;
+    }
+    std::fwrite(text.data(), 1, text.size(), stdout);
+    fmt::print("\n");
+}
+
+const RegisterCommand kTokenize{
+    "tokenize", "Prints the token ids of a text, or the text of token ids", [](CLI::App& app) {
+        auto options = std::make_shared<Options>();
+        app.add_option("file", options->file, "Model file (its header will do)")->required();
+        auto* source = app.add_option_group("source", "What to convert");
+        source->add_option("--text", options->text, "Text to encode");
+        source->add_option("--text-file", options->text_file, "File with the text to encode");
+        auto* ids = source->add_option("--decode", options->ids,
+                                       "Token ids to decode, as \"1 2 3\" or \"[1, 2, 3]\"");
+        source->require_option(1);
+        app.add_flag("--json", options->json, "Print count, ids and pieces (or text) as JSON");
+        app.add_flag("--no-special", options->no_special,
+                     "Add no BOS or EOS, take control tokens in the text as text, and leave them "
+                     "out when decoding");
+        app.footer(
+            "Example:\n  hetune tokenize model.gguf --text 'Hello <|im_end|>' --json\n"
+            "  hetune tokenize model.gguf --decode '9707 11 1879'");
+        return [options, ids] {
+            const Tokenizer tokenizer(ModelFile(options->file, ModelFile::Open::kHeaderOnly));
+            if (ids->count() > 0)
+                print_decoded(*options, tokenizer);
+            else
+                print_encoded(*options, tokenizer);
+            return 0;
+        };
+    }};
+
+}  // namespace
+}  // namespace hetune
