@@ -25,9 +25,9 @@ struct KernelResources {
 
 struct CodeObject {
     std::vector<std::byte> bytes;
-    std::string entry;            // the symbol to launch
+    std::string entry;  // the symbol to launch
     KernelResources resources;
-    double compile_ms = 0;        // what a hit saves; kept for `hetune cache stats`
+    double compile_ms = 0;  // what a hit saves; kept for `hetune cache stats`
 
     bool operator==(const CodeObject&) const = default;
 };

@@ -6,7 +6,6 @@
 #include <ctime>
 #include <system_error>
 
-#include "cache/folder.h"
 #include "cache/object_file.h"
 #include "cache/temp_file.h"
 
@@ -14,55 +13,23 @@ namespace hetune {
 namespace {
 
 constexpr size_t kUsesPerFlush = 4096;
+constexpr std::chrono::milliseconds kWait{1000};
+constexpr std::chrono::minutes kPatience{10};  // then a claimed key is made a second time
 
 }  // namespace
 
-template <class Use>
-void CodeStore::with_index(const Use& use) {
-    const std::scoped_lock lock(index_mutex_);
-    if (!index_) return;
+CodeStore::CodeStore(const CacheOptions& options)
+    : folder_(options),
+      layer_hits_(std::make_unique<std::atomic<uint64_t>[]>(options.layers.size())) {
+    const std::filesystem::path& folder = folder_.writable();
+    if (!folder.empty()) sweep_temp_files(folder / "tmp", folder_.local_disk());
     try {
-        use(*index_);
+        if (!folder.empty() && (folder_.local_disk() || folder_.has_index()))
+            claims_ = std::make_unique<Claims>(folder, folder_.local_disk());
     } catch (const DatabaseError& error) {
-        if (error.busy()) return;  // the row comes with a later use of the file
-        if (error.damaged()) Index::mark_damaged(writable_);
-        index_.reset();
-        warn_once("index", fmt::format("going on without the index: {}", error.what()));
-    } catch (const std::exception& error) {
-        index_.reset();
-        warn_once("index", fmt::format("going on without the index: {}", error.what()));
+        folder_.warn_once("claims", fmt::format("processes may compile twice: {}", error.what()));
     }
-}
-
-CodeStore::CodeStore(CacheOptions options)
-    : options_(std::move(options)),
-      layer_hits_(std::make_unique<std::atomic<uint64_t>[]>(options_.layers.size())) {
-    for (auto& layer : options_.layers) {
-        const FolderCheck check = check_layer(layer);
-        if (check.use != FolderUse::kRefused) continue;
-        warn_once(layer.c_str(), fmt::format("layer is not used: {}", check.why));
-        layer.clear();  // keeps its place, for layer_hits
-    }
-    if (options_.folder.empty()) return;
-    try {
-        const FolderCheck check = options_.read_only ? check_layer(options_.folder)
-                                                     : prepare_cache_folder(options_.folder);
-        if (check.use == FolderUse::kRefused) {
-            warn_once("folder", fmt::format("kernels are kept in memory only: {}", check.why));
-            return;
-        }
-        folder_ = options_.folder;
-        if (check.use == FolderUse::kReadOnly && !options_.read_only)
-            warn_once("folder", fmt::format("read-only, new kernels are kept in memory only: {}",
-                                            check.why));
-        if (check.use == FolderUse::kReadOnly) return;
-        writable_ = folder_;
-        const bool local_disk = options_.local_disk.value_or(check.local_disk);
-        sweep_temp_files(writable_ / "tmp", local_disk);
-        index_ = Index::open(writable_, local_disk, options_.warn);
-    } catch (const std::exception& error) {
-        warn_once("folder", fmt::format("kernels are kept in memory only: {}", error.what()));
-    }
+    if (!claims_) claims_ = std::make_unique<Claims>(std::filesystem::path(), true);
 }
 
 CodeStore::~CodeStore() { flush(); }
@@ -73,28 +40,51 @@ std::optional<CodeObject> CodeStore::find(const CacheKey& key) {
         ++misses_;
         return std::nullopt;
     }
+    return count_hit(*std::move(code));
+}
+
+CodeObject CodeStore::get_or_make(const CacheKey& key, const KeyParts& parts,
+                                  const std::function<CodeObject()>& make) {
+    const auto patience_ends = std::chrono::steady_clock::now() + kPatience;
+    for (;;) {
+        if (auto code = load(key)) return count_hit(*std::move(code));
+        const std::optional<Claim> claim = claims_->claim(key);
+        if (!claim && std::chrono::steady_clock::now() < patience_ends) {
+            claims_->wait(key, kWait);
+            continue;
+        }
+        // The one before us may have finished between our look and our claim.
+        if (auto code = load(key)) return count_hit(*std::move(code));
+        ++misses_;
+        CodeObject code = make();
+        put(key, code, parts);
+        return code;
+    }
+}
+
+CodeObject CodeStore::count_hit(CodeObject code) {
     ++hits_;
-    saved_us_ += static_cast<int64_t>(code->compile_ms * 1000);
+    saved_us_ += static_cast<int64_t>(code.compile_ms * 1000);
     return code;
 }
 
 void CodeStore::put(const CacheKey& key, const CodeObject& code, const KeyParts& parts) {
-    if (!writable_.empty() && store_file(key, code, parts)) return;
+    if (!folder_.writable().empty() && store_file(key, code, parts)) return;
     const std::unique_lock lock(memory_mutex_);
     memory_.insert_or_assign(key, code);
 }
 
 std::optional<CodeObject> CodeStore::load(const CacheKey& key) {
-    for (size_t i = 0; i < options_.layers.size(); ++i) {
-        if (options_.layers[i].empty()) continue;
-        auto code = load_file(options_.layers[i], key);
+    for (size_t i = 0; i < folder_.layers().size(); ++i) {
+        if (folder_.layers()[i].empty()) continue;
+        auto code = load_file(folder_.layers()[i], key);
         if (!code) continue;
         ++layer_hits_[i];
         return code;
     }
-    if (!folder_.empty()) {
-        if (auto code = load_file(folder_, key)) {
-            if (!writable_.empty()) remember_use(key);
+    if (!folder_.readable().empty()) {
+        if (auto code = load_file(folder_.readable(), key)) {
+            if (!folder_.writable().empty()) remember_use(key);
             return code;
         }
     }
@@ -112,13 +102,14 @@ std::optional<CodeObject> CodeStore::load_file(const std::filesystem::path& fold
     if (code) return code;
 
     ++damaged_;
-    if (folder == writable_) {
+    if (folder == folder_.writable()) {
         unlink(path.c_str());
-        with_index([&](Index& index) { index.remove(key); });
-        warn_once("damaged", fmt::format("{} was damaged and is removed; it is compiled again",
-                                         path.string()));
+        folder_.with_index([&](Index& index) { index.remove(key); });
+        folder_.warn_once(
+            "damaged",
+            fmt::format("{} was damaged and is removed; it is compiled again", path.string()));
     } else {
-        warn_once("damaged", fmt::format("{} is damaged and ignored", path.string()));
+        folder_.warn_once("damaged", fmt::format("{} is damaged and ignored", path.string()));
     }
     return std::nullopt;
 }
@@ -126,16 +117,16 @@ std::optional<CodeObject> CodeStore::load_file(const std::filesystem::path& fold
 bool CodeStore::store_file(const CacheKey& key, const CodeObject& code, const KeyParts& parts) try {
     const auto bytes = encode_object(key, code, parts);
     if (bytes.size() > kMaxObjectBytes) return false;
-    TempFile file(writable_ / "tmp");
+    TempFile file(folder_.writable() / "tmp");
     file.write(bytes);
-    file.commit(object_path(writable_, key));
+    file.commit(object_path(folder_.writable(), key));
     ++stored_;
-    with_index([&](Index& index) {
+    folder_.with_index([&](Index& index) {
         index.add({key, code.entry, code.compile_ms, parts, bytes.size()}, std::time(nullptr));
     });
     return true;
 } catch (const std::exception& error) {
-    warn_once("write", fmt::format("a kernel is kept in memory only: {}", error.what()));
+    folder_.warn_once("write", fmt::format("a kernel is kept in memory only: {}", error.what()));
     return false;
 }
 
@@ -155,7 +146,7 @@ void CodeStore::flush() {
         const std::scoped_lock lock(uses_mutex_);
         uses.swap(uses_);
     }
-    with_index([&](Index& index) {
+    folder_.with_index([&](Index& index) {
         if (!uses.empty()) index.touch(uses);
         const CacheStatistics now = statistics();
         const auto since = [](auto now, auto before) { return static_cast<double>(now - before); };
@@ -170,15 +161,9 @@ void CodeStore::flush() {
 
 CacheStatistics CodeStore::statistics() const {
     CacheStatistics statistics{hits_, misses_, stored_, damaged_, saved_us_ / 1000.0, {}};
-    for (size_t i = 0; i < options_.layers.size(); ++i)
+    for (size_t i = 0; i < folder_.layers().size(); ++i)
         statistics.layer_hits.push_back(layer_hits_[i]);
     return statistics;
-}
-
-void CodeStore::warn_once(const char* kind, const std::string& text) {
-    if (!options_.warn) return;
-    const std::scoped_lock lock(warned_mutex_);
-    if (warned_.emplace(kind, true).second) options_.warn("cache: " + text);
 }
 
 }  // namespace hetune

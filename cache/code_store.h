@@ -5,7 +5,9 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -15,8 +17,9 @@
 #include <unordered_map>
 #include <vector>
 
+#include "cache/cache_folder.h"
+#include "cache/claims.h"
 #include "cache/code_object.h"
-#include "cache/index.h"
 #include "cache/key.h"
 #include "cache/options.h"
 
@@ -25,9 +28,9 @@ namespace hetune {
 struct CacheStatistics {
     uint64_t hits = 0;
     uint64_t misses = 0;
-    uint64_t stored = 0;    // on disk
-    uint64_t damaged = 0;   // entries that failed their check
-    double saved_ms = 0;    // compile time of the hits
+    uint64_t stored = 0;               // on disk
+    uint64_t damaged = 0;              // entries that failed their check
+    double saved_ms = 0;               // compile time of the hits
     std::vector<uint64_t> layer_hits;  // one per CacheOptions::layers; included in `hits`
 
     bool operator==(const CacheStatistics&) const = default;
@@ -38,7 +41,7 @@ class CodeStore {
   public:
     // Checks the folder, opens the index and sweeps what killed writers left. A folder that cannot
     // be used gives a store in memory and one warning, one that cannot be written a read-only one.
-    explicit CodeStore(CacheOptions options);
+    explicit CodeStore(const CacheOptions& options);
     ~CodeStore();  // writes the times of last use and the counters
     CodeStore(const CodeStore&) = delete;
     CodeStore& operator=(const CodeStore&) = delete;
@@ -51,37 +54,39 @@ class CodeStore {
     // entry is good, so the last one wins.
     void put(const CacheKey& key, const CodeObject& code, const KeyParts& parts);
 
+    // find, or else make and put. Of all threads and processes that ask for one key at a time, one
+    // makes it and the others wait for its result; they take over at once when it fails or dies.
+    // What `make` throws reaches the caller. Nothing is locked while it runs but its own claim.
+    CodeObject get_or_make(const CacheKey& key, const KeyParts& parts,
+                           const std::function<CodeObject()>& make);
+
+    // The pieces of get_or_make, for who makes many keys at once. Ask find() again after both.
+    std::optional<Claim> claim(const CacheKey& key) { return claims_->claim(key); }
+    bool wait(const CacheKey& key, std::chrono::milliseconds timeout) {
+        return claims_->wait(key, timeout);
+    }
+
     CacheStatistics statistics() const;  // of this store, since it was opened
     // The folder that is written to; empty while the store is in memory or read-only.
-    const std::filesystem::path& writable_folder() const { return writable_; }
+    const std::filesystem::path& writable_folder() const { return folder_.writable(); }
 
   private:
     std::optional<CodeObject> load(const CacheKey& key);
     std::optional<CodeObject> load_file(const std::filesystem::path& folder, const CacheKey& key);
     bool store_file(const CacheKey& key, const CodeObject& code, const KeyParts& parts);
+    CodeObject count_hit(CodeObject code);
     void remember_use(const CacheKey& key);
     void flush();
-    void warn_once(const char* kind, const std::string& text);
-    // Runs `use(index)` if there is an index; one that fails for good is dropped.
-    template <class Use>
-    void with_index(const Use& use);
 
-    CacheOptions options_;
-    std::filesystem::path folder_;    // readable; empty: none
-    std::filesystem::path writable_;  // the same, or empty
-
-    std::mutex index_mutex_;
-    std::unique_ptr<Index> index_;  // nullptr: the files alone must do
-    CacheStatistics counted_;       // what the index has counted already
+    CacheFolder folder_;
+    std::unique_ptr<Claims> claims_;
 
     std::mutex uses_mutex_;
-    std::unordered_map<std::string, int64_t> uses_;  // since the last flush
+    std::unordered_map<std::string, int64_t> uses_;  // key in hex -> time, since the last flush
+    CacheStatistics counted_;                        // what the index has counted already
 
     std::shared_mutex memory_mutex_;
     std::map<CacheKey, CodeObject> memory_;  // what the disk did not take
-
-    std::mutex warned_mutex_;
-    std::map<std::string, bool> warned_;
 
     std::atomic<uint64_t> hits_ = 0;
     std::atomic<uint64_t> misses_ = 0;

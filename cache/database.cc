@@ -46,16 +46,15 @@ void Statement::bind(int index, std::string_view value) {
 bool Statement::step() {
     const int code = sqlite3_step(statement_.get());
     if (code == SQLITE_ROW) return true;
-    if (code != SQLITE_DONE)
-        fail(handle_of(statement_.get()), sqlite3_sql(statement_.get()));
+    if (code != SQLITE_DONE) fail(handle_of(statement_.get()), sqlite3_sql(statement_.get()));
     return false;
 }
 
 Database::Database(const std::filesystem::path& path, int busy_ms) {
     sqlite3* database = nullptr;
-    const int code = sqlite3_open_v2(
-        path.c_str(), &database,
-        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
+    const int code =
+        sqlite3_open_v2(path.c_str(), &database,
+                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
     handle_.reset(database);
     if (code != SQLITE_OK) {
         if (database == nullptr) throw DatabaseError("index: out of memory", SQLITE_NOMEM);

@@ -83,7 +83,7 @@ class Database {
     Database(const std::filesystem::path& path, int busy_ms);
 
     Statement prepare(std::string_view sql) { return {handle_.get(), sql}; }
-    void execute(const std::string& sql);  // several statements, no result
+    void execute(const std::string& sql);   // several statements, no result
     int64_t integer(std::string_view sql);  // the first column of the first row, or 0
     int changes() const { return sqlite3_changes(handle_.get()); }
 

@@ -80,8 +80,8 @@ FolderCheck prepare_cache_folder(const std::filesystem::path& folder) {
     if (!std::filesystem::exists(folder, error)) {
         std::filesystem::create_directories(folder.parent_path(), error);
         if (mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST)
-            return refused(fmt::format("{} cannot be made: {}", folder.string(),
-                                       std::strerror(errno)));
+            return refused(
+                fmt::format("{} cannot be made: {}", folder.string(), std::strerror(errno)));
     }
     const std::filesystem::path real = std::filesystem::canonical(folder, error);
     if (error) return refused(fmt::format("{}: {}", folder.string(), error.message()));

@@ -11,8 +11,8 @@ enum class FolderUse { kWritable, kReadOnly, kRefused };
 
 struct FolderCheck {
     FolderUse use = FolderUse::kRefused;
-    std::string why;           // why not kWritable, as one line; empty otherwise
-    bool local_disk = false;   // locks and shared memory work: not a network file system
+    std::string why;          // why not kWritable, as one line; empty otherwise
+    bool local_disk = false;  // locks and shared memory work: not a network file system
 };
 
 // For the writable folder: makes it (0700) where it is missing. Symbolic links are followed; what

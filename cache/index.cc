@@ -8,7 +8,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <chrono>
+#include <cstring>
 #include <ctime>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -22,7 +24,8 @@ constexpr int64_t kTouchSeconds = 3600;
 constexpr size_t kInfoBytes = 64 << 10;  // read of a file for its row: head, entry and parts
 
 // Step i brings an index of version i to i + 1.
-constexpr std::array<const char*, Index::kSchemaVersion> kMigrations = {R"(
+constexpr std::array<const char*, Index::kSchemaVersion> kMigrations = {
+    R"(
     CREATE TABLE objects (key TEXT PRIMARY KEY, bytes INTEGER NOT NULL, compile_ms REAL NOT NULL,
                           kernel TEXT NOT NULL, parts TEXT NOT NULL, created INTEGER NOT NULL,
                           used INTEGER NOT NULL);
@@ -37,6 +40,13 @@ constexpr std::array<const char*, Index::kSchemaVersion> kMigrations = {R"(
         UPDATE totals SET objects = objects - 1, bytes = bytes - old.bytes;
     END;
     CREATE TABLE counters (name TEXT PRIMARY KEY, value REAL NOT NULL) WITHOUT ROWID;
+)",
+    R"(
+    CREATE TABLE claims (key TEXT PRIMARY KEY, owner TEXT NOT NULL, beat INTEGER NOT NULL)
+        WITHOUT ROWID;
+)",
+    R"(
+    CREATE TABLE models (stat TEXT PRIMARY KEY, identity TEXT NOT NULL) WITHOUT ROWID;
 )"};
 
 constexpr const char* kAdd =
@@ -67,10 +77,10 @@ std::string kernel_of(const KeyParts& parts) {
 }
 
 void add_row(Statement& add, const ObjectInfo& info, int64_t created) {
-    add.run(info.key.hex(), info.file_bytes, info.compile_ms, kernel_of(info.parts),
-            nlohmann::json(info.parts).dump(-1, ' ', false,
-                                            nlohmann::json::error_handler_t::replace),
-            created);
+    add.run(
+        info.key.hex(), info.file_bytes, info.compile_ms, kernel_of(info.parts),
+        nlohmann::json(info.parts).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace),
+        created);
 }
 
 std::optional<ObjectInfo> read_info(const std::filesystem::path& path, int64_t& created) {
@@ -110,7 +120,8 @@ State prepare_schema(const std::filesystem::path& folder, bool local_disk) {
             return State::kGood;
         }
         Transaction transaction(database);
-        const int64_t before = database.integer("PRAGMA user_version");  // others may have been quicker
+        const int64_t before =
+            database.integer("PRAGMA user_version");  // others may have been quicker
         for (int64_t step = before; step < Index::kSchemaVersion; ++step)
             database.execute(kMigrations[static_cast<size_t>(step)]);
         if (before == 0) fill_from_files(database, folder);
@@ -138,12 +149,11 @@ void say(const WarnFunction& warn, const std::string& text) {
 
 std::unique_ptr<Index> Index::open(const std::filesystem::path& folder, bool local_disk,
                                    const WarnFunction& warn) try {
-    FileHandle lock(::open((folder / "index.lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-    if (!lock || flock(lock.get(), LOCK_SH) != 0)
-        throw DatabaseError(fmt::format("{}: no lock", (folder / "index.lock").string()), 0);
+    FileHandle lock = lock_index(folder);
 
     State state = std::filesystem::exists(folder / "index.damaged")
-                      ? State::kDamaged : prepare_schema(folder, local_disk);
+                      ? State::kDamaged
+                      : prepare_schema(folder, local_disk);
     if (state != State::kGood) {
         const char* why = state == State::kNewer ? "is of a newer hetune" : "is damaged";
         if (flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
@@ -157,8 +167,7 @@ std::unique_ptr<Index> Index::open(const std::filesystem::path& folder, bool loc
         state = prepare_schema(folder, local_disk);
         flock(lock.get(), LOCK_SH);
     }
-    if (state != State::kGood)
-        throw DatabaseError("index.db cannot be made again", SQLITE_CORRUPT);
+    if (state != State::kGood) throw DatabaseError("index.db cannot be made again", SQLITE_CORRUPT);
     return std::unique_ptr<Index>(new Index(folder, local_disk, std::move(lock)));
 } catch (const std::exception& error) {
     say(warn, fmt::format("cache: no index in {}: {}", folder.string(), error.what()));
@@ -205,7 +214,8 @@ std::vector<ObjectRow> Index::rows(std::string_view where, std::string_view argu
     std::vector<ObjectRow> found;
     Statement select = database_.prepare(
         fmt::format("SELECT key, bytes, compile_ms, kernel, parts, created, used FROM objects "
-                    "WHERE {} ORDER BY used, key", where));
+                    "WHERE {} ORDER BY used, key",
+                    where));
     select.each(
         [&](const Row& row) {
             const auto key = CacheKey::from_hex(row.text(0));
@@ -248,9 +258,28 @@ std::unordered_map<std::string, double> Index::counters() {
     return found;
 }
 
+std::optional<CacheKey> Index::model(const std::string& stat) {
+    std::optional<CacheKey> identity;
+    database_.prepare("SELECT identity FROM models WHERE stat = ?1")
+        .each([&](const Row& row) { identity = CacheKey::from_hex(row.text(0)); }, stat);
+    return identity;
+}
+
+void Index::set_model(const std::string& stat, const CacheKey& identity) {
+    database_.prepare("INSERT OR REPLACE INTO models VALUES (?1, ?2)").run(stat, identity.hex());
+}
+
 void Index::mark_damaged(const std::filesystem::path& folder) {
     const FileHandle mark(
         ::open((folder / "index.damaged").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+}
+
+FileHandle lock_index(const std::filesystem::path& folder) {
+    const std::filesystem::path path = folder / "index.lock";
+    FileHandle lock(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    if (!lock || flock(lock.get(), LOCK_SH) != 0)
+        throw DatabaseError(fmt::format("{}: {}", path.string(), std::strerror(errno)), 0);
+    return lock;
 }
 
 std::filesystem::path object_path(const std::filesystem::path& folder, const CacheKey& key) {

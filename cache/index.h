@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -35,7 +36,7 @@ struct ObjectRow {
 
 class Index {
   public:
-    static constexpr int kSchemaVersion = 1;
+    static constexpr int kSchemaVersion = 3;
 
     // Opens or makes folder/index.db, migrates an older one, sets a damaged or newer one aside
     // (index.db.aside) and fills a new one from the object files. Gives nullptr, after a warning,
@@ -59,6 +60,10 @@ class Index {
     void count(const std::unordered_map<std::string, double>& increments);
     std::unordered_map<std::string, double> counters();
 
+    // The identity of the model whose files have this settled_stat().
+    std::optional<CacheKey> model(const std::string& stat);
+    void set_model(const std::string& stat, const CacheKey& identity);
+
     // Makes the next process that is alone with the index set it aside.
     static void mark_damaged(const std::filesystem::path& folder);
 
@@ -73,6 +78,10 @@ class Index {
     Statement remove_;
     Statement touch_;
 };
+
+// A shared lock on folder/index.lock: while anyone has it, nobody replaces index.db. Throws
+// DatabaseError where the file system has no locks.
+FileHandle lock_index(const std::filesystem::path& folder);
 
 // folder/objects/ab/<key>
 std::filesystem::path object_path(const std::filesystem::path& folder, const CacheKey& key);

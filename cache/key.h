@@ -1,4 +1,5 @@
-// The identity of a code object: a hash over everything that can change its bytes, and nothing else.
+// The identity of a code object: a hash over everything that can change its bytes, and nothing
+// else.
 #pragma once
 
 #include <compare>
@@ -16,7 +17,7 @@ struct CacheKey {
     uint64_t low = 0;
 
     auto operator<=>(const CacheKey&) const = default;
-    std::string hex() const;  // 32 lower-case digits
+    std::string hex() const;                                         // 32 lower-case digits
     static std::optional<CacheKey> from_hex(std::string_view text);  // exactly such digits
 };
 

@@ -7,7 +7,8 @@
 namespace hetune {
 namespace {
 
-static_assert(std::endian::native == std::endian::little, "the head is stored as it lies in memory");
+static_assert(std::endian::native == std::endian::little,
+              "the head is stored as it lies in memory");
 
 struct Head {
     char magic[8];

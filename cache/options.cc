@@ -25,8 +25,9 @@ std::filesystem::path default_folder(const WarnFunction& warn) {
     const std::filesystem::path home = variable("HOME");
     if (home.is_absolute()) return home / ".cache" / "hetune";
     if (warn)
-        warn("cache: neither HETUNE_CACHE_DIR nor HOME is set: kernels are kept in memory only; "
-             "set HETUNE_CACHE_DIR to a folder of yours");
+        warn(
+            "cache: neither HETUNE_CACHE_DIR nor HOME is set: kernels are kept in memory only; "
+            "set HETUNE_CACHE_DIR to a folder of yours");
     return {};
 }
 

@@ -22,7 +22,7 @@ struct CacheOptions {
     bool read_only = false;                     // never write into `folder`
     // Empty: ask the file system. False: rollback journal instead of WAL, leases instead of locks.
     std::optional<bool> local_disk;
-    WarnFunction warn;                          // one line per call, from any thread; may be empty
+    WarnFunction warn;  // one line per call, from any thread; may be empty
 };
 
 // From HETUNE_CACHE_DIR, else XDG_CACHE_HOME/hetune, else HOME/.cache/hetune (none: in memory, with

@@ -18,8 +18,7 @@ class FileHandle {
   public:
     FileHandle() = default;
     explicit FileHandle(int descriptor) : descriptor_(descriptor) {}
-    FileHandle(FileHandle&& other) noexcept
-        : descriptor_(std::exchange(other.descriptor_, -1)) {}
+    FileHandle(FileHandle&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}
     FileHandle& operator=(FileHandle&& other) noexcept {
         std::swap(descriptor_, other.descriptor_);
         return *this;

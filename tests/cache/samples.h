@@ -14,7 +14,9 @@
 namespace hetune {
 
 inline CacheKey sample_key(int number) {
-    return make_key({.source = std::to_string(number), .options = "-O3", .arch = "gfx1100",
+    return make_key({.source = std::to_string(number),
+                     .options = "-O3",
+                     .arch = "gfx1100",
                      .compiler = "test 1"});
 }
 
@@ -24,8 +26,13 @@ inline CodeObject sample_object(int number, size_t bytes = 300) {
     for (size_t i = 0; i < bytes; ++i)
         code.bytes.push_back(static_cast<std::byte>((i * 31 + static_cast<size_t>(number)) & 0xff));
     code.entry = "kernel_" + std::to_string(number);
-    code.resources = {.vgprs = 24, .sgprs = 16, .lds_bytes = 1024, .scratch_bytes = 0,
-                      .spilled_vgprs = 0, .spilled_sgprs = 0, .max_threads = 256,
+    code.resources = {.vgprs = 24,
+                      .sgprs = 16,
+                      .lds_bytes = 1024,
+                      .scratch_bytes = 0,
+                      .spilled_vgprs = 0,
+                      .spilled_sgprs = 0,
+                      .max_threads = 256,
                       .code_bytes = 128};
     code.compile_ms = 70.5;
     return code;

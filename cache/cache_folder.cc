@@ -1,0 +1,79 @@
+#include "cache/cache_folder.h"
+
+#include <fmt/format.h>
+
+#include "cache/folder.h"
+
+namespace hetune {
+
+CacheFolder::CacheFolder(const CacheOptions& options)
+    : warn_(options.warn), layers_(options.layers) {
+    for (auto& layer : layers_) {
+        const FolderCheck check = check_layer(layer);
+        if (check.use != FolderUse::kRefused) continue;
+        warn_once(layer.string(), fmt::format("layer is not used: {}", check.why));
+        layer.clear();
+    }
+    try {
+        if (!options.folder.empty()) open(options);
+    } catch (const std::exception& error) {
+        warn_once("folder", fmt::format("in memory only: {}", error.what()));
+    }
+}
+
+void CacheFolder::open(const CacheOptions& options) {
+    const FolderCheck check =
+        options.read_only ? check_layer(options.folder) : prepare_cache_folder(options.folder);
+    if (check.use == FolderUse::kRefused) {
+        warn_once("folder", fmt::format("in memory only: {}", check.why));
+        return;
+    }
+    readable_ = options.folder;
+    local_disk_ = options.local_disk.value_or(check.local_disk);
+    if (check.use == FolderUse::kReadOnly) {
+        if (!options.read_only)
+            warn_once("folder",
+                      fmt::format("read-only, what is new is kept in memory only: {}", check.why));
+        return;
+    }
+    writable_ = readable_;
+    if (!local_disk_)
+        warn_once("network", fmt::format("{} is no local disk: slower, as it has no shared memory "
+                                         "and no reliable locks",
+                                         writable_.string()));
+    index_ = Index::open(writable_, local_disk_, warn_);
+}
+
+bool CacheFolder::with_index(const std::function<void(Index&)>& use) {
+    const std::scoped_lock lock(index_mutex_);
+    if (!index_) return false;
+    try {
+        use(*index_);
+        return true;
+    } catch (const DatabaseError& error) {
+        if (error.busy()) return false;
+        if (error.damaged()) Index::mark_damaged(writable_);
+        drop_index(error);
+    } catch (const std::exception& error) {
+        drop_index(error);
+    }
+    return false;
+}
+
+bool CacheFolder::has_index() {
+    const std::scoped_lock lock(index_mutex_);
+    return index_ != nullptr;
+}
+
+void CacheFolder::drop_index(const std::exception& error) {
+    index_.reset();
+    warn_once("index", fmt::format("going on without the index: {}", error.what()));
+}
+
+void CacheFolder::warn_once(const std::string& kind, const std::string& text) {
+    if (!warn_) return;
+    const std::scoped_lock lock(warned_mutex_);
+    if (warned_.insert(kind).second) warn_("cache: " + text);
+}
+
+}  // namespace hetune

@@ -1,0 +1,63 @@
+// The file of one tile pack: repacked weights, each tensor at a multiple of 4096 bytes, so that a
+// mapping can be handed to a device as it is.
+//
+//   64 bytes   head: magic, format version, tensor count, lengths, hash of the directory
+//   directory  JSON: [{"name", "offset", "bytes", "hash"}, ...]; hash: xxh3-128 of the tensor
+//   tensors    in the order of the directory, with zeros between them
+//
+// While it is written it is called NAME.partial and holds, in the place of head and directory, a
+// journal: which tensors are finished, with their hashes.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "cache/key.h"
+
+namespace hetune {
+
+constexpr uint64_t kTileAlignment = 4096;
+
+struct TileEntry {
+    std::string name;
+    uint64_t bytes = 0;
+    uint64_t offset = 0;
+    CacheKey hash;  // of the content
+
+    bool operator==(const TileEntry&) const = default;
+};
+
+// Gives every entry its offset; returns the size of the file.
+uint64_t lay_out_tiles(std::vector<TileEntry>& entries);
+
+// Head and directory: everything in front of the first tensor but the padding.
+std::vector<std::byte> encode_tile_head(const std::vector<TileEntry>& entries, uint64_t file_bytes);
+
+// Empty when anything of head and directory is wrong, or an entry does not lie inside the file.
+std::optional<std::vector<TileEntry>> decode_tile_head(std::span<const std::byte> file);
+
+// The journal at the start of a partial file.
+class TileJournal {
+  public:
+    // `file` is writable, of the size that lay_out_tiles gave, and outlives the journal.
+    TileJournal(std::span<std::byte> file, const std::vector<TileEntry>& entries);
+
+    // Whether `file` is a partial pack of these very entries.
+    bool matches() const;
+    // Starts anew, with no tensor finished.
+    void reset();
+    // From any thread, one thread per tensor.
+    void set_finished(size_t tensor, const CacheKey& hash);
+    std::optional<CacheKey> finished(size_t tensor) const;
+
+  private:
+    std::span<std::byte> file_;
+    size_t tensors_;
+    CacheKey plan_;  // hash of names, sizes and offsets
+};
+
+}  // namespace hetune

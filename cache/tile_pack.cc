@@ -1,0 +1,58 @@
+#include "cache/tile_pack.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <system_error>
+
+namespace hetune {
+
+Mapping::Mapping(const FileHandle& file, uint64_t bytes, bool writable) {
+    void* start = mmap(nullptr, bytes, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED,
+                       file.get(), 0);
+    if (start == MAP_FAILED) throw std::system_error(errno, std::generic_category(), "mmap");
+    bytes_ = {static_cast<std::byte*>(start), bytes};
+}
+
+Mapping::~Mapping() {
+    if (!bytes_.empty()) munmap(bytes_.data(), bytes_.size());
+}
+
+std::optional<TilePack> TilePack::open(const std::filesystem::path& path) try {
+    TilePack pack;
+    pack.path_ = path;
+    pack.file_ = FileHandle(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    struct stat info;
+    if (!pack.file_ || fstat(pack.file_.get(), &info) != 0 || !S_ISREG(info.st_mode) ||
+        info.st_size == 0)
+        return std::nullopt;
+    flock(pack.file_.get(), LOCK_SH | LOCK_NB);
+    pack.mapping_ = Mapping(pack.file_, static_cast<uint64_t>(info.st_size), false);
+    auto entries = decode_tile_head(pack.mapping_.bytes());
+    if (!entries) return std::nullopt;
+    pack.entries_ = *std::move(entries);
+    for (size_t i = 0; i < pack.entries_.size(); ++i)
+        pack.by_name_.emplace(pack.entries_[i].name, i);
+    return pack;
+} catch (const std::system_error&) {
+    return std::nullopt;
+}
+
+std::span<const std::byte> TilePack::tensor(std::string_view name) const {
+    const auto found = by_name_.find(name);
+    if (found == by_name_.end()) return {};
+    const TileEntry& entry = entries_[found->second];
+    return mapping_.bytes().subspan(entry.offset, entry.bytes);
+}
+
+bool TilePack::verify(std::string_view name) const {
+    const auto found = by_name_.find(name);
+    if (found == by_name_.end()) return false;
+    const auto bytes = tensor(name);
+    return content_hash(bytes.data(), bytes.size()) == entries_[found->second].hash;
+}
+
+}  // namespace hetune

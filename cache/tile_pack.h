@@ -1,0 +1,62 @@
+// A finished tile pack, mapped read-only.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "cache/temp_file.h"
+#include "cache/tile_file.h"
+
+namespace hetune {
+
+// Owns a shared mapping of a whole file.
+class Mapping {
+  public:
+    Mapping() = default;
+    // Throws std::system_error.
+    Mapping(const FileHandle& file, uint64_t bytes, bool writable);
+    Mapping(Mapping&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}
+    Mapping& operator=(Mapping&& other) noexcept {
+        std::swap(bytes_, other.bytes_);
+        return *this;
+    }
+    ~Mapping();
+    std::span<std::byte> bytes() const { return bytes_; }
+
+  private:
+    std::span<std::byte> bytes_;
+};
+
+// A pack, mapped read-only. It stays whole while this lives, even when it is evicted.
+class TilePack {
+  public:
+    // Tensors in the order they were given; `bytes` and `hash` as they were written.
+    const std::vector<TileEntry>& entries() const { return entries_; }
+    // At a multiple of 4096 bytes. Empty when there is no such tensor.
+    std::span<const std::byte> tensor(std::string_view name) const;
+    // Reads the tensor and checks its hash: head and directory were checked on opening, the rest
+    // is on demand. False also where there is no such tensor.
+    bool verify(std::string_view name) const;
+    const std::filesystem::path& path() const { return path_; }
+
+    // Empty when the file is missing or its head, directory or length is wrong.
+    static std::optional<TilePack> open(const std::filesystem::path& path);
+
+  private:
+    TilePack() = default;
+
+    std::filesystem::path path_;
+    FileHandle file_;  // locked (shared), so that eviction knows it is in use
+    Mapping mapping_;
+    std::vector<TileEntry> entries_;
+    std::unordered_map<std::string_view, size_t> by_name_;
+};
+
+}  // namespace hetune

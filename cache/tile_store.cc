@@ -1,0 +1,276 @@
+#include "cache/tile_store.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <ctime>
+#include <system_error>
+#include <thread>
+
+#include "cache/model_identity.h"
+
+namespace hetune {
+namespace {
+
+constexpr std::chrono::milliseconds kPoll{20};
+constexpr int64_t kPartialSeconds = 24 * 3600;
+
+[[noreturn]] void fail(const std::filesystem::path& path) {
+    throw std::system_error(errno, std::generic_category(), path.string());
+}
+
+// A layout becomes a file name.
+bool is_plain_name(std::string_view name) {
+    constexpr std::string_view kAllowed =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
+    return !name.empty() && name.size() < 200 && name[0] != '.' &&
+           name.find_first_not_of(kAllowed) == name.npos;
+}
+
+std::filesystem::path pack_path(const std::filesystem::path& folder, const CacheKey& model,
+                                std::string_view layout) {
+    return folder / "tiles" / model.hex() / fmt::format("{}.tiles", layout);
+}
+
+std::filesystem::path partial_path(std::filesystem::path pack) {
+    return pack.replace_extension(".partial");
+}
+
+bool is_current(const FileHandle& file, const std::filesystem::path& path) {
+    struct stat mine;
+    struct stat there;
+    return fstat(file.get(), &mine) == 0 && stat(path.c_str(), &there) == 0 &&
+           mine.st_ino == there.st_ino && mine.st_dev == there.st_dev;
+}
+
+// Opens and locks the partial file; empty when somebody else has it.
+std::optional<FileHandle> lock_partial(const std::filesystem::path& path) {
+    for (;;) {
+        FileHandle file(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+        if (!file) fail(path);
+        if (flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
+            if (errno == EWOULDBLOCK) return std::nullopt;
+            fail(path);
+        }
+        // Between our open and our lock its writer may have given it its final name.
+        if (is_current(file, path)) return file;
+    }
+}
+
+uint64_t allocated_bytes(const FileHandle& file) {
+    struct stat info;
+    return fstat(file.get(), &info) == 0 ? static_cast<uint64_t>(info.st_blocks) * 512 : 0;
+}
+
+uint64_t free_bytes(const std::filesystem::path& folder) {
+    struct statvfs info;
+    if (statvfs(folder.c_str(), &info) != 0) return 0;
+    return static_cast<uint64_t>(info.f_bavail) * info.f_frsize;
+}
+
+// Reserves the blocks: a store into a mapping of a full disk would be a SIGBUS.
+void reserve(const FileHandle& file, const std::filesystem::path& path, uint64_t bytes) {
+    errno = posix_fallocate(file.get(), 0, static_cast<off_t>(bytes));
+    if (errno != 0) fail(path);
+}
+
+std::string gigabytes(uint64_t bytes) { return fmt::format("{:.2f} GB", bytes / 1e9); }
+
+}  // namespace
+
+TileWriter::TileWriter(CacheFolder& folder, std::filesystem::path target, FileHandle file,
+                       Mapping mapping, std::vector<TileEntry> entries)
+    : folder_(&folder),
+      target_(std::move(target)),
+      file_(std::move(file)),
+      mapping_(std::move(mapping)),
+      entries_(std::move(entries)),
+      journal_(std::make_unique<TileJournal>(mapping_.bytes(), entries_)),
+      finished_(entries_.size()) {}
+
+// The journal may have reached the disk before the tensor did, so the hashes are checked.
+void TileWriter::resume() {
+    if (!journal_->matches()) return journal_->reset();
+    for (size_t i = 0; i < entries_.size(); ++i) {
+        const auto hash = journal_->finished(i);
+        const auto bytes = tensor(i);
+        if (!hash || content_hash(bytes.data(), bytes.size()) != *hash) continue;
+        entries_[i].hash = *hash;
+        finished_[i] = 1;
+    }
+}
+
+std::span<std::byte> TileWriter::tensor(size_t index) {
+    return mapping_.bytes().subspan(entries_[index].offset, entries_[index].bytes);
+}
+
+void TileWriter::finish_tensor(size_t index) {
+    TileEntry& entry = entries_[index];
+    const auto bytes = tensor(index);
+    entry.hash = content_hash(bytes.data(), bytes.size());
+    journal_->set_finished(index, entry.hash);
+    // Only starts the transfer, so that commit() has less to wait for.
+    sync_file_range(file_.get(), static_cast<off_t>(entry.offset), static_cast<off_t>(entry.bytes),
+                    SYNC_FILE_RANGE_WRITE);
+    finished_[index] = 1;
+}
+
+bool TileWriter::commit() try {
+    if (std::ranges::count(finished_, 1) != std::ssize(finished_))
+        throw CacheError("commit of a tile pack before all of its tensors are finished");
+    const std::filesystem::path partial = partial_path(target_);
+    if (fsync(file_.get()) != 0) fail(partial);
+    const auto head = encode_tile_head(entries_, mapping_.bytes().size());
+    std::ranges::copy(head, mapping_.bytes().begin());
+    if (fsync(file_.get()) != 0) fail(partial);
+    if (rename(partial.c_str(), target_.c_str()) != 0) fail(target_);
+    sync_folder(target_.parent_path());
+    return true;
+} catch (const std::system_error& error) {
+    folder_->warn_once("tiles", fmt::format("tiles are kept in memory only: {}", error.what()));
+    return false;
+}
+
+TileStore::TileStore(const CacheOptions& options)
+    : folder_(options), max_bytes_(options.max_tile_bytes) {}
+
+std::optional<TilePack> TileStore::open(const CacheKey& model, std::string_view layout) {
+    if (!is_plain_name(layout)) return std::nullopt;
+    for (const auto& layer : folder_.layers())
+        if (!layer.empty())
+            if (auto pack = TilePack::open(pack_path(layer, model, layout))) return pack;
+    if (folder_.readable().empty()) return std::nullopt;
+    const std::filesystem::path path = pack_path(folder_.readable(), model, layout);
+    auto pack = TilePack::open(path);
+    if (folder_.writable().empty()) return pack;
+    if (pack) {
+        utimensat(AT_FDCWD, path.c_str(), nullptr, 0);  // the time of last use, for eviction
+    } else if (std::filesystem::exists(path)) {
+        discard(model, layout);
+    }
+    return pack;
+}
+
+std::optional<TilePack> TileStore::wait(const CacheKey& model, std::string_view layout) {
+    if (!is_plain_name(layout) || folder_.writable().empty()) return std::nullopt;
+    const auto partial = partial_path(pack_path(folder_.writable(), model, layout));
+    for (;;) {
+        const FileHandle file(::open(partial.c_str(), O_RDONLY | O_CLOEXEC));
+        if (!file || flock(file.get(), LOCK_SH | LOCK_NB) == 0 || errno != EWOULDBLOCK) break;
+        std::this_thread::sleep_for(kPoll);
+    }
+    return open(model, layout);
+}
+
+std::optional<TileWriter> TileStore::begin(const CacheKey& model, std::string_view layout,
+                                           const std::vector<TileWriter::Tensor>& tensors) try {
+    if (folder_.writable().empty() || !is_plain_name(layout)) {
+        folder_.warn_once("tiles", "tiles are kept in memory only: no folder to write them to");
+        return std::nullopt;
+    }
+    std::vector<TileEntry> entries;
+    for (const auto& [name, bytes] : tensors) entries.push_back({name, bytes, 0, {}});
+    const uint64_t bytes = lay_out_tiles(entries);
+    if (bytes > max_bytes_) {
+        folder_.warn_once(
+            "tiles",
+            fmt::format("tiles are kept in memory only: {} needed, HETUNE_TILES_SIZE is {}",
+                        gigabytes(bytes), gigabytes(max_bytes_)));
+        return std::nullopt;
+    }
+    const auto target = pack_path(folder_.writable(), model, layout);
+    const auto partial = partial_path(target);
+    if (mkdir(target.parent_path().c_str(), 0700) == 0) sync_folder(folder_.writable() / "tiles");
+    auto file = lock_partial(partial);
+    if (!file) return std::nullopt;
+    if (std::filesystem::exists(target)) {  // somebody was quicker
+        unlink(partial.c_str());
+        return std::nullopt;
+    }
+    evict_tile_packs(folder_.writable(), max_bytes_ - bytes);
+    const uint64_t allocated = allocated_bytes(*file);
+    if (const uint64_t room = free_bytes(folder_.writable()) + allocated; room < bytes) {
+        unlink(partial.c_str());
+        folder_.warn_once(
+            "tiles", fmt::format("tiles are kept in memory only: {} needed, {} free in {}",
+                                 gigabytes(bytes), gigabytes(room), folder_.writable().string()));
+        return std::nullopt;
+    }
+    struct stat info;
+    if (fstat(file->get(), &info) != 0) fail(partial);
+    if (static_cast<uint64_t>(info.st_size) != bytes && ftruncate(file->get(), 0) != 0)
+        fail(partial);
+    reserve(*file, partial, bytes);
+    Mapping mapping(*file, bytes, true);
+    TileWriter writer(folder_, target, *std::move(file), std::move(mapping), std::move(entries));
+    writer.resume();
+    return writer;
+} catch (const std::system_error& error) {
+    folder_.warn_once("tiles", fmt::format("tiles are kept in memory only: {}", error.what()));
+    return std::nullopt;
+}
+
+void TileStore::discard(const CacheKey& model, std::string_view layout) {
+    if (folder_.writable().empty() || !is_plain_name(layout)) return;
+    const auto path = pack_path(folder_.writable(), model, layout);
+    if (unlink(path.c_str()) == 0)
+        folder_.warn_once("damaged tiles", fmt::format("{} was damaged and is removed; its weights "
+                                                       "are repacked",
+                                                       path.string()));
+}
+
+std::optional<CacheKey> TileStore::known_model(const std::vector<std::filesystem::path>& files) {
+    const std::string stat = settled_stat(files);
+    std::optional<CacheKey> identity;
+    if (!stat.empty()) folder_.with_index([&](Index& index) { identity = index.model(stat); });
+    return identity;
+}
+
+void TileStore::remember_model(const std::vector<std::filesystem::path>& files,
+                               const CacheKey& identity) {
+    const std::string stat = settled_stat(files);
+    if (!stat.empty()) folder_.with_index([&](Index& index) { index.set_model(stat, identity); });
+}
+
+std::vector<TilePackFile> list_tile_packs(const std::filesystem::path& folder) {
+    std::vector<TilePackFile> packs;
+    std::error_code error;
+    for (const auto& model : std::filesystem::directory_iterator(folder / "tiles", error))
+        for (const auto& file : std::filesystem::directory_iterator(model.path(), error)) {
+            struct stat info;
+            const bool partial = file.path().extension() == ".partial";
+            if (!partial && file.path().extension() != ".tiles") continue;
+            if (stat(file.path().c_str(), &info) != 0) continue;
+            packs.push_back({file.path(), model.path().filename().string(),
+                             file.path().stem().string(),
+                             static_cast<uint64_t>(info.st_blocks) * 512, info.st_mtime, partial});
+        }
+    std::ranges::sort(packs, {}, &TilePackFile::used);
+    return packs;
+}
+
+uint64_t evict_tile_packs(const std::filesystem::path& folder, uint64_t max_bytes) {
+    const auto packs = list_tile_packs(folder);
+    uint64_t total = 0;
+    for (const TilePackFile& pack : packs) total += pack.partial ? 0 : pack.bytes;
+    uint64_t removed = 0;
+    for (const TilePackFile& pack : packs) {
+        const bool stray = pack.partial && pack.used < std::time(nullptr) - kPartialSeconds;
+        if (pack.partial ? !stray : total <= max_bytes) continue;
+        const FileHandle file(open(pack.path.c_str(), O_RDONLY | O_CLOEXEC));
+        if (!file || flock(file.get(), LOCK_EX | LOCK_NB) != 0) continue;  // in use
+        if (unlink(pack.path.c_str()) != 0) continue;
+        if (!pack.partial) total -= pack.bytes;
+        removed += pack.bytes;
+    }
+    return removed;
+}
+
+}  // namespace hetune

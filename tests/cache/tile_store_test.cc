@@ -1,0 +1,320 @@
+#include "cache/tile_store.h"
+
+#include <doctest/doctest.h>
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#include <cstring>
+#include <fstream>
+#include <thread>
+
+#include "cache/model_identity.h"
+#include "tests/cache/child_process.h"
+#include "tests/cache/samples.h"
+#include "tests/cache/temp_folder.h"
+
+namespace hetune {
+namespace {
+
+using Tensors = std::vector<TileWriter::Tensor>;
+
+const CacheKey kModel{0x1234, 0x5678};
+const std::string kLayout = "rdna3-v1";
+const Tensors kTensors = {
+    {"token_embd", 10000}, {"blk.0.attn", 4096}, {"blk.0.ffn", 1}, {"none", 0}};
+
+// What tensor `index` holds: different for each tensor and byte.
+std::byte sample_byte(size_t index, size_t offset) {
+    return static_cast<std::byte>((offset * 7 + offset / 251 + index * 13 + 1) & 0xff);
+}
+
+void fill(std::span<std::byte> tensor, size_t index) {
+    for (size_t i = 0; i < tensor.size(); ++i) tensor[i] = sample_byte(index, i);
+}
+
+bool holds_sample(std::span<const std::byte> tensor, size_t index, uint64_t bytes) {
+    if (tensor.size() != bytes) return false;
+    for (size_t i = 0; i < tensor.size(); ++i)
+        if (tensor[i] != sample_byte(index, i)) return false;
+    return true;
+}
+
+// Writes what is not finished; returns how many tensors that were, or -1 without a writer.
+int write_pack(TileStore& store, const CacheKey& model, const Tensors& tensors = kTensors) {
+    auto writer = store.begin(model, kLayout, tensors);
+    if (!writer) return -1;
+    int written = 0;
+    for (size_t i = 0; i < tensors.size(); ++i) {
+        if (writer->finished(i)) continue;
+        fill(writer->tensor(i), i);
+        writer->finish_tensor(i);
+        ++written;
+    }
+    CHECK(writer->commit());
+    return written;
+}
+
+void check_pack(const TilePack& pack) {
+    REQUIRE(pack.entries().size() == kTensors.size());
+    for (size_t i = 0; i < kTensors.size(); ++i) {
+        CHECK(pack.entries()[i].name == kTensors[i].name);
+        CHECK(holds_sample(pack.tensor(kTensors[i].name), i, kTensors[i].bytes));
+        CHECK(pack.verify(kTensors[i].name));
+        if (kTensors[i].bytes > 0)
+            CHECK(reinterpret_cast<uintptr_t>(pack.tensor(kTensors[i].name).data()) % 4096 == 0);
+    }
+    CHECK(pack.tensor("absent").empty());
+    CHECK_FALSE(pack.verify("absent"));
+}
+
+TEST_CASE("A pack is written once and mapped by every later store") {
+    TempFolder folder;
+    TileStore store({.folder = folder.path()});
+    CHECK_FALSE(store.open(kModel, kLayout).has_value());
+    CHECK_FALSE(store.wait(kModel, kLayout).has_value());
+    CHECK(write_pack(store, kModel) == 4);
+    const auto pack = store.open(kModel, kLayout);
+    REQUIRE(pack.has_value());
+    check_pack(*pack);
+    CHECK(write_pack(store, kModel) == -1);  // there already
+    CHECK_FALSE(store.open(kModel, "other").has_value());
+    CHECK_FALSE(store.open({1, 2}, kLayout).has_value());
+    check_pack(*TileStore({.layers = {folder.path()}}).open(kModel, kLayout));
+}
+
+TEST_CASE("Tensors are filled and finished by many threads") {
+    TempFolder folder;
+    TileStore store({.folder = folder.path()});
+    Tensors tensors;
+    for (int i = 0; i < 300; ++i) tensors.push_back({fmt::format("t{}", i), 5000});
+    auto writer = store.begin(kModel, kLayout, tensors);
+    REQUIRE(writer.has_value());
+    {
+        std::atomic<size_t> next = 0;
+        std::vector<std::jthread> threads;
+        for (int t = 0; t < 8; ++t)
+            threads.emplace_back([&] {
+                for (size_t i = next++; i < tensors.size(); i = next++) {
+                    fill(writer->tensor(i), i);
+                    writer->finish_tensor(i);
+                }
+            });
+    }
+    REQUIRE(writer->commit());
+    const auto pack = store.open(kModel, kLayout);
+    REQUIRE(pack.has_value());
+    for (size_t i = 0; i < tensors.size(); ++i)
+        CHECK(holds_sample(pack->tensor(tensors[i].name), i, 5000));
+}
+
+TEST_CASE("A writer killed half-way leaves what it finished to the next") {
+    TempFolder folder;
+    const pid_t child = start_child([&] {
+        TileStore store({.folder = folder.path()});
+        auto writer = store.begin(kModel, kLayout, kTensors);
+        for (size_t i = 0; i < 2; ++i) {
+            fill(writer->tensor(i), i);
+            writer->finish_tensor(i);
+        }
+        fill(writer->tensor(2), 7);  // begun, not finished
+        kill(getpid(), SIGKILL);
+        return 0;
+    });
+    CHECK(wait_for_child(child) == 128 + SIGKILL);
+    TileStore store({.folder = folder.path()});
+    CHECK_FALSE(store.open(kModel, kLayout).has_value());
+    CHECK(write_pack(store, kModel) == 2);
+    check_pack(*store.open(kModel, kLayout));
+}
+
+TEST_CASE("A finished tensor that did not reach the disk is written again") {
+    TempFolder folder;
+    {
+        TileStore store({.folder = folder.path()});
+        auto writer = store.begin(kModel, kLayout, kTensors);
+        for (size_t i = 0; i < 3; ++i) {
+            fill(writer->tensor(i), i);
+            writer->finish_tensor(i);
+        }
+        writer->tensor(1)[17] ^= std::byte{1};
+    }
+    TileStore store({.folder = folder.path()});
+    CHECK(write_pack(store, kModel) == 2);
+    check_pack(*store.open(kModel, kLayout));
+}
+
+TEST_CASE("A partial pack of other tensors is started anew") {
+    TempFolder folder;
+    TileStore store({.folder = folder.path()});
+    {
+        auto writer = store.begin(kModel, kLayout, {{"old", 100000}});
+        writer->finish_tensor(0);
+    }
+    CHECK(write_pack(store, kModel) == 4);
+    check_pack(*store.open(kModel, kLayout));
+}
+
+TEST_CASE("A second process waits for the pack that the first one writes") {
+    TempFolder folder;
+    int ready[2];
+    REQUIRE(pipe(ready) == 0);
+    const pid_t child = start_child([&] {
+        TileStore store({.folder = folder.path()});
+        auto writer = store.begin(kModel, kLayout, kTensors);
+        if (write(ready[1], "x", 1) != 1) return 1;
+        std::this_thread::sleep_for(std::chrono::milliseconds(100));
+        for (size_t i = 0; i < kTensors.size(); ++i) {
+            fill(writer->tensor(i), i);
+            writer->finish_tensor(i);
+        }
+        return writer->commit() ? 0 : 1;
+    });
+    char byte;
+    REQUIRE(read(ready[0], &byte, 1) == 1);
+    TileStore store({.folder = folder.path()});
+    CHECK_FALSE(store.begin(kModel, kLayout, kTensors).has_value());
+    const auto pack = store.wait(kModel, kLayout);
+    REQUIRE(pack.has_value());
+    check_pack(*pack);
+    CHECK(wait_for_child(child) == 0);
+    close(ready[0]);
+    close(ready[1]);
+}
+
+TEST_CASE("Every flipped byte of head, directory and tensors is found, and every truncation") {
+    TempFolder folder;
+    TileStore store({.folder = folder.path()});
+    const Tensors tensors = {{"a", 300}, {"b", 200}};
+    REQUIRE(write_pack(store, kModel, tensors) == 2);
+    const auto path = store.open(kModel, kLayout)->path();
+    const auto entries = store.open(kModel, kLayout)->entries();
+    std::ifstream in(path, std::ios::binary);
+    const std::string good{std::istreambuf_iterator<char>(in), {}};
+    const auto put = [&](const std::string& bytes) {
+        std::filesystem::remove(path);
+        std::ofstream(path, std::ios::binary) << bytes;
+    };
+    const size_t head = encode_tile_head(entries, good.size()).size();
+    for (size_t i = 0; i < head; ++i) {
+        std::string bad = good;
+        bad[i] = static_cast<char>(bad[i] ^ (1 << (i % 8)));
+        put(bad);
+        CAPTURE(i);
+        REQUIRE_FALSE(TilePack::open(path).has_value());
+    }
+    for (const TileEntry& entry : entries)
+        for (size_t i = 0; i < entry.bytes; ++i) {
+            std::string bad = good;
+            bad[entry.offset + i] = static_cast<char>(bad[entry.offset + i] ^ 4);
+            put(bad);
+            const auto pack = TilePack::open(path);
+            REQUIRE(pack.has_value());
+            REQUIRE_FALSE(pack->verify(entry.name));
+        }
+    for (size_t length = 0; length < good.size(); length += length < 700 ? 1 : 257) {
+        put(good.substr(0, length));
+        REQUIRE_FALSE(TilePack::open(path).has_value());
+    }
+    Warnings warnings;
+    put(good.substr(1));
+    TileStore later({.folder = folder.path(), .warn = warnings.function()});
+    CHECK_FALSE(later.open(kModel, kLayout).has_value());
+    CHECK_FALSE(std::filesystem::exists(path));
+    CHECK(warnings.list().size() == 1);
+    CHECK(write_pack(later, kModel) == 4);
+}
+
+TEST_CASE("A disk without room is refused with one warning and left as it was") {
+    TempFolder folder;
+    if (mount("hetune", folder.path().c_str(), "tmpfs", 0, "size=1m,mode=0700") != 0) {
+        MESSAGE("skipped: may not mount a tmpfs");
+        return;
+    }
+    {
+        Warnings warnings;
+        TileStore store({.folder = folder.path(), .warn = warnings.function()});
+        CHECK_FALSE(store.begin(kModel, kLayout, {{"large", 2 << 20}}).has_value());
+        REQUIRE(warnings.list().size() == 1);
+        CHECK(warnings.list()[0].find("in memory only") != std::string::npos);
+        CHECK(list_tile_packs(folder.path()).empty());
+        CHECK(write_pack(store, kModel) == 4);
+    }
+    umount(folder.path().c_str());
+}
+
+TEST_CASE("Tiles without a folder, or beyond the limit, are refused with one warning") {
+    TempFolder folder;
+    for (const auto& place : {std::filesystem::path(), folder.path()}) {
+        Warnings warnings;
+        TileStore store({.folder = place, .max_tile_bytes = 9999, .warn = warnings.function()});
+        CHECK_FALSE(store.begin(kModel, kLayout, kTensors).has_value());
+        CHECK_FALSE(store.open(kModel, kLayout).has_value());
+        CHECK(warnings.list().size() == 1);
+    }
+}
+
+TEST_CASE("A new pack pushes out those longest unused, but none that is in use") {
+    TempFolder folder;
+    const Tensors tensors = {{"t", 50000}};
+    TileStore store({.folder = folder.path(), .max_tile_bytes = 180000});
+    for (uint64_t i = 1; i <= 3; ++i) {
+        REQUIRE(write_pack(store, {i, 0}, tensors) == 1);
+        timespec times[2] = {{1000 * static_cast<time_t>(i), 0},
+                             {1000 * static_cast<time_t>(i), 0}};
+        utimensat(AT_FDCWD, store.open({i, 0}, kLayout)->path().c_str(), times, 0);
+    }
+    const auto in_use = TilePack::open(list_tile_packs(folder.path())[0].path);
+    REQUIRE(write_pack(store, {4, 0}, tensors) == 1);
+    CHECK(store.open({1, 0}, kLayout).has_value());
+    CHECK_FALSE(store.open({2, 0}, kLayout).has_value());
+    CHECK(store.open({3, 0}, kLayout).has_value());
+    CHECK(store.open({4, 0}, kLayout).has_value());
+}
+
+TEST_CASE("A layout that is no plain file name reaches nothing") {
+    TempFolder folder;
+    TileStore store({.folder = folder.path()});
+    for (const char* name : {"", "../x", "a/b", ".hidden", "a b"}) {
+        CHECK_FALSE(store.begin(kModel, name, kTensors).has_value());
+        CHECK_FALSE(store.open(kModel, name).has_value());
+    }
+}
+
+TEST_CASE("A model is known again as long as its files do not change") {
+    TempFolder folder;
+    const auto file = folder.path() / "model.gguf";
+    const auto age = [](const std::filesystem::path& path, int seconds) {
+        timespec times[2] = {};
+        times[0].tv_sec = times[1].tv_sec = time(nullptr) - seconds;
+        utimensat(AT_FDCWD, path.c_str(), times, 0);
+    };
+    TileStore store({.folder = folder.path() / "cache"});
+    std::ofstream(file) << "weights";
+    store.remember_model({file}, kModel);
+    CHECK_FALSE(store.known_model({file}).has_value());  // too young to be sure
+    std::this_thread::sleep_for(std::chrono::milliseconds(3100));
+    store.remember_model({file}, kModel);
+    CHECK(store.known_model({file}) == kModel);
+    std::filesystem::create_hard_link(file, folder.path() / "link");
+    age(file, 50);
+    CHECK_FALSE(store.known_model({file}).has_value());
+    CHECK_FALSE(store.known_model({folder.path() / "absent"}).has_value());
+}
+
+TEST_CASE("The identity of a model changes with header, size and samples, and with nothing else") {
+    const auto bytes = [](const char* text) {
+        return std::as_bytes(std::span(text, std::strlen(text)));
+    };
+    const std::vector<std::span<const std::byte>> samples = {bytes("ab"), bytes("c")};
+    const std::vector<std::span<const std::byte>> shifted = {bytes("a"), bytes("bc")};
+    const CacheKey identity = model_identity(bytes("header"), 100, samples);
+    CHECK(identity == model_identity(bytes("header"), 100, samples));
+    CHECK(identity != model_identity(bytes("headeR"), 100, samples));
+    CHECK(identity != model_identity(bytes("header"), 101, samples));
+    CHECK(identity != model_identity(bytes("header"), 100, shifted));
+}
+
+}  // namespace
+}  // namespace hetune
