@@ -52,30 +52,37 @@ class HostBuffer : public Buffer {
 class CpuModule : public Module {
   public:
     explicit CpuModule(const CodeObject& code) {
-        // dlopen wants a file; an anonymous one needs no folder and leaves nothing behind.
-        const int file = memfd_create("hetune-kernel", MFD_CLOEXEC);
-        if (file < 0) throw DeviceError(fmt::format("cpu: memfd_create: {}", std::strerror(errno)));
-        const bool written = write(file, code.bytes.data(), code.bytes.size()) ==
+        // dlopen wants a file; an anonymous one needs no folder and leaves nothing behind. It stays
+        // open as long as the module: dlopen knows libraries by name, and would take the next one
+        // of the same descriptor for this one.
+        file_ = memfd_create("hetune-kernel", MFD_CLOEXEC);
+        if (file_ < 0) throw DeviceError(fmt::format("cpu: memfd_create: {}", std::strerror(errno)));
+        const bool written = write(file_, code.bytes.data(), code.bytes.size()) ==
                              static_cast<ssize_t>(code.bytes.size());
-        const std::string path = fmt::format("/proc/self/fd/{}", file);
-        if (written) handle_ = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-        const char* why = written ? dlerror() : "cannot write the object to memory";
-        close(file);
-        if (handle_ == nullptr)
-            throw DeviceError(fmt::format("cpu: loading {}: {}", code.entry, why));
-        entry_ = reinterpret_cast<HetuneCpuEntry>(dlsym(handle_, "hetune_cpu_entry"));
-        if (entry_ == nullptr) {
-            dlclose(handle_);
-            throw DeviceError(fmt::format("cpu: {} has no hetune_cpu_entry", code.entry));
-        }
+        if (written)
+            handle_ = dlopen(fmt::format("/proc/self/fd/{}", file_).c_str(), RTLD_NOW | RTLD_LOCAL);
+        if (handle_ != nullptr)
+            entry_ = reinterpret_cast<HetuneCpuEntry>(dlsym(handle_, "hetune_cpu_entry"));
+        if (entry_ != nullptr) return;
+        const char* why = handle_ != nullptr ? "it has no hetune_cpu_entry"
+                          : written          ? dlerror()
+                                             : "cannot write the object to memory";
+        const std::string message = fmt::format("cpu: loading {}: {}", code.entry, why);
+        release();
+        throw DeviceError(message);
     }
-    ~CpuModule() override { dlclose(handle_); }
+    ~CpuModule() override { release(); }
     CpuModule(const CpuModule&) = delete;
     CpuModule& operator=(const CpuModule&) = delete;
 
     HetuneCpuEntry entry() const { return entry_; }
 
   private:
+    void release() {
+        if (handle_ != nullptr) dlclose(handle_);
+        close(file_);
+    }
+    int file_ = -1;
     void* handle_ = nullptr;
     HetuneCpuEntry entry_ = nullptr;
 };
