@@ -6,6 +6,7 @@
 #include <ctime>
 #include <system_error>
 
+#include "cache/maintenance.h"
 #include "cache/object_file.h"
 #include "cache/temp_file.h"
 
@@ -19,7 +20,8 @@ constexpr std::chrono::minutes kPatience{10};  // then a claimed key is made a s
 }  // namespace
 
 CodeStore::CodeStore(const CacheOptions& options)
-    : folder_(options),
+    : max_bytes_(options.max_bytes),
+      folder_(options),
       layer_hits_(std::make_unique<std::atomic<uint64_t>[]>(options.layers.size())) {
     const std::filesystem::path& folder = folder_.writable();
     if (!folder.empty()) sweep_temp_files(folder / "tmp", folder_.local_disk());
@@ -37,7 +39,7 @@ CodeStore::~CodeStore() { flush(); }
 std::optional<CodeObject> CodeStore::find(const CacheKey& key) {
     auto code = load(key);
     if (!code) {
-        ++misses_;
+        count_miss(key);
         return std::nullopt;
     }
     return count_hit(*std::move(code));
@@ -55,7 +57,7 @@ CodeObject CodeStore::get_or_make(const CacheKey& key, const KeyParts& parts,
         }
         // The one before us may have finished between our look and our claim.
         if (auto code = load(key)) return count_hit(*std::move(code));
-        ++misses_;
+        count_miss(key);
         CodeObject code = make();
         put(key, code, parts);
         return code;
@@ -66,6 +68,11 @@ CodeObject CodeStore::count_hit(CodeObject code) {
     ++hits_;
     saved_us_ += static_cast<int64_t>(code.compile_ms * 1000);
     return code;
+}
+
+void CodeStore::count_miss(const CacheKey& key) {
+    const std::scoped_lock lock(missed_mutex_);
+    missed_.insert(key);
 }
 
 void CodeStore::put(const CacheKey& key, const CodeObject& code, const KeyParts& parts) {
@@ -124,10 +131,19 @@ bool CodeStore::store_file(const CacheKey& key, const CodeObject& code, const Ke
     folder_.with_index([&](Index& index) {
         index.add({key, code.entry, code.compile_ms, parts, bytes.size()}, std::time(nullptr));
     });
+    keep_within_limit();
     return true;
 } catch (const std::exception& error) {
     folder_.warn_once("write", fmt::format("a kernel is kept in memory only: {}", error.what()));
     return false;
+}
+
+void CodeStore::keep_within_limit() {
+    uint64_t bytes = 0;
+    folder_.with_index([&](Index& index) { bytes = index.object_bytes(); });
+    if (bytes <= max_bytes_) return;
+    flush();  // what was used since the last flush must not look old
+    evict_objects(folder_, max_bytes_ / 10 * 9);  // some air, so that not every put evicts
 }
 
 void CodeStore::remember_use(const CacheKey& key) {
@@ -160,7 +176,12 @@ void CodeStore::flush() {
 }
 
 CacheStatistics CodeStore::statistics() const {
-    CacheStatistics statistics{hits_, misses_, stored_, damaged_, saved_us_ / 1000.0, {}};
+    uint64_t missed = 0;
+    {
+        const std::scoped_lock lock(missed_mutex_);
+        missed = missed_.size();
+    }
+    CacheStatistics statistics{hits_, missed, stored_, damaged_, saved_us_ / 1000.0, {}};
     for (size_t i = 0; i < folder_.layers().size(); ++i)
         statistics.layer_hits.push_back(layer_hits_[i]);
     return statistics;

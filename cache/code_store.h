@@ -12,6 +12,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <shared_mutex>
 #include <string>
 #include <unordered_map>
@@ -27,7 +28,7 @@ namespace hetune {
 
 struct CacheStatistics {
     uint64_t hits = 0;
-    uint64_t misses = 0;
+    uint64_t misses = 0;               // keys, however often each was asked for
     uint64_t stored = 0;               // on disk
     uint64_t damaged = 0;              // entries that failed their check
     double saved_ms = 0;               // compile time of the hits
@@ -51,7 +52,7 @@ class CodeStore {
     std::optional<CodeObject> find(const CacheKey& key);
 
     // Best effort: a full disk loses the entry, not the run. With two writers of one key either
-    // entry is good, so the last one wins.
+    // entry is good, so the last one wins. Beyond CacheOptions::max_bytes those longest unused go.
     void put(const CacheKey& key, const CodeObject& code, const KeyParts& parts);
 
     // find, or else make and put. Of all threads and processes that ask for one key at a time, one
@@ -75,9 +76,12 @@ class CodeStore {
     std::optional<CodeObject> load_file(const std::filesystem::path& folder, const CacheKey& key);
     bool store_file(const CacheKey& key, const CodeObject& code, const KeyParts& parts);
     CodeObject count_hit(CodeObject code);
+    void count_miss(const CacheKey& key);
     void remember_use(const CacheKey& key);
     void flush();
+    void keep_within_limit();
 
+    const uint64_t max_bytes_;
     CacheFolder folder_;
     std::unique_ptr<Claims> claims_;
 
@@ -85,11 +89,13 @@ class CodeStore {
     std::unordered_map<std::string, int64_t> uses_;  // key in hex -> time, since the last flush
     CacheStatistics counted_;                        // what the index has counted already
 
+    mutable std::mutex missed_mutex_;
+    std::set<CacheKey> missed_;
+
     std::shared_mutex memory_mutex_;
     std::map<CacheKey, CodeObject> memory_;  // what the disk did not take
 
     std::atomic<uint64_t> hits_ = 0;
-    std::atomic<uint64_t> misses_ = 0;
     std::atomic<uint64_t> stored_ = 0;
     std::atomic<uint64_t> damaged_ = 0;
     std::atomic<int64_t> saved_us_ = 0;

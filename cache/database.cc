@@ -38,7 +38,8 @@ void Statement::bind(int index, double value) {
 }
 
 void Statement::bind(int index, std::string_view value) {
-    if (sqlite3_bind_text(statement_.get(), index, value.data(), static_cast<int>(value.size()),
+    const char* text = value.data() == nullptr ? "" : value.data();  // nullptr would be NULL
+    if (sqlite3_bind_text(statement_.get(), index, text, static_cast<int>(value.size()),
                           SQLITE_STATIC) != SQLITE_OK)
         fail(handle_of(statement_.get()), "bind");
 }

@@ -194,6 +194,14 @@ void Index::add(const ObjectInfo& info, int64_t created) {
 
 void Index::remove(const CacheKey& key) { remove_.run(key.hex()); }
 
+void Index::remove(const std::vector<CacheKey>& keys) {
+    Transaction transaction(database_);
+    for (const CacheKey& key : keys) remove_.run(key.hex());
+    transaction.commit();
+}
+
+void Index::remove_all_objects() { database_.execute("DELETE FROM objects"); }
+
 void Index::touch(const std::unordered_map<std::string, int64_t>& used_at) {
     Statement last_use = database_.prepare("SELECT used FROM objects WHERE key = ?1");
     Transaction transaction(database_);
@@ -210,12 +218,11 @@ void Index::touch(const std::unordered_map<std::string, int64_t>& used_at) {
     transaction.commit();
 }
 
-std::vector<ObjectRow> Index::rows(std::string_view where, std::string_view argument) {
+std::vector<ObjectRow> Index::objects(std::string_view kernel) {
     std::vector<ObjectRow> found;
     Statement select = database_.prepare(
-        fmt::format("SELECT key, bytes, compile_ms, kernel, parts, created, used FROM objects "
-                    "WHERE {} ORDER BY used, key",
-                    where));
+        "SELECT key, bytes, compile_ms, kernel, parts, created, used FROM objects "
+        "WHERE ?1 = '' OR kernel = ?1 ORDER BY created, rowid");
     select.each(
         [&](const Row& row) {
             const auto key = CacheKey::from_hex(row.text(0));
@@ -224,13 +231,28 @@ std::vector<ObjectRow> Index::rows(std::string_view where, std::string_view argu
             found.push_back({*key, static_cast<uint64_t>(row.integer(1)), row.real(2), row.text(3),
                              parts.get<KeyParts>(), row.integer(5), row.integer(6)});
         },
-        argument);
+        kernel);
     return found;
 }
 
-std::vector<ObjectRow> Index::objects() { return rows("?1 = ''", ""); }
-std::vector<ObjectRow> Index::objects_of(std::string_view kernel) {
-    return rows("kernel = ?1", kernel);
+std::vector<ObjectUse> Index::longest_unused(int limit) {
+    std::vector<ObjectUse> found;
+    database_.prepare("SELECT key, bytes, used FROM objects ORDER BY used, rowid LIMIT ?1")
+        .each(
+            [&](const Row& row) {
+                if (const auto key = CacheKey::from_hex(row.text(0)))
+                    found.push_back({*key, static_cast<uint64_t>(row.integer(1)), row.integer(2)});
+            },
+            limit);
+    return found;
+}
+
+std::string Index::integrity_problem() {
+    std::string problem;
+    database_.prepare("PRAGMA integrity_check(1)").each([&](const Row& row) {
+        if (row.text(0) != "ok") problem = row.text(0);
+    });
+    return problem;
 }
 
 uint64_t Index::object_bytes() {

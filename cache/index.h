@@ -34,6 +34,12 @@ struct ObjectRow {
     int64_t used = 0;     // the same; kept to the hour
 };
 
+struct ObjectUse {
+    CacheKey key;
+    uint64_t bytes = 0;
+    int64_t used = 0;
+};
+
 class Index {
   public:
     static constexpr int kSchemaVersion = 3;
@@ -48,12 +54,14 @@ class Index {
     // All others throw DatabaseError.
     void add(const ObjectInfo& info, int64_t created);
     void remove(const CacheKey& key);
+    void remove(const std::vector<CacheKey>& keys);
+    void remove_all_objects();
     // Sets the time of last use (key in hex, Unix seconds), unless that was within the last hour.
     // A key without a row gets one from its file: its writer died before, or could not write it.
     void touch(const std::unordered_map<std::string, int64_t>& used_at);
-    std::vector<ObjectRow> objects();
-    // The rows of one kernel: the candidates for `hetune cache why`.
-    std::vector<ObjectRow> objects_of(std::string_view kernel);
+    // In the order in which they were stored; of one kernel, if it is not empty.
+    std::vector<ObjectRow> objects(std::string_view kernel = {});
+    std::vector<ObjectUse> longest_unused(int limit);
     uint64_t object_bytes();
     uint64_t object_count();
     // Adds to persistent counters ("hits", "misses", "saved_ms", ...).
@@ -64,13 +72,14 @@ class Index {
     std::optional<CacheKey> model(const std::string& stat);
     void set_model(const std::string& stat, const CacheKey& identity);
 
+    // What SQLite's integrity check says first; empty when the file is sound.
+    std::string integrity_problem();
+
     // Makes the next process that is alone with the index set it aside.
     static void mark_damaged(const std::filesystem::path& folder);
 
   private:
     Index(const std::filesystem::path& folder, bool local_disk, FileHandle lock);
-    std::vector<ObjectRow> rows(std::string_view where, std::string_view argument);
-
     std::filesystem::path folder_;
     FileHandle lock_;  // index.lock, shared: nobody replaces the file while it is open
     Database database_;

@@ -27,6 +27,7 @@ std::vector<std::string> reopen(const std::filesystem::path& folder, int objects
     const auto index = Index::open(folder, true, {});
     REQUIRE(index);
     CHECK(index->object_count() == static_cast<uint64_t>(objects));
+    CHECK(index->objects().size() == static_cast<size_t>(objects));
     for (const ObjectRow& row : index->objects()) {
         CHECK(row.kernel == "gemv");
         CHECK(row.parts.at("arch") == "gfx1100");

@@ -1,0 +1,140 @@
+#include "cache/maintenance.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <ctime>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "cache/object_file.h"
+#include "cache/tile_store.h"
+
+namespace hetune {
+namespace {
+
+constexpr int kRowsPerStep = 256;  // removed under one transaction
+
+// A good file, or what it should be called in the report.
+bool is_good_object(const CacheKey& key, const std::filesystem::path& path) {
+    const auto bytes = read_file(path, kMaxObjectBytes);
+    return bytes && decode_object(*bytes, key).has_value();
+}
+
+bool is_good_pack(const std::filesystem::path& path) {
+    const auto pack = TilePack::open(path);
+    if (!pack) return false;
+    for (const TileEntry& entry : pack->entries())
+        if (!pack->verify(entry.name)) return false;
+    return true;
+}
+
+void verify_objects(CacheFolder& folder, bool repair, VerifyReport& report,
+                    std::unordered_set<std::string>& good) {
+    std::error_code error;
+    const auto objects = folder.readable() / "objects";
+    for (const auto& shelf : std::filesystem::directory_iterator(objects, error))
+        for (const auto& entry : std::filesystem::directory_iterator(shelf.path(), error)) {
+            const auto key = CacheKey::from_hex(entry.path().filename().string());
+            if (!key || object_path(folder.readable(), *key) != entry.path()) {
+                report.strange.push_back(entry.path().string());
+            } else if (is_good_object(*key, entry.path())) {
+                ++report.objects;
+                good.insert(key->hex());
+            } else if (std::filesystem::exists(entry.path())) {  // else evicted just now
+                report.damaged.push_back(entry.path().string());
+                if (repair) unlink(entry.path().c_str());
+            }
+        }
+}
+
+void verify_packs(CacheFolder& folder, bool repair, VerifyReport& report) {
+    for (const TilePackFile& file : list_tile_packs(folder.readable())) {
+        if (file.partial) continue;
+        if (is_good_pack(file.path)) {
+            ++report.packs;
+        } else if (std::filesystem::exists(file.path)) {
+            report.damaged.push_back(file.path.string());
+            if (repair) unlink(file.path.c_str());
+        }
+    }
+}
+
+void verify_index(CacheFolder& folder, bool repair, VerifyReport& report,
+                  const std::unordered_set<std::string>& good) {
+    const bool sound = folder.with_index([&](Index& index) {
+        report.index_problem = index.integrity_problem();
+        std::unordered_set<std::string> rows;
+        for (const ObjectRow& row : index.objects()) {
+            const std::string name = row.key.hex();
+            rows.insert(name);
+            if (good.contains(name)) continue;
+            ++report.rows_without_file;
+            if (repair) index.remove(row.key);
+        }
+        std::unordered_map<std::string, int64_t> unknown;
+        for (const std::string& name : good)
+            if (!rows.contains(name)) unknown.emplace(name, std::time(nullptr));
+        report.files_without_row = unknown.size();
+        if (repair) index.touch(unknown);
+    });
+    if (!sound && report.index_problem.empty()) report.index_problem = "cannot be read";
+    if (repair && !report.index_problem.empty()) Index::mark_damaged(folder.writable());
+}
+
+}  // namespace
+
+Removed evict_objects(CacheFolder& folder, uint64_t max_bytes,
+                      std::optional<int64_t> max_age_seconds) {
+    Removed removed;
+    const int64_t oldest = max_age_seconds ? std::time(nullptr) - *max_age_seconds : INT64_MIN;
+    folder.with_index([&](Index& index) {
+        for (;;) {
+            const uint64_t total = index.object_bytes();
+            uint64_t left = total;
+            std::vector<CacheKey> keys;
+            for (const ObjectUse& object : index.longest_unused(kRowsPerStep)) {
+                if (left <= max_bytes && object.used >= oldest) break;
+                keys.push_back(object.key);
+                left -= object.bytes;
+            }
+            if (keys.empty()) return;
+            // The file first: a row without a file is found and removed later, the other way round
+            // the file would be forgotten.
+            for (const CacheKey& key : keys) unlink(object_path(folder.writable(), key).c_str());
+            index.remove(keys);
+            removed.objects += keys.size();
+            removed.object_bytes += total - left;
+        }
+    });
+    return removed;
+}
+
+VerifyReport verify_cache(CacheFolder& folder, bool repair) {
+    VerifyReport report;
+    repair = repair && !folder.writable().empty();
+    std::unordered_set<std::string> good;
+    verify_objects(folder, repair, report, good);
+    verify_packs(folder, repair, report);
+    if (!folder.writable().empty()) verify_index(folder, repair, report, good);
+    return report;
+}
+
+Removed clear_cache(CacheFolder& folder) {
+    Removed removed;
+    if (folder.writable().empty()) return removed;
+    each_object_file(folder.writable(), [&](const CacheKey&, const std::filesystem::path& path) {
+        std::error_code error;
+        const uint64_t bytes = std::filesystem::file_size(path, error);
+        if (error || unlink(path.c_str()) != 0) return;
+        ++removed.objects;
+        removed.object_bytes += bytes;
+    });
+    folder.with_index([](Index& index) { index.remove_all_objects(); });
+    for (const TilePackFile& pack : list_tile_packs(folder.writable()))
+        if (unlink(pack.path.c_str()) == 0) removed.pack_bytes += pack.bytes;
+    sweep_temp_files(folder.writable() / "tmp", folder.local_disk());
+    return removed;
+}
+
+}  // namespace hetune

@@ -1,0 +1,46 @@
+// Looking after a cache folder: eviction, verification, emptying.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cache/cache_folder.h"
+
+namespace hetune {
+
+struct Removed {
+    uint64_t objects = 0;
+    uint64_t object_bytes = 0;
+    uint64_t pack_bytes = 0;
+};
+
+// Removes the code objects longest unused until those left have at most `max_bytes`, and those not
+// used for `max_age_seconds`. Readers of what is removed are not disturbed.
+Removed evict_objects(CacheFolder& folder, uint64_t max_bytes,
+                      std::optional<int64_t> max_age_seconds = {});
+
+// What `hetune cache verify` found. Everything is read; with `repair` whatever is damaged is
+// removed, and the index is brought in line with the files.
+struct VerifyReport {
+    uint64_t objects = 0;  // good ones
+    uint64_t packs = 0;
+    std::vector<std::string> damaged;  // objects and packs, by path
+    std::vector<std::string> strange;  // files that the cache did not write; left alone
+    uint64_t rows_without_file = 0;
+    uint64_t files_without_row = 0;
+    std::string index_problem;  // what SQLite says; empty when it is sound
+    bool clean() const {
+        return damaged.empty() && rows_without_file == 0 && files_without_row == 0 &&
+               index_problem.empty();
+    }
+};
+VerifyReport verify_cache(CacheFolder& folder, bool repair);
+
+// Removes all objects, packs and temporaries of the writable folder. What processes have open
+// stays usable to them.
+Removed clear_cache(CacheFolder& folder);
+
+}  // namespace hetune
