@@ -23,6 +23,15 @@ CodeStore::CodeStore(const CacheOptions& options)
     : max_bytes_(options.max_bytes),
       folder_(options),
       layer_hits_(std::make_unique<std::atomic<uint64_t>[]>(options.layers.size())) {
+    for (const auto& layer : folder_.layers()) {
+        bundles_.emplace_back();
+        if (!std::filesystem::is_regular_file(layer)) continue;
+        try {
+            bundles_.back() = std::make_unique<Bundle>(layer);
+        } catch (const CacheError& error) {
+            folder_.warn_once(layer.string(), fmt::format("layer is not used: {}", error.what()));
+        }
+    }
     const std::filesystem::path& folder = folder_.writable();
     if (!folder.empty()) sweep_temp_files(folder / "tmp", folder_.local_disk());
     try {
@@ -83,8 +92,7 @@ void CodeStore::put(const CacheKey& key, const CodeObject& code, const KeyParts&
 
 std::optional<CodeObject> CodeStore::load(const CacheKey& key) {
     for (size_t i = 0; i < folder_.layers().size(); ++i) {
-        if (folder_.layers()[i].empty()) continue;
-        auto code = load_file(folder_.layers()[i], key);
+        auto code = load_layer(i, key);
         if (!code) continue;
         ++layer_hits_[i];
         return code;
@@ -98,6 +106,18 @@ std::optional<CodeObject> CodeStore::load(const CacheKey& key) {
     const std::shared_lock lock(memory_mutex_);
     const auto found = memory_.find(key);
     return found == memory_.end() ? std::nullopt : std::optional(found->second);
+}
+
+std::optional<CodeObject> CodeStore::load_layer(size_t layer, const CacheKey& key) {
+    if (folder_.layers()[layer].empty()) return std::nullopt;
+    if (!bundles_[layer]) return load_file(folder_.layers()[layer], key);
+    try {
+        return bundles_[layer]->find(key);
+    } catch (const CacheError& error) {
+        ++damaged_;
+        folder_.warn_once("damaged", error.what());
+        return std::nullopt;
+    }
 }
 
 std::optional<CodeObject> CodeStore::load_file(const std::filesystem::path& folder,

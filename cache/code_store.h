@@ -18,6 +18,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "cache/bundle.h"
 #include "cache/cache_folder.h"
 #include "cache/claims.h"
 #include "cache/code_object.h"
@@ -73,6 +74,7 @@ class CodeStore {
 
   private:
     std::optional<CodeObject> load(const CacheKey& key);
+    std::optional<CodeObject> load_layer(size_t layer, const CacheKey& key);
     std::optional<CodeObject> load_file(const std::filesystem::path& folder, const CacheKey& key);
     bool store_file(const CacheKey& key, const CodeObject& code, const KeyParts& parts);
     CodeObject count_hit(CodeObject code);
@@ -83,6 +85,7 @@ class CodeStore {
 
     const uint64_t max_bytes_;
     CacheFolder folder_;
+    std::vector<std::unique_ptr<Bundle>> bundles_;  // one per layer; nullptr: a folder
     std::unique_ptr<Claims> claims_;
 
     std::mutex uses_mutex_;

@@ -304,9 +304,13 @@ FileHandle lock_index(const std::filesystem::path& folder) {
     return lock;
 }
 
-std::filesystem::path object_path(const std::filesystem::path& folder, const CacheKey& key) {
+std::string object_name(const CacheKey& key) {
     const std::string name = key.hex();
-    return folder / "objects" / name.substr(0, 2) / name;
+    return fmt::format("objects/{}/{}", name.substr(0, 2), name);
+}
+
+std::filesystem::path object_path(const std::filesystem::path& folder, const CacheKey& key) {
+    return folder / object_name(key);
 }
 
 void each_object_file(

@@ -92,7 +92,8 @@ class Index {
 // DatabaseError where the file system has no locks.
 FileHandle lock_index(const std::filesystem::path& folder);
 
-// folder/objects/ab/<key>
+// objects/ab/KEY, the place of an object below a cache folder
+std::string object_name(const CacheKey& key);
 std::filesystem::path object_path(const std::filesystem::path& folder, const CacheKey& key);
 
 // Calls `use(key, path)` for every object file of a cache folder or layer.

@@ -15,7 +15,6 @@ namespace {
 
 constexpr int kRowsPerStep = 256;  // removed under one transaction
 
-// A good file, or what it should be called in the report.
 bool is_good_object(const CacheKey& key, const std::filesystem::path& path) {
     const auto bytes = read_file(path, kMaxObjectBytes);
     return bytes && decode_object(*bytes, key).has_value();
@@ -23,10 +22,7 @@ bool is_good_object(const CacheKey& key, const std::filesystem::path& path) {
 
 bool is_good_pack(const std::filesystem::path& path) {
     const auto pack = TilePack::open(path);
-    if (!pack) return false;
-    for (const TileEntry& entry : pack->entries())
-        if (!pack->verify(entry.name)) return false;
-    return true;
+    return pack && pack->verify_all();
 }
 
 void verify_objects(CacheFolder& folder, bool repair, VerifyReport& report,

@@ -40,6 +40,7 @@ class TempFile {
     TempFile(TempFile&&) noexcept = default;
     ~TempFile();
 
+    const std::filesystem::path& path() const { return path_; }
     void write(std::span<const std::byte> bytes);
     // Replaces what stands there; makes the folder of the target (0700) where it is missing.
     void commit(const std::filesystem::path& target);

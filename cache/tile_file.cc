@@ -68,6 +68,13 @@ std::optional<TileEntry> read_entry(const nlohmann::json& item, uint64_t data_st
 
 }  // namespace
 
+bool is_layout_name(std::string_view name) {
+    constexpr std::string_view kAllowed =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
+    return !name.empty() && name.size() < 200 && name[0] != '.' &&
+           name.find_first_not_of(kAllowed) == name.npos;
+}
+
 uint64_t lay_out_tiles(std::vector<TileEntry>& entries) {
     // Offsets are printed, so the directory is measured with the longest ones there can be.
     for (TileEntry& entry : entries) entry.offset = UINT64_MAX;

@@ -14,6 +14,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cache/key.h"
@@ -30,6 +31,9 @@ struct TileEntry {
 
     bool operator==(const TileEntry&) const = default;
 };
+
+// Whether a layout can be a file name: letters, digits, "-", "_", "."; no leading dot.
+bool is_layout_name(std::string_view name);
 
 // Gives every entry its offset; returns the size of the file.
 uint64_t lay_out_tiles(std::vector<TileEntry>& entries);

@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <system_error>
 
@@ -53,6 +54,11 @@ bool TilePack::verify(std::string_view name) const {
     if (found == by_name_.end()) return false;
     const auto bytes = tensor(name);
     return content_hash(bytes.data(), bytes.size()) == entries_[found->second].hash;
+}
+
+bool TilePack::verify_all() const {
+    return std::ranges::all_of(entries_,
+                               [this](const TileEntry& entry) { return verify(entry.name); });
 }
 
 }  // namespace hetune

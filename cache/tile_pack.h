@@ -44,7 +44,9 @@ class TilePack {
     // Reads the tensor and checks its hash: head and directory were checked on opening, the rest
     // is on demand. False also where there is no such tensor.
     bool verify(std::string_view name) const;
+    bool verify_all() const;
     const std::filesystem::path& path() const { return path_; }
+    std::span<const std::byte> file_bytes() const { return mapping_.bytes(); }
 
     // Empty when the file is missing or its head, directory or length is wrong.
     static std::optional<TilePack> open(const std::filesystem::path& path);

@@ -26,14 +26,6 @@ constexpr int64_t kPartialSeconds = 24 * 3600;
     throw std::system_error(errno, std::generic_category(), path.string());
 }
 
-// A layout becomes a file name.
-bool is_plain_name(std::string_view name) {
-    constexpr std::string_view kAllowed =
-        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
-    return !name.empty() && name.size() < 200 && name[0] != '.' &&
-           name.find_first_not_of(kAllowed) == name.npos;
-}
-
 std::filesystem::path pack_path(const std::filesystem::path& folder, const CacheKey& model,
                                 std::string_view layout) {
     return folder / "tiles" / model.hex() / fmt::format("{}.tiles", layout);
@@ -142,7 +134,7 @@ TileStore::TileStore(const CacheOptions& options)
     : folder_(options), max_bytes_(options.max_tile_bytes) {}
 
 std::optional<TilePack> TileStore::open(const CacheKey& model, std::string_view layout) {
-    if (!is_plain_name(layout)) return std::nullopt;
+    if (!is_layout_name(layout)) return std::nullopt;
     for (const auto& layer : folder_.layers())
         if (!layer.empty())
             if (auto pack = TilePack::open(pack_path(layer, model, layout))) return pack;
@@ -159,7 +151,7 @@ std::optional<TilePack> TileStore::open(const CacheKey& model, std::string_view 
 }
 
 std::optional<TilePack> TileStore::wait(const CacheKey& model, std::string_view layout) {
-    if (!is_plain_name(layout) || folder_.writable().empty()) return std::nullopt;
+    if (!is_layout_name(layout) || folder_.writable().empty()) return std::nullopt;
     const auto partial = partial_path(pack_path(folder_.writable(), model, layout));
     for (;;) {
         const FileHandle file(::open(partial.c_str(), O_RDONLY | O_CLOEXEC));
@@ -171,7 +163,7 @@ std::optional<TilePack> TileStore::wait(const CacheKey& model, std::string_view 
 
 std::optional<TileWriter> TileStore::begin(const CacheKey& model, std::string_view layout,
                                            const std::vector<TileWriter::Tensor>& tensors) try {
-    if (folder_.writable().empty() || !is_plain_name(layout)) {
+    if (folder_.writable().empty() || !is_layout_name(layout)) {
         folder_.warn_once("tiles", "tiles are kept in memory only: no folder to write them to");
         return std::nullopt;
     }
@@ -218,7 +210,7 @@ std::optional<TileWriter> TileStore::begin(const CacheKey& model, std::string_vi
 }
 
 void TileStore::discard(const CacheKey& model, std::string_view layout) {
-    if (folder_.writable().empty() || !is_plain_name(layout)) return;
+    if (folder_.writable().empty() || !is_layout_name(layout)) return;
     const auto path = pack_path(folder_.writable(), model, layout);
     if (unlink(path.c_str()) == 0)
         folder_.warn_once("damaged tiles", fmt::format("{} was damaged and is removed; its weights "

@@ -1,0 +1,106 @@
+#include "cache/transfer.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <ctime>
+
+#include "cache/object_file.h"
+#include "cache/tile_store.h"
+
+namespace hetune {
+namespace {
+
+bool is_selected(const ObjectInfo& info, const ExportSelection& selection) {
+    if (selection.archs.empty()) return true;
+    const auto arch = info.parts.find("arch");
+    return arch != info.parts.end() && std::ranges::count(selection.archs, arch->second) > 0;
+}
+
+void export_object(const CacheKey& key, const std::filesystem::path& path,
+                   const ExportSelection& selection, BundleWriter& writer, Transferred& done) {
+    const auto file = read_file(path, kMaxObjectBytes);
+    if (!file) return;
+    auto code = decode_object(*file, key);
+    const auto info = decode_object_info(*file);
+    if (!code || !info || !is_selected(*info, selection)) return;
+    code->compile_ms = 0;
+    writer.add_object(key, encode_object(key, *code, info->parts));
+    ++done.objects;
+    done.bytes += file->size();
+}
+
+void import_object(CacheFolder& folder, const Bundle& bundle, const BundleMember& member,
+                   const std::filesystem::path& target) {
+    const auto file = bundle.read(member);
+    const auto key = CacheKey::from_hex(target.filename().string());
+    const auto info = decode_object_info(file);
+    if (!key || !info || !decode_object(file, *key))
+        throw CacheError(fmt::format("bundle: '{}' is no code object of this hetune", member.path));
+    TempFile temp(folder.writable() / "tmp");
+    temp.write(file);
+    temp.commit(target);
+    folder.with_index([&](Index& index) { index.add(*info, std::time(nullptr)); });
+}
+
+void import_pack(CacheFolder& folder, const Bundle& bundle, const BundleMember& member,
+                 const std::filesystem::path& target) {
+    TempFile temp(folder.writable() / "tmp");
+    bundle.read(member, [&](std::span<const std::byte> piece) { temp.write(piece); });
+    if (!TilePack::open(temp.path()))
+        throw CacheError(fmt::format("bundle: '{}' is no tile pack of this hetune", member.path));
+    temp.commit(target);
+}
+
+}  // namespace
+
+Transferred export_bundle(const CacheFolder& folder, const ExportSelection& selection,
+                          const std::filesystem::path& target) {
+    if (folder.readable().empty()) throw CacheError("there is no cache folder to export");
+    std::vector<std::pair<CacheKey, std::filesystem::path>> objects;
+    each_object_file(folder.readable(),
+                     [&](const CacheKey& key, const std::filesystem::path& path) {
+                         objects.emplace_back(key, path);
+                     });
+    std::ranges::sort(objects);
+    Transferred done;
+    BundleWriter writer(target);
+    for (const auto& [key, path] : objects) export_object(key, path, selection, writer, done);
+
+    auto packs = selection.tiles ? list_tile_packs(folder.readable()) : std::vector<TilePackFile>();
+    std::ranges::sort(packs, {}, &TilePackFile::path);
+    for (const TilePackFile& file : packs) {
+        const auto pack = file.partial ? std::nullopt : TilePack::open(file.path);
+        if (!pack || !pack->verify_all()) continue;
+        writer.add_pack(file.model, file.layout, pack->file_bytes());
+        ++done.packs;
+        done.bytes += pack->file_bytes().size();
+    }
+    writer.commit();
+    return done;
+}
+
+Transferred import_bundle(CacheFolder& folder, const Bundle& bundle) {
+    if (folder.writable().empty())
+        throw CacheError("there is no writable cache folder to import into");
+    Transferred done;
+    for (const BundleMember& member : bundle.members()) {
+        const std::filesystem::path target = folder.writable() / member.path;
+        if (std::filesystem::exists(target)) {
+            ++done.present;
+            continue;
+        }
+        if (member.is_object()) {
+            import_object(folder, bundle, member, target);
+            ++done.objects;
+        } else {
+            import_pack(folder, bundle, member, target);
+            ++done.packs;
+        }
+        done.bytes += member.bytes;
+    }
+    return done;
+}
+
+}  // namespace hetune

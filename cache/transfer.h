@@ -1,0 +1,35 @@
+// Cache folders to bundles and back.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "cache/bundle.h"
+#include "cache/cache_folder.h"
+
+namespace hetune {
+
+struct ExportSelection {
+    std::vector<std::string> archs;  // of objects, by the key part "arch"; empty: all
+    bool tiles = false;              // tile packs too
+};
+
+struct Transferred {
+    uint64_t objects = 0;
+    uint64_t packs = 0;
+    uint64_t present = 0;  // import: was there already
+    uint64_t bytes = 0;    // of content
+};
+
+// Writes what is good of the folder; damaged files are left out. Compile times are left out too,
+// so that equal kernels give equal bundles. Throws CacheError and std::system_error.
+Transferred export_bundle(const CacheFolder& folder, const ExportSelection& selection,
+                          const std::filesystem::path& target);
+
+// Checks each member and adds it to the writable folder, under the same guarantees as any other
+// entry: killed half-way, what has been added is whole. Throws CacheError and std::system_error.
+Transferred import_bundle(CacheFolder& folder, const Bundle& bundle);
+
+}  // namespace hetune
