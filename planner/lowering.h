@@ -14,9 +14,10 @@
 
 namespace hetune {
 
-// Sizes of kernel_templates' XBlock and StepState.
+// Sizes of kernel_templates' XBlock, StepState and SamplerState.
 constexpr int64_t kXBlockBytes = 48;
 constexpr int64_t kStepBytes = 8;
+constexpr int64_t kSamplerBytes = 32 + 4 * 1024;
 
 // How a value lies in memory.
 enum class Form {

@@ -22,7 +22,7 @@ std::string_view to_string(KvType type) {
 
 std::string_view to_string(BufferRole role) {
     constexpr std::string_view kNames[] = {"tiles", "raw",   "rope",  "kv",    "state",
-                                           "scratch", "step", "tokens", "logits"};
+                                           "scratch", "step", "tokens", "logits", "sampler"};
     return kNames[static_cast<size_t>(role)];
 }
 
@@ -56,6 +56,28 @@ Plan make_plan(const LayerGraph& graph, const ModelFile& file, const Arch& arch,
     builder.finish();
     builder.plan.notes = std::move(notes);
     return std::move(builder.plan);
+}
+
+Plan make_sampler_plan(int64_t vocabulary, const Arch& arch, const PlanOptions& options) {
+    int waves = arch.family == ArchFamily::kCpu ? 1 : 16;
+    if (const auto of = options.tunables.find("sample"); of != options.tunables.end())
+        if (const auto value = of->second.find("kWaves"); value != of->second.end())
+            waves = std::stoi(value->second);
+    Plan plan{.arch = arch.name, .options = options, .vocabulary = vocabulary};
+    plan.buffers = {{"logits", BufferRole::kLogits, vocabulary * 4},
+                    {"sampler", BufferRole::kSampler, kSamplerBytes},
+                    {"step", BufferRole::kStep, kStepBytes},
+                    {"tokens", BufferRole::kTokens, 4}};
+    plan.steps = {{.label = "sample",
+                   .spec = {"sample",
+                            {{"kVocabulary", constant(vocabulary)}, {"kWaves", constant(waves)}}},
+                   .args = {{0, 0}, {1, 0}, {2, 0}, {3, 0}},
+                   .threads = static_cast<uint32_t>(32 * waves),
+                   .cost = {.activation_bytes = vocabulary * 4}}};
+    plan.logits_buffer = 0;
+    plan.step_buffer = 2;
+    plan.tokens_buffer = 3;
+    return plan;
 }
 
 }  // namespace hetune

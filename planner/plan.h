@@ -41,6 +41,7 @@ enum class BufferRole {
     kStep,      // StepState
     kTokens,    // int32 [rows]
     kLogits,    // float [rows or 1, vocabulary]
+    kSampler,   // SamplerState
 };
 
 std::string_view to_string(BufferRole role);
@@ -104,5 +105,9 @@ struct Plan {
 // tensor and its type).
 Plan make_plan(const LayerGraph& graph, const ModelFile& file, const Arch& arch,
                const PlanOptions& options);
+
+// The step that draws a token from the logits of one row. Buffers: "logits", "sampler", and "step"
+// and "tokens" of the decode plan.
+Plan make_sampler_plan(int64_t vocabulary, const Arch& arch, const PlanOptions& options);
 
 }  // namespace hetune

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 
 namespace hetune {
 namespace {
@@ -34,11 +35,13 @@ Session::Session(const ModelFile& file, Device& device, KernelLibrary& library,
     Stopwatch watch;
     std::vector<Plan> plans = {plan_for(1, false), plan_for(options_.prefill_rows, false)};
     if (options_.all_logits) plans.push_back(plan_for(options_.prefill_rows, true));
+    Plan sampler = make_sampler_plan(graph_.vocabulary, device.arch(), plans[0].options);
     times_.plan_ms = watch.lap();
 
     std::map<std::string, KernelSpec> specs;
     for (const Plan& plan : plans)
         for (KernelSpec& spec : plan.kernels()) specs.emplace(spec.to_string(), std::move(spec));
+    specs.emplace(sampler.steps[0].spec.to_string(), sampler.steps[0].spec);
     std::vector<KernelSpec> wanted;
     for (const auto& [name, spec] : specs) wanted.push_back(spec);
     const std::vector<CodeObject> codes = library.get(
@@ -47,6 +50,8 @@ Session::Session(const ModelFile& file, Device& device, KernelLibrary& library,
 
     for (size_t i = 0; i < wanted.size(); ++i)
         modules_[wanted[i].to_string()] = device_.load(codes[i]);
+    for (const PlanBuffer& buffer : sampler.buffers)
+        if (buffer.role == BufferRole::kLogits || buffer.role == BufferRole::kSampler) shared(buffer);
     for (const Plan& plan : plans)
         for (const PlanBuffer& buffer : plan.buffers)
             if (buffer.role == BufferRole::kScratch || buffer.role == BufferRole::kKv ||
@@ -60,6 +65,9 @@ Session::Session(const ModelFile& file, Device& device, KernelLibrary& library,
     decode_ = bind(std::move(plans[0]));
     prefill_ = bind(std::move(plans[1]));
     if (options_.all_logits) all_ = bind(std::move(plans[2]));
+    sampler_ = std::make_unique<BoundPlan>(
+        device_, std::move(sampler), modules_,
+        std::vector<Buffer*>{decode_.logits, shared_.at("sampler").get(), decode_.step, decode_.tokens});
     reset();
     times_.load_ms += watch.lap();
 }
@@ -90,7 +98,8 @@ Session::Bound Session::bind(Plan plan) {
     for (const PlanBuffer& buffer : plan.buffers) {
         if (Buffer* weight = weights_.find(buffer.name)) {
             buffers.push_back(weight);
-        } else if (const auto found = shared_.find(buffer.name); found != shared_.end()) {
+        } else if (const auto found = shared_.find(buffer.name);
+                   found != shared_.end() && !(buffer.role == BufferRole::kLogits && plan.options.all_logits)) {
             buffers.push_back(found->second.get());
         } else {
             bound.own.push_back(device_.allocate(static_cast<size_t>(buffer.bytes)));
@@ -106,6 +115,7 @@ Session::Bound Session::bind(Plan plan) {
 
 void Session::reset() {
     position_ = 0;
+    tokens_.clear();
     for (const PlanBuffer& buffer : decode_.plan->plan().buffers)
         if (buffer.role == BufferRole::kState) {
             Buffer& state = *shared_.at(buffer.name);
@@ -121,13 +131,18 @@ void Session::step(Bound& bound, std::span<const int32_t> tokens) {
     position_ += static_cast<int64_t>(tokens.size());
 }
 
-std::vector<float> Session::forward(std::span<const int32_t> tokens, bool every_row) {
+void Session::check_tokens(std::span<const int32_t> tokens) const {
     if (position_ + static_cast<int64_t>(tokens.size()) > options_.context)
         throw std::runtime_error(fmt::format("the context of {} tokens is full", options_.context));
     for (const int32_t token : tokens)
         if (token < 0 || token >= graph_.vocabulary)
             throw std::runtime_error(
                 fmt::format("token {} is outside the vocabulary of {}", token, graph_.vocabulary));
+}
+
+std::vector<float> Session::forward(std::span<const int32_t> tokens, bool every_row) {
+    check_tokens(tokens);
+    tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
     std::vector<float> logits;
     while (!tokens.empty()) {
         Bound& bound = tokens.size() == 1 ? decode_ : every_row ? all_ : prefill_;
@@ -141,6 +156,53 @@ std::vector<float> Session::forward(std::span<const int32_t> tokens, bool every_
         device_.download(std::as_writable_bytes(std::span(logits).last(count)), *bound.logits, 0);
     }
     return logits;
+}
+
+int32_t Session::prompt(std::span<const int32_t> tokens, const Sampling& sampling) {
+    check_sampling(sampling);
+    tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
+    std::span<const int32_t> rest = std::span(tokens_).subspan(static_cast<size_t>(position_));
+    if (rest.empty()) throw std::runtime_error("the prompt has no token");
+    try {
+        check_tokens(rest);
+    } catch (...) {
+        tokens_.resize(tokens_.size() - tokens.size());
+        throw;
+    }
+    while (!rest.empty()) {
+        Bound& bound = rest.size() == 1 ? decode_ : prefill_;
+        const size_t rows = std::min(rest.size(), static_cast<size_t>(bound.plan->plan().options.rows));
+        step(bound, rest.first(rows));
+        rest = rest.subspan(rows);
+    }
+    const std::vector<std::byte> state = sampler_state(sampling, tokens_);
+    device_.upload(*shared_.at("sampler"), 0, state);
+    // The draw moves the decode step on by one.
+    const int32_t step_state[2] = {static_cast<int32_t>(position_) - 1, 1};
+    device_.upload(*decode_.step, 0, std::as_bytes(std::span(step_state)));
+    std::memcpy(&drawn_, state.data() + sampler_count_offset(), sizeof drawn_);
+    sampler_->run(1);
+    return drawn_token();
+}
+
+int32_t Session::next() {
+    if (room() < 1) throw std::runtime_error(fmt::format("the context of {} tokens is full", options_.context));
+    if (token_graph_ == nullptr)
+        token_graph_ = device_.capture([&] {
+            decode_.plan->launch(1, 0, decode_.plan->plan().steps.size());
+            sampler_->launch(1, 0, 1);
+        });
+    device_.replay(*token_graph_);
+    ++position_;
+    return drawn_token();
+}
+
+int32_t Session::drawn_token() {
+    int32_t token = 0;
+    device_.download(std::as_writable_bytes(std::span(&token, 1)), *shared_.at("sampler"),
+                     static_cast<size_t>(sampler_history_offset(drawn_++)));
+    tokens_.push_back(token);
+    return token;
 }
 
 }  // namespace hetune

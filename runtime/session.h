@@ -15,6 +15,7 @@
 #include "runtime/device.h"
 #include "runtime/engine.h"
 #include "runtime/kernel_library.h"
+#include "runtime/sampling.h"
 #include "runtime/weights.h"
 
 namespace hetune {
@@ -44,6 +45,15 @@ class Session : public Engine {
     ~Session() override;
 
     std::vector<float> forward(std::span<const int32_t> tokens, bool every_row) override;
+
+    // Generation, on the device from logits to token. `prompt` appends tokens to the context and
+    // draws the next token; `next` appends the drawn token and draws another. Where a prompt follows
+    // drawn tokens, the last of them is appended first.
+    int32_t prompt(std::span<const int32_t> tokens, const Sampling& sampling);
+    int32_t next();
+    // Tokens of context that are left.
+    int64_t room() const { return options_.context - position_; }
+
     void reset() override;
     int64_t position() const override { return position_; }
     int64_t vocabulary() const override { return graph_.vocabulary; }
@@ -68,6 +78,8 @@ class Session : public Engine {
     Buffer* shared(const PlanBuffer& buffer);
     // One step of at most the plan's rows; its logits are then in the plan's buffer.
     void step(Bound& bound, std::span<const int32_t> tokens);
+    void check_tokens(std::span<const int32_t> tokens) const;
+    int32_t drawn_token();
 
     const ModelFile& file_;
     Device& device_;
@@ -77,7 +89,11 @@ class Session : public Engine {
     Modules modules_;
     std::map<std::string, std::unique_ptr<Buffer>> shared_;  // KV, state, scratch
     Bound decode_, prefill_, all_;
-    int64_t position_ = 0;
+    std::unique_ptr<BoundPlan> sampler_;
+    std::unique_ptr<Graph> token_graph_;  // decode and draw
+    std::vector<int32_t> tokens_;         // of the context, and the one drawn last
+    int64_t position_ = 0;                // tokens in the KV cache
+    int32_t drawn_ = 0;                   // entries of the device's history
     LoadTimes times_;
 };
 

@@ -1,0 +1,20 @@
+#include "kernel_templates/catalogue.h"
+
+namespace hetune {
+namespace {
+
+const RegisterTemplate kSample{{
+    .name = "sample",
+    .file = "sampling/sample.hip",
+    .layer = "sample",
+    .what = "draws the next token on the device",
+    .constants = {{"kVocabulary", "int", "number of logits"}, {"kWaves", "int", "waves of the group"}},
+    .tunables = {{"kWaves", {1, 4, 8, 16}}},
+    .params = {{"logits", "float*", ParamRole::kInOut, "[kVocabulary]"},
+               {"state", "SamplerState*", ParamRole::kInOut, "[1]"},
+               {"step", "StepState*", ParamRole::kInOut, "[1]"},
+               {"tokens", "i32*", ParamRole::kOutput, "[1]"}},
+}};
+
+}  // namespace
+}  // namespace hetune

@@ -1,0 +1,166 @@
+// Draws the next token from logits: repetition penalty, top-k, top-p, min-p, temperature, in that
+// order, as llama.cpp's default chain does. Launch: [1].
+//
+// Nothing is sorted: a cut is a threshold on the logit, found by bisecting the 32 bits of an
+// order-preserving integer, one pass over the logits each; equal logits stay or go together. The
+// draw walks the tokens in order of their ids, so it depends on seed and count alone.
+#include "elementwise/step_state.h"
+#include "prelude/prelude.h"
+#include "sampling/sampler_state.h"
+
+#ifndef HETUNE_SPEC
+constexpr int kVocabulary = 151936;
+constexpr int kWaves = 16;
+#endif
+
+constexpr int kThreads = kWaves * kWaveSize;
+constexpr int kChunk = (kVocabulary + kThreads - 1) / kThreads;
+
+DEVICE inline u32 ordered(float v) {
+    const u32 bits = bits_of(v);
+    return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+}
+DEVICE inline float from_ordered(u32 v) {
+    return float_of(v & 0x80000000u ? v & 0x7fffffffu : ~v);
+}
+
+// Sum over the vocabulary of term(logit), the same in every lane.
+template <class Term>
+DEVICE inline float total(const float* logits, float* shared, Term&& term) {
+    float sum = 0.0f;
+    for (int i = thread_id(); i < kVocabulary; i += kThreads) sum += term(logits[i]);
+    return group_sum<kWaves>(sum, shared);
+}
+
+// The highest threshold t for which the terms of logits >= t still add up to `wanted`.
+template <class Term>
+DEVICE inline float threshold(const float* logits, float* shared, float peak, float wanted,
+                              Term&& term) {
+    u32 low = 0, high = ordered(peak);  // `low` reaches it; above `high` nothing is left
+    if (total(logits, shared, [&](float v) { return v >= peak ? term(v) : 0.0f; }) >= wanted)
+        return peak;
+    while (high - low > 1) {
+        const u32 middle = low + (high - low) / 2;
+        const float t = from_ordered(middle);
+        const float sum = total(logits, shared, [&](float v) { return v >= t ? term(v) : 0.0f; });
+        if (sum >= wanted) low = middle;
+        else high = middle;
+        if (sum == wanted) break;
+    }
+    return from_ordered(low);
+}
+
+// Uniform in 0 .. 1 from two counters (integer hash of C. Wellons, "lowbias32", twice).
+DEVICE inline float uniform(u32 seed, u32 count) {
+    u32 h = seed;
+    UNROLL for (int round = 0; round < 2; ++round) {
+        h ^= h >> 16;
+        h *= 0x7feb352du;
+        h ^= h >> 15;
+        h *= 0x846ca68bu;
+        h ^= h >> 16;
+        h += count * 0x9e3779b9u + 1u;
+    }
+    h ^= h >> 16;
+    h *= 0x7feb352du;
+    h ^= h >> 15;
+    return float(h >> 8) * (1.0f / 16777216.0f);
+}
+
+extern "C" KERNEL(kWaves* kWaveSize) void sample(
+    float* logits,           // [kVocabulary]; the penalty is applied in place
+    SamplerState* state,     // [1]
+    StepState* step,         // of the decode step that comes next
+    i32* tokens) {           // [1] its token
+    SHARED float shared[kWaves];
+    SHARED float sums[kThreads];
+    SHARED int best[kThreads];
+    const int thread = thread_id();
+
+    const int window = imin(imin(state->window, state->count), kHistory);
+    if (state->repeat_penalty != 1.0f) {
+        for (int i = thread; i < window; i += kThreads) {
+            const int token = state->history[(state->count - 1 - i) % kHistory];
+            bool first = token >= 0 && token < kVocabulary;
+            for (int j = 0; j < i; ++j)
+                first = first && state->history[(state->count - 1 - j) % kHistory] != token;
+            if (first) {
+                const float v = logits[token];
+                logits[token] = v > 0.0f ? v / state->repeat_penalty : v * state->repeat_penalty;
+            }
+        }
+        fence_device();
+        barrier();
+    }
+
+    float peak = -3.4e38f;
+    int at = 0;
+    for (int i = thread; i < kVocabulary; i += kThreads)
+        if (logits[i] > peak) {
+            peak = logits[i];
+            at = i;
+        }
+    const float own = peak;
+    peak = group_max<kWaves>(peak, shared);
+    best[thread] = own == peak ? at : kVocabulary;
+    barrier();
+
+    int token = kVocabulary;
+    if (state->temperature <= 0.0f) {
+        for (int t = 0; t < kThreads; ++t) token = imin(token, best[t]);
+    } else {
+        float cut = -3.4e38f;
+        if (state->top_k > 0 && state->top_k < kVocabulary)
+            cut = threshold(logits, shared, peak, float(state->top_k), [](float) { return 1.0f; });
+        if (state->top_p < 1.0f) {
+            auto mass = [&](float v) { return v >= cut ? fast_exp(v - peak) : 0.0f; };
+            const float all = total(logits, shared, mass);
+            cut = fmax2(cut, threshold(logits, shared, peak, state->top_p * all, mass));
+        }
+        if (state->min_p > 0.0f)
+            cut = fmax2(cut, peak + fast_log2(state->min_p) * 0.693147180559945f);
+
+        const float inverse = fast_rcp(state->temperature);
+        auto weight = [&](int i) {
+            return logits[i] >= cut ? fast_exp((logits[i] - peak) * inverse) : 0.0f;
+        };
+        const int from = thread * kChunk, to = imin(from + kChunk, kVocabulary);
+        float sum = 0.0f;
+        for (int i = from; i < to; ++i) sum += weight(i);
+        sums[thread] = sum;
+        barrier();
+        float all = 0.0f;
+        for (int t = 0; t < kThreads; ++t) all += sums[t];
+        const float draw = uniform(state->seed, u32(state->count)) * all;
+        // The last chunk with weight takes what rounding leaves over.
+        float before = 0.0f;
+        int owner = 0;
+        float start = 0.0f;
+        for (int t = 0; t < kThreads; ++t) {
+            if (sums[t] > 0.0f && before <= draw) {
+                owner = t;
+                start = before;
+            }
+            before += sums[t];
+        }
+        if (thread == owner) {
+            float reached = start;
+            for (int i = from; i < to && (token == kVocabulary || reached <= draw); ++i) {
+                const float w = weight(i);
+                if (w > 0.0f) token = i;
+                reached += w;
+            }
+            best[0] = token;
+        }
+        barrier();
+        token = best[0];
+    }
+    if (thread == 0) {
+        state->history[state->count % kHistory] = token;
+        state->count += 1;
+        step->position += 1;
+        step->rows = 1;
+        tokens[0] = token;
+    }
+}
+EXPORT_KERNEL(sample)

@@ -1,0 +1,19 @@
+// How the next token is drawn, and what was drawn; in device memory, so that the host need not take
+// part in decoding. Also read by the host.
+#pragma once
+
+#include "prelude/types.h"
+
+constexpr int kHistory = 1024;  // tokens remembered for the repetition penalty, and read by the host
+
+struct SamplerState {
+    float temperature;     // 0: the most likely token
+    float top_p;           // keep the most likely tokens until they hold this mass; 1: all
+    float min_p;           // keep tokens at least this likely, next to the most likely one; 0: all
+    float repeat_penalty;  // divides logits of repeated tokens (multiplies negative ones); 1: none
+    i32 top_k;             // keep this many; 0: all
+    i32 window;            // how many tokens back a repetition counts, at most kHistory
+    u32 seed;
+    i32 count;             // tokens in the history so far; the newest is history[(count - 1) % kHistory]
+    i32 history[kHistory];
+};

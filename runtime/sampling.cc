@@ -1,0 +1,56 @@
+#include "runtime/sampling.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+#include <stdexcept>
+
+namespace hetune {
+namespace {
+
+namespace device {
+#include "kernel_templates/sampling/sampler_state.h"
+}
+
+void check(const char* name, double value, double low, double high) {
+    if (!(value >= low && value <= high))
+        throw std::runtime_error(fmt::format("{} is {}; it must be {} to {}", name, value, low, high));
+}
+
+}  // namespace
+
+void check_sampling(const Sampling& s) {
+    check("--temp", s.temperature, 0, 100);
+    check("--top-k", s.top_k, 0, 1 << 30);
+    check("--top-p", s.top_p, 1e-6, 1);
+    check("--min-p", s.min_p, 0, 1);
+    check("--repeat-penalty", s.repeat_penalty, 0.01, 100);
+    check("--repeat-window", s.repeat_window, 0, device::kHistory);
+}
+
+std::vector<std::byte> sampler_state(const Sampling& s, std::span<const int32_t> history) {
+    device::SamplerState state{};
+    state.temperature = static_cast<float>(s.temperature);
+    state.top_p = static_cast<float>(s.top_p);
+    state.min_p = static_cast<float>(s.min_p);
+    state.repeat_penalty = static_cast<float>(s.repeat_penalty);
+    state.top_k = s.top_k;
+    state.window = s.repeat_window;
+    state.seed = s.seed;
+    const auto kept = history.last(std::min(history.size(), static_cast<size_t>(device::kHistory)));
+    std::ranges::copy(kept, state.history);
+    state.count = static_cast<int32_t>(kept.size());
+    std::vector<std::byte> bytes(sizeof state);
+    std::memcpy(bytes.data(), &state, sizeof state);
+    return bytes;
+}
+
+int64_t sampler_count_offset() { return offsetof(device::SamplerState, count); }
+int64_t sampler_history_offset(int32_t index) {
+    return static_cast<int64_t>(offsetof(device::SamplerState, history)) +
+           4 * (index % device::kHistory);
+}
+
+}  // namespace hetune
