@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <deque>
 #include <fstream>
 #include <set>
 #include <sstream>
@@ -71,9 +72,10 @@ const TemplateInfo* find_template(std::string_view name) {
 }
 
 RegisterTemplate::RegisterTemplate(TemplateInfo info) {
+    static std::deque<TemplateInfo> infos;  // a deque leaves its elements where they are
     auto& list = registry();
     const auto at = std::ranges::lower_bound(list, info.name, {}, &TemplateInfo::name);
-    list.insert(at, new TemplateInfo(std::move(info)));  // lives as long as the program
+    list.insert(at, &infos.emplace_back(std::move(info)));
 }
 
 std::string TemplateSources::read(const std::string& name) const {

@@ -3,17 +3,16 @@
 // where no GPU is found; and it is how every template is tested.
 #include "runtime/cpu_device.h"
 
-#include <dlfcn.h>
 #include <fmt/format.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
-#include <cassert>
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <string>
 
+#include "runtime/cpu_kernel.h"
 #include "runtime/lane_fibers.h"
 
 namespace hetune {
@@ -49,42 +48,9 @@ class HostBuffer : public Buffer {
     size_t bytes_ = 0;
 };
 
-class CpuModule : public Module {
-  public:
-    explicit CpuModule(const CodeObject& code) {
-        // dlopen wants a file; an anonymous one needs no folder and leaves nothing behind. It stays
-        // open as long as the module: dlopen knows libraries by name, and would take the next one
-        // of the same descriptor for this one.
-        file_ = memfd_create("hetune-kernel", MFD_CLOEXEC);
-        if (file_ < 0) throw DeviceError(fmt::format("cpu: memfd_create: {}", std::strerror(errno)));
-        const bool written = write(file_, code.bytes.data(), code.bytes.size()) ==
-                             static_cast<ssize_t>(code.bytes.size());
-        if (written)
-            handle_ = dlopen(fmt::format("/proc/self/fd/{}", file_).c_str(), RTLD_NOW | RTLD_LOCAL);
-        if (handle_ != nullptr)
-            entry_ = reinterpret_cast<HetuneCpuEntry>(dlsym(handle_, "hetune_cpu_entry"));
-        if (entry_ != nullptr) return;
-        const char* why = handle_ != nullptr ? "it has no hetune_cpu_entry"
-                          : written          ? dlerror()
-                                             : "cannot write the object to memory";
-        const std::string message = fmt::format("cpu: loading {}: {}", code.entry, why);
-        release();
-        throw DeviceError(message);
-    }
-    ~CpuModule() override { release(); }
-    CpuModule(const CpuModule&) = delete;
-    CpuModule& operator=(const CpuModule&) = delete;
-
-    HetuneCpuEntry entry() const { return entry_; }
-
-  private:
-    void release() {
-        if (handle_ != nullptr) dlclose(handle_);
-        close(file_);
-    }
-    int file_ = -1;
-    void* handle_ = nullptr;
-    HetuneCpuEntry entry_ = nullptr;
+struct CpuModule : Module {
+    explicit CpuModule(const CodeObject& code) : kernel(code.bytes, code.entry) {}
+    CpuKernel kernel;
 };
 
 struct RecordedLaunch {
@@ -127,21 +93,24 @@ class CpuDevice : public Device {
         return std::make_unique<HostBuffer>(host);
     }
     void upload(Buffer& to, size_t offset, std::span<const std::byte> from) override {
-        if (!from.empty())
-            std::memcpy(host(to).at(offset, from.size()), from.data(), from.size());
+        not_while_capturing("upload");
+        if (!from.empty()) std::memcpy(host(to).at(offset, from.size()), from.data(), from.size());
     }
     void download(std::span<std::byte> to, const Buffer& from, size_t offset) override {
+        not_while_capturing("download");
         if (!to.empty()) std::memcpy(to.data(), host(from).at(offset, to.size()), to.size());
     }
     void fill(Buffer& buffer, size_t offset, size_t bytes, uint8_t value) override {
+        not_while_capturing("fill");
         if (bytes > 0) std::memset(host(buffer).at(offset, bytes), value, bytes);
     }
 
     std::unique_ptr<Module> load(const CodeObject& code) override {
         return std::make_unique<CpuModule>(code);
     }
-    void launch(Module& module, const LaunchShape& shape, std::span<const std::byte> args) override {
-        const HetuneCpuEntry entry = static_cast<CpuModule&>(module).entry();
+    void launch(Module& module, const LaunchShape& shape,
+                std::span<const std::byte> args) override {
+        const HetuneCpuEntry entry = static_cast<CpuModule&>(module).kernel.entry();
         if (recording_ != nullptr)
             recording_->launches.push_back({entry, shape, {args.begin(), args.end()}});
         else
@@ -150,6 +119,7 @@ class CpuDevice : public Device {
     void synchronize() override {}  // launches return when they are done
 
     std::unique_ptr<Graph> capture(const std::function<void()>& record) override {
+        not_while_capturing("capture");
         auto graph = std::make_unique<CpuGraph>();
         recording_ = graph.get();
         try {
@@ -173,6 +143,10 @@ class CpuDevice : public Device {
     }
 
   private:
+    void not_while_capturing(const char* call) const {
+        if (recording_ != nullptr)
+            throw DeviceError(fmt::format("cpu: {} while capturing, which only launches", call));
+    }
     static const HostBuffer& host(const Buffer& buffer) {
         return static_cast<const HostBuffer&>(buffer);
     }

@@ -5,6 +5,7 @@
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/common_interface_defs.h>
+#include <sanitizer/lsan_interface.h>
 #endif
 
 namespace hetune {
@@ -21,6 +22,8 @@ class FiberSanitizer {
     void leave_for_good() {
         __sanitizer_start_switch_fiber(nullptr, thread_bottom_, thread_size_);
     }
+    // Of an object that only an abandoned fiber still points to.
+    static void ignore_leak(const void* object) { __lsan_ignore_object(object); }
     void set_stack(const void* bottom, size_t bytes) {
         bottom_ = bottom;
         size_ = bytes;
@@ -39,6 +42,7 @@ class FiberSanitizer {
     void entered() {}
     void leave() {}
     void leave_for_good() {}
+    static void ignore_leak(const void*) {}
     void set_stack(const void*, size_t) {}
 #endif
 };

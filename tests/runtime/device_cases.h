@@ -1,0 +1,31 @@
+// What every Device must do, whatever runs its kernels. Used by one test file per device.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kernel_templates/spec.h"
+#include "runtime/device.h"
+
+namespace hetune::test {
+
+// Compiled by the compiler that is chosen for the arch; throws CompileError.
+CodeObject compile(const KernelSpec& spec, const std::string& arch);
+KernelSpec binary(const std::string& op, int cols, int waves);
+KernelSpec rmsnorm(int cols, int waves);
+
+std::unique_ptr<Buffer> put(Device& device, std::span<const float> values);
+std::vector<float> get(Device& device, const Buffer& buffer);
+
+// Kernel arguments that are all pointers, packed.
+std::vector<std::byte> pointers(std::initializer_list<const Buffer*> buffers);
+
+void copies_and_fills(Device& device);
+// The kernels are compiled for `object_arch`, which is the device's unless it is a double.
+void runs_kernels(Device& device, const std::string& object_arch);
+void replays_graphs(Device& device, const std::string& object_arch);
+
+}  // namespace hetune::test
