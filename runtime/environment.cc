@@ -32,6 +32,9 @@ Environment read_environment() {
             .clang = text("HETUNE_CLANG"),
             .worker = text("HETUNE_WORKER"),
             .hiprtc = text("HETUNE_HIPRTC_LIBRARY"),
+            .hip_library = text("HETUNE_HIP_LIBRARY"),
+            .emulator = text("HETUNE_EMULATOR"),
+            .emulator_arch = text("HETUNE_EMULATOR_ARCH"),
             .nvrtc = text("HETUNE_NVRTC_LIBRARY"),
             .rocm_path = text("ROCM_PATH"),
             .compile_timeout = std::chrono::milliseconds(

@@ -11,6 +11,9 @@ struct Environment {
     std::string clang;                            // HETUNE_CLANG: the compiler to use
     std::string worker;                           // HETUNE_WORKER: the compile worker program
     std::string hiprtc;                           // HETUNE_HIPRTC_LIBRARY
+    std::string hip_library;                      // HETUNE_HIP_LIBRARY: instead of libamdhip64
+    std::string emulator;                         // HETUNE_EMULATOR: program, see docs/testing.md
+    std::string emulator_arch;                    // HETUNE_EMULATOR_ARCH; default gfx1100
     std::string nvrtc;                            // HETUNE_NVRTC_LIBRARY
     std::string rocm_path;                        // ROCM_PATH
     std::chrono::milliseconds compile_timeout{};  // HETUNE_COMPILE_TIMEOUT, seconds; default 120

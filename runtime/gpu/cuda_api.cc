@@ -1,0 +1,119 @@
+// The "cuda" backend: libcuda.so.1 of NVIDIA drivers for CUDA 11.4 and newer.
+#include <fmt/format.h>
+
+#include <memory>
+
+#include "runtime/device.h"
+#include "runtime/gpu/driver_library.h"
+#include "runtime/gpu/gpu_device.h"
+
+namespace hetune {
+namespace {
+
+// CUdevice_attribute of cuda.h
+constexpr int kMultiprocessorCount = 16;
+constexpr int kIntegrated = 18;
+constexpr int kComputeCapabilityMajor = 75;
+constexpr int kComputeCapabilityMinor = 76;
+
+GpuApi load_cuda() {
+    DriverLibrary cuda({"libcuda.so.1"}, "install the NVIDIA driver");
+    GpuApi api;
+    api.backend = "cuda";
+    api.library = cuda.file();
+    api.launch_params_end = nullptr;  // CU_LAUNCH_PARAM_END
+    cuda.find(api.device_count, "cuDeviceGetCount");
+    cuda.find(api.memory_info, "cuMemGetInfo_v2");
+    cuda.find(api.allocate, "cuMemAlloc_v2");
+    cuda.find(api.free, "cuMemFree_v2");
+    cuda.find(api.host_register, "cuMemHostRegister_v2");
+    cuda.find(api.host_unregister, "cuMemHostUnregister");
+    cuda.find(api.host_address, "cuMemHostGetDevicePointer_v2");
+    cuda.find(api.to_device, "cuMemcpyHtoDAsync_v2");
+    cuda.find(api.to_host, "cuMemcpyDtoHAsync_v2");
+    cuda.find(api.fill, "cuMemsetD8Async");
+    cuda.find(api.stream_create, "cuStreamCreate");
+    cuda.find(api.stream_destroy, "cuStreamDestroy_v2");
+    cuda.find(api.stream_synchronize, "cuStreamSynchronize");
+    cuda.find(api.module_load, "cuModuleLoadData");
+    cuda.find(api.module_unload, "cuModuleUnload");
+    cuda.find(api.module_function, "cuModuleGetFunction");
+    cuda.find(api.launch, "cuLaunchKernel");
+    cuda.find(api.event_create, "cuEventCreate");
+    cuda.find(api.event_destroy, "cuEventDestroy_v2");
+    cuda.find(api.event_record, "cuEventRecord");
+    cuda.find(api.event_synchronize, "cuEventSynchronize");
+    cuda.find(api.event_elapsed, "cuEventElapsedTime");
+    cuda.find(api.capture_begin, "cuStreamBeginCapture_v2");
+    cuda.find(api.capture_end, "cuStreamEndCapture");
+    cuda.find(api.graph_destroy, "cuGraphDestroy");
+    cuda.find(api.graph_instantiate, "cuGraphInstantiateWithFlags");
+    cuda.find(api.executable_destroy, "cuGraphExecDestroy");
+    cuda.find(api.graph_launch, "cuGraphLaunch");
+
+    DriverCall<int(unsigned)> init;
+    DriverCall<int(int*)> version;
+    DriverCall<int(char*, int, int)> name;
+    DriverCall<int(int*, int, int)> attribute;
+    DriverCall<int(void**, int)> retain;
+    DriverCall<int(int)> release;
+    DriverCall<int(void*)> set_current;
+    DriverCall<int(int, const char**)> error_name, error_string;
+    cuda.find(init, "cuInit");
+    cuda.find(version, "cuDriverGetVersion");
+    cuda.find(name, "cuDeviceGetName");
+    cuda.find(attribute, "cuDeviceGetAttribute");
+    cuda.find(retain, "cuDevicePrimaryCtxRetain");
+    cuda.find(release, "cuDevicePrimaryCtxRelease_v2");
+    cuda.find(set_current, "cuCtxSetCurrent");
+    cuda.find(error_name, "cuGetErrorName");
+    cuda.find(error_string, "cuGetErrorString");
+    cuda.require_all("a driver for CUDA 11.4 or newer has it");
+
+    api.error_text = [=](int status) -> std::string {
+        const char *id = nullptr, *text = nullptr;
+        if (error_name(status, &id) != 0 || error_string(status, &text) != 0)
+            return "unknown error";
+        return fmt::format("{}: {}", id, text);
+    };
+    api.attach_name = set_current.name;
+    // A device's ordinal serves as its CUdevice, which is an int.
+    api.attach = [=, check = api](int device) {
+        void* handle = nullptr;
+        gpu_check(check, retain(&handle, device), retain.name);
+        const std::shared_ptr<void> context(handle, [=](void*) { release(device); });
+        return [=] { return set_current(context.get()); };
+    };
+    api.facts = [=, check = api](int device) {
+        const auto number = [&](int which) {
+            int value = 0;
+            gpu_check(check, attribute(&value, which, device), attribute.name);
+            return value;
+        };
+        char text[256] = "";
+        gpu_check(check, name(text, sizeof text, device), name.name);
+        int driver = 0;  // 1000 * major + 10 * minor
+        gpu_check(check, version(&driver), version.name);
+        return GpuFacts{
+            .name = text,
+            .arch = fmt::format("sm_{}{}", number(kComputeCapabilityMajor),
+                                number(kComputeCapabilityMinor)),
+            .driver = fmt::format("CUDA {}.{}", driver / 1000, driver % 1000 / 10),
+            .compute_units = number(kMultiprocessorCount),
+            .unified_memory = number(kIntegrated) != 0,
+        };
+    };
+    gpu_check(api, init(0), init.name);
+    return api;
+}
+
+const RegisterBackend kCuda{{
+    .name = "cuda",
+    .preference = 20,
+    .description = "NVIDIA GPUs through the CUDA driver",
+    .unavailable = [] { return why_no_gpu(load_cuda); },
+    .open = [] { return open_gpu(load_cuda()); },
+}};
+
+}  // namespace
+}  // namespace hetune

@@ -1,0 +1,92 @@
+// What GpuDevice calls of a GPU driver. hip_api.cc and cuda_api.cc fill it in, each from a library
+// that is opened at run time; no vendor header is included anywhere.
+//
+// The two drivers agree on nearly everything by ABI: handles, addresses and stream arguments are 64
+// bits wide, a status is an int, 0 is success. Declarations follow hip/hip_runtime_api.h (HIP 5.2
+// to 7) and cuda.h (CUDA 11.4 to 13); tests/runtime/*_declarations_test.cc compares them with the
+// headers where those are installed.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <string>
+
+namespace hetune {
+
+template <class Signature>
+struct DriverCall;
+
+// A function of the driver with the name it has there, for messages.
+template <class... Params>
+struct DriverCall<int(Params...)> {
+    using Signature = int(Params...);
+    const char* name = "";
+    Signature* function = nullptr;
+
+    int operator()(Params... params) const { return function(params...); }
+};
+
+struct GpuFacts {
+    std::string name;    // "AMD Radeon RX 7900 XTX"
+    std::string arch;    // "gfx1100", "sm_90"
+    std::string driver;  // "HIP 6.2.41133"
+    int compute_units = 0;
+    bool unified_memory = false;
+};
+
+struct GpuApi {
+    std::string backend;                // "hip"
+    std::string library;                // the file that was opened
+    void* launch_params_end = nullptr;  // ends the `extra` array of a launch
+
+    DriverCall<int(int*)> device_count;
+    DriverCall<int(size_t* free, size_t* total)> memory_info;
+    DriverCall<int(void** address, size_t bytes)> allocate;
+    DriverCall<int(void*)> free;
+    DriverCall<int(void* host, size_t bytes, unsigned flags)> host_register;
+    DriverCall<int(void* host)> host_unregister;
+    DriverCall<int(void** address, void* host, unsigned flags)> host_address;
+    DriverCall<int(void* to, const void* from, size_t bytes, void* stream)> to_device;
+    DriverCall<int(void* to, const void* from, size_t bytes, void* stream)> to_host;
+    DriverCall<int(void* to, unsigned char value, size_t bytes, void* stream)> fill;
+    DriverCall<int(void** stream, unsigned flags)> stream_create;
+    DriverCall<int(void*)> stream_destroy;
+    DriverCall<int(void*)> stream_synchronize;
+    DriverCall<int(void** module, const void* image)> module_load;
+    DriverCall<int(void*)> module_unload;
+    DriverCall<int(void** function, void* module, const char* name)> module_function;
+    DriverCall<int(void* function, unsigned groups_x, unsigned groups_y, unsigned groups_z,
+                   unsigned threads_x, unsigned threads_y, unsigned threads_z, unsigned lds_bytes,
+                   void* stream, void** params, void** extra)>
+        launch;
+    DriverCall<int(void** event, unsigned flags)> event_create;
+    DriverCall<int(void*)> event_destroy;
+    DriverCall<int(void* event, void* stream)> event_record;
+    DriverCall<int(void*)> event_synchronize;
+    DriverCall<int(float* ms, void* begin, void* end)> event_elapsed;
+    DriverCall<int(void* stream, int mode)> capture_begin;
+    DriverCall<int(void* stream, void** graph)> capture_end;
+    DriverCall<int(void*)> graph_destroy;
+    DriverCall<int(void** executable, void* graph, unsigned long long flags)> graph_instantiate;
+    DriverCall<int(void*)> executable_destroy;
+    DriverCall<int(void* executable, void* stream)> graph_launch;
+
+    std::function<GpuFacts(int device)> facts;  // throws DeviceError
+    // Gives a function that makes the device current for the calling thread. Throws DeviceError.
+    std::function<std::function<int()>(int device)> attach;
+    std::string attach_name;                            // what that function calls
+    std::function<std::string(int status)> error_text;  // "hipErrorOutOfMemory: out of memory"
+};
+
+// Values that both drivers share (hipStreamNonBlocking / CU_STREAM_NON_BLOCKING, ...).
+constexpr unsigned kStreamNonBlocking = 1;
+constexpr int kCaptureThreadLocal = 1;
+constexpr unsigned kHostRegisterPortable = 1, kHostRegisterMapped = 2, kHostRegisterReadOnly = 8;
+inline void* const kLaunchParamsPointer = reinterpret_cast<void*>(1);
+inline void* const kLaunchParamsSize = reinterpret_cast<void*>(2);
+
+// Throws DeviceError with backend, call, number and text unless the status is success. `call` may
+// go on after the name: "hipMalloc of 4096 bytes".
+void gpu_check(const GpuApi& api, int status, const std::string& call);
+
+}  // namespace hetune

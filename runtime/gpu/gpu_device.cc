@@ -1,0 +1,297 @@
+#include "runtime/gpu/gpu_device.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace hetune {
+namespace {
+
+struct GpuContext {
+    GpuApi api;
+    std::function<int()> make_current;
+};
+
+// Gives a handle back to the driver, on whatever thread that happens. A failure means that the
+// device is lost, and with it what the handle stood for.
+struct Release {
+    const GpuContext* context;
+    DriverCall<int(void*)> call;
+    void operator()(void* handle) const {
+        context->make_current();
+        call(handle);
+    }
+};
+using Handle = std::unique_ptr<void, Release>;
+
+class GpuBuffer : public Buffer {
+  public:
+    // `owned` is what `release` gets: the device's address, or the host's of registered memory.
+    GpuBuffer(void* address, size_t bytes, Handle owned)
+        : address_(static_cast<std::byte*>(address)), bytes_(bytes), owned_(std::move(owned)) {}
+
+    uint64_t address() const override { return reinterpret_cast<uint64_t>(address_); }
+    size_t bytes() const override { return bytes_; }
+    std::byte* at(const std::string& backend, size_t offset, size_t count) const {
+        if (offset > bytes_ || count > bytes_ - offset)
+            throw DeviceError(fmt::format("{}: access of {} bytes at {} in a buffer of {}", backend,
+                                          count, offset, bytes_));
+        return address_ + offset;
+    }
+
+  private:
+    std::byte* address_;
+    size_t bytes_;
+    Handle owned_;
+};
+
+struct GpuModule : Module {
+    GpuModule(Handle m, void* f, std::string e)
+        : module(std::move(m)), function(f), entry(std::move(e)) {}
+    Handle module;
+    void* function;
+    std::string entry;
+};
+
+struct GpuGraph : Graph {
+    explicit GpuGraph(Handle e) : executable(std::move(e)) {}
+    Handle executable;
+};
+
+class GpuDevice : public Device {
+  public:
+    GpuDevice(GpuApi api, int ordinal, const Arch& arch)
+        : context_{std::move(api), {}}, arch_(arch), facts_(context_.api.facts(ordinal)) {
+        context_.make_current = context_.api.attach(ordinal);
+        enter("open");
+        stream_ = make(api_.stream_create, api_.stream_destroy, kStreamNonBlocking);
+        begin_ = make(api_.event_create, api_.event_destroy, 0u);
+        end_ = make(api_.event_create, api_.event_destroy, 0u);
+    }
+
+    const Arch& arch() const override { return arch_; }
+    DeviceInfo info() const override {
+        size_t free = 0, total = 0;
+        if (context_.make_current() != 0 || api_.memory_info(&free, &total) != 0) free = total = 0;
+        return {.backend = api_.backend,
+                .name = facts_.name,
+                .driver = facts_.driver,
+                .memory_bytes = total,
+                .free_bytes = free,
+                .compute_units = facts_.compute_units,
+                .unified_memory = facts_.unified_memory};
+    }
+
+    std::unique_ptr<Buffer> allocate(size_t bytes) override {
+        enter("allocate");
+        void* address = nullptr;
+        gpu_check(api_, api_.allocate(&address, std::max<size_t>(bytes, 1)),
+                  fmt::format("{} of {} bytes", api_.allocate.name, bytes));
+        return std::make_unique<GpuBuffer>(address, bytes, own(address, api_.free));
+    }
+
+    std::unique_ptr<Buffer> adopt(std::span<const std::byte> host) override {
+        enter("adopt");
+        void* start = const_cast<std::byte*>(host.data());
+        constexpr unsigned kFlags =
+            kHostRegisterPortable | kHostRegisterMapped | kHostRegisterReadOnly;
+        // Memory that the driver will not map (some file systems, old runtimes) is copied.
+        if (!facts_.unified_memory || host.empty() ||
+            api_.host_register(start, host.size(), kFlags) != 0)
+            return Device::adopt(host);
+        Handle registration = own(start, api_.host_unregister);
+        void* address = nullptr;
+        gpu_check(api_, api_.host_address(&address, start, 0), api_.host_address.name);
+        return std::make_unique<GpuBuffer>(address, host.size(), std::move(registration));
+    }
+
+    void upload(Buffer& to, size_t offset, std::span<const std::byte> from) override {
+        enter("upload");
+        void* address = static_cast<GpuBuffer&>(to).at(api_.backend, offset, from.size());
+        if (from.empty()) return;
+        stream_check(api_.to_device(address, from.data(), from.size(), stream_.get()),
+                     fmt::format("{} of {} bytes", api_.to_device.name, from.size()));
+        wait();
+    }
+    void download(std::span<std::byte> to, const Buffer& from, size_t offset) override {
+        enter("download");
+        const void* address =
+            static_cast<const GpuBuffer&>(from).at(api_.backend, offset, to.size());
+        if (to.empty()) return;
+        stream_check(api_.to_host(to.data(), address, to.size(), stream_.get()),
+                     fmt::format("{} of {} bytes", api_.to_host.name, to.size()));
+        wait();
+    }
+    void fill(Buffer& buffer, size_t offset, size_t bytes, uint8_t value) override {
+        enter("fill");
+        void* address = static_cast<GpuBuffer&>(buffer).at(api_.backend, offset, bytes);
+        if (bytes == 0) return;
+        stream_check(api_.fill(address, value, bytes, stream_.get()), api_.fill.name);
+    }
+
+    std::unique_ptr<Module> load(const CodeObject& code) override {
+        enter("load");
+        void *module = nullptr, *function = nullptr;
+        gpu_check(api_, api_.module_load(&module, code.bytes.data()),
+                  fmt::format("{} of {}", api_.module_load.name, code.entry));
+        Handle owned = own(module, api_.module_unload);
+        gpu_check(api_, api_.module_function(&function, module, code.entry.c_str()),
+                  fmt::format("{} of {}", api_.module_function.name, code.entry));
+        return std::make_unique<GpuModule>(std::move(owned), function, code.entry);
+    }
+
+    void launch(Module& module, const LaunchShape& shape,
+                std::span<const std::byte> args) override {
+        refuse_if_poisoned("launch");
+        const auto& kernel = static_cast<GpuModule&>(module);
+        if (!capturing_) make_current();
+        size_t bytes = args.size();
+        void* extra[] = {kLaunchParamsPointer, const_cast<std::byte*>(args.data()),
+                         kLaunchParamsSize, &bytes, api_.launch_params_end};
+        stream_check(
+            api_.launch(kernel.function, shape.groups[0], shape.groups[1], shape.groups[2],
+                        shape.threads, 1, 1, shape.lds_bytes, stream_.get(), nullptr, extra),
+            fmt::format("{} of {} with {} x {} x {} groups of {} threads", api_.launch.name,
+                        kernel.entry, shape.groups[0], shape.groups[1], shape.groups[2],
+                        shape.threads));
+    }
+    void synchronize() override {
+        enter("synchronize");
+        wait();
+    }
+
+    std::unique_ptr<Graph> capture(const std::function<void()>& record) override {
+        enter("capture");
+        gpu_check(api_, api_.capture_begin(stream_.get(), kCaptureThreadLocal),
+                  api_.capture_begin.name);
+        capturing_ = true;
+        try {
+            record();
+        } catch (...) {
+            end_capture().reset();
+            throw;
+        }
+        const Handle graph = end_capture();
+        if (graph == nullptr) gpu_check(api_, capture_status_, api_.capture_end.name);
+        return std::make_unique<GpuGraph>(
+            make(api_.graph_instantiate, api_.executable_destroy, graph.get(), 0ull));
+    }
+    void replay(Graph& graph) override {
+        enter("replay");
+        stream_check(
+            api_.graph_launch(static_cast<GpuGraph&>(graph).executable.get(), stream_.get()),
+            api_.graph_launch.name);
+    }
+
+    double time_ms(const std::function<void()>& work) override {
+        enter("time_ms");
+        stream_check(api_.event_record(begin_.get(), stream_.get()), api_.event_record.name);
+        work();
+        stream_check(api_.event_record(end_.get(), stream_.get()), api_.event_record.name);
+        stream_check(api_.event_synchronize(end_.get()), api_.event_synchronize.name);
+        float ms = 0;
+        gpu_check(api_, api_.event_elapsed(&ms, begin_.get(), end_.get()), api_.event_elapsed.name);
+        return ms;
+    }
+
+  private:
+    Handle own(void* handle, const DriverCall<int(void*)>& release) {
+        return Handle(handle, Release{&context_, release});
+    }
+    template <class Create, class... Args>
+    Handle make(const Create& create, const DriverCall<int(void*)>& release, Args... args) {
+        void* handle = nullptr;
+        gpu_check(api_, create(&handle, args...), create.name);
+        return own(handle, release);
+    }
+    Handle end_capture() {
+        void* graph = nullptr;
+        capturing_ = false;
+        capture_status_ = api_.capture_end(stream_.get(), &graph);
+        return own(graph, api_.graph_destroy);
+    }
+
+    // Begins every call but a launch, which is all that may be captured.
+    void enter(const char* call) {
+        refuse_if_poisoned(call);
+        if (capturing_)
+            throw DeviceError(
+                fmt::format("{}: {} while capturing, which only launches", api_.backend, call));
+        make_current();
+    }
+    void refuse_if_poisoned(const char* call) const {
+        if (!poison_.empty())
+            throw DeviceError(
+                fmt::format("{}: {} refused, the device failed before and must be "
+                            "opened by a new process: {}",
+                            api_.backend, call, poison_));
+    }
+    void make_current() const { gpu_check(api_, context_.make_current(), api_.attach_name); }
+    void wait() {
+        stream_check(api_.stream_synchronize(stream_.get()), api_.stream_synchronize.name);
+    }
+    void stream_check(int status, const std::string& call) {
+        try {
+            gpu_check(api_, status, call);
+        } catch (const DeviceError& error) {
+            poison_ = error.what();
+            throw;
+        }
+    }
+
+    GpuContext context_;
+    const GpuApi& api_ = context_.api;
+    const Arch& arch_;
+    GpuFacts facts_;
+    Handle stream_{nullptr, Release{}}, begin_{nullptr, Release{}}, end_{nullptr, Release{}};
+    std::string poison_;  // what failed first
+    bool capturing_ = false;
+    int capture_status_ = 0;
+};
+
+struct Choice {
+    int ordinal;
+    const Arch* arch;
+};
+
+Choice choose(const GpuApi& api) {
+    int count = 0;
+    gpu_check(api, api.device_count(&count), api.device_count.name);
+    if (count == 0) throw DeviceError(fmt::format("{} finds no device", api.library));
+    std::string why;
+    for (int i = 0; i < count; ++i) {
+        const GpuFacts facts = api.facts(i);
+        try {
+            return {i, &find_arch(facts.arch)};
+        } catch (const std::runtime_error& unknown) {
+            if (why.empty())
+                why = fmt::format("{}: device {} ({}): {}", api.backend, i, facts.name,
+                                  unknown.what());
+        }
+    }
+    throw DeviceError(why);
+}
+
+}  // namespace
+
+void gpu_check(const GpuApi& api, int status, const std::string& call) {
+    if (status == 0) return;
+    throw DeviceError(
+        fmt::format("{}: {} failed: {} ({})", api.backend, call, status, api.error_text(status)));
+}
+
+std::unique_ptr<Device> open_gpu(GpuApi api) {
+    const auto [ordinal, arch] = choose(api);
+    return std::make_unique<GpuDevice>(std::move(api), ordinal, *arch);
+}
+
+std::string why_no_gpu(const std::function<GpuApi()>& load) {
+    try {
+        choose(load());
+        return {};
+    } catch (const DeviceError& error) {
+        return error.what();
+    }
+}
+
+}  // namespace hetune

@@ -1,0 +1,20 @@
+# Stand-ins for drivers, for tests only: tests/doubles/fake_hip.h.
+function(hetune_hip_double target)
+    add_library(${target} MODULE
+        doubles/fake_hip.cc
+        doubles/fake_memory.cc
+        ${CMAKE_SOURCE_DIR}/runtime/cpu_kernel.cc
+        ${CMAKE_SOURCE_DIR}/runtime/lane_fibers.cc)
+    target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR})
+    target_link_libraries(${target} PRIVATE Boost::context fmt::fmt Threads::Threads ${CMAKE_DL_LIBS})
+    set_target_properties(${target} PROPERTIES CXX_VISIBILITY_PRESET hidden
+                                               VISIBILITY_INLINES_HIDDEN ON)
+    add_dependencies(device_test ${target})
+endfunction()
+find_package(Boost 1.74 REQUIRED COMPONENTS context)
+hetune_hip_double(amdhip64_double)
+hetune_hip_double(amdhip64_double_hip5)
+target_compile_definitions(amdhip64_double_hip5 PRIVATE HETUNE_FAKE_HIP_5)
+target_compile_definitions(device_test PRIVATE
+    HETUNE_HIP_DOUBLE="$<TARGET_FILE:amdhip64_double>"
+    HETUNE_HIP5_DOUBLE="$<TARGET_FILE:amdhip64_double_hip5>")

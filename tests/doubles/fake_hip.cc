@@ -1,0 +1,524 @@
+// The HIP functions that runtime/gpu/hip_api.cc calls, with kernels of the CPU target.
+#include "fake_hip.h"
+
+#include <elf.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <utility>
+
+#include "fake_memory.h"
+#include "runtime/cpu_kernel.h"
+#include "runtime/device.h"
+#include "runtime/gpu/hip_properties.h"
+#include "runtime/lane_fibers.h"
+
+namespace {
+
+using namespace hetune;
+
+// hipError_t of hip/hip_runtime_api.h
+enum Status {
+    kSuccess = 0,
+    kInvalidValue = 1,
+    kOutOfMemory = 2,
+    kInvalidConfiguration = 9,
+    kNoDevice = 100,
+    kInvalidDevice = 101,
+    kNoBinaryForGpu = 209,
+    kInvalidHandle = 400,
+    kNotFound = 500,
+    kIllegalAddress = 700,
+    kLaunchFailure = 719,
+    kStreamCaptureInvalidated = 901,
+    kUnknown = 999,
+};
+
+std::string setting(const char* name, const char* fallback) {
+    const char* value = std::getenv(name);
+    return value == nullptr ? fallback : value;
+}
+int number(const char* name, const char* fallback) { return std::stoi(setting(name, fallback)); }
+
+using Work = std::function<Status()>;
+
+struct Stream {
+    std::vector<Work> pending;
+    Status failed = kSuccess;  // sticky: a GPU that faulted stays so
+    bool capturing = false;
+    std::vector<Work> captured;
+};
+struct FakeModule {
+    explicit FakeModule(std::span<const std::byte> object) : kernel(object, "module") {}
+    CpuKernel kernel;
+};
+struct FakeGraph {
+    std::vector<Work> works;
+};
+struct Executable {
+    std::vector<Work> works;
+};
+struct Event {
+    bool done = false;
+    std::chrono::steady_clock::time_point at;
+};
+
+// Objects of one kind that the caller holds.
+template <class T>
+class Objects {
+  public:
+    T* find(void* handle) const {
+        const auto at = live_.find(handle);
+        return at == live_.end() ? nullptr : at->second.get();
+    }
+    T* add(std::unique_ptr<T> object) {
+        T* handle = object.get();
+        live_.emplace(handle, std::move(object));
+        return handle;
+    }
+    bool remove(void* handle) { return live_.erase(handle) == 1; }
+    void each(const std::function<void(T&)>& visit) {
+        for (auto& [handle, object] : live_) visit(*object);
+    }
+    int size() const { return static_cast<int>(live_.size()); }
+
+  private:
+    std::map<void*, std::unique_ptr<T>> live_;
+};
+
+struct Fake {
+    std::mutex mutex;
+    fake::FakeMemory memory;
+    Objects<Stream> streams;
+    Objects<FakeModule> modules;
+    Objects<FakeGraph> graphs;
+    Objects<Executable> executables;
+    Objects<Event> events;
+    std::vector<std::string> misuse;
+    std::string misuse_text;
+    std::string fail_setting;
+    int fail_after = 0;  // calls until the named one fails
+    LaneFibers lanes{2};
+
+    Status blame(Status status, std::string what) {
+        misuse.push_back(std::move(what));
+        return status;
+    }
+    Status blame_handle(const char* call) {
+        return blame(kInvalidHandle, fmt::format("{} of a dead handle", call));
+    }
+    Status drain(Stream& stream) {
+        for (const Work& work : std::exchange(stream.pending, {}))
+            if (stream.failed == kSuccess) stream.failed = work();
+        return stream.failed;
+    }
+    void drain_all() {
+        streams.each([this](Stream& stream) { drain(stream); });
+    }
+};
+
+Fake& fake_hip() {
+    static Fake fake;
+    return fake;
+}
+
+// Whether HETUNE_FAKE_HIP_FAIL wants this call to fail.
+bool injected(Fake& fake, const char* call) {
+    const std::string now = setting("HETUNE_FAKE_HIP_FAIL", "");
+    const size_t colon = now.find(':');
+    if (now != fake.fail_setting) {
+        fake.fail_setting = now;
+        fake.fail_after = colon == std::string::npos ? 1 : std::stoi(now.substr(colon + 1));
+    }
+    if (now.substr(0, colon) != call) return false;
+    return --fake.fail_after <= 0;
+}
+
+// Every entry point: one at a time, nothing thrown through the C boundary, faults injected.
+template <class Body>
+int enter(const char* call, Body body) {
+    Fake& fake = fake_hip();
+    const std::lock_guard lock(fake.mutex);
+    try {
+        return injected(fake, call) ? kUnknown : body(fake);
+    } catch (const std::exception& error) {
+        return fake.blame(kUnknown, fmt::format("{}: {}", call, error.what()));
+    }
+}
+
+Status enqueue(Fake& fake, void* handle, const char* call, bool capturable, Work work) {
+    Stream* stream = fake.streams.find(handle);
+    if (stream == nullptr) return fake.blame_handle(call);
+    if (stream->failed != kSuccess) return stream->failed;
+    if (stream->capturing && !capturable)
+        return fake.blame(kStreamCaptureInvalidated, fmt::format("{} while capturing", call));
+    (stream->capturing ? stream->captured : stream->pending).push_back(std::move(work));
+    return kSuccess;
+}
+
+Status check_memory(Fake& fake, const char* call, const void* address, size_t bytes) {
+    const std::string why = fake.memory.why_not(address, bytes);
+    if (why.empty()) return kSuccess;
+    return fake.blame(kInvalidValue, fmt::format("{}: {}", call, why));
+}
+
+// What lies in memory from `image` on, as far as its section headers say.
+std::span<const std::byte> elf_at(const void* image) {
+    Elf64_Ehdr header;
+    std::memcpy(&header, image, sizeof header);
+    if (std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 || header.e_machine != EM_X86_64)
+        return {};
+    return {static_cast<const std::byte*>(image),
+            header.e_shoff + size_t{header.e_shentsize} * header.e_shnum};
+}
+
+struct PackedArgs {
+    const void* data = nullptr;
+    size_t bytes = 0;
+};
+PackedArgs packed(void** extra) {
+    PackedArgs args;
+    for (; *extra != reinterpret_cast<void*>(3); extra += 2) {
+        if (*extra == reinterpret_cast<void*>(1)) args.data = extra[1];
+        if (*extra == reinterpret_cast<void*>(2)) args.bytes = *static_cast<size_t*>(extra[1]);
+    }
+    return args;
+}
+
+Status run(Fake& fake, FakeModule* module, const LaunchShape& shape,
+           const std::vector<std::byte>& args) {
+    if (fake.modules.find(module) == nullptr)
+        return fake.blame(kLaunchFailure, "launch of an unloaded module");
+    for (size_t at = 0; at + 8 <= args.size(); at += 8) {
+        uint64_t value;
+        std::memcpy(&value, args.data() + at, sizeof value);
+        if (fake.memory.is_stale(value))
+            return fake.blame(kIllegalAddress, "launch: use after free in an argument");
+    }
+    try {
+        fake.lanes.run(module->kernel.entry(), shape, args);
+        return kSuccess;
+    } catch (const DeviceError& error) {
+        return fake.blame(kLaunchFailure, error.what());
+    }
+}
+
+int properties(const char* call, const HipPropertyLayout& layout, void* to, int device) {
+    return enter(call, [&](Fake&) {
+        if (device < 0 || device >= number("HETUNE_FAKE_HIP_DEVICES", "1")) return kInvalidDevice;
+        auto* bytes = static_cast<char*>(to);
+        std::memset(bytes, 0, layout.bytes);
+        const auto put = [&](size_t at, const void* value, size_t n) {
+            std::memcpy(bytes + at, value, n);
+        };
+        const std::string arch = setting("HETUNE_FAKE_HIP_ARCH", "gfx1100");
+        const size_t memory = std::stoull(setting("HETUNE_FAKE_HIP_MEMORY", "1073741824"));
+        const int units = 96, integrated = number("HETUNE_FAKE_HIP_INTEGRATED", "0");
+        put(layout.name, "HIP double", 11);
+        put(layout.total_memory, &memory, sizeof memory);
+        put(layout.compute_units, &units, sizeof units);
+        put(layout.integrated, &integrated, sizeof integrated);
+        put(layout.arch, arch.c_str(), arch.size() + 1);
+        return kSuccess;
+    });
+}
+
+}  // namespace
+
+#define HIP_EXPORT extern "C" __attribute__((visibility("default")))
+
+HIP_EXPORT const char* hipDoubleMisuse() {
+    Fake& fake = fake_hip();
+    fake.misuse_text = fmt::format("{}", fmt::join(std::exchange(fake.misuse, {}), "\n"));
+    return fake.misuse_text.c_str();
+}
+HIP_EXPORT int hipDoubleLive() {
+    const Fake& fake = fake_hip();
+    return fake.memory.live() + fake.streams.size() + fake.modules.size() + fake.graphs.size() +
+           fake.executables.size() + fake.events.size();
+}
+
+HIP_EXPORT const char* hipGetErrorName(int status) {
+    switch (status) {
+        case kSuccess:
+            return "hipSuccess";
+        case kInvalidValue:
+            return "hipErrorInvalidValue";
+        case kOutOfMemory:
+            return "hipErrorOutOfMemory";
+        case kInvalidConfiguration:
+            return "hipErrorInvalidConfiguration";
+        case kNoDevice:
+            return "hipErrorNoDevice";
+        case kNoBinaryForGpu:
+            return "hipErrorNoBinaryForGpu";
+        case kInvalidHandle:
+            return "hipErrorInvalidHandle";
+        case kIllegalAddress:
+            return "hipErrorIllegalAddress";
+        case kLaunchFailure:
+            return "hipErrorLaunchFailure";
+        default:
+            return "hipErrorUnknown";
+    }
+}
+HIP_EXPORT const char* hipGetErrorString(int status) {
+    return status == kOutOfMemory ? "out of memory" : "told by the double";
+}
+
+HIP_EXPORT int hipInit(unsigned) {
+    return enter("hipInit", [](Fake&) {
+        return number("HETUNE_FAKE_HIP_DEVICES", "1") == 0 ? kNoDevice : kSuccess;
+    });
+}
+HIP_EXPORT int hipGetDeviceCount(int* count) {
+    return enter("hipGetDeviceCount", [&](Fake&) {
+        *count = number("HETUNE_FAKE_HIP_DEVICES", "1");
+        return kSuccess;
+    });
+}
+HIP_EXPORT int hipSetDevice(int device) {
+    return enter("hipSetDevice", [&](Fake&) {
+        return device < number("HETUNE_FAKE_HIP_DEVICES", "1") ? kSuccess : kInvalidDevice;
+    });
+}
+HIP_EXPORT int hipDriverGetVersion(int* version) {
+    return enter("hipDriverGetVersion", [&](Fake&) {
+        *version = 60241133;
+        return kSuccess;
+    });
+}
+// The double of HIP 5 has the old struct only.
+#ifndef HETUNE_FAKE_HIP_5
+HIP_EXPORT int hipGetDevicePropertiesR0600(void* to, int device) {
+    return properties("hipGetDevicePropertiesR0600", kHip6Properties, to, device);
+}
+#endif
+HIP_EXPORT int hipGetDeviceProperties(void* to, int device) {
+    return properties("hipGetDeviceProperties", kHip5Properties, to, device);
+}
+
+HIP_EXPORT int hipMemGetInfo(size_t* free, size_t* total) {
+    return enter("hipMemGetInfo", [&](Fake& fake) {
+        *total = std::stoull(setting("HETUNE_FAKE_HIP_MEMORY", "1073741824"));
+        *free = *total - fake.memory.used();
+        return kSuccess;
+    });
+}
+HIP_EXPORT int hipMalloc(void** address, size_t bytes) {
+    return enter("hipMalloc", [&](Fake& fake) {
+        const size_t limit = std::stoull(setting("HETUNE_FAKE_HIP_MEMORY", "1073741824"));
+        *address = fake.memory.allocate(bytes, limit);
+        return *address == nullptr ? kOutOfMemory : kSuccess;
+    });
+}
+HIP_EXPORT int hipFree(void* address) {
+    return enter("hipFree", [&](Fake& fake) {
+        fake.drain_all();  // as the real one, which waits for the device
+        if (fake.memory.free(address, fake.misuse)) return kSuccess;
+        return fake.blame(kInvalidValue, "hipFree of what is not allocated");
+    });
+}
+HIP_EXPORT int hipHostRegister(void* host, size_t bytes, unsigned) {
+    return enter("hipHostRegister", [&](Fake& fake) {
+        fake.memory.add_host(host, bytes);
+        return kSuccess;
+    });
+}
+HIP_EXPORT int hipHostUnregister(void* host) {
+    return enter("hipHostUnregister", [&](Fake& fake) {
+        if (fake.memory.remove_host(host)) return kSuccess;
+        return fake.blame(kInvalidValue, "hipHostUnregister of what is not registered");
+    });
+}
+HIP_EXPORT int hipHostGetDevicePointer(void** address, void* host, unsigned) {
+    return enter("hipHostGetDevicePointer", [&](Fake& fake) {
+        *address = host;
+        return check_memory(fake, "hipHostGetDevicePointer", host, 1);
+    });
+}
+
+HIP_EXPORT int hipMemcpyHtoDAsync(void* to, const void* from, size_t bytes, void* stream) {
+    return enter("hipMemcpyHtoDAsync", [&](Fake& fake) {
+        if (const Status wrong = check_memory(fake, "hipMemcpyHtoDAsync", to, bytes)) return wrong;
+        return enqueue(fake, stream, "hipMemcpyHtoDAsync", false, [=] {
+            std::memcpy(to, from, bytes);
+            return kSuccess;
+        });
+    });
+}
+HIP_EXPORT int hipMemcpyDtoHAsync(void* to, const void* from, size_t bytes, void* stream) {
+    return enter("hipMemcpyDtoHAsync", [&](Fake& fake) {
+        if (const Status wrong = check_memory(fake, "hipMemcpyDtoHAsync", from, bytes))
+            return wrong;
+        return enqueue(fake, stream, "hipMemcpyDtoHAsync", false, [=] {
+            std::memcpy(to, from, bytes);
+            return kSuccess;
+        });
+    });
+}
+HIP_EXPORT int hipMemsetD8Async(void* to, unsigned char value, size_t bytes, void* stream) {
+    return enter("hipMemsetD8Async", [&](Fake& fake) {
+        if (const Status wrong = check_memory(fake, "hipMemsetD8Async", to, bytes)) return wrong;
+        return enqueue(fake, stream, "hipMemsetD8Async", false, [=] {
+            std::memset(to, value, bytes);
+            return kSuccess;
+        });
+    });
+}
+
+HIP_EXPORT int hipStreamCreateWithFlags(void** stream, unsigned) {
+    return enter("hipStreamCreateWithFlags", [&](Fake& fake) {
+        *stream = fake.streams.add(std::make_unique<Stream>());
+        return kSuccess;
+    });
+}
+HIP_EXPORT int hipStreamDestroy(void* stream) {
+    return enter("hipStreamDestroy", [&](Fake& fake) {
+        if (Stream* live = fake.streams.find(stream)) fake.drain(*live);
+        return fake.streams.remove(stream) ? kSuccess : fake.blame_handle("hipStreamDestroy");
+    });
+}
+HIP_EXPORT int hipStreamSynchronize(void* stream) {
+    return enter("hipStreamSynchronize", [&](Fake& fake) {
+        Stream* live = fake.streams.find(stream);
+        return live != nullptr ? fake.drain(*live) : fake.blame_handle("hipStreamSynchronize");
+    });
+}
+
+HIP_EXPORT int hipModuleLoadData(void** module, const void* image) {
+    return enter("hipModuleLoadData", [&](Fake& fake) {
+        const auto object = elf_at(image);
+        if (object.empty()) return kNoBinaryForGpu;
+        *module = fake.modules.add(std::make_unique<FakeModule>(object));
+        return kSuccess;
+    });
+}
+HIP_EXPORT int hipModuleUnload(void* module) {
+    return enter("hipModuleUnload", [&](Fake& fake) {
+        fake.drain_all();
+        return fake.modules.remove(module) ? kSuccess : fake.blame_handle("hipModuleUnload");
+    });
+}
+HIP_EXPORT int hipModuleGetFunction(void** function, void* module, const char* name) {
+    return enter("hipModuleGetFunction", [&](Fake& fake) {
+        if (fake.modules.find(module) == nullptr) return fake.blame_handle("hipModuleGetFunction");
+        *function = module;  // it has one
+        return *name == '\0' ? kNotFound : kSuccess;
+    });
+}
+HIP_EXPORT int hipModuleLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz,
+                                     unsigned tx, unsigned ty, unsigned tz, unsigned, void* stream,
+                                     void**, void** extra) {
+    return enter("hipModuleLaunchKernel", [&](Fake& fake) {
+        FakeModule* module = fake.modules.find(function);
+        if (module == nullptr)
+            return fake.blame(kInvalidHandle, "launch of a module that is not loaded");
+        if (gx == 0 || gy == 0 || gz == 0 || tx == 0 || tx > 1024 || ty != 1 || tz != 1)
+            return kInvalidConfiguration;
+        const PackedArgs args = packed(extra);
+        const auto* bytes = static_cast<const std::byte*>(args.data);
+        return enqueue(fake, stream, "hipModuleLaunchKernel", true,
+                       [&fake, module, shape = LaunchShape{.groups = {gx, gy, gz}, .threads = tx},
+                        copy = std::vector(bytes, bytes + args.bytes)] {
+                           return run(fake, module, shape, copy);
+                       });
+    });
+}
+
+HIP_EXPORT int hipEventCreateWithFlags(void** event, unsigned) {
+    return enter("hipEventCreateWithFlags", [&](Fake& fake) {
+        *event = fake.events.add(std::make_unique<Event>());
+        return kSuccess;
+    });
+}
+HIP_EXPORT int hipEventDestroy(void* event) {
+    return enter("hipEventDestroy", [&](Fake& fake) {
+        fake.drain_all();
+        return fake.events.remove(event) ? kSuccess : fake.blame_handle("hipEventDestroy");
+    });
+}
+HIP_EXPORT int hipEventRecord(void* event, void* stream) {
+    return enter("hipEventRecord", [&](Fake& fake) {
+        Event* live = fake.events.find(event);
+        if (live == nullptr) return fake.blame_handle("hipEventRecord");
+        live->done = false;
+        return enqueue(fake, stream, "hipEventRecord", false, [live] {
+            *live = {.done = true, .at = std::chrono::steady_clock::now()};
+            return kSuccess;
+        });
+    });
+}
+HIP_EXPORT int hipEventSynchronize(void* event) {
+    return enter("hipEventSynchronize", [&](Fake& fake) {
+        fake.drain_all();
+        const Event* live = fake.events.find(event);
+        if (live == nullptr) return fake.blame_handle("hipEventSynchronize");
+        return live->done ? kSuccess : kLaunchFailure;
+    });
+}
+HIP_EXPORT int hipEventElapsedTime(float* ms, void* begin, void* end) {
+    return enter("hipEventElapsedTime", [&](Fake& fake) {
+        const Event *first = fake.events.find(begin), *last = fake.events.find(end);
+        if (first == nullptr || last == nullptr || !first->done || !last->done)
+            return fake.blame(kInvalidHandle, "hipEventElapsedTime of events not reached");
+        *ms = std::chrono::duration<float, std::milli>(last->at - first->at).count();
+        return kSuccess;
+    });
+}
+
+HIP_EXPORT int hipStreamBeginCapture(void* stream, int) {
+    return enter("hipStreamBeginCapture", [&](Fake& fake) {
+        Stream* live = fake.streams.find(stream);
+        if (live == nullptr || live->capturing) return fake.blame_handle("hipStreamBeginCapture");
+        live->capturing = true;
+        return kSuccess;
+    });
+}
+HIP_EXPORT int hipStreamEndCapture(void* stream, void** graph) {
+    return enter("hipStreamEndCapture", [&](Fake& fake) {
+        Stream* live = fake.streams.find(stream);
+        if (live == nullptr || !live->capturing) return fake.blame_handle("hipStreamEndCapture");
+        live->capturing = false;
+        *graph = fake.graphs.add(
+            std::make_unique<FakeGraph>(FakeGraph{std::exchange(live->captured, {})}));
+        return kSuccess;
+    });
+}
+HIP_EXPORT int hipGraphDestroy(void* graph) {
+    return enter("hipGraphDestroy", [&](Fake& fake) {
+        return fake.graphs.remove(graph) ? kSuccess : fake.blame_handle("hipGraphDestroy");
+    });
+}
+HIP_EXPORT int hipGraphInstantiateWithFlags(void** executable, void* graph, unsigned long long) {
+    return enter("hipGraphInstantiateWithFlags", [&](Fake& fake) {
+        const FakeGraph* live = fake.graphs.find(graph);
+        if (live == nullptr) return fake.blame_handle("hipGraphInstantiateWithFlags");
+        *executable = fake.executables.add(std::make_unique<Executable>(Executable{live->works}));
+        return kSuccess;
+    });
+}
+HIP_EXPORT int hipGraphExecDestroy(void* executable) {
+    return enter("hipGraphExecDestroy", [&](Fake& fake) {
+        fake.drain_all();
+        return fake.executables.remove(executable) ? kSuccess
+                                                   : fake.blame_handle("hipGraphExecDestroy");
+    });
+}
+HIP_EXPORT int hipGraphLaunch(void* executable, void* stream) {
+    return enter("hipGraphLaunch", [&](Fake& fake) {
+        const Executable* live = fake.executables.find(executable);
+        if (live == nullptr) return fake.blame_handle("hipGraphLaunch");
+        for (const Work& work : live->works)
+            if (const Status wrong = enqueue(fake, stream, "hipGraphLaunch", false, work))
+                return wrong;
+        return kSuccess;
+    });
+}

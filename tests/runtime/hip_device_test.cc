@@ -1,0 +1,279 @@
+// The HIP device, on the double of tests/doubles/fake_hip.h.
+#include <dlfcn.h>
+#include <doctest/doctest.h>
+
+#include <cstdlib>
+#include <functional>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "device_cases.h"
+
+namespace hetune {
+namespace {
+
+constexpr const char* kObjectArch = "x86-64-v3";  // what the double runs
+
+// Sets variables of the environment and puts back what was there.
+class Variables {
+  public:
+    Variables(std::initializer_list<std::pair<std::string, std::string>> values) {
+        for (const auto& [name, value] : values) {
+            const char* old = std::getenv(name.c_str());
+            old_.emplace_back(name,
+                              old == nullptr ? std::nullopt : std::optional<std::string>(old));
+            setenv(name.c_str(), value.c_str(), 1);
+        }
+    }
+    ~Variables() {
+        for (const auto& [name, value] : old_)
+            value ? setenv(name.c_str(), value->c_str(), 1) : unsetenv(name.c_str());
+    }
+    Variables(const Variables&) = delete;
+    Variables& operator=(const Variables&) = delete;
+
+  private:
+    std::vector<std::pair<std::string, std::optional<std::string>>> old_;
+};
+
+// The double in place of libamdhip64; checks at its end that it was used well.
+class Double {
+  public:
+    explicit Double(const char* library = HETUNE_HIP_DOUBLE)
+        : library_{{"HETUNE_HIP_LIBRARY", library}}, handle_(dlopen(library, RTLD_NOW)) {
+        REQUIRE_MESSAGE(handle_ != nullptr, dlerror());
+        misuse();
+    }
+    ~Double() {
+        CHECK(misuse() == "");
+        CHECK(live() == 0);
+    }
+    std::string misuse() const { return call<const char*()>("hipDoubleMisuse")(); }
+    int live() const { return call<int()>("hipDoubleLive")(); }
+
+  private:
+    template <class F>
+    F* call(const char* name) const {
+        return reinterpret_cast<F*>(dlsym(handle_, name));
+    }
+    Variables library_;
+    void* handle_;
+};
+
+std::string error_of(const std::function<void()>& act) {
+    try {
+        act();
+        return "no error";
+    } catch (const DeviceError& error) {
+        return error.what();
+    }
+}
+std::string open_error() {
+    return error_of([] { open_device("hip"); });
+}
+
+const CodeObject& add_kernel() {
+    static const CodeObject code = test::compile(test::binary("Add", 32, 1), kObjectArch);
+    return code;
+}
+
+}  // namespace
+
+TEST_CASE("A HIP library that is not there is named, with what to do") {
+    const Variables none{{"HETUNE_HIP_LIBRARY", "/nowhere/libamdhip64.so"}};
+    CHECK(open_error().find("no /nowhere/libamdhip64.so; install the HIP runtime") !=
+          std::string::npos);
+}
+
+TEST_CASE("A HIP library that cannot be loaded, or lacks functions, is named with the reason") {
+    {
+        const Variables text{{"HETUNE_HIP_LIBRARY", "/proc/self/cmdline"}};
+        CHECK(open_error().find("cannot load /proc/self/cmdline: ") != std::string::npos);
+    }
+    const Variables libc{{"HETUNE_HIP_LIBRARY", "libc.so.6"}};
+    CHECK(open_error().find("libc.so.6 lacks hipGetDeviceCount, ") != std::string::npos);
+}
+
+TEST_CASE("A machine without an AMD GPU is told from one without the library") {
+    const Double hip;
+    const Variables none{{"HETUNE_FAKE_HIP_DEVICES", "0"}};
+    CHECK(open_error().find("finds no AMD GPU") != std::string::npos);
+}
+
+TEST_CASE("An unknown arch is named beside the known ones") {
+    const Double hip;
+    const Variables old{{"HETUNE_FAKE_HIP_ARCH", "gfx803"}};
+    const std::string error = open_error();
+    CHECK(error.find("device 0 (HIP double): unknown arch 'gfx803'") != std::string::npos);
+    CHECK(error.find("gfx1151") != std::string::npos);
+}
+
+TEST_CASE("The HIP device reads arch, name, memory and version from HIP 5 and 6 properties") {
+    for (const char* library : {HETUNE_HIP_DOUBLE, HETUNE_HIP5_DOUBLE}) {
+        CAPTURE(library);
+        const Double hip(library);
+        const Variables card{{"HETUNE_FAKE_HIP_ARCH", "gfx1151:sramecc-:xnack-"},
+                             {"HETUNE_FAKE_HIP_MEMORY", "12345678"},
+                             {"HETUNE_FAKE_HIP_INTEGRATED", "1"}};
+        const auto device = open_device("hip");
+        const DeviceInfo info = device->info();
+        CHECK(device->arch().name == "gfx1151");
+        CHECK(info.backend == "hip");
+        CHECK(info.name == "HIP double");
+        CHECK(info.driver == "HIP 6.2.41133");
+        CHECK(info.memory_bytes == 12345678);
+        CHECK(info.free_bytes == 12345678);
+        CHECK(info.compute_units == 96);
+        CHECK(info.unified_memory);
+    }
+}
+
+TEST_CASE("The HIP device copies, fills and adopts, and refuses what lies outside a buffer") {
+    const Double hip;
+    test::copies_and_fills(*open_device("hip"));
+}
+
+TEST_CASE("The HIP device runs kernels with tails, barriers and several modules at once") {
+    const Double hip;
+    test::runs_kernels(*open_device("hip"), kObjectArch);
+}
+
+TEST_CASE("The HIP device replays what was captured") {
+    const Double hip;
+    test::replays_graphs(*open_device("hip"), kObjectArch);
+}
+
+TEST_CASE("An APU uses adopted memory in place, and copies what the driver will not map") {
+    const Double hip;
+    const Variables apu{{"HETUNE_FAKE_HIP_INTEGRATED", "1"}};
+    const auto device = open_device("hip");
+    const std::vector<float> values(64, 3.0f);
+    const auto address = reinterpret_cast<uint64_t>(values.data());
+    CHECK(device->adopt(std::as_bytes(std::span(values)))->address() == address);
+
+    const Variables fault{{"HETUNE_FAKE_HIP_FAIL", "hipHostRegister:1"}};
+    const auto copy = device->adopt(std::as_bytes(std::span(values)));
+    CHECK(copy->address() != address);
+    CHECK(test::get(*device, *copy) == values);
+}
+
+TEST_CASE("More memory than there is: an error that names the size, and the device goes on") {
+    const Double hip;
+    const Variables small{{"HETUNE_FAKE_HIP_MEMORY", "100000"}};
+    const auto device = open_device("hip");
+    const auto first = device->allocate(60000);
+    CHECK(error_of([&] { device->allocate(50000); }) ==
+          "hip: hipMalloc of 50000 bytes failed: 2 (hipErrorOutOfMemory: out of memory)");
+    CHECK(device->info().free_bytes == 40000);
+    device->allocate(40000);
+}
+
+TEST_CASE("An object of another target is refused by name, and the device goes on") {
+    const Double hip;
+    const auto device = open_device("hip");
+    CHECK(error_of([&] {
+              device->load({.bytes = std::vector<std::byte>(128), .entry = "gemv"});
+          }).find("hipModuleLoadData of gemv failed: 209") != std::string::npos);
+    device->load(add_kernel());
+}
+
+TEST_CASE("A failed call of any kind is named, with its number") {
+    // All that a session does once.
+    const auto session = [] {
+        const auto device = open_device("hip");
+        const std::vector<float> ones(32, 1.0f);
+        const auto x = test::put(*device, ones);
+        const auto step = device->allocate(8);
+        const int32_t values[2] = {0, 1};
+        device->upload(*step, 0, std::as_bytes(std::span(values)));
+        const auto module = device->load(add_kernel());
+        const auto args = test::pointers({step.get(), x.get(), x.get(), x.get()});
+        const auto graph = device->capture([&] { device->launch(*module, {}, args); });
+        device->fill(*x, 0, 4, 0);
+        device->time_ms([&] { device->replay(*graph); });
+        device->synchronize();
+        test::get(*device, *x);
+    };
+    const char* calls[] = {"hipInit",
+                           "hipGetDeviceCount",
+                           "hipSetDevice",
+                           "hipDriverGetVersion",
+                           "hipGetDevicePropertiesR0600",
+                           "hipMalloc",
+                           "hipMemcpyHtoDAsync",
+                           "hipMemcpyDtoHAsync",
+                           "hipMemsetD8Async",
+                           "hipStreamCreateWithFlags",
+                           "hipStreamSynchronize",
+                           "hipModuleLoadData",
+                           "hipModuleGetFunction",
+                           "hipModuleLaunchKernel",
+                           "hipEventCreateWithFlags",
+                           "hipEventRecord",
+                           "hipEventSynchronize",
+                           "hipEventElapsedTime",
+                           "hipStreamBeginCapture",
+                           "hipStreamEndCapture",
+                           "hipGraphInstantiateWithFlags",
+                           "hipGraphLaunch"};
+    const Double hip;
+    session();
+    for (const std::string call : calls) {
+        CAPTURE(call);
+        const Variables fault{{"HETUNE_FAKE_HIP_FAIL", call + ":1"}};
+        const std::string error = error_of(session);
+        CHECK(error.find(call) != std::string::npos);
+        CHECK(error.find("failed: 999 (hipErrorUnknown") != std::string::npos);
+    }
+    session();
+}
+
+TEST_CASE("After a failed launch every call is refused and says what failed first") {
+    const Double hip;
+    const auto device = open_device("hip");
+    const auto buffer = device->allocate(64);
+    const auto module = device->load(add_kernel());
+    const LaunchShape too_many{.groups = {2, 1, 1}, .threads = 2048};
+    const std::string first = error_of([&] { device->launch(*module, too_many, {}); });
+    CHECK(first.find("hipModuleLaunchKernel of binary with 2 x 1 x 1 groups of 2048 threads "
+                     "failed: 9 (hipErrorInvalidConfiguration") != std::string::npos);
+    const std::function<void()> acts[] = {
+        [&] { device->allocate(1); },
+        [&] { device->fill(*buffer, 0, 1, 0); },
+        [&] { test::get(*device, *buffer); },
+        [&] { device->load(add_kernel()); },
+        [&] { device->launch(*module, {}, {}); },
+        [&] { device->synchronize(); },
+        [&] { device->capture([] {}); },
+        [&] { device->time_ms([] {}); },
+    };
+    for (const auto& act : acts) {
+        const std::string error = error_of(act);
+        CHECK(error.find("refused, the device failed before") != std::string::npos);
+        CHECK(error.find(first) != std::string::npos);
+    }
+}
+
+TEST_CASE("A kernel that faults while it runs is told by the next call that waits") {
+    Double hip;
+    const auto device = open_device("hip");
+    const auto module = device->load(add_kernel());
+    auto gone = device->allocate(256);
+    const auto args = test::pointers({gone.get(), gone.get(), gone.get(), gone.get()});
+    gone.reset();
+    device->launch(*module, {}, args);
+    CHECK(error_of([&] { device->synchronize(); }).find("hipStreamSynchronize failed: 700") !=
+          std::string::npos);
+    CHECK(error_of([&] { device->allocate(1); }).find("refused") != std::string::npos);
+    CHECK(hip.misuse() == "launch: use after free in an argument");
+}
+
+TEST_CASE("A buffer may be freed on another thread than the one that made it") {
+    const Double hip;
+    const auto device = open_device("hip");
+    auto buffer = device->allocate(64);
+    std::jthread([&] { buffer.reset(); }).join();
+}
+
+}  // namespace hetune
