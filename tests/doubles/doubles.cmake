@@ -18,3 +18,15 @@ target_compile_definitions(amdhip64_double_hip5 PRIVATE HETUNE_FAKE_HIP_5)
 target_compile_definitions(device_test PRIVATE
     HETUNE_HIP_DOUBLE="$<TARGET_FILE:amdhip64_double>"
     HETUNE_HIP5_DOUBLE="$<TARGET_FILE:amdhip64_double_hip5>")
+
+# Our declarations of driver functions against the vendors' headers, where those are installed.
+find_path(HETUNE_CUDA_HEADERS cuda.h HINTS $ENV{CUDA_PATH}/include /usr/local/cuda/include)
+find_path(HETUNE_HIP_HEADERS hip/hip_runtime_api.h HINTS $ENV{ROCM_PATH}/include /opt/rocm/include)
+foreach(driver CUDA HIP)
+    if(HETUNE_${driver}_HEADERS)
+        string(TOLOWER ${driver} name)
+        hetune_test(${name}_declarations_test LABEL unit TIMEOUT 10 SOURCES
+            runtime/${name}_declarations_test.cc)
+        target_include_directories(${name}_declarations_test SYSTEM PRIVATE ${HETUNE_${driver}_HEADERS})
+    endif()
+endforeach()

@@ -1,0 +1,61 @@
+// Built where cuda.h is installed.
+#include <cuda.h>
+#include <doctest/doctest.h>
+
+#include "runtime/gpu/gpu_api.h"
+#include "same_abi.h"
+
+#define CHECK_ABI(member, function)                                                          \
+    CHECK_MESSAGE((test::same_abi<decltype(GpuApi::member)::Signature, decltype(function)>), \
+                  #function)
+
+namespace hetune {
+
+TEST_CASE("Functions of the CUDA driver are declared as in cuda.h") {
+    CHECK_ABI(device_count, cuDeviceGetCount);
+    CHECK_ABI(memory_info, cuMemGetInfo);
+    CHECK_ABI(allocate, cuMemAlloc);
+    CHECK_ABI(free, cuMemFree);
+    CHECK_ABI(host_register, cuMemHostRegister);
+    CHECK_ABI(host_unregister, cuMemHostUnregister);
+    CHECK_ABI(host_address, cuMemHostGetDevicePointer);
+    CHECK_ABI(to_device, cuMemcpyHtoDAsync);
+    CHECK_ABI(to_host, cuMemcpyDtoHAsync);
+    CHECK_ABI(fill, cuMemsetD8Async);
+    CHECK_ABI(stream_create, cuStreamCreate);
+    CHECK_ABI(stream_destroy, cuStreamDestroy);
+    CHECK_ABI(stream_synchronize, cuStreamSynchronize);
+    CHECK_ABI(module_load, cuModuleLoadData);
+    CHECK_ABI(module_unload, cuModuleUnload);
+    CHECK_ABI(module_function, cuModuleGetFunction);
+    CHECK_ABI(launch, cuLaunchKernel);
+    CHECK_ABI(event_create, cuEventCreate);
+    CHECK_ABI(event_destroy, cuEventDestroy);
+    CHECK_ABI(event_record, cuEventRecord);
+    CHECK_ABI(event_synchronize, cuEventSynchronize);
+    CHECK_ABI(event_elapsed, cuEventElapsedTime);
+    CHECK_ABI(capture_begin, cuStreamBeginCapture);
+    CHECK_ABI(capture_end, cuStreamEndCapture);
+    CHECK_ABI(graph_destroy, cuGraphDestroy);
+    CHECK_ABI(graph_instantiate, cuGraphInstantiateWithFlags);
+    CHECK_ABI(executable_destroy, cuGraphExecDestroy);
+    CHECK_ABI(graph_launch, cuGraphLaunch);
+}
+
+TEST_CASE("Constants of the CUDA driver are those of cuda.h") {
+    CHECK(CU_LAUNCH_PARAM_BUFFER_POINTER == kLaunchParamsPointer);
+    CHECK(CU_LAUNCH_PARAM_BUFFER_SIZE == kLaunchParamsSize);
+    CHECK(CU_LAUNCH_PARAM_END == nullptr);
+    CHECK(static_cast<unsigned>(CU_STREAM_NON_BLOCKING) == kStreamNonBlocking);
+    CHECK(static_cast<int>(CU_STREAM_CAPTURE_MODE_THREAD_LOCAL) == kCaptureThreadLocal);
+    CHECK(CU_MEMHOSTREGISTER_PORTABLE == kHostRegisterPortable);
+    CHECK(CU_MEMHOSTREGISTER_DEVICEMAP == kHostRegisterMapped);
+    CHECK(CU_MEMHOSTREGISTER_READ_ONLY == kHostRegisterReadOnly);
+    CHECK(CUDA_SUCCESS == 0);
+    CHECK(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT == 16);
+    CHECK(CU_DEVICE_ATTRIBUTE_INTEGRATED == 18);
+    CHECK(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR == 75);
+    CHECK(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR == 76);
+}
+
+}  // namespace hetune
