@@ -16,6 +16,7 @@ hetune_hip_double(amdhip64_double)
 hetune_hip_double(amdhip64_double_hip5)
 target_compile_definitions(amdhip64_double_hip5 PRIVATE HETUNE_FAKE_HIP_5)
 target_compile_definitions(device_test PRIVATE
+    HETUNE_FAKE_EMULATOR="${CMAKE_CURRENT_SOURCE_DIR}/doubles/fake_emulator.py"
     HETUNE_HIP_DOUBLE="$<TARGET_FILE:amdhip64_double>"
     HETUNE_HIP5_DOUBLE="$<TARGET_FILE:amdhip64_double_hip5>")
 
