@@ -22,6 +22,7 @@ constexpr std::chrono::minutes kPatience{10};  // then a claimed key is made a s
 CodeStore::CodeStore(const CacheOptions& options)
     : max_bytes_(options.max_bytes),
       folder_(options),
+      counted_{.layer_hits = std::vector<uint64_t>(options.layers.size())},
       layer_hits_(std::make_unique<std::atomic<uint64_t>[]>(options.layers.size())) {
     for (const auto& layer : folder_.layers()) {
         bundles_.emplace_back();
@@ -186,11 +187,16 @@ void CodeStore::flush() {
         if (!uses.empty()) index.touch(uses);
         const CacheStatistics now = statistics();
         const auto since = [](auto now, auto before) { return static_cast<double>(now - before); };
-        index.count({{"hits", since(now.hits, counted_.hits)},
-                     {"misses", since(now.misses, counted_.misses)},
-                     {"stored", since(now.stored, counted_.stored)},
-                     {"damaged", since(now.damaged, counted_.damaged)},
-                     {"saved_ms", since(now.saved_ms, counted_.saved_ms)}});
+        std::unordered_map<std::string, double> increments = {
+            {"hits", since(now.hits, counted_.hits)},
+            {"misses", since(now.misses, counted_.misses)},
+            {"stored", since(now.stored, counted_.stored)},
+            {"damaged", since(now.damaged, counted_.damaged)},
+            {"saved_ms", since(now.saved_ms, counted_.saved_ms)}};
+        for (size_t i = 0; i < now.layer_hits.size(); ++i)
+            increments["layer " + folder_.layers()[i].string()] +=
+                since(now.layer_hits[i], counted_.layer_hits[i]);
+        index.count(increments);
         counted_ = now;
     });
 }

@@ -76,32 +76,23 @@ std::string kernel_of(const KeyParts& parts) {
     return found == parts.end() ? std::string() : found->second;
 }
 
-void add_row(Statement& add, const ObjectInfo& info, int64_t created) {
+void add_row(Statement& add, const ObjectRow& row) {
     add.run(
-        info.key.hex(), info.file_bytes, info.compile_ms, kernel_of(info.parts),
-        nlohmann::json(info.parts).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace),
-        created);
+        row.key.hex(), row.bytes, row.compile_ms, row.kernel,
+        nlohmann::json(row.parts).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace),
+        row.created);
 }
 
-std::optional<ObjectInfo> read_info(const std::filesystem::path& path, int64_t& created) {
-    const FileHandle file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    struct stat status;
-    if (!file || fstat(file.get(), &status) != 0) return std::nullopt;
-    std::vector<std::byte> head(std::min<size_t>(static_cast<size_t>(status.st_size), kInfoBytes));
-    const ssize_t got = pread(file.get(), head.data(), head.size(), 0);
-    if (got < 0) return std::nullopt;
-    created = status.st_mtime;
-    auto info = decode_object_info(std::span(head).first(static_cast<size_t>(got)));
-    if (info && info->file_bytes != static_cast<uint64_t>(status.st_size)) return std::nullopt;
-    return info;
+ObjectRow row_of(const ObjectInfo& info, int64_t created) {
+    return {info.key,   info.file_bytes, info.compile_ms, kernel_of(info.parts),
+            info.parts, created,         created};
 }
 
 void fill_from_files(Database& database, const std::filesystem::path& folder) {
     Statement add = database.prepare(kAdd);
     each_object_file(folder, [&](const CacheKey& key, const std::filesystem::path& path) {
-        int64_t created = 0;
-        const auto info = read_info(path, created);
-        if (info && info->key == key) add_row(add, *info, created);
+        const auto row = read_object_row(path);
+        if (row && row->key == key) add_row(add, *row);
     });
 }
 
@@ -188,7 +179,7 @@ Index::Index(const std::filesystem::path& folder, bool local_disk, FileHandle lo
 void Index::add(const ObjectInfo& info, int64_t created) {
     Transaction transaction(database_);
     remove_.run(info.key.hex());
-    add_row(add_, info, created);
+    add_row(add_, row_of(info, created));
     transaction.commit();
 }
 
@@ -211,9 +202,8 @@ void Index::touch(const std::unordered_map<std::string, int64_t>& used_at) {
         if (before && *before < time - kTouchSeconds) touch_.run(key, time);
         const auto parsed = CacheKey::from_hex(key);
         if (before || !parsed) continue;
-        int64_t created = 0;
-        const auto info = read_info(object_path(folder_, *parsed), created);
-        if (info && info->key == *parsed) add_row(add_, *info, created);
+        const auto row = read_object_row(object_path(folder_, *parsed));
+        if (row && row->key == *parsed) add_row(add_, *row);
     }
     transaction.commit();
 }
@@ -302,6 +292,18 @@ FileHandle lock_index(const std::filesystem::path& folder) {
     if (!lock || flock(lock.get(), LOCK_SH) != 0)
         throw DatabaseError(fmt::format("{}: {}", path.string(), std::strerror(errno)), 0);
     return lock;
+}
+
+std::optional<ObjectRow> read_object_row(const std::filesystem::path& path) {
+    const FileHandle file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    struct stat status;
+    if (!file || fstat(file.get(), &status) != 0) return std::nullopt;
+    std::vector<std::byte> head(std::min<size_t>(static_cast<size_t>(status.st_size), kInfoBytes));
+    const ssize_t got = pread(file.get(), head.data(), head.size(), 0);
+    if (got < 0) return std::nullopt;
+    const auto info = decode_object_info(std::span(head).first(static_cast<size_t>(got)));
+    if (!info || info->file_bytes != static_cast<uint64_t>(status.st_size)) return std::nullopt;
+    return row_of(*info, status.st_mtime);
 }
 
 std::string object_name(const CacheKey& key) {

@@ -96,6 +96,9 @@ FileHandle lock_index(const std::filesystem::path& folder);
 std::string object_name(const CacheKey& key);
 std::filesystem::path object_path(const std::filesystem::path& folder, const CacheKey& key);
 
+// The row of an object file, from its head; `used` is its time of creation.
+std::optional<ObjectRow> read_object_row(const std::filesystem::path& path);
+
 // Calls `use(key, path)` for every object file of a cache folder or layer.
 void each_object_file(
     const std::filesystem::path& folder,

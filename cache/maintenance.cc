@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <ctime>
 #include <unordered_map>
 #include <unordered_set>
@@ -79,6 +80,17 @@ void verify_index(CacheFolder& folder, bool repair, VerifyReport& report,
 }
 
 }  // namespace
+
+std::vector<ObjectRow> list_objects(CacheFolder& folder) {
+    std::vector<ObjectRow> rows;
+    if (folder.with_index([&](Index& index) { rows = index.objects(); })) return rows;
+    each_object_file(folder.readable(), [&](const CacheKey& key, const auto& path) {
+        auto row = read_object_row(path);
+        if (row && row->key == key) rows.push_back(*std::move(row));
+    });
+    std::ranges::stable_sort(rows, {}, &ObjectRow::created);
+    return rows;
+}
 
 Removed evict_objects(CacheFolder& folder, uint64_t max_bytes,
                       std::optional<int64_t> max_age_seconds) {

@@ -11,6 +11,10 @@
 
 namespace hetune {
 
+// All objects in the order in which they were stored: the rows of the index or, where there is
+// none (a read-only folder), what the heads of the files say.
+std::vector<ObjectRow> list_objects(CacheFolder& folder);
+
 struct Removed {
     uint64_t objects = 0;
     uint64_t object_bytes = 0;

@@ -1,0 +1,72 @@
+// hetune cache: what is stored, why a kernel was compiled, and looking after it.
+#include <fmt/format.h>
+
+#include <cstdio>
+
+#include "tools/cache_commands.h"
+
+namespace hetune {
+
+CacheOptions cache_options() {
+    return cache_options_from_environment(
+        [](const std::string& line) { fmt::print(stderr, "hetune: {}\n", line); });
+}
+
+std::string readable_bytes(uint64_t bytes) {
+    constexpr const char* kUnits[] = {"B", "kB", "MB", "GB", "TB"};
+    double value = static_cast<double>(bytes);
+    size_t unit = 0;
+    while (value >= 1000 && unit + 1 < std::size(kUnits)) {
+        value /= 1000;
+        ++unit;
+    }
+    return unit == 0 ? fmt::format("{} B", bytes) : fmt::format("{:.1f} {}", value, kUnits[unit]);
+}
+
+std::shared_ptr<bool> json_flag(CLI::App& app) {
+    auto json = std::make_shared<bool>(false);
+    app.add_flag("--json", *json, "Print JSON");
+    return json;
+}
+
+namespace {
+
+struct Subcommand {
+    const char* name;
+    const char* description;
+    CommandBody (*setup)(CLI::App&);
+};
+
+constexpr Subcommand kSubcommands[] = {
+    {"stats", "Size, hits, misses and time saved", cache_stats},
+    {"ls", "Lists the code objects and tile packs", cache_ls},
+    {"show", "Prints all that is known about one code object", cache_show},
+    {"why", "Says why a kernel was compiled: what differs from the nearest stored key", cache_why},
+    {"verify", "Reads and checks every object, tile pack and row", cache_verify},
+    {"gc", "Removes what has been unused longest", cache_gc},
+    {"export", "Writes a bundle: one file that serves as a layer or is imported", cache_export},
+    {"import", "Adds the content of a bundle to the cache", cache_import},
+    {"path", "Prints the folder and the layers", cache_path},
+    {"clear", "Removes everything", cache_clear},
+};
+
+const RegisterCommand kCache{
+    "cache", "Inspects and looks after the cache of compiled kernels and repacked weights",
+    [](CLI::App& app) {
+        app.require_subcommand(1);
+        app.footer(
+            "Examples:\n  hetune cache stats\n  hetune cache why gemv\n"
+            "  hetune cache gc --size 500M --age 30d\n\n"
+            "The cache is in HETUNE_CACHE_DIR, else XDG_CACHE_HOME/hetune, else ~/.cache/hetune;\n"
+            "HETUNE_CACHE_PATH names read-only layers, HETUNE_CACHE_SIZE and HETUNE_TILES_SIZE\n"
+            "the limits. `hetune cache COMMAND --help` has the options and an example.");
+        auto chosen = std::make_shared<CommandBody>();
+        for (const Subcommand& command : kSubcommands) {
+            CLI::App* sub = app.add_subcommand(command.name, command.description);
+            sub->callback([chosen, body = command.setup(*sub)] { *chosen = body; });
+        }
+        return [chosen] { return (*chosen)(); };
+    }};
+
+}  // namespace
+}  // namespace hetune

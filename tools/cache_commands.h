@@ -1,0 +1,33 @@
+// The subcommands of `hetune cache`: each adds its options to `app` and gives its body.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "cache/cache_folder.h"
+#include "tools/command.h"
+
+namespace hetune {
+
+// cache_report.cc
+CommandBody cache_stats(CLI::App& app);
+CommandBody cache_ls(CLI::App& app);
+CommandBody cache_show(CLI::App& app);
+CommandBody cache_why(CLI::App& app);
+CommandBody cache_path(CLI::App& app);
+
+// cache_upkeep.cc
+CommandBody cache_verify(CLI::App& app);
+CommandBody cache_gc(CLI::App& app);
+CommandBody cache_clear(CLI::App& app);
+CommandBody cache_export(CLI::App& app);
+CommandBody cache_import(CLI::App& app);
+
+// The cache of the environment; warnings go to stderr.
+CacheOptions cache_options();
+// "12.3 MB"
+std::string readable_bytes(uint64_t bytes);
+// --json
+std::shared_ptr<bool> json_flag(CLI::App& app);
+
+}  // namespace hetune

@@ -1,0 +1,179 @@
+// hetune cache verify | gc | clear | export | import
+#include <fmt/format.h>
+
+#include <charconv>
+#include <nlohmann/json.hpp>
+
+#include "cache/maintenance.h"
+#include "cache/tile_store.h"
+#include "cache/transfer.h"
+#include "tools/cache_commands.h"
+
+namespace hetune {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr int kFailed = 1;
+
+void print_json(const Json& json) { fmt::print("{}\n", json.dump(2)); }
+
+// "30d", "12h", "90m", "45s" in seconds.
+int64_t parse_age(const std::string& text) {
+    int64_t number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    const std::string unit(end, text.data() + text.size());
+    const std::map<std::string, int64_t> seconds = {{"s", 1}, {"m", 60}, {"h", 3600}, {"d", 86400}};
+    const auto found = seconds.find(unit);
+    if (error != std::errc() || found == seconds.end() || number < 0 || number > 1'000'000)
+        throw CacheError(
+            fmt::format("--age {}: give a number and s, m, h or d, such as 30d", text));
+    return number * found->second;
+}
+
+uint64_t parse_size_option(const char* name, const std::string& text, uint64_t otherwise) {
+    if (text.empty()) return otherwise;
+    if (const auto size = parse_size(text)) return *size;
+    throw CacheError(fmt::format("{} {}: give a size such as 500M or 2G", name, text));
+}
+
+void require_writable(const CacheFolder& folder) {
+    if (folder.writable().empty())
+        throw CacheError(
+            "the cache folder cannot be written; set HETUNE_CACHE_DIR to one that can");
+}
+
+int verify(bool repair, bool json) {
+    CacheFolder folder(cache_options());
+    if (repair) require_writable(folder);
+    const VerifyReport report = verify_cache(folder, repair);
+    if (json) {
+        print_json({{"clean", report.clean()},
+                    {"objects", report.objects},
+                    {"tile_packs", report.packs},
+                    {"damaged", report.damaged},
+                    {"strange", report.strange},
+                    {"rows_without_file", report.rows_without_file},
+                    {"files_without_row", report.files_without_row},
+                    {"index_problem", report.index_problem},
+                    {"repaired", repair && !report.clean()}});
+    } else {
+        fmt::print("{} code objects and {} tile packs are good\n", report.objects, report.packs);
+        for (const auto& path : report.damaged)
+            fmt::print("damaged{}: {}\n", repair ? " and removed" : "", path);
+        for (const auto& path : report.strange) fmt::print("not of the cache: {}\n", path);
+        if (report.rows_without_file > 0)
+            fmt::print("{} rows of the index have no good file\n", report.rows_without_file);
+        if (report.files_without_row > 0)
+            fmt::print("{} files have no row in the index\n", report.files_without_row);
+        if (!report.index_problem.empty()) fmt::print("the index: {}\n", report.index_problem);
+        if (!report.clean())
+            fmt::print("{}\n", repair ? "repaired" : "`hetune cache verify --repair` mends this");
+    }
+    return report.clean() || repair ? 0 : kFailed;
+}
+
+void print_removed(const Removed& removed, bool json) {
+    if (json)
+        print_json({{"objects", removed.objects},
+                    {"object_bytes", removed.object_bytes},
+                    {"tile_bytes", removed.pack_bytes}});
+    else
+        fmt::print("removed {} code objects ({}) and {} of tiles\n", removed.objects,
+                   readable_bytes(removed.object_bytes), readable_bytes(removed.pack_bytes));
+}
+
+}  // namespace
+
+CommandBody cache_verify(CLI::App& app) {
+    auto repair = std::make_shared<bool>(false);
+    app.add_flag("--repair", *repair, "Remove what is damaged and mend the index");
+    app.footer(
+        "Exit code 1 when something is wrong and not repaired. Example:\n"
+        "  hetune cache verify --repair");
+    return [repair, json = json_flag(app)] { return verify(*repair, *json); };
+}
+
+CommandBody cache_gc(CLI::App& app) {
+    struct Limits {
+        std::string size;
+        std::string tiles_size;
+        std::string age;
+    };
+    auto limits = std::make_shared<Limits>();
+    app.add_option("--size", limits->size, "What code objects may take (HETUNE_CACHE_SIZE)");
+    app.add_option("--tiles-size", limits->tiles_size, "What tiles may take (HETUNE_TILES_SIZE)");
+    app.add_option("--age", limits->age, "Remove code objects unused for that long: 30d, 12h");
+    app.footer("Example:\n  hetune cache gc --size 500M --age 30d");
+    return [limits, json = json_flag(app)] {
+        const CacheOptions options = cache_options();
+        CacheFolder folder(options);
+        require_writable(folder);
+        std::optional<int64_t> age;
+        if (!limits->age.empty()) age = parse_age(limits->age);
+        const uint64_t bytes = parse_size_option("--size", limits->size, options.max_bytes);
+        const uint64_t tile_bytes =
+            parse_size_option("--tiles-size", limits->tiles_size, options.max_tile_bytes);
+        Removed removed = evict_objects(folder, bytes, age);
+        removed.pack_bytes = evict_tile_packs(folder.writable(), tile_bytes);
+        print_removed(removed, *json);
+        return 0;
+    };
+}
+
+CommandBody cache_clear(CLI::App& app) {
+    auto yes = std::make_shared<bool>(false);
+    app.add_flag("--yes", *yes, "Really do it");
+    app.footer("Example:\n  hetune cache clear --yes");
+    return [yes, json = json_flag(app)] {
+        CacheFolder folder(cache_options());
+        require_writable(folder);
+        if (!*yes)
+            throw CacheError(fmt::format("this empties {}; say --yes", folder.writable().string()));
+        print_removed(clear_cache(folder), *json);
+        return 0;
+    };
+}
+
+CommandBody cache_export(CLI::App& app) {
+    auto selection = std::make_shared<ExportSelection>();
+    auto target = std::make_shared<std::string>();
+    app.add_option("-o,--output", *target, "The bundle to write")->required();
+    app.add_option("--arch", selection->archs, "Only kernels for this arch; may be repeated");
+    app.add_flag("--tiles", selection->tiles, "Repacked weights too");
+    app.footer(
+        "Example:\n  hetune cache export -o kernels.htb --arch gfx1100\n"
+        "  HETUNE_CACHE_PATH=kernels.htb hetune run model.gguf");
+    return [selection, target, json = json_flag(app)] {
+        const Transferred done = export_bundle(CacheFolder(cache_options()), *selection, *target);
+        if (*json)
+            print_json(
+                {{"objects", done.objects}, {"tile_packs", done.packs}, {"bytes", done.bytes}});
+        else
+            fmt::print("{}: {} code objects, {} tile packs, {}\n", *target, done.objects,
+                       done.packs, readable_bytes(std::filesystem::file_size(*target)));
+        return 0;
+    };
+}
+
+CommandBody cache_import(CLI::App& app) {
+    auto source = std::make_shared<std::string>();
+    app.add_option("BUNDLE", *source, "A bundle of `hetune cache export`")->required();
+    app.footer("Example:\n  hetune cache import kernels.htb");
+    return [source, json = json_flag(app)] {
+        CacheFolder folder(cache_options());
+        require_writable(folder);
+        const Transferred done = import_bundle(folder, Bundle(*source));
+        if (*json)
+            print_json({{"objects", done.objects},
+                        {"tile_packs", done.packs},
+                        {"present", done.present},
+                        {"bytes", done.bytes}});
+        else
+            fmt::print("{} code objects and {} tile packs imported, {} were there already\n",
+                       done.objects, done.packs, done.present);
+        return 0;
+    };
+}
+
+}  // namespace hetune
