@@ -1,0 +1,142 @@
+// `hetune cache ...` as a user runs it.
+#include <doctest/doctest.h>
+#include <fmt/format.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+
+#include <cstdio>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "cache/code_store.h"
+#include "tests/cache/samples.h"
+#include "tests/cache/temp_folder.h"
+
+namespace hetune {
+namespace {
+
+struct Result {
+    int status = 0;
+    std::string output;  // stdout and stderr
+    nlohmann::json json() const { return nlohmann::json::parse(output); }
+};
+
+Result hetune_cache(const TempFolder& folder, const std::string& arguments) {
+    const std::string command = fmt::format(
+        "HETUNE_CACHE_DIR='{0}/cache' HETUNE_CACHE_PATH= '{1}/bin/hetune' cache {2} 2>&1",
+        folder.path().string(), HETUNE_BUILD_DIR, arguments);
+    FILE* pipe = popen(command.c_str(), "r");
+    REQUIRE(pipe != nullptr);
+    Result result;
+    char buffer[4096];
+    for (size_t got; (got = fread(buffer, 1, sizeof(buffer), pipe)) > 0;)
+        result.output.append(buffer, got);
+    result.status = WEXITSTATUS(pclose(pipe));
+    return result;
+}
+
+void fill(const TempFolder& folder) {
+    CodeStore store({.folder = folder.path() / "cache"});
+    for (int i = 0; i < 3; ++i) store.put(sample_key(i), sample_object(i), sample_parts(i));
+    store.put(sample_key(3), sample_object(3), {{"template", "norm"}});
+    store.find(sample_key(0));
+    store.find(sample_key(99));
+}
+
+TEST_CASE("stats counts objects, hits, misses and time saved") {
+    TempFolder folder;
+    fill(folder);
+    const auto stats = hetune_cache(folder, "stats --json").json();
+    CHECK(stats["objects"] == 4);
+    CHECK(stats["hits"] == 1);
+    CHECK(stats["misses"] == 1);
+    CHECK(stats["stored"] == 4);
+    CHECK(stats["saved_ms"] == 70.5);
+    CHECK(hetune_cache(folder, "stats").output.find("hits          1 of 2 (50.0 %)") !=
+          std::string::npos);
+}
+
+TEST_CASE("ls lists objects, show prints one by the beginning of its key") {
+    TempFolder folder;
+    fill(folder);
+    CHECK(hetune_cache(folder, "ls --json").json()["objects"].size() == 4);
+    CHECK(hetune_cache(folder, "ls --kernel norm --json").json()["objects"].size() == 1);
+    const auto shown =
+        hetune_cache(folder, "show --json " + sample_key(2).hex().substr(0, 12)).json();
+    CHECK(shown["entry"] == "kernel_2");
+    CHECK(shown["resources"]["vgprs"] == 24);
+    CHECK(shown["parts"]["kRows"] == "2");
+    CHECK(hetune_cache(folder, "show 0123456789abcdef").status == 1);
+    CHECK(hetune_cache(folder, "show " + sample_key(2).hex()).output.find("kRows") !=
+          std::string::npos);
+}
+
+TEST_CASE("why names the part of the key that changed") {
+    TempFolder folder;
+    fill(folder);
+    const auto why = hetune_cache(folder, "why gemv --json").json();
+    CHECK(why["key"] == sample_key(2).hex());
+    CHECK(why["nearest"] == sample_key(1).hex());
+    CHECK(why["differences"] ==
+          nlohmann::json::parse(R"([{"part": "kRows", "before": "1", "now": "2"}])"));
+    CHECK(hetune_cache(folder, "why gemv").output.find("kRows: 1 -> 2") != std::string::npos);
+    CHECK(hetune_cache(folder, "why --last").output.find("no norm was stored before") !=
+          std::string::npos);
+    CHECK(hetune_cache(folder, "why nothing").status == 1);
+}
+
+TEST_CASE("verify exits 1 on damage, and --repair mends it") {
+    TempFolder folder;
+    fill(folder);
+    CHECK(hetune_cache(folder, "verify").status == 0);
+    std::ofstream(object_path(folder.path() / "cache", sample_key(1))) << "damage";
+    CHECK(hetune_cache(folder, "verify").status == 1);
+    const auto repaired = hetune_cache(folder, "verify --repair --json");
+    CHECK(repaired.status == 0);
+    CHECK(repaired.json()["damaged"].size() == 1);
+    CHECK(hetune_cache(folder, "verify --json").json()["clean"] == true);
+}
+
+TEST_CASE("gc shrinks to a size, and refuses a size or an age it cannot read") {
+    TempFolder folder;
+    fill(folder);
+    CHECK(hetune_cache(folder, "gc --age 1h --json").json()["objects"] == 0);
+    CHECK(hetune_cache(folder, "gc --size 1.2k --json").json()["objects"] == 2);
+    CHECK(hetune_cache(folder, "gc --size 0 --json").json()["objects"] == 2);
+    CHECK(hetune_cache(folder, "gc --size much").status == 1);
+    CHECK(hetune_cache(folder, "gc --age 30").status == 1);
+}
+
+TEST_CASE("export and import carry a cache to another place; clear asks for --yes") {
+    TempFolder from;
+    TempFolder to;
+    fill(from);
+    const std::string bundle = (from.path() / "kernels.htb").string();
+    CHECK(hetune_cache(from, fmt::format("export -o '{}' --json", bundle)).json()["objects"] == 4);
+    CHECK(hetune_cache(to, fmt::format("import '{}' --json", bundle)).json()["objects"] == 4);
+    CHECK(hetune_cache(to, fmt::format("import '{}' --json", bundle)).json()["present"] == 4);
+    CHECK(hetune_cache(to, "clear").status == 1);
+    CHECK(hetune_cache(to, "clear --yes --json").json()["objects"] == 4);
+    CHECK(hetune_cache(to, "stats --json").json()["objects"] == 0);
+    std::ofstream(bundle, std::ios::trunc) << "no bundle";
+    const Result refused = hetune_cache(to, fmt::format("import '{}'", bundle));
+    CHECK(refused.status == 1);
+    CHECK(std::ranges::count(refused.output, '\n') == 1);
+}
+
+TEST_CASE("path prints the folder; wrong usage exits 2; every subcommand has help") {
+    TempFolder folder;
+    CHECK(hetune_cache(folder, "path").output == (folder.path() / "cache").string() + "\n");
+    CHECK(hetune_cache(folder, "").status == 2);
+    CHECK(hetune_cache(folder, "nonsense").status == 2);
+    CHECK(hetune_cache(folder, "show").status == 2);
+    for (const char* name :
+         {"stats", "ls", "show", "why", "verify", "gc", "export", "import", "path", "clear"}) {
+        const Result help = hetune_cache(folder, fmt::format("{} --help", name));
+        CHECK(help.status == 0);
+        CHECK(help.output.find("hetune cache") != std::string::npos);
+    }
+}
+
+}  // namespace
+}  // namespace hetune
