@@ -73,7 +73,9 @@ void reserve(const FileHandle& file, const std::filesystem::path& path, uint64_t
     if (errno != 0) fail(path);
 }
 
-std::string gigabytes(uint64_t bytes) { return fmt::format("{:.2f} GB", bytes / 1e9); }
+std::string gigabytes(uint64_t bytes) {
+    return fmt::format("{:.2f} GiB", static_cast<double>(bytes) / (1 << 30));
+}
 
 }  // namespace
 

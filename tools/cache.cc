@@ -13,11 +13,11 @@ CacheOptions cache_options() {
 }
 
 std::string readable_bytes(uint64_t bytes) {
-    constexpr const char* kUnits[] = {"B", "kB", "MB", "GB", "TB"};
+    constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
     double value = static_cast<double>(bytes);
     size_t unit = 0;
-    while (value >= 1000 && unit + 1 < std::size(kUnits)) {
-        value /= 1000;
+    while (value >= 1024 && unit + 1 < std::size(kUnits)) {
+        value /= 1024;
         ++unit;
     }
     return unit == 0 ? fmt::format("{} B", bytes) : fmt::format("{:.1f} {}", value, kUnits[unit]);

@@ -25,7 +25,7 @@ CommandBody cache_import(CLI::App& app);
 
 // The cache of the environment; warnings go to stderr.
 CacheOptions cache_options();
-// "12.3 MB"
+// "12.3 MiB"
 std::string readable_bytes(uint64_t bytes);
 // --json
 std::shared_ptr<bool> json_flag(CLI::App& app);
