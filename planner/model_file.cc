@@ -116,6 +116,21 @@ const std::filesystem::path& ModelFile::path() const { return impl_->path; }
 const std::vector<std::filesystem::path>& ModelFile::parts() const { return impl_->parts; }
 const std::map<std::string, MetaValue>& ModelFile::metadata() const { return impl_->metadata; }
 const std::vector<Tensor>& ModelFile::tensors() const { return impl_->tensors; }
+std::vector<std::span<const std::byte>> ModelFile::headers() const {
+    std::vector<std::span<const std::byte>> headers;
+    for (const MappedFile& map : impl_->maps) {
+        const auto all = map.bytes();
+        size_t end = all.size();
+        for (const Tensor& tensor : impl_->tensors) {
+            const std::byte* at = tensor.data.data();
+            if (at >= all.data() && at < all.data() + all.size())
+                end = std::min(end, static_cast<size_t>(at - all.data()));
+        }
+        headers.push_back(all.first(end));
+    }
+    return headers;
+}
+
 uint64_t ModelFile::bytes() const { return impl_->bytes; }
 uint32_t ModelFile::version() const { return impl_->version; }
 

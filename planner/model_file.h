@@ -61,6 +61,8 @@ class ModelFile {
     const std::map<std::string, MetaValue>& metadata() const;
     const std::vector<Tensor>& tensors() const;               // in file order, parts in order
     uint64_t bytes() const;                                   // of all parts
+    // Of each part, what lies before the data of its first tensor.
+    std::vector<std::span<const std::byte>> headers() const;
     uint32_t version() const;
 
     // nullptr when there is none.

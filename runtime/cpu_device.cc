@@ -70,6 +70,15 @@ std::string processor_name() {
     return "x86-64";
 }
 
+// What can be had without swapping, page cache included.
+uint64_t available_memory() {
+    std::ifstream info("/proc/meminfo");
+    for (std::string line; std::getline(info, line);)
+        if (line.starts_with("MemAvailable:")) return std::stoull(line.substr(13)) * 1024;
+    return static_cast<uint64_t>(sysconf(_SC_AVPHYS_PAGES)) *
+           static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
 class CpuDevice : public Device {
   public:
     explicit CpuDevice(int threads) : runner_(threads), arch_(find_arch("x86-64-v3")) {}
@@ -81,7 +90,7 @@ class CpuDevice : public Device {
                 .name = processor_name(),
                 .driver = fmt::format("lanes as fibers, ABI {}", kHetuneCpuAbi),
                 .memory_bytes = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * page,
-                .free_bytes = static_cast<uint64_t>(sysconf(_SC_AVPHYS_PAGES)) * page,
+                .free_bytes = available_memory(),
                 .compute_units = runner_.threads(),
                 .unified_memory = true};
     }

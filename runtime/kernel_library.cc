@@ -76,9 +76,10 @@ std::vector<CodeObject> KernelLibrary::get(const std::vector<KernelSpec>& specs,
             const size_t i = missing[at];
             bool mine = false;
             try {
-                CodeObject code = compile(specs[i]);
-                store_.put(key(specs[i]), code, key_parts(specs[i]));
-                mine = true;
+                CodeObject code = store_.get_or_make(key(specs[i]), key_parts(specs[i]), [&] {
+                    mine = true;
+                    return compile(specs[i]);
+                });
                 const std::lock_guard lock(mutex);
                 codes[i] = std::move(code);
                 (mine ? statistics_.compiled : statistics_.cached) += 1;

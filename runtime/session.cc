@@ -25,17 +25,21 @@ class Stopwatch {
 
 }  // namespace
 
-Session::Session(const ModelFile& file, Device& device, KernelLibrary& library,
+Session::Session(const ModelFile& file, Device& device, KernelLibrary& library, TileStore* tiles,
                  SessionOptions options, const LoadProgress& progress)
     : file_(file),
       device_(device),
       graph_(build_layer_graph(file)),
       options_(std::move(options)),
-      weights_(device, file, graph_) {
+      weights_(device, file, graph_, tiles) {
     Stopwatch watch;
     std::vector<Plan> plans = {plan_for(1, false), plan_for(options_.prefill_rows, false)};
     if (options_.all_logits) plans.push_back(plan_for(options_.prefill_rows, true));
     Plan sampler = make_sampler_plan(graph_.vocabulary, device.arch(), plans[0].options);
+    const DeviceInfo info = device.info();
+    const int64_t limit =
+        options_.memory_limit > 0 ? options_.memory_limit : static_cast<int64_t>(info.free_bytes);
+    check_memory(memory_needs(plans, options_.context, 0), limit, info.name);
     times_.plan_ms = watch.lap();
 
     std::map<std::string, KernelSpec> specs;
@@ -47,6 +51,10 @@ Session::Session(const ModelFile& file, Device& device, KernelLibrary& library,
     const std::vector<CodeObject> codes = library.get(
         wanted, [&](size_t done, size_t total) { if (progress) progress("compile", done, total); });
     times_.compile_ms = watch.lap();
+    int64_t code_bytes = 0;
+    for (const CodeObject& code : codes) code_bytes += static_cast<int64_t>(code.bytes.size());
+    memory_ = memory_needs(plans, options_.context, code_bytes);
+    check_memory(memory_, limit, info.name);
 
     for (size_t i = 0; i < wanted.size(); ++i)
         modules_[wanted[i].to_string()] = device_.load(codes[i]);
@@ -58,8 +66,12 @@ Session::Session(const ModelFile& file, Device& device, KernelLibrary& library,
                 buffer.role == BufferRole::kState)
                 shared(buffer);
     times_.load_ms = watch.lap();
+    std::map<std::string, PlanBuffer> needed;
     for (const Plan& plan : plans)
-        weights_.load(plan, [&](size_t done, size_t total) { if (progress) progress("repack", done, total); });
+        for (const PlanBuffer& buffer : plan.buffers) needed.emplace(buffer.name, buffer);
+    std::vector<PlanBuffer> buffers;
+    for (auto& [name, buffer] : needed) buffers.push_back(std::move(buffer));
+    weights_.load(buffers, [&](size_t done, size_t total) { if (progress) progress("repack", done, total); });
     times_.repack_ms = watch.lap();
 
     decode_ = bind(std::move(plans[0]));

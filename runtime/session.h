@@ -15,6 +15,7 @@
 #include "runtime/device.h"
 #include "runtime/engine.h"
 #include "runtime/kernel_library.h"
+#include "runtime/memory.h"
 #include "runtime/sampling.h"
 #include "runtime/weights.h"
 
@@ -27,6 +28,7 @@ struct SessionOptions {
     Activations activations = Activations::kQuantised;
     KvType kv = KvType::kF16;
     bool all_logits = false;    // forward(…, every_row) will be called
+    int64_t memory_limit = 0;   // bytes; 0: what the device has free
     std::map<std::string, std::map<std::string, std::string>> tunables;
 };
 
@@ -34,14 +36,18 @@ struct SessionOptions {
 using LoadProgress = std::function<void(const std::string& stage, size_t done, size_t total)>;
 
 struct LoadTimes {
-    double plan_ms = 0, compile_ms = 0, repack_ms = 0, load_ms = 0;
+    double plan_ms = 0;     // graph and plans
+    double compile_ms = 0;  // compiling, or looking up in the cache
+    double repack_ms = 0;   // repacking, or mapping
+    double load_ms = 0;     // modules, allocation, upload
 };
 
 class Session : public Engine {
   public:
-    // File and device outlive the session. Throws ModelError, CompileError, DeviceError.
-    Session(const ModelFile& file, Device& device, KernelLibrary& library, SessionOptions options,
-            const LoadProgress& progress = {});
+    // All but the options outlive the session; `tiles` may be nullptr (Weights). Throws ModelError,
+    // CompileError, DeviceError, and MemoryError before anything is allocated.
+    Session(const ModelFile& file, Device& device, KernelLibrary& library, TileStore* tiles,
+            SessionOptions options, const LoadProgress& progress = {});
     ~Session() override;
 
     std::vector<float> forward(std::span<const int32_t> tokens, bool every_row) override;
@@ -61,6 +67,9 @@ class Session : public Engine {
 
     const LayerGraph& graph() const { return graph_; }
     const LoadTimes& times() const { return times_; }
+    const MemoryNeeds& memory() const { return memory_; }
+    bool repacked() const { return weights_.repacked(); }
+    const SessionOptions& options() const { return options_; }
     Device& device() { return device_; }
     // The plan for one decoded token, bound.
     BoundPlan& decode_plan() { return *decode_.plan; }
@@ -95,6 +104,7 @@ class Session : public Engine {
     int64_t position_ = 0;                // tokens in the KV cache
     int32_t drawn_ = 0;                   // entries of the device's history
     LoadTimes times_;
+    MemoryNeeds memory_;
 };
 
 }  // namespace hetune

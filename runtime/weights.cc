@@ -1,13 +1,16 @@
 #include "runtime/weights.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 
+#include "cache/model_identity.h"
 #include "kernel_templates/quant/registry.h"
 
 namespace hetune {
 namespace {
+
+// Rows of 32 lanes, kernel_templates/quant/tile.h; a change of any format's tile changes this name.
+constexpr const char* kTileLayout = "rows32-1";
 
 std::span<const std::byte> bytes_of(const std::vector<float>& values) {
     return std::as_bytes(std::span(values));
@@ -32,46 +35,89 @@ Buffer* Weights::find(const std::string& name) const {
     return found == buffers_.end() ? nullptr : found->second.get();
 }
 
-void Weights::load(const Plan& plan, const Progress& progress) {
-    std::vector<const PlanBuffer*> tiles;
-    for (const PlanBuffer& buffer : plan.buffers) {
+void Weights::load(const std::vector<PlanBuffer>& buffers, const Progress& progress) {
+    std::vector<PlanBuffer> tiles;
+    for (const PlanBuffer& buffer : buffers) {
         if (find(buffer.name) != nullptr) continue;
-        if (buffer.role == BufferRole::kTiles) tiles.push_back(&buffer);
-        if (buffer.role == BufferRole::kRaw) {
-            const auto data = file_.tensor(buffer.tensor).data;
-            auto made = device_.allocate(data.size());
-            device_.upload(*made, 0, data);
-            buffers_[buffer.name] = std::move(made);
-        }
-        if (buffer.role == BufferRole::kTurns) {
-            const std::vector<float> table = turns_table(graph_);
-            auto made = device_.allocate(table.size() * sizeof(float));
-            device_.upload(*made, 0, bytes_of(table));
-            buffers_[buffer.name] = std::move(made);
-        }
+        if (buffer.role == BufferRole::kTiles) tiles.push_back(buffer);
+        if (buffer.role != BufferRole::kRaw && buffer.role != BufferRole::kTurns) continue;
+        const std::vector<float> table =
+            buffer.role == BufferRole::kTurns ? turns_table(graph_) : std::vector<float>();
+        const auto data =
+            buffer.role == BufferRole::kTurns ? bytes_of(table) : file_.tensor(buffer.tensor).data;
+        auto made = device_.allocate(data.size());
+        device_.upload(*made, 0, data);
+        buffers_[buffer.name] = std::move(made);
     }
-    for (size_t i = 0; i < tiles.size(); ++i) {
-        load_tiles(*tiles[i]);
-        if (progress) progress(i + 1, tiles.size());
-    }
+    if (!tiles.empty()) load_tiles(tiles, progress);
 }
 
-void Weights::load_tiles(const PlanBuffer& buffer) {
-    const auto start = std::chrono::steady_clock::now();
+void Weights::load_tiles(const std::vector<PlanBuffer>& buffers, const Progress& progress) {
+    if (store_ != nullptr) tile_pack_ = stored_tiles(buffers, progress);
+    for (size_t i = 0; i < buffers.size(); ++i) {
+        const PlanBuffer& buffer = buffers[i];
+        std::span<const std::byte> tiles;
+        if (tile_pack_) tiles = tile_pack_->tensor(buffer.name);
+        if (tiles.size() != static_cast<size_t>(buffer.bytes)) {
+            auto& packed = packed_[buffer.name];
+            packed.resize(static_cast<size_t>(buffer.bytes));
+            pack(buffer, packed);
+            tiles = packed;
+            repacked_ = true;
+            if (progress) progress(i + 1, buffers.size());
+        }
+        buffers_[buffer.name] = device_.adopt(tiles);
+        if (!device_.info().unified_memory) packed_.erase(buffer.name);
+    }
+    if (!device_.info().unified_memory) tile_pack_.reset();
+}
+
+// The pack of this model, written first where there is none; empty where the store cannot take it.
+std::optional<TilePack> Weights::stored_tiles(const std::vector<PlanBuffer>& buffers,
+                                              const Progress& progress) {
+    auto identity = store_->known_model(file_.parts());
+    if (!identity) {
+        identity = identify_model(file_);
+        store_->remember_model(file_.parts(), *identity);
+    }
+    if (auto found = store_->open(*identity, kTileLayout)) return found;
+    if (auto found = store_->wait(*identity, kTileLayout)) return found;
+    std::vector<TileWriter::Tensor> tensors;
+    for (const PlanBuffer& buffer : buffers)
+        tensors.push_back({buffer.name, static_cast<uint64_t>(buffer.bytes)});
+    auto writer = store_->begin(*identity, kTileLayout, tensors);
+    if (!writer) return std::nullopt;
+    repacked_ = true;
+    for (size_t i = 0; i < buffers.size(); ++i) {
+        if (!writer->finished(i)) {
+            pack(buffers[i], writer->tensor(i));
+            writer->finish_tensor(i);
+        }
+        if (progress) progress(i + 1, buffers.size());
+    }
+    if (!writer->commit()) return std::nullopt;
+    return store_->open(*identity, kTileLayout);
+}
+
+void Weights::pack(const PlanBuffer& buffer, std::span<std::byte> to) const {
     const Tensor& tensor = file_.tensor(buffer.tensor);
     const QuantFormat& format = *find_quant(tensor.ggml_type);
-    std::vector<std::byte>& tiles = packed_[buffer.name];
-    tiles.resize(static_cast<size_t>(buffer.bytes));
     const int64_t row_tiles = (tensor.rows() + 31) / 32;
     const auto* raw = reinterpret_cast<const uint8_t*>(tensor.data.data());
-    auto* to = reinterpret_cast<uint8_t*>(tiles.data());
+    auto* tiles = reinterpret_cast<uint8_t*>(to.data());
 #pragma omp parallel for schedule(dynamic, 4)
     for (int64_t i = 0; i < row_tiles; ++i)
-        pack_tiles(format, tensor.rows(), tensor.cols(), raw, to, i, i + 1);
-    repack_seconds_ +=
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    buffers_[buffer.name] = device_.adopt(tiles);
-    if (!device_.info().unified_memory) packed_.erase(buffer.name);
+        pack_tiles(format, tensor.rows(), tensor.cols(), raw, tiles, i, i + 1);
+}
+
+CacheKey identify_model(const ModelFile& file) {
+    constexpr size_t kSample = 4096;  // of each tensor: its first page
+    std::vector<std::byte> header;
+    for (const auto part : file.headers()) header.insert(header.end(), part.begin(), part.end());
+    std::vector<std::span<const std::byte>> samples;
+    for (const Tensor& tensor : file.tensors())
+        samples.push_back(tensor.data.first(std::min(tensor.data.size(), kSample)));
+    return model_identity(header, file.bytes(), samples);
 }
 
 }  // namespace hetune

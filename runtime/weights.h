@@ -4,8 +4,11 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
+#include "cache/tile_store.h"
 #include "planner/plan.h"
 #include "runtime/device.h"
 
@@ -16,26 +19,37 @@ class Weights {
     // Counts tensors done of those that are packed.
     using Progress = std::function<void(size_t done, size_t total)>;
 
-    Weights(Device& device, const ModelFile& file, const LayerGraph& graph)
-        : device_(device), file_(file), graph_(graph) {}
+    // `store` may be nullptr: tiles are packed anew, in memory. All four outlive this.
+    Weights(Device& device, const ModelFile& file, const LayerGraph& graph, TileStore* store)
+        : device_(device), file_(file), graph_(graph), store_(store) {}
 
-    // Makes what the plan needs and is not there yet. Repacks with all cores.
-    void load(const Plan& plan, const Progress& progress = {});
-    // The memory of a buffer of role kTiles, kRaw or kTurns that a loaded plan names.
+    // Makes what these buffers need (those of role kTiles, kRaw and kTurns). Tiles are mapped from
+    // the store, or repacked with all cores and kept there.
+    void load(const std::vector<PlanBuffer>& buffers, const Progress& progress = {});
+    // The memory of a loaded buffer; nullptr when there is none of that name.
     Buffer* find(const std::string& name) const;
 
-    double repack_seconds() const { return repack_seconds_; }
+    bool repacked() const { return repacked_; }
 
   private:
-    void load_tiles(const PlanBuffer& buffer);
+    void load_tiles(const std::vector<PlanBuffer>& buffers, const Progress& progress);
+    std::optional<TilePack> stored_tiles(const std::vector<PlanBuffer>& buffers,
+                                         const Progress& progress);
+    void pack(const PlanBuffer& buffer, std::span<std::byte> to) const;
 
     Device& device_;
     const ModelFile& file_;
     const LayerGraph& graph_;
+    TileStore* store_;
     // Host memory that device buffers may use in place: declared first, so freed last.
+    std::optional<TilePack> tile_pack_;
     std::map<std::string, std::vector<std::byte>> packed_;
     std::map<std::string, std::unique_ptr<Buffer>> buffers_;
-    double repack_seconds_ = 0;
+    bool repacked_ = false;
 };
+
+// What identifies the weights of a model file, whatever its name and place: the hash of its header
+// and of samples of each tensor.
+CacheKey identify_model(const ModelFile& file);
 
 }  // namespace hetune

@@ -47,7 +47,7 @@ struct Loaded {
     KernelLibrary library{device->arch(), store(), read_environment()};
     Session session;
     Loaded(const std::string& name, SessionOptions options)
-        : file(kModels + "/" + name + ".gguf"), session(file, *device, library, std::move(options)) {}
+        : file(kModels + "/" + name + ".gguf"), session(file, *device, library, nullptr, std::move(options)) {}
 };
 
 TEST_CASE("the oracle gives llama.cpp's float32 logits") {

@@ -1,0 +1,75 @@
+#include "runtime/memory.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+namespace hetune {
+
+std::string readable_bytes(int64_t bytes) {
+    constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    double value = static_cast<double>(bytes);
+    size_t unit = 0;
+    for (; value >= 1024 && unit + 1 < std::size(kUnits); ++unit) value /= 1024;
+    return unit == 0 ? fmt::format("{} B", bytes) : fmt::format("{:.1f} {}", value, kUnits[unit]);
+}
+
+MemoryNeeds memory_needs(std::span<const Plan> plans, int64_t context, int64_t code_bytes) {
+    MemoryNeeds needs{.code = code_bytes, .context = context};
+    std::map<std::string, PlanBuffer> shared;  // by name; of scratch the largest
+    for (const Plan& plan : plans)
+        for (const PlanBuffer& buffer : plan.buffers) {
+            const bool own = buffer.role == BufferRole::kStep || buffer.role == BufferRole::kTokens ||
+                             buffer.role == BufferRole::kLogits;
+            if (own) {
+                needs.scratch += buffer.bytes;
+                continue;
+            }
+            const auto at = shared.emplace(buffer.name, buffer).first;
+            at->second.bytes = std::max(at->second.bytes, buffer.bytes);
+        }
+    for (const auto& [name, buffer] : shared) {
+        needs.kv_per_token += buffer.bytes_per_context;
+        switch (buffer.role) {
+            case BufferRole::kTiles:
+            case BufferRole::kRaw:
+            case BufferRole::kTurns: needs.weights += buffer.bytes; break;
+            case BufferRole::kState: needs.state += buffer.bytes; break;
+            default: needs.scratch += buffer.bytes;
+        }
+    }
+    return needs;
+}
+
+int64_t largest_context(const MemoryNeeds& needs, int64_t limit) {
+    const int64_t left = limit - (needs.total() - needs.kv());
+    if (left <= 0) return 0;
+    return needs.kv_per_token == 0 ? needs.context : left / needs.kv_per_token;
+}
+
+std::string memory_table(const MemoryNeeds& needs) {
+    std::string table;
+    auto row = [&](const std::string& name, int64_t bytes) {
+        table += fmt::format("  {:<28} {:>12}\n", name, readable_bytes(bytes));
+    };
+    row("weights", needs.weights);
+    row(fmt::format("KV cache, {} tokens", needs.context), needs.kv());
+    if (needs.state > 0) row("recurrent state", needs.state);
+    row("activations", needs.scratch);
+    if (needs.code > 0) row("code", needs.code);
+    row("together", needs.total());
+    return table;
+}
+
+void check_memory(const MemoryNeeds& needs, int64_t limit, const std::string& device) {
+    if (needs.total() <= limit) return;
+    const int64_t context = largest_context(needs, limit);
+    throw MemoryError(fmt::format(
+        "the model does not fit: {} needed, {} free on {}\n{}{}", readable_bytes(needs.total()),
+        readable_bytes(limit), device, memory_table(needs),
+        context > 0 ? fmt::format("  The largest context that fits: --ctx {}", context)
+                    : "  It does not fit at any context; take a smaller quantisation."));
+}
+
+}  // namespace hetune

@@ -1,0 +1,46 @@
+// Every byte a session will take, known from its plans before anything is allocated.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <stdexcept>
+#include <string>
+
+#include "planner/plan.h"
+
+namespace hetune {
+
+struct MemoryNeeds {
+    int64_t weights = 0;
+    int64_t kv_per_token = 0;
+    int64_t state = 0;
+    int64_t scratch = 0;  // activations, logits, inputs
+    int64_t code = 0;
+    int64_t context = 0;
+
+    int64_t kv() const { return kv_per_token * context; }
+    int64_t total() const { return weights + kv() + state + scratch + code; }
+    bool operator==(const MemoryNeeds&) const = default;
+};
+
+// What does not fit. what(): one line, then a table, then what to do.
+class MemoryError : public std::runtime_error {
+  public:
+    using std::runtime_error::runtime_error;
+};
+
+// Of plans that run in one session: weights, KV and state are shared, and the largest scratch.
+MemoryNeeds memory_needs(std::span<const Plan> plans, int64_t context, int64_t code_bytes);
+
+// The largest context that fits into `limit` bytes; 0: none does.
+int64_t largest_context(const MemoryNeeds& needs, int64_t limit);
+
+// One row for each kind of memory, and the sum.
+std::string memory_table(const MemoryNeeds& needs);
+
+// Throws MemoryError when the needs are above `limit`.
+void check_memory(const MemoryNeeds& needs, int64_t limit, const std::string& device);
+
+std::string readable_bytes(int64_t bytes);  // "4.5 MiB"
+
+}  // namespace hetune
