@@ -98,7 +98,8 @@ GpuApi load_cuda() {
             .name = text,
             .arch = fmt::format("sm_{}{}", number(kComputeCapabilityMajor),
                                 number(kComputeCapabilityMinor)),
-            .driver = fmt::format("CUDA {}.{}", driver / 1000, driver % 1000 / 10),
+            .driver = fmt::format("CUDA {}.{}, {}", driver / 1000, driver % 1000 / 10,
+                                  kernel_driver("nvidia")),
             .compute_units = number(kMultiprocessorCount),
             .unified_memory = number(kIntegrated) != 0,
         };

@@ -3,8 +3,10 @@
 #include <dlfcn.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <sys/utsname.h>
 
 #include <filesystem>
+#include <fstream>
 
 #include "runtime/device.h"
 
@@ -29,6 +31,14 @@ void DriverLibrary::require_all(const std::string& needed_version) const {
     if (!missing_.empty())
         throw DeviceError(
             fmt::format("{} lacks {}; {}", file_, fmt::join(missing_, ", "), needed_version));
+}
+
+std::string kernel_driver(const std::string& module) {
+    std::ifstream file(fmt::format("/sys/module/{}/version", module));
+    if (std::string version; file >> version) return fmt::format("{} {}", module, version);
+    utsname kernel{};
+    uname(&kernel);
+    return fmt::format("{} {}", kernel.sysname, kernel.release);
 }
 
 void* DriverLibrary::address(const char* symbol) const { return dlsym(handle_, symbol); }

@@ -29,7 +29,7 @@ struct DriverCall<int(Params...)> {
 struct GpuFacts {
     std::string name;    // "AMD Radeon RX 7900 XTX"
     std::string arch;    // "gfx1100", "sm_90"
-    std::string driver;  // "HIP 6.2.41133"
+    std::string driver;  // "HIP 6.2.41133, Linux 6.12.1", "CUDA 13.0, nvidia 580.159.04"
     int compute_units = 0;
     bool unified_memory = false;
 };
@@ -88,5 +88,9 @@ inline void* const kLaunchParamsSize = reinterpret_cast<void*>(2);
 // Throws DeviceError with backend, call, number and text unless the status is success. `call` may
 // go on after the name: "hipMalloc of 4096 bytes".
 void gpu_check(const GpuApi& api, int status, const std::string& call);
+
+// "nvidia 580.159.04" from the kernel module's own version, or that of the kernel ("Linux 6.12.1")
+// where the module belongs to it. With the library's version it tells one driver from the next.
+std::string kernel_driver(const std::string& module);
 
 }  // namespace hetune

@@ -104,12 +104,13 @@ GpuApi load_hip(const Environment& environment) {
         int number = 0;  // major * 10^7 + minor * 10^5 + patch
         gpu_check(check, version(&number), version.name);
         const std::string arch(bytes.data() + layout.arch);
-        return GpuFacts{.name = bytes.data() + layout.name,
-                        .arch = arch.substr(0, arch.find(':')),
-                        .driver = fmt::format("HIP {}.{}.{}", number / 10000000,
-                                              number / 100000 % 100, number % 100000),
-                        .compute_units = int_at(bytes, layout.compute_units),
-                        .unified_memory = int_at(bytes, layout.integrated) != 0};
+        return GpuFacts{
+            .name = bytes.data() + layout.name,
+            .arch = arch.substr(0, arch.find(':')),
+            .driver = fmt::format("HIP {}.{}.{}, {}", number / 10000000, number / 100000 % 100,
+                                  number % 100000, kernel_driver("amdgpu")),
+            .compute_units = int_at(bytes, layout.compute_units),
+            .unified_memory = int_at(bytes, layout.integrated) != 0};
     };
     const int status = init(0);
     if (status == kNoDevice)

@@ -2,172 +2,18 @@
 #include "fake_hip.h"
 
 #include <elf.h>
-#include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <chrono>
-#include <cstdlib>
 #include <cstring>
-#include <functional>
-#include <map>
-#include <memory>
-#include <mutex>
-#include <utility>
 
-#include "fake_memory.h"
-#include "runtime/cpu_kernel.h"
+#include "fake_state.h"
 #include "runtime/device.h"
 #include "runtime/gpu/hip_properties.h"
-#include "runtime/lane_fibers.h"
 
 namespace {
 
 using namespace hetune;
-
-// hipError_t of hip/hip_runtime_api.h
-enum Status {
-    kSuccess = 0,
-    kInvalidValue = 1,
-    kOutOfMemory = 2,
-    kInvalidConfiguration = 9,
-    kNoDevice = 100,
-    kInvalidDevice = 101,
-    kNoBinaryForGpu = 209,
-    kInvalidHandle = 400,
-    kNotFound = 500,
-    kIllegalAddress = 700,
-    kLaunchFailure = 719,
-    kStreamCaptureInvalidated = 901,
-    kUnknown = 999,
-};
-
-std::string setting(const char* name, const char* fallback) {
-    const char* value = std::getenv(name);
-    return value == nullptr ? fallback : value;
-}
-int number(const char* name, const char* fallback) { return std::stoi(setting(name, fallback)); }
-
-using Work = std::function<Status()>;
-
-struct Stream {
-    std::vector<Work> pending;
-    Status failed = kSuccess;  // sticky: a GPU that faulted stays so
-    bool capturing = false;
-    std::vector<Work> captured;
-};
-struct FakeModule {
-    explicit FakeModule(std::span<const std::byte> object) : kernel(object, "module") {}
-    CpuKernel kernel;
-};
-struct FakeGraph {
-    std::vector<Work> works;
-};
-struct Executable {
-    std::vector<Work> works;
-};
-struct Event {
-    bool done = false;
-    std::chrono::steady_clock::time_point at;
-};
-
-// Objects of one kind that the caller holds.
-template <class T>
-class Objects {
-  public:
-    T* find(void* handle) const {
-        const auto at = live_.find(handle);
-        return at == live_.end() ? nullptr : at->second.get();
-    }
-    T* add(std::unique_ptr<T> object) {
-        T* handle = object.get();
-        live_.emplace(handle, std::move(object));
-        return handle;
-    }
-    bool remove(void* handle) { return live_.erase(handle) == 1; }
-    void each(const std::function<void(T&)>& visit) {
-        for (auto& [handle, object] : live_) visit(*object);
-    }
-    int size() const { return static_cast<int>(live_.size()); }
-
-  private:
-    std::map<void*, std::unique_ptr<T>> live_;
-};
-
-struct Fake {
-    std::mutex mutex;
-    fake::FakeMemory memory;
-    Objects<Stream> streams;
-    Objects<FakeModule> modules;
-    Objects<FakeGraph> graphs;
-    Objects<Executable> executables;
-    Objects<Event> events;
-    std::vector<std::string> misuse;
-    std::string misuse_text;
-    std::string fail_setting;
-    int fail_after = 0;  // calls until the named one fails
-    LaneFibers lanes{2};
-
-    Status blame(Status status, std::string what) {
-        misuse.push_back(std::move(what));
-        return status;
-    }
-    Status blame_handle(const char* call) {
-        return blame(kInvalidHandle, fmt::format("{} of a dead handle", call));
-    }
-    Status drain(Stream& stream) {
-        for (const Work& work : std::exchange(stream.pending, {}))
-            if (stream.failed == kSuccess) stream.failed = work();
-        return stream.failed;
-    }
-    void drain_all() {
-        streams.each([this](Stream& stream) { drain(stream); });
-    }
-};
-
-Fake& fake_hip() {
-    static Fake fake;
-    return fake;
-}
-
-// Whether HETUNE_FAKE_HIP_FAIL wants this call to fail.
-bool injected(Fake& fake, const char* call) {
-    const std::string now = setting("HETUNE_FAKE_HIP_FAIL", "");
-    const size_t colon = now.find(':');
-    if (now != fake.fail_setting) {
-        fake.fail_setting = now;
-        fake.fail_after = colon == std::string::npos ? 1 : std::stoi(now.substr(colon + 1));
-    }
-    if (now.substr(0, colon) != call) return false;
-    return --fake.fail_after <= 0;
-}
-
-// Every entry point: one at a time, nothing thrown through the C boundary, faults injected.
-template <class Body>
-int enter(const char* call, Body body) {
-    Fake& fake = fake_hip();
-    const std::lock_guard lock(fake.mutex);
-    try {
-        return injected(fake, call) ? kUnknown : body(fake);
-    } catch (const std::exception& error) {
-        return fake.blame(kUnknown, fmt::format("{}: {}", call, error.what()));
-    }
-}
-
-Status enqueue(Fake& fake, void* handle, const char* call, bool capturable, Work work) {
-    Stream* stream = fake.streams.find(handle);
-    if (stream == nullptr) return fake.blame_handle(call);
-    if (stream->failed != kSuccess) return stream->failed;
-    if (stream->capturing && !capturable)
-        return fake.blame(kStreamCaptureInvalidated, fmt::format("{} while capturing", call));
-    (stream->capturing ? stream->captured : stream->pending).push_back(std::move(work));
-    return kSuccess;
-}
-
-Status check_memory(Fake& fake, const char* call, const void* address, size_t bytes) {
-    const std::string why = fake.memory.why_not(address, bytes);
-    if (why.empty()) return kSuccess;
-    return fake.blame(kInvalidValue, fmt::format("{}: {}", call, why));
-}
+using namespace hetune::fake;
 
 // What lies in memory from `image` on, as far as its section headers say.
 std::span<const std::byte> elf_at(const void* image) {
