@@ -1,0 +1,97 @@
+#include "runtime/tokenizer/chat_template.h"
+
+#include <fmt/format.h>
+
+namespace hetune {
+namespace {
+
+// Text, or a list of {"type": "text", "text": ...}; null (a message of tool calls only) is empty.
+std::string content_text(const Json& message) {
+    const auto content = message.find("content");
+    if (content == message.end() || content->is_null()) return "";
+    if (content->is_string()) return content->get<std::string>();
+    std::string text;
+    if (!content->is_array()) throw std::runtime_error("a message's content is no text");
+    for (const Json& part : *content) {
+        if (!part.is_object() || part.value("type", "") != "text" || !part.contains("text") ||
+            !part["text"].is_string())
+            throw std::runtime_error("a message's content has a part that is no text");
+        text += part["text"].get<std::string>();
+    }
+    return text;
+}
+
+// Templates are written for arguments as objects; the API sends them as text.
+Json with_parsed_arguments(Json messages) {
+    for (Json& message : messages) {
+        if (!message.is_object() || !message.contains("tool_calls")) continue;
+        for (Json& call : message["tool_calls"]) {
+            if (!call.is_object()) continue;
+            Json& function = call.contains("function") ? call["function"] : call;
+            if (!function.is_object() || !function.contains("arguments")) continue;
+            Json& arguments = function["arguments"];
+            if (!arguments.is_string()) continue;
+            Json parsed = Json::parse(arguments.get<std::string>(), nullptr, false);
+            if (parsed.is_object()) arguments = std::move(parsed);
+        }
+    }
+    return messages;
+}
+
+}  // namespace
+
+ChatTemplate::ChatTemplate(const ModelFile& file, const Tokenizer& tokenizer)
+    : file_(file.path().string()), token_texts_(Json::object()) {
+    const auto add_token = [&](const char* name, int32_t id) {
+        if (id != kNoToken) token_texts_[name] = tokenizer.vocabulary().text(id);
+    };
+    add_token("bos_token", tokenizer.bos());
+    add_token("eos_token", tokenizer.eos());
+    const std::string source = file.get_string("tokenizer.chat_template", "");
+    if (source.empty()) return;
+    try {
+        template_.emplace("tokenizer.chat_template", source);
+    } catch (const jinja::TemplateError& error) {
+        throw ModelError(fmt::format("{}: {}", file_, error.what()));
+    }
+}
+
+std::string ChatTemplate::render(const Json& messages, const ChatOptions& options) const {
+    if (!messages.is_array()) throw std::runtime_error("the messages of a chat are no list");
+    const bool has_tools = !options.tools.is_null() && !options.tools.empty();
+    if (!template_) {
+        if (has_tools)
+            throw std::runtime_error(
+                fmt::format("{}: has no tokenizer.chat_template, so there is no way to tell the "
+                            "model of tools; send the request without them",
+                            file_));
+        return render_chat(messages, options.add_generation_prompt);
+    }
+    Json variables = token_texts_;
+    if (options.variables.is_object()) variables.update(options.variables);
+    variables["messages"] = with_parsed_arguments(messages);
+    variables["add_generation_prompt"] = options.add_generation_prompt;
+    variables["tools"] = has_tools ? options.tools : Json(nullptr);
+    return template_->render(variables);
+}
+
+std::vector<int32_t> ChatTemplate::encode(const Tokenizer& tokenizer, const std::string& rendered) {
+    std::vector<int32_t> ids = tokenizer.encode(rendered, false, true);
+    if (tokenizer.adds_bos() && (ids.empty() || ids.front() != tokenizer.bos()))
+        ids.insert(ids.begin(), tokenizer.bos());
+    return ids;
+}
+
+std::string render_chat(const Json& messages, bool add_generation_prompt) {
+    std::string text;
+    for (const Json& message : messages) {
+        if (!message.is_object() || !message.contains("role") || !message["role"].is_string())
+            throw std::runtime_error("a message of the chat has no role");
+        text += fmt::format("<|im_start|>{}\n{}<|im_end|>\n", message["role"].get<std::string>(),
+                            content_text(message));
+    }
+    if (add_generation_prompt) text += "<|im_start|>assistant\n";
+    return text;
+}
+
+}  // namespace hetune

@@ -1,0 +1,54 @@
+// A conversation to the text that the model was trained on: by the file's own Jinja template
+// (tokenizer.chat_template), or as ChatML where the file has none.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "planner/model_file.h"
+#include "runtime/tokenizer/jinja/template.h"
+#include "runtime/tokenizer/tokenizer.h"
+
+namespace hetune {
+
+using Json = nlohmann::ordered_json;
+
+struct ChatOptions {
+    bool add_generation_prompt = true;  // end with the opening of the assistant's answer
+    Json tools;                         // as in OpenAI's API; null when there are none
+    // More variables for the template, for example {"enable_thinking": false}; null for none.
+    Json variables;
+};
+
+// Any number of threads may use one.
+class ChatTemplate {
+  public:
+    // Parses the file's template. Throws ModelError naming file, line and construct.
+    ChatTemplate(const ModelFile& file, const Tokenizer& tokenizer);
+
+    // True when the file has no template and ChatML stands in.
+    bool is_built_in() const { return !template_.has_value(); }
+
+    // `messages`: a list of objects with role and content, as in OpenAI's API; arguments of tool
+    // calls may be JSON text, as there, or objects. Throws std::runtime_error: what the template
+    // says about messages that it refuses, or that there is no template to present tools.
+    std::string render(const Json& messages, const ChatOptions& options = {}) const;
+
+    // The ids of a rendered conversation: control tokens are parsed, and BOS stands in front just
+    // once, whether the template writes it or the tokenizer adds it.
+    static std::vector<int32_t> encode(const Tokenizer& tokenizer, const std::string& rendered);
+
+  private:
+    std::string file_;
+    std::optional<jinja::Template> template_;
+    Json token_texts_;  // bos_token, eos_token
+};
+
+// ChatML: "<|im_start|>user\nHello<|im_end|>\n" for each message. Throws std::runtime_error for a
+// message without a role, or whose content is no text.
+std::string render_chat(const Json& messages, bool add_generation_prompt);
+
+}  // namespace hetune

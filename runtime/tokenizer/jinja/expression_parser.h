@@ -1,0 +1,66 @@
+// The part of the parser that reads expressions, from a place in a list of tokens.
+#pragma once
+
+#include <initializer_list>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "runtime/tokenizer/jinja/ast.h"
+
+namespace hetune::jinja {
+
+class ExpressionParser {
+  public:
+    explicit ExpressionParser(std::vector<Token> tokens) : tokens_(std::move(tokens)) {}
+
+    // With commas: a list, as in `set a, b = 1, 2`.
+    ExpressionPtr parse_tuple();
+    ExpressionPtr parse_expression();
+    // Without a ternary, whose `if` would swallow the one of `for x in y if z`.
+    ExpressionPtr parse_or();
+    ArgumentList parse_arguments();  // from behind the opening parenthesis
+    std::pair<std::string, Filter> parse_filter_name();
+
+    const Token& peek(size_t ahead = 0) const;
+    Token next();
+    bool at(Token::Kind kind, std::string_view value) const;
+    bool at_operator(std::string_view op) const { return at(Token::Kind::kOperator, op); }
+    bool at_name(std::string_view name) const { return at(Token::Kind::kName, name); }
+    bool skip_operator(std::string_view op);
+    bool skip_name(std::string_view name);
+    std::string expect_name(std::string_view construct);
+    void expect_operator(std::string_view op, std::string_view construct);
+    void expect(Token::Kind kind, std::string_view what, std::string_view construct);
+    [[noreturn]] void fail(std::string_view construct, std::string_view what) const;
+    [[noreturn]] void fail_unexpected(std::string_view construct) const;
+
+  private:
+    ExpressionPtr parse_and();
+    ExpressionPtr parse_not();
+    ExpressionPtr parse_comparison();
+    // Left to right, of the operators in `ops`, with operands one level tighter.
+    ExpressionPtr parse_chain(std::initializer_list<std::string_view> ops,
+                              ExpressionPtr (ExpressionParser::*operand)());
+    ExpressionPtr parse_sum();
+    ExpressionPtr parse_concat();
+    ExpressionPtr parse_product();
+    ExpressionPtr parse_unary() { return parse_unary(true); }
+    ExpressionPtr parse_unary(bool with_filters);
+    ExpressionPtr parse_primary();
+    ExpressionPtr parse_number();
+    ExpressionPtr parse_list(int line);
+    ExpressionPtr parse_dict(int line);
+    ExpressionPtr parse_postfix(ExpressionPtr value);
+    ExpressionPtr parse_subscript(ExpressionPtr object, int line);
+    ExpressionPtr parse_filters_and_tests(ExpressionPtr value);
+    ExpressionPtr parse_test(ExpressionPtr value, int line);
+    // Called for each node: bounds the depth of what evaluation and destruction recurse through.
+    void count_node();
+
+    std::vector<Token> tokens_;
+    size_t at_ = 0;
+    int nodes_ = 0;  // in the tag at hand
+};
+
+}  // namespace hetune::jinja

@@ -1,0 +1,26 @@
+// A Jinja template, as chat templates use the language: parsed once, rendered often.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "runtime/tokenizer/jinja/ast.h"
+
+namespace hetune::jinja {
+
+// Any number of threads may render one.
+class Template {
+  public:
+    // `name` stands in front of every error. Throws TemplateError.
+    Template(std::string name, std::string_view source);
+
+    // `variables`: an object whose members the template sees by name. Throws TemplateError, also
+    // where the template calls raise_exception.
+    std::string render(const Json& variables) const;
+
+  private:
+    std::string name_;
+    Body body_;
+};
+
+}  // namespace hetune::jinja
