@@ -178,6 +178,7 @@ GgufPart parse_gguf(const std::filesystem::path& path, std::span<const std::byte
             reader.fail(fmt::format("{} starts at {}, which is not aligned to {}", what,
                                     extents[i].offset, alignment));
         order.push_back(i);
+        part.tensors[i].offset = start + extents[i].offset;
         if (header_only) continue;
         const uint64_t room = bytes.size() > start ? bytes.size() - start : 0;
         if (extents[i].offset > room || extents[i].bytes > room - extents[i].offset)

@@ -40,6 +40,7 @@ struct Tensor {
     uint32_t ggml_type = 0;              // see kernel_templates/quant
     std::vector<int64_t> dims;           // ggml order: dims[0] is contiguous
     std::span<const std::byte> data;     // owned by the ModelFile
+    uint64_t offset = 0;                 // of the data within its file, one part of a split one
     int64_t cols() const { return dims.empty() ? 1 : dims[0]; }
     int64_t rows() const;                // the product of dims[1..]
     int64_t bytes() const;               // in the file; also where `data` is empty

@@ -87,6 +87,17 @@ TEST_CASE("Templates that run away end with an error") {
               .find("more than 64 MiB") != std::string::npos);
     CHECK(error_of("{% set ns = namespace() %}{% set ns.me = ns %}")
               .find("cannot hold a namespace") != std::string::npos);
+    for (const char* grow : {"[ns.l, ns.l]", "ns.l + ns.l", "{'a': ns.l, 'b': ns.l}", "ns.l * 2"})
+        CHECK(error_of("{% set ns = namespace(l=[1]) %}{% for i in range(60) %}{% set ns.l = " +
+                       std::string(grow) + " %}{% endfor %}")
+                  .find("more than a million elements") != std::string::npos);
+    CHECK(error_of("{% set ns = namespace(l=[1]) %}{% for i in range(999) %}{% set ns.l = [ns.l] %}"
+                   "{% endfor %}{{ ns.l }}")
+              .find("nest deeper than 100") != std::string::npos);
+    Json deep = 1;
+    for (int i = 0; i < 1000; ++i) deep = Json::array({std::move(deep)});
+    CHECK(error_of("{{ x }}", {{"x", deep}}) ==
+          "test: the variables: lists and dicts nest deeper than 100");
     CHECK(error_of("{{ " + std::string(100'000, '(') + "1" + std::string(100'000, ')') + " }}")
               .find("parts") != std::string::npos);
     CHECK(error_of("{{ 1" +

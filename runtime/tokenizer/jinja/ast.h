@@ -14,8 +14,9 @@ namespace hetune::jinja {
 
 // One rendering. Its limits turn a template that runs away into an error.
 struct Rendering {
-    int64_t steps_left = 20'000'000;  // statements; the longest chats take thousands
-    int call_depth = 0;               // of macros
+    int64_t steps_left =
+        1'000'000;       // statements and loop items; a chat of 1000 messages takes some 20 000
+    int call_depth = 0;  // of macros
     static constexpr int kMaxCallDepth = 100;
 };
 

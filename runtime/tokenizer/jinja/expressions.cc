@@ -60,8 +60,9 @@ class List : public Expression {
         : Expression(line), elements_(std::move(elements)) {}
     Value compute(Scope& scope) const override {
         Json list = Json::array();
+        int64_t left = kMaxElements;
         for (const ExpressionPtr& element : elements_)
-            list.push_back(to_json(element->eval(scope)));
+            list.push_back(to_json(element->eval(scope), left));
         return Value::of(std::move(list));
     }
     std::string construct() const override { return "list"; }
@@ -76,8 +77,9 @@ class Dict : public Expression {
     Dict(int line, Entries entries) : Expression(line), entries_(std::move(entries)) {}
     Value compute(Scope& scope) const override {
         Json dict = Json::object();
+        int64_t left = kMaxElements;
         for (const auto& [key, value] : entries_)
-            dict[key->eval(scope).as_text()] = to_json(value->eval(scope));
+            dict[key->eval(scope).as_text()] = to_json(value->eval(scope), left);
         return Value::of(std::move(dict));
     }
     std::string construct() const override { return "dict"; }

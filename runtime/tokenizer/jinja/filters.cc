@@ -14,7 +14,8 @@ namespace {
 
 Value list_of(const std::vector<Value>& values) {
     Json list = Json::array();
-    for (const Value& value : values) list.push_back(to_json(value));
+    int64_t left = kMaxElements;
+    for (const Value& value : values) list.push_back(to_json(value, left));
     return Value::of(std::move(list));
 }
 

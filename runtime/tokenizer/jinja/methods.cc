@@ -151,7 +151,8 @@ Value make_dict(const Arguments& arguments) {
     Json dict = Json::object();
     if (!arguments.positional.empty() && arguments.positional[0].is_dict())
         dict = arguments.positional[0].json();
-    for (const auto& [name, value] : arguments.named) dict[name] = to_json(value);
+    int64_t left = kMaxElements;
+    for (const auto& [name, value] : arguments.named) dict[name] = to_json(value, left);
     return Value::of(std::move(dict));
 }
 

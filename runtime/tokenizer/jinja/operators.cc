@@ -12,16 +12,19 @@ Value repeat(const Value& value, int64_t times) {
     const int64_t count = std::max<int64_t>(times, 0);
     const size_t bytes = value.is_text() ? value.as_text().size() : value.json().size();
     if (bytes != 0 && static_cast<uint64_t>(count) > Value::kMaxTextBytes / bytes)
-        throw Fault("makes a value of more than 64 MiB");
-    if (bytes == 0) return value;
+        throw Fault("makes a text of more than 64 MiB");
+    if (bytes == 0 || count == 1) return value;
     if (value.is_text()) {
         std::string text;
         for (int64_t i = 0; i < count; ++i) text += value.as_text();
         return Value::text(std::move(text));
     }
     Json list = Json::array();
-    for (int64_t i = 0; i < count; ++i)
+    int64_t left = kMaxElements;
+    for (int64_t i = 0; i < count; ++i) {
+        check_size(value.json(), left);
         list.insert(list.end(), value.json().begin(), value.json().end());
+    }
     return Value::of(std::move(list));
 }
 
@@ -55,7 +58,9 @@ Value operate(const std::string& op, const Value& a, const Value& b) {
     const bool sequences = (a.is_text() && b.is_text()) || (a.is_list() && b.is_list());
     if (op == "+" && sequences) {
         if (a.is_text()) return Value::text(a.as_text() + b.as_text());
-        Json list = a.json();
+        int64_t left = kMaxElements;
+        check_size(b.json(), left);
+        Json list = to_json(a, left);
         list.insert(list.end(), b.json().begin(), b.json().end());
         return Value::of(std::move(list));
     }

@@ -91,6 +91,7 @@ class For : public Statement {
     For(int line, Loop loop) : Statement(line), loop_(std::move(loop)) {}
     Flow execute(Scope& scope, std::string& out) const override {
         std::vector<Value> items = loop_.items->eval(scope).items();
+        scope.rendering.steps_left -= static_cast<int64_t>(items.size());
         if (loop_.condition != nullptr)
             std::erase_if(items, [&](const Value& item) {
                 Scope inner{scope.rendering, &scope};

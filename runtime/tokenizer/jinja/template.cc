@@ -23,6 +23,12 @@ Template::Template(std::string name, std::string_view source)
 
 std::string Template::render(const Json& variables) const {
     return named(name_, [&] {
+        try {
+            int64_t left = kMaxElements;
+            check_size(variables, left);
+        } catch (const Fault& fault) {
+            throw TemplateError(fmt::format("the variables: {}", fault.what()));
+        }
         Rendering rendering;
         Scope scope{rendering};
         for (const auto& entry : variables.items())

@@ -189,13 +189,21 @@ bool contains(const Value& haystack, const Value& needle) {
     });
 }
 
-Json to_json(const Value& value) {
+Json to_json(const Value& value, int64_t& elements_left) {
     if (value.is_undefined()) return nullptr;
     if (!value.is_json()) throw Fault("cannot put " + value.kind() + " into a list or dict");
+    check_size(value.json(), elements_left);
     return value.json();
 }
 
 namespace {
+
+void count_elements(const Json& json, int64_t& elements_left, int depth) {
+    if (depth > 100) throw Fault("lists and dicts nest deeper than 100");
+    if (--elements_left < 0) throw Fault("has more than a million elements");
+    if (!json.is_structured()) return;
+    for (const Json& element : json) count_elements(element, elements_left, depth + 1);
+}
 
 // Python's rule for one end of a slice: negative counts from the end, then clamp to [low, high].
 int64_t slice_end(const Value& end, int64_t fallback, int64_t size, int64_t low, int64_t high) {
@@ -205,6 +213,10 @@ int64_t slice_end(const Value& end, int64_t fallback, int64_t size, int64_t low,
 }
 
 }  // namespace
+
+void check_size(const Json& json, int64_t& elements_left) {
+    count_elements(json, elements_left, 0);
+}
 
 Value item(const Value& value, const Value& key) {
     if (value.is_dict()) {

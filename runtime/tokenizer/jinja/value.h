@@ -86,8 +86,12 @@ bool equal(const Value& a, const Value& b);  // 1 == 1.0 == true; dicts in any o
 // Below, equal or above zero. Throws Fault unless both are numbers or both are text.
 int compare(const Value& a, const Value& b);
 bool contains(const Value& haystack, const Value& needle);
-// JSON of a value that is to become part of a list or dict; undefined gives null.
-Json to_json(const Value& value);
+// JSON of a value that is to become part of a list or dict; undefined gives null. Counts what it
+// holds off `elements_left`, which starts at kMaxElements. Throws Fault when none are left.
+Json to_json(const Value& value, int64_t& elements_left);
+inline constexpr int64_t kMaxElements = 1 << 20;
+// The same count alone. Also throws Fault for JSON nested deeper than 100: printing recurses.
+void check_size(const Json& json, int64_t& elements_left);
 
 // value[key] with Python's rules: negative positions, Value::undefined where there is nothing.
 Value item(const Value& value, const Value& key);
