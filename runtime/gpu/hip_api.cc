@@ -17,7 +17,8 @@ constexpr const char* kInstall =
     "install the HIP runtime of ROCm (Debian: libamdhip64-6 or -5), or name it in "
     "HETUNE_HIP_LIBRARY";
 
-constexpr int kNoDevice = 100;  // hipErrorNoDevice
+// hipErrorNoDevice, and hipErrorInvalidDevice, which is what HIP 5.2 says for it.
+constexpr int kNoDevice = 100, kInvalidDevice = 101;
 
 // The newest first, and of each version the loader's before those below a ROCm folder.
 std::vector<std::string> library_files(const Environment& environment) {
@@ -113,7 +114,7 @@ GpuApi load_hip(const Environment& environment) {
             .unified_memory = int_at(bytes, layout.integrated) != 0};
     };
     const int status = init(0);
-    if (status == kNoDevice)
+    if (status == kNoDevice || status == kInvalidDevice)
         throw DeviceError(
             fmt::format("hip: {} finds no AMD GPU; is the amdgpu driver loaded, and may this user "
                         "open /dev/kfd (groups render and video)?",
