@@ -15,7 +15,7 @@
 #include "cache/tile_store.h"
 #include "cache/transfer.h"
 #include "tests/cache/samples.h"
-#include "tests/cache/temp_folder.h"
+#include "tests/cache/test_folder.h"
 
 namespace hetune {
 namespace {
@@ -83,8 +83,8 @@ CodeObject shipped(int number) {
 }
 
 TEST_CASE("A bundle imported elsewhere gives the same objects and packs") {
-    TempFolder from;
-    TempFolder to;
+    TestFolder from;
+    TestFolder to;
     fill(from.path(), 5);
     const auto bundle = to.path() / "kernels.htb";
     const Transferred out = export_to(from.path(), bundle);
@@ -104,8 +104,8 @@ TEST_CASE("A bundle imported elsewhere gives the same objects and packs") {
 }
 
 TEST_CASE("A bundle is a layer as it is, without being unpacked") {
-    TempFolder from;
-    TempFolder to;
+    TestFolder from;
+    TestFolder to;
     fill(from.path(), 5);
     const auto bundle = to.path() / "kernels.htb";
     export_to(from.path(), bundle);
@@ -116,8 +116,8 @@ TEST_CASE("A bundle is a layer as it is, without being unpacked") {
 }
 
 TEST_CASE("Equal kernels give equal bundles, whenever and how fast they were compiled") {
-    TempFolder one;
-    TempFolder two;
+    TestFolder one;
+    TestFolder two;
     fill(one.path(), 4, 10);
     fill(two.path(), 4, 99);
     export_to(one.path(), one.path() / "b");
@@ -126,7 +126,7 @@ TEST_CASE("Equal kernels give equal bundles, whenever and how fast they were com
 }
 
 TEST_CASE("Export takes only the archs asked for, and nothing that is damaged") {
-    TempFolder folder;
+    TestFolder folder;
     fill(folder.path(), 3);
     CodeStore({.folder = folder.path()})
         .put(sample_key(9), sample_object(9), {{"template", "gemv"}, {"arch", "gfx1151"}});
@@ -136,7 +136,7 @@ TEST_CASE("Export takes only the archs asked for, and nothing that is damaged") 
 }
 
 TEST_CASE("Every flipped byte and every truncation of a bundle is found") {
-    TempFolder folder;
+    TestFolder folder;
     {
         CodeStore store({.folder = folder.path()});
         for (int i = 0; i < 2; ++i) store.put(sample_key(i), sample_object(i), sample_parts(i));
@@ -165,7 +165,7 @@ TEST_CASE("Every flipped byte and every truncation of a bundle is found") {
 }
 
 TEST_CASE("A damaged member of a layer is a miss with one warning; the others are served") {
-    TempFolder folder;
+    TestFolder folder;
     fill(folder.path(), 3);
     const auto path = folder.path() / "b";
     export_to(folder.path(), path);
@@ -183,7 +183,7 @@ TEST_CASE("A damaged member of a layer is a miss with one warning; the others ar
 }
 
 TEST_CASE("A bundle that others can write to is no layer") {
-    TempFolder folder;
+    TestFolder folder;
     fill(folder.path(), 1);
     const auto path = folder.path() / "b";
     export_to(folder.path(), path);
@@ -195,7 +195,7 @@ TEST_CASE("A bundle that others can write to is no layer") {
 }
 
 TEST_CASE("Paths that leave the folder, bombs and members outside of the file are refused") {
-    TempFolder folder;
+    TestFolder folder;
     const auto path = folder.path() / "b";
     const std::string hash(64, '0');
     const std::string key = sample_key(1).hex();

@@ -13,7 +13,7 @@
 #include "cache/code_store.h"
 #include "tests/cache/child_process.h"
 #include "tests/cache/samples.h"
-#include "tests/cache/temp_folder.h"
+#include "tests/cache/test_folder.h"
 
 namespace hetune {
 namespace {
@@ -36,7 +36,7 @@ std::multiset<int> logged(const std::filesystem::path& log) {
 
 // Starts all processes at one moment on an empty cache; returns how often each key was made.
 std::multiset<int> cold_race(std::optional<bool> local_disk) {
-    TempFolder folder;
+    TestFolder folder;
     const auto log = folder.path() / "compiles";
     int gate[2];
     REQUIRE(pipe(gate) == 0);
@@ -80,7 +80,7 @@ TEST_CASE("16 processes make each key exactly once where the file system has no 
 }
 
 TEST_CASE("Threads of one process make each key once, in memory as well as on disk") {
-    TempFolder folder;
+    TestFolder folder;
     for (const auto& place : {std::filesystem::path(), folder.path()}) {
         CodeStore store({.folder = place});
         std::atomic<int> made = 0;
@@ -104,7 +104,7 @@ TEST_CASE("Threads of one process make each key once, in memory as well as on di
 
 TEST_CASE("A maker that is killed leaves its key to the next at once") {
     for (const bool local_disk : {true, false}) {
-        TempFolder folder;
+        TestFolder folder;
         int ready[2];
         REQUIRE(pipe(ready) == 0);
         const pid_t child = start_child([&] {
@@ -131,7 +131,7 @@ TEST_CASE("A maker that is killed leaves its key to the next at once") {
 }
 
 TEST_CASE("A maker that throws tells its caller and lets the next one try") {
-    TempFolder folder;
+    TestFolder folder;
     CodeStore store({.folder = folder.path()});
     CHECK_THROWS_WITH(store.get_or_make(sample_key(1), {},
                                         []() -> CodeObject { throw std::runtime_error("broken"); }),
@@ -141,7 +141,7 @@ TEST_CASE("A maker that throws tells its caller and lets the next one try") {
 }
 
 TEST_CASE("Claim files of dead owners go when a store is opened, live ones stay") {
-    TempFolder folder;
+    TestFolder folder;
     CodeStore store({.folder = folder.path()});
     const auto claim = store.claim(sample_key(1));
     const auto claims = folder.path() / "claims";
@@ -152,7 +152,7 @@ TEST_CASE("Claim files of dead owners go when a store is opened, live ones stay"
 }
 
 TEST_CASE("A lease whose owner on another machine falls silent is taken over after kLease") {
-    TempFolder folder;
+    TestFolder folder;
     CodeStore store({.folder = folder.path(), .local_disk = false});
     Database(folder.path() / "index.db", 1000)
         .prepare("INSERT INTO claims VALUES (?1, 'another boot:pid:1:2', 7)")

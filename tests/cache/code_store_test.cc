@@ -7,7 +7,7 @@
 #include <thread>
 
 #include "tests/cache/samples.h"
-#include "tests/cache/temp_folder.h"
+#include "tests/cache/test_folder.h"
 
 namespace hetune {
 namespace {
@@ -22,7 +22,7 @@ void write_text(const std::filesystem::path& path, const std::string& text) {
 }
 
 TEST_CASE("CodeStore gives back what was put, in the same and in a later process") {
-    TempFolder folder;
+    TestFolder folder;
     {
         CodeStore store({.folder = folder.path()});
         CHECK_FALSE(store.find(sample_key(1)).has_value());
@@ -43,7 +43,7 @@ TEST_CASE("CodeStore without a folder keeps objects in memory") {
 }
 
 TEST_CASE("CodeStore finds every flipped byte of an object, drops the entry and says so once") {
-    TempFolder folder;
+    TestFolder folder;
     Warnings warnings;
     CodeStore store({.folder = folder.path(), .warn = warnings.function()});
     store.put(sample_key(1), sample_object(1), sample_parts(1));
@@ -65,7 +65,7 @@ TEST_CASE("CodeStore finds every flipped byte of an object, drops the entry and 
 }
 
 TEST_CASE("CodeStore takes an object cut or lengthened anywhere for a miss") {
-    TempFolder folder;
+    TestFolder folder;
     CodeStore store({.folder = folder.path()});
     store.put(sample_key(1), sample_object(1), sample_parts(1));
     const auto path = object_path(folder.path(), sample_key(1));
@@ -80,7 +80,7 @@ TEST_CASE("CodeStore takes an object cut or lengthened anywhere for a miss") {
 }
 
 TEST_CASE("CodeStore does not serve the object of another key that lies at its place") {
-    TempFolder folder;
+    TestFolder folder;
     CodeStore store({.folder = folder.path()});
     store.put(sample_key(1), sample_object(1), {});
     store.put(sample_key(2), sample_object(2), {});
@@ -91,7 +91,7 @@ TEST_CASE("CodeStore does not serve the object of another key that lies at its p
 }
 
 TEST_CASE("CodeStore serves many threads at once") {
-    TempFolder folder;
+    TestFolder folder;
     CodeStore store({.folder = folder.path()});
     std::atomic<int> wrong = 0;
     {
@@ -110,8 +110,8 @@ TEST_CASE("CodeStore serves many threads at once") {
 }
 
 TEST_CASE("CodeStore asks its layers before its folder and never writes to them") {
-    TempFolder layer;
-    TempFolder folder;
+    TestFolder layer;
+    TestFolder folder;
     CodeStore({.folder = layer.path()}).put(sample_key(1), sample_object(1), {});
     CodeStore store({.folder = folder.path(), .layers = {folder.path() / "none", layer.path()}});
     CHECK(store.find(sample_key(1)) == sample_object(1));

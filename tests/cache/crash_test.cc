@@ -18,7 +18,7 @@
 #include "cache/transfer.h"
 #include "tests/cache/child_process.h"
 #include "tests/cache/samples.h"
-#include "tests/cache/temp_folder.h"
+#include "tests/cache/test_folder.h"
 
 namespace hetune {
 namespace {
@@ -127,7 +127,7 @@ void disturb_index(const std::filesystem::path& folder, Random& random) {
 }
 
 TEST_CASE("kill -9 at any moment damages nothing and never makes a wrong byte be served") {
-    TempFolder place;
+    TestFolder place;
     const auto folder = place.path() / "cache";
     const auto bundle = place.path() / "kernels.htb";
     {

@@ -15,7 +15,7 @@
 #include "cache/maintenance.h"
 #include "cache/tile_store.h"
 #include "tests/cache/samples.h"
-#include "tests/cache/temp_folder.h"
+#include "tests/cache/test_folder.h"
 
 namespace {
 
@@ -163,7 +163,7 @@ int fail_each_call(int error, bool lasting) {
         CAPTURE(error);
         CAPTURE(lasting);
         CAPTURE(n);
-        TempFolder place;
+        TestFolder place;
         const auto folder = place.path() / "cache";
         CodeStore({.folder = folder}).put(sample_key(1), sample_object(1), sample_parts(1));
         fault = {n, error, lasting, false};

@@ -11,7 +11,7 @@
 #include "cache/code_store.h"
 #include "tests/cache/child_process.h"
 #include "tests/cache/samples.h"
-#include "tests/cache/temp_folder.h"
+#include "tests/cache/test_folder.h"
 
 namespace hetune {
 namespace {
@@ -46,7 +46,7 @@ int works_in_memory(const CacheOptions& options, const std::string& said) {
 }
 
 TEST_CASE("A folder that others can write to is refused") {
-    TempFolder folder;
+    TestFolder folder;
     for (const mode_t mode : {0770, 0707, 0777}) {
         chmod(folder.path().c_str(), mode);
         CHECK(works_in_memory({.folder = folder.path()}, "others can write") == 0);
@@ -58,7 +58,7 @@ TEST_CASE("A folder that others can write to is refused") {
 }
 
 TEST_CASE("A folder below one that everybody can write to is refused") {
-    TempFolder folder;
+    TestFolder folder;
     chmod(folder.path().c_str(), 0777);
     CHECK(works_in_memory({.folder = folder.path() / "cache"}, "everybody can write") == 0);
     chmod(folder.path().c_str(), 01777);  // sticky, as /tmp is
@@ -70,7 +70,7 @@ TEST_CASE("A folder of somebody else is refused, also through a symbolic link") 
         MESSAGE("skipped: needs root to give a folder away");
         return;
     }
-    TempFolder folder;
+    TestFolder folder;
     const auto theirs = folder.path() / "theirs";
     std::filesystem::create_directory(theirs);
     REQUIRE(chown(theirs.c_str(), 12345, 12345) == 0);
@@ -85,7 +85,7 @@ TEST_CASE("A layer of somebody else is not used, root's is") {
         MESSAGE("skipped: needs root to give a folder away");
         return;
     }
-    TempFolder layer;
+    TestFolder layer;
     CodeStore({.folder = layer.path()}).put(sample_key(1), sample_object(1), {});
     CHECK(check_layer(layer.path()).use == FolderUse::kReadOnly);
     REQUIRE(chown(layer.path().c_str(), 12345, 12345) == 0);
@@ -96,7 +96,7 @@ TEST_CASE("A layer of somebody else is not used, root's is") {
 }
 
 TEST_CASE("A link to a folder of ours is followed") {
-    TempFolder folder;
+    TestFolder folder;
     std::filesystem::create_directory(folder.path() / "real");
     std::filesystem::create_symlink(folder.path() / "real", folder.path() / "link");
     CodeStore store({.folder = folder.path() / "link"});
@@ -105,7 +105,7 @@ TEST_CASE("A link to a folder of ours is followed") {
 }
 
 TEST_CASE("A folder that cannot be made or is a file gives a store in memory") {
-    TempFolder folder;
+    TestFolder folder;
     std::ofstream(folder.path() / "file") << "x";
     CHECK(works_in_memory({.folder = folder.path() / "file"}, "is no folder") == 0);
     CHECK(works_in_memory({.folder = folder.path() / "file" / "below"}, "file") == 0);
@@ -113,7 +113,7 @@ TEST_CASE("A folder that cannot be made or is a file gives a store in memory") {
 }
 
 TEST_CASE("A folder without write permission serves what it has and keeps the rest in memory") {
-    TempFolder folder;
+    TestFolder folder;
     const auto status = as_nobody(folder.path(), [&] {
         {
             CodeStore store({.folder = folder.path()});
@@ -131,7 +131,7 @@ TEST_CASE("A folder without write permission serves what it has and keeps the re
 }
 
 TEST_CASE("A folder that may not be entered gives a store in memory") {
-    TempFolder folder;
+    TestFolder folder;
     CHECK(as_nobody(folder.path(), [&] {
               chmod(folder.path().c_str(), 0000);
               return works_in_memory({.folder = folder.path() / "cache"}, "Permission denied");
@@ -139,7 +139,7 @@ TEST_CASE("A folder that may not be entered gives a store in memory") {
 }
 
 TEST_CASE("A store opened read-only never writes, not even its folder") {
-    TempFolder folder;
+    TestFolder folder;
     {
         CodeStore store({.folder = folder.path(), .read_only = true});
         store.put(sample_key(1), sample_object(1), {});
@@ -149,7 +149,7 @@ TEST_CASE("A store opened read-only never writes, not even its folder") {
 }
 
 TEST_CASE("A path with spaces, quotes and Unicode works") {
-    TempFolder folder;
+    TestFolder folder;
     const auto odd = folder.path() / "Käse 'n \"tunings\" 调优 %20?#";
     {
         CodeStore store({.folder = odd});
@@ -164,7 +164,7 @@ bool mount_small_disk(const std::filesystem::path& folder, unsigned long flags) 
 }
 
 TEST_CASE("A full disk keeps new objects in memory and old ones readable") {
-    TempFolder folder;
+    TestFolder folder;
     if (!mount_small_disk(folder.path(), 0)) {
         MESSAGE("skipped: may not mount a tmpfs");
         return;
@@ -198,7 +198,7 @@ TEST_CASE("A full disk keeps new objects in memory and old ones readable") {
 }
 
 TEST_CASE("A read-only mount serves what it has") {
-    TempFolder folder;
+    TestFolder folder;
     if (!mount_small_disk(folder.path(), 0)) {
         MESSAGE("skipped: may not mount a tmpfs");
         return;

@@ -7,7 +7,7 @@
 #include "cache/code_store.h"
 #include "tests/cache/child_process.h"
 #include "tests/cache/samples.h"
-#include "tests/cache/temp_folder.h"
+#include "tests/cache/test_folder.h"
 
 namespace hetune {
 namespace {
@@ -38,7 +38,7 @@ std::vector<std::string> reopen(const std::filesystem::path& folder, int objects
 }
 
 TEST_CASE("A lost index is made again from the objects") {
-    TempFolder folder;
+    TestFolder folder;
     fill(folder.path(), 10);
     for (const char* name : {"index.db", "index.db-wal", "index.db-shm"})
         std::filesystem::remove(folder.path() / name);
@@ -46,7 +46,7 @@ TEST_CASE("A lost index is made again from the objects") {
 }
 
 TEST_CASE("An index that is no database is set aside with one warning and made again") {
-    TempFolder folder;
+    TestFolder folder;
     fill(folder.path(), 5);
     for (const std::string& content : {std::string(5000, 'x'), std::string("SQLite format 3")}) {
         std::ofstream(folder.path() / "index.db", std::ios::trunc) << content;
@@ -56,7 +56,7 @@ TEST_CASE("An index that is no database is set aside with one warning and made a
 }
 
 TEST_CASE("An index of a newer version is set aside with one warning and made again") {
-    TempFolder folder;
+    TestFolder folder;
     fill(folder.path(), 5);
     Database(folder.path() / "index.db", 1000)
         .execute("PRAGMA user_version = 999; DROP TABLE objects; CREATE TABLE objects (x);");
@@ -66,7 +66,7 @@ TEST_CASE("An index of a newer version is set aside with one warning and made ag
 }
 
 TEST_CASE("A newer index that another process uses is left alone, and objects are found") {
-    TempFolder folder;
+    TestFolder folder;
     fill(folder.path(), 3);
     Database(folder.path() / "index.db", 1000).execute("PRAGMA user_version = 999");
     const FileHandle other = lock_index(folder.path());
@@ -80,7 +80,7 @@ TEST_CASE("A newer index that another process uses is left alone, and objects ar
 }
 
 TEST_CASE("An index of version 1 is migrated with its rows") {
-    TempFolder folder;
+    TestFolder folder;
     fill(folder.path(), 4);
     {
         Index::open(folder.path(), true, {})->count({{"hits", 12}});
@@ -93,7 +93,7 @@ TEST_CASE("An index of version 1 is migrated with its rows") {
 
 TEST_CASE(
     "A page of the index overwritten is noticed in use, and the next process makes it again") {
-    TempFolder folder;
+    TestFolder folder;
     fill(folder.path(), 200);
     Database(folder.path() / "index.db", 1000).execute("PRAGMA wal_checkpoint(TRUNCATE)");
     const auto path = folder.path() / "index.db";
@@ -109,8 +109,8 @@ TEST_CASE(
 }
 
 TEST_CASE("An object whose writer died before its row gets one when it is used") {
-    TempFolder folder;
-    TempFolder elsewhere;
+    TestFolder folder;
+    TestFolder elsewhere;
     fill(folder.path(), 2);
     fill(elsewhere.path(), 3);
     std::filesystem::create_directories(object_path(folder.path(), sample_key(2)).parent_path());
@@ -121,7 +121,7 @@ TEST_CASE("An object whose writer died before its row gets one when it is used")
 }
 
 TEST_CASE("Temporaries of dead writers go when a store is opened, those of live ones stay") {
-    TempFolder folder;
+    TestFolder folder;
     fill(folder.path(), 1);
     const auto stray = folder.path() / "tmp" / "write.stray";
     std::ofstream(stray) << "half a file";
@@ -139,7 +139,7 @@ TEST_CASE("Temporaries of dead writers go when a store is opened, those of live 
 }
 
 TEST_CASE("The counters of all processes add up") {
-    TempFolder folder;
+    TestFolder folder;
     fill(folder.path(), 3);
     std::vector<pid_t> children;
     for (int p = 0; p < 4; ++p)

@@ -8,7 +8,7 @@
 #include "cache/explain.h"
 #include "cache/tile_store.h"
 #include "tests/cache/samples.h"
-#include "tests/cache/temp_folder.h"
+#include "tests/cache/test_folder.h"
 
 namespace hetune {
 namespace {
@@ -30,7 +30,7 @@ bool has_file(const std::filesystem::path& folder, int number) {
 }
 
 TEST_CASE("A store beyond its limit drops the objects longest unused") {
-    TempFolder folder;
+    TestFolder folder;
     fill(folder.path(), 0, 10, 10000);
     for (int i = 0; i < 10; ++i) set_used(folder.path(), i, 1000 + (i * 7) % 10);
     CodeStore store({.folder = folder.path(), .max_bytes = 100000});
@@ -48,7 +48,7 @@ TEST_CASE("A store beyond its limit drops the objects longest unused") {
 }
 
 TEST_CASE("Objects not used for long are evicted by age, whatever their size") {
-    TempFolder folder;
+    TestFolder folder;
     fill(folder.path(), 0, 4);
     set_used(folder.path(), 1, std::time(nullptr) - 5000);
     set_used(folder.path(), 2, std::time(nullptr) - 50);
@@ -61,7 +61,7 @@ TEST_CASE("Objects not used for long are evicted by age, whatever their size") {
 }
 
 TEST_CASE("A hit writes nothing; the time of last use is written when the store is closed") {
-    TempFolder folder;
+    TestFolder folder;
     fill(folder.path(), 0, 2);
     set_used(folder.path(), 0, 1000);
     set_used(folder.path(), 1, 1000);
@@ -80,7 +80,7 @@ TEST_CASE("A hit writes nothing; the time of last use is written when the store 
 }
 
 TEST_CASE("verify finds what is damaged, lost or unknown, and repair removes only that") {
-    TempFolder folder;
+    TestFolder folder;
     fill(folder.path(), 0, 6);
     {
         TileStore tiles({.folder = folder.path()});
@@ -121,7 +121,7 @@ TEST_CASE("verify finds what is damaged, lost or unknown, and repair removes onl
 }
 
 TEST_CASE("clear removes objects and packs and leaves a usable cache") {
-    TempFolder folder;
+    TestFolder folder;
     fill(folder.path(), 0, 3);
     CacheFolder cache({.folder = folder.path()});
     CHECK(clear_cache(cache).objects == 3);
@@ -131,7 +131,7 @@ TEST_CASE("clear removes objects and packs and leaves a usable cache") {
 }
 
 TEST_CASE("A miss is explained by the difference to the nearest key stored before") {
-    TempFolder folder;
+    TestFolder folder;
     {
         CodeStore store({.folder = folder.path()});
         store.put(sample_key(1), sample_object(1),

@@ -13,7 +13,7 @@
 #include "cache/model_identity.h"
 #include "tests/cache/child_process.h"
 #include "tests/cache/samples.h"
-#include "tests/cache/temp_folder.h"
+#include "tests/cache/test_folder.h"
 
 namespace hetune {
 namespace {
@@ -70,7 +70,7 @@ void check_pack(const TilePack& pack) {
 }
 
 TEST_CASE("A pack is written once and mapped by every later store") {
-    TempFolder folder;
+    TestFolder folder;
     TileStore store({.folder = folder.path()});
     CHECK_FALSE(store.open(kModel, kLayout).has_value());
     CHECK_FALSE(store.wait(kModel, kLayout).has_value());
@@ -85,7 +85,7 @@ TEST_CASE("A pack is written once and mapped by every later store") {
 }
 
 TEST_CASE("Tensors are filled and finished by many threads") {
-    TempFolder folder;
+    TestFolder folder;
     TileStore store({.folder = folder.path()});
     Tensors tensors;
     for (int i = 0; i < 300; ++i) tensors.push_back({fmt::format("t{}", i), 5000});
@@ -110,7 +110,7 @@ TEST_CASE("Tensors are filled and finished by many threads") {
 }
 
 TEST_CASE("A writer killed half-way leaves what it finished to the next") {
-    TempFolder folder;
+    TestFolder folder;
     const pid_t child = start_child([&] {
         TileStore store({.folder = folder.path()});
         auto writer = store.begin(kModel, kLayout, kTensors);
@@ -130,7 +130,7 @@ TEST_CASE("A writer killed half-way leaves what it finished to the next") {
 }
 
 TEST_CASE("A finished tensor that did not reach the disk is written again") {
-    TempFolder folder;
+    TestFolder folder;
     {
         TileStore store({.folder = folder.path()});
         auto writer = store.begin(kModel, kLayout, kTensors);
@@ -146,7 +146,7 @@ TEST_CASE("A finished tensor that did not reach the disk is written again") {
 }
 
 TEST_CASE("A partial pack of other tensors is started anew") {
-    TempFolder folder;
+    TestFolder folder;
     TileStore store({.folder = folder.path()});
     {
         auto writer = store.begin(kModel, kLayout, {{"old", 100000}});
@@ -157,7 +157,7 @@ TEST_CASE("A partial pack of other tensors is started anew") {
 }
 
 TEST_CASE("A second process waits for the pack that the first one writes") {
-    TempFolder folder;
+    TestFolder folder;
     int ready[2];
     REQUIRE(pipe(ready) == 0);
     const pid_t child = start_child([&] {
@@ -184,7 +184,7 @@ TEST_CASE("A second process waits for the pack that the first one writes") {
 }
 
 TEST_CASE("Every flipped byte of head, directory and tensors is found, and every truncation") {
-    TempFolder folder;
+    TestFolder folder;
     TileStore store({.folder = folder.path()});
     const Tensors tensors = {{"a", 300}, {"b", 200}};
     REQUIRE(write_pack(store, kModel, tensors) == 2);
@@ -227,7 +227,7 @@ TEST_CASE("Every flipped byte of head, directory and tensors is found, and every
 }
 
 TEST_CASE("A disk without room is refused with one warning and left as it was") {
-    TempFolder folder;
+    TestFolder folder;
     if (mount("hetune", folder.path().c_str(), "tmpfs", 0, "size=1m,mode=0700") != 0) {
         MESSAGE("skipped: may not mount a tmpfs");
         return;
@@ -245,7 +245,7 @@ TEST_CASE("A disk without room is refused with one warning and left as it was") 
 }
 
 TEST_CASE("Tiles without a folder, or beyond the limit, are refused with one warning") {
-    TempFolder folder;
+    TestFolder folder;
     for (const auto& place : {std::filesystem::path(), folder.path()}) {
         Warnings warnings;
         TileStore store({.folder = place, .max_tile_bytes = 9999, .warn = warnings.function()});
@@ -256,7 +256,7 @@ TEST_CASE("Tiles without a folder, or beyond the limit, are refused with one war
 }
 
 TEST_CASE("A new pack pushes out those longest unused, but none that is in use") {
-    TempFolder folder;
+    TestFolder folder;
     const Tensors tensors = {{"t", 50000}};
     TileStore store({.folder = folder.path(), .max_tile_bytes = 180000});
     for (uint64_t i = 1; i <= 3; ++i) {
@@ -274,7 +274,7 @@ TEST_CASE("A new pack pushes out those longest unused, but none that is in use")
 }
 
 TEST_CASE("A layout that is no plain file name reaches nothing") {
-    TempFolder folder;
+    TestFolder folder;
     TileStore store({.folder = folder.path()});
     for (const char* name : {"", "../x", "a/b", ".hidden", "a b"}) {
         CHECK_FALSE(store.begin(kModel, name, kTensors).has_value());
@@ -283,7 +283,7 @@ TEST_CASE("A layout that is no plain file name reaches nothing") {
 }
 
 TEST_CASE("A model is known again as long as its files do not change") {
-    TempFolder folder;
+    TestFolder folder;
     const auto file = folder.path() / "model.gguf";
     const auto age = [](const std::filesystem::path& path, int seconds) {
         timespec times[2] = {};

@@ -10,7 +10,7 @@
 
 #include "cache/code_store.h"
 #include "tests/cache/samples.h"
-#include "tests/cache/temp_folder.h"
+#include "tests/cache/test_folder.h"
 
 namespace hetune {
 namespace {
@@ -21,7 +21,7 @@ struct Result {
     nlohmann::json json() const { return nlohmann::json::parse(output); }
 };
 
-Result hetune_cache(const TempFolder& folder, const std::string& arguments) {
+Result hetune_cache(const TestFolder& folder, const std::string& arguments) {
     const std::string command = fmt::format(
         "HETUNE_CACHE_DIR='{0}/cache' HETUNE_CACHE_PATH= '{1}/bin/hetune' cache {2} 2>&1",
         folder.path().string(), HETUNE_BUILD_DIR, arguments);
@@ -35,7 +35,7 @@ Result hetune_cache(const TempFolder& folder, const std::string& arguments) {
     return result;
 }
 
-void fill(const TempFolder& folder) {
+void fill(const TestFolder& folder) {
     CodeStore store({.folder = folder.path() / "cache"});
     for (int i = 0; i < 3; ++i) store.put(sample_key(i), sample_object(i), sample_parts(i));
     store.put(sample_key(3), sample_object(3), {{"template", "norm"}});
@@ -44,7 +44,7 @@ void fill(const TempFolder& folder) {
 }
 
 TEST_CASE("stats counts objects, hits, misses and time saved") {
-    TempFolder folder;
+    TestFolder folder;
     fill(folder);
     const auto stats = hetune_cache(folder, "stats --json").json();
     CHECK(stats["objects"] == 4);
@@ -57,7 +57,7 @@ TEST_CASE("stats counts objects, hits, misses and time saved") {
 }
 
 TEST_CASE("ls lists objects, show prints one by the beginning of its key") {
-    TempFolder folder;
+    TestFolder folder;
     fill(folder);
     CHECK(hetune_cache(folder, "ls --json").json()["objects"].size() == 4);
     CHECK(hetune_cache(folder, "ls --kernel norm --json").json()["objects"].size() == 1);
@@ -72,7 +72,7 @@ TEST_CASE("ls lists objects, show prints one by the beginning of its key") {
 }
 
 TEST_CASE("why names the part of the key that changed") {
-    TempFolder folder;
+    TestFolder folder;
     fill(folder);
     const auto why = hetune_cache(folder, "why gemv --json").json();
     CHECK(why["key"] == sample_key(2).hex());
@@ -86,7 +86,7 @@ TEST_CASE("why names the part of the key that changed") {
 }
 
 TEST_CASE("verify exits 1 on damage, and --repair mends it") {
-    TempFolder folder;
+    TestFolder folder;
     fill(folder);
     CHECK(hetune_cache(folder, "verify").status == 0);
     std::ofstream(object_path(folder.path() / "cache", sample_key(1))) << "damage";
@@ -98,7 +98,7 @@ TEST_CASE("verify exits 1 on damage, and --repair mends it") {
 }
 
 TEST_CASE("gc shrinks to a size, and refuses a size or an age it cannot read") {
-    TempFolder folder;
+    TestFolder folder;
     fill(folder);
     CHECK(hetune_cache(folder, "gc --age 1h --json").json()["objects"] == 0);
     CHECK(hetune_cache(folder, "gc --size 1.2k --json").json()["objects"] == 2);
@@ -108,8 +108,8 @@ TEST_CASE("gc shrinks to a size, and refuses a size or an age it cannot read") {
 }
 
 TEST_CASE("export and import carry a cache to another place; clear asks for --yes") {
-    TempFolder from;
-    TempFolder to;
+    TestFolder from;
+    TestFolder to;
     fill(from);
     const std::string bundle = (from.path() / "kernels.htb").string();
     CHECK(hetune_cache(from, fmt::format("export -o '{}' --json", bundle)).json()["objects"] == 4);
@@ -125,7 +125,7 @@ TEST_CASE("export and import carry a cache to another place; clear asks for --ye
 }
 
 TEST_CASE("path prints the folder; wrong usage exits 2; every subcommand has help") {
-    TempFolder folder;
+    TestFolder folder;
     CHECK(hetune_cache(folder, "path").output == (folder.path() / "cache").string() + "\n");
     CHECK(hetune_cache(folder, "").status == 2);
     CHECK(hetune_cache(folder, "nonsense").status == 2);

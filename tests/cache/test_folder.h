@@ -1,4 +1,4 @@
-// A folder of a test's own, removed with all it holds.
+// A folder of a test's own, removed with all it holds. (TempFolder is one of the compilers.)
 #pragma once
 
 #include <stdlib.h>
@@ -8,17 +8,17 @@
 
 namespace hetune {
 
-class TempFolder {
+class TestFolder {
   public:
-    explicit TempFolder(const std::string& name = "hetune") {
+    explicit TestFolder(const std::string& name = "hetune") {
         std::string path = std::filesystem::temp_directory_path() / (name + ".XXXXXX");
         path_ = mkdtemp(path.data());
     }
-    ~TempFolder() {
+    ~TestFolder() {
         std::error_code ignored;
         std::filesystem::remove_all(path_, ignored);
     }
-    TempFolder(const TempFolder&) = delete;
+    TestFolder(const TestFolder&) = delete;
     const std::filesystem::path& path() const { return path_; }
 
   private:
