@@ -1,24 +1,13 @@
-// How the next token is chosen. The order of the cuts: repetition penalty, top-k, top-p, min-p,
-// temperature.
+// The host's side of the sampler (kernel_templates/sampling).
 #pragma once
 
 #include <cstdint>
 #include <span>
 #include <vector>
 
+#include "runtime/hetune.h"
+
 namespace hetune {
-
-struct Sampling {
-    double temperature = 0.0;     // 0: greedy
-    int top_k = 40;               // 0: all
-    double top_p = 0.95;          // 1: all
-    double min_p = 0.05;          // 0: all
-    double repeat_penalty = 1.0;  // 1: none
-    int repeat_window = 64;       // tokens
-    uint32_t seed = 0;
-
-    bool operator==(const Sampling&) const = default;
-};
 
 // Throws std::runtime_error naming the option that is out of range.
 void check_sampling(const Sampling& sampling);

@@ -71,6 +71,7 @@ class Session : public Engine {
     bool repacked() const { return weights_.repacked(); }
     const SessionOptions& options() const { return options_; }
     Device& device() { return device_; }
+    Plan plan_for(int rows, bool all_logits) const;
     // The plan for one decoded token, bound.
     BoundPlan& decode_plan() { return *decode_.plan; }
 
@@ -82,7 +83,6 @@ class Session : public Engine {
         Buffer* tokens = nullptr;
         Buffer* logits = nullptr;
     };
-    Plan plan_for(int rows, bool all_logits) const;
     Bound bind(Plan plan);
     Buffer* shared(const PlanBuffer& buffer);
     // One step of at most the plan's rows; its logits are then in the plan's buffer.

@@ -1,0 +1,25 @@
+// A plan for people and for programs.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+#include "planner/arch.h"
+#include "planner/plan.h"
+
+namespace hetune {
+
+// What a step, or a plan, costs at a context length on an arch, by the memory's bandwidth and the
+// arithmetic rate on paper (planner/arch.cc).
+struct Roofline {
+    int64_t bytes = 0;
+    int64_t operations = 0;
+    double us = 0;  // the larger of the two times
+};
+Roofline roofline(const StepCost& cost, const Arch& arch, int64_t context);
+
+// Steps with kernels, launch shapes, bytes and operations; kernels; buffers; sums.
+std::string plan_text(const Plan& plan, const Arch& arch, int64_t context);
+nlohmann::ordered_json plan_json(const Plan& plan, const Arch& arch, int64_t context);
+
+}  // namespace hetune

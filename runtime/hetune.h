@@ -1,0 +1,134 @@
+// libhetune: load a language model, and let it write.
+//
+//   hetune::Model model("model.gguf");
+//   model.generate("Once upon a time", {}, [](std::string_view text) {
+//       std::cout << text << std::flush;
+//       return true;
+//   });
+//
+// The first load of a model compiles its kernels and repacks its weights into the cache
+// ($HETUNE_CACHE_DIR, $XDG_CACHE_HOME/hetune or ~/.cache/hetune); later ones map both.
+//
+// Errors are exceptions derived from std::runtime_error, whose text names the file, tensor, kernel
+// or option and says what to do. One thread at a time may use a Model; a process may have several.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace hetune {
+
+// How the next token is chosen. The order of the cuts: repetition penalty, top-k, top-p, min-p,
+// temperature.
+struct Sampling {
+    double temperature = 0.0;     // 0: greedy
+    int top_k = 40;               // 0: all
+    double top_p = 0.95;          // 1: all
+    double min_p = 0.05;          // 0: all
+    double repeat_penalty = 1.0;  // 1: none
+    int repeat_window = 64;       // tokens
+    uint32_t seed = 0;
+
+    bool operator==(const Sampling&) const = default;
+};
+
+struct ModelOptions {
+    std::string backend;            // "hip", "cuda", "cpu", "reference"; empty: the best there is
+    std::string compiler;           // "hiprtc", "comgr", "clang", "nvrtc"; empty: the best there is
+    int64_t context = 0;            // tokens; 0: what the model was trained for, at most 4096
+    int prefill_rows = 64;          // tokens of one prefill step
+    bool fusion = true;             // false: one kernel per primitive operation
+    bool float_activations = false; // multiply weights with floats rather than with 8-bit integers
+    std::string kv_type = "f16";    // "f16", "bf16", "f32"
+    bool tiles = true;              // keep repacked weights on disk
+    bool all_logits = false;        // logits() of every position will be asked for
+    int64_t memory_limit = 0;       // bytes; 0: what the device has free
+    int jobs = 0;                   // compilers at once; 0: one per core
+    // While loading: "compile" or "repack", with how many are done of how many. May be empty.
+    std::function<void(std::string_view stage, size_t done, size_t total)> progress;
+    // Warnings, one line each. May be empty.
+    std::function<void(const std::string& line)> warn;
+};
+
+struct ModelInfo {
+    std::string file, name, architecture;
+    std::string backend, device, arch, compiler;  // compiler: its identity
+    int64_t context = 0;                          // capacity in tokens
+    int64_t trained_context = 0;
+    int64_t vocabulary = 0;
+    int64_t memory_bytes = 0;                     // weights, KV cache, activations and code
+    std::string memory_table;                     // the same, for people
+    // The load.
+    int kernels_compiled = 0, kernels_cached = 0;
+    bool weights_repacked = false;
+    double compile_seconds = 0, repack_seconds = 0, load_seconds = 0;  // load: all of it
+};
+
+struct Message {
+    std::string role;     // "system", "user", "assistant"
+    std::string content;
+};
+
+struct Generated {
+    std::string text;
+    std::vector<int32_t> tokens;
+    int64_t prompt_tokens = 0;
+    double prefill_seconds = 0;  // of the prompt, with the first token
+    double decode_seconds = 0;   // of the others
+    // "end" (the model ended its answer), "length", "context" (it is full), "stopped" (by the callback)
+    std::string stop;
+};
+
+class Model {
+  public:
+    explicit Model(const std::string& path, ModelOptions options = {});
+    ~Model();
+    Model(Model&&) noexcept;
+    Model& operator=(Model&&) noexcept;
+
+    const ModelInfo& info() const;
+
+    // Text to ids; `parse_special`: control tokens written out in the text count as such.
+    std::vector<int32_t> tokenize(std::string_view text, bool parse_special = true) const;
+    std::string detokenize(std::span<const int32_t> tokens) const;
+
+    // Appends to the context and generates. The callback gets text as it arrives, always whole
+    // UTF-8 sequences, and returns false to stop. What was generated stays in the context.
+    using OnText = std::function<bool(std::string_view text)>;
+    struct Options {
+        int64_t max_tokens = 128;
+        Sampling sampling;
+        bool ignore_end = false;  // go on behind the model's end token
+    };
+    Generated generate(std::string_view prompt, const Options& options, const OnText& on_text);
+    Generated generate(std::span<const int32_t> prompt, const Options& options, const OnText& on_text);
+    // The next turn of a conversation, by the model's own chat template. Keeps the context of the
+    // turns before, as long as the template only appends.
+    Generated chat(const std::vector<Message>& conversation, const Options& options, const OnText& on_text);
+
+    // Appends tokens and gives logits: [tokens, vocabulary], or [vocabulary] of the last one.
+    std::vector<float> logits(std::span<const int32_t> tokens, bool every_position);
+
+    // Forgets the context.
+    void reset();
+    int64_t position() const;
+
+    // The decode plan, or that of a prefill step: its steps, buffers, bytes and roofline, as text
+    // or as JSON. Empty on the reference backend.
+    std::string plan(bool prefill, bool json) const;
+
+  private:
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+};
+
+// The library's version, "0.1.0", and the folder of its cache (empty: in memory).
+const char* version();
+std::string cache_folder();
+
+}  // namespace hetune

@@ -1,0 +1,240 @@
+// hetune::Model: what hetune.h promises, put together from the parts.
+#include <fmt/format.h>
+
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "cache/code_store.h"
+#include "planner/plan_text.h"
+#include "runtime/hetune.h"
+#include "runtime/reference/reference_engine.h"
+#include "runtime/session.h"
+#include "runtime/tokenizer/chat_template.h"
+#include "runtime/tokenizer/stream_decoder.h"
+#include "runtime/tokenizer/tokenizer.h"
+
+namespace hetune {
+namespace {
+
+constexpr int64_t kDefaultContext = 4096;
+
+class Stopwatch {
+  public:
+    double seconds() const {
+        return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+    }
+
+  private:
+    std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+KvType kv_type(const std::string& name) {
+    for (const KvType type : {KvType::kF16, KvType::kBF16, KvType::kF32})
+        if (to_string(type) == name) return type;
+    throw std::runtime_error(fmt::format("unknown KV type '{}'; known: f16, bf16, f32", name));
+}
+
+int32_t most_likely(std::span<const float> logits) {
+    return static_cast<int32_t>(std::ranges::max_element(logits) - logits.begin());
+}
+
+}  // namespace
+
+struct Model::Impl {
+    Impl(const std::string& path, ModelOptions the_options)
+        : options(std::move(the_options)), file(path), tokenizer(file), chat_template(file, tokenizer) {}
+
+    void load();
+    void load_session(const LayerGraph& graph);
+    // One token after another, from the compiled session or from the oracle.
+    int32_t prompt(std::span<const int32_t> tokens, const Sampling& sampling);
+    int32_t next();
+    int64_t room() const { return engine->context() - engine->position(); }
+
+    ModelOptions options;
+    ModelFile file;
+    Tokenizer tokenizer;
+    ChatTemplate chat_template;
+    ModelInfo info;
+    std::optional<CodeStore> codes;
+    std::optional<TileStore> tiles;
+    std::unique_ptr<Device> device;
+    std::optional<KernelLibrary> library;
+    std::unique_ptr<Engine> engine;
+    Session* session = nullptr;            // engine, where it is compiled
+    std::vector<int32_t> oracle_pending;   // drawn, but not yet in the oracle's context
+    std::vector<int32_t> history;          // all tokens of the context, and the one drawn last
+};
+
+void Model::Impl::load() {
+    const Stopwatch watch;
+    LayerGraph graph = build_layer_graph(file);
+    info.file = file.path().string();
+    info.name = graph.name;
+    info.architecture = graph.architecture;
+    info.trained_context = graph.trained_context;
+    info.vocabulary = graph.vocabulary;
+    if (options.context < 0) throw std::runtime_error(fmt::format("--ctx {} is negative", options.context));
+    if (options.context == 0) options.context = std::min(graph.trained_context, kDefaultContext);
+    info.context = options.context;
+    if (tokenizer.vocabulary_size() > graph.vocabulary)
+        throw ModelError(fmt::format("{}: the tokenizer has {} tokens, but the model {}", info.file,
+                                     tokenizer.vocabulary_size(), graph.vocabulary));
+    if (options.backend == "reference") {
+        info.backend = info.device = info.arch = "reference";
+        engine = std::make_unique<ReferenceEngine>(file, std::move(graph), options.context);
+    } else {
+        load_session(graph);
+    }
+    info.load_seconds = watch.seconds();
+}
+
+void Model::Impl::load_session(const LayerGraph&) {
+    const CacheOptions cache = cache_options_from_environment(options.warn);
+    device = open_device(options.backend);
+    codes.emplace(cache);
+    if (options.tiles) tiles.emplace(cache);
+    library.emplace(device->arch(), *codes, read_environment(), options.compiler, options.jobs);
+    auto made = std::make_unique<Session>(
+        file, *device, *library, tiles ? &*tiles : nullptr,
+        SessionOptions{.context = options.context,
+                       .prefill_rows = options.prefill_rows,
+                       .fusion = options.fusion,
+                       .activations = options.float_activations ? Activations::kFloat : Activations::kQuantised,
+                       .kv = kv_type(options.kv_type),
+                       .all_logits = options.all_logits,
+                       .memory_limit = options.memory_limit},
+        [this](const std::string& stage, size_t done, size_t total) {
+            if (options.progress) options.progress(stage, done, total);
+        });
+    session = made.get();
+    engine = std::move(made);
+    const DeviceInfo about = device->info();
+    info.backend = about.backend;
+    info.device = about.name;
+    info.arch = device->arch().name;
+    info.compiler = library->compiler().identity();
+    info.memory_bytes = session->memory().total();
+    info.memory_table = memory_table(session->memory());
+    info.kernels_compiled = library->statistics().compiled;
+    info.kernels_cached = library->statistics().cached;
+    info.weights_repacked = session->repacked();
+    info.compile_seconds = session->times().compile_ms / 1e3;
+    info.repack_seconds = session->times().repack_ms / 1e3;
+}
+
+int32_t Model::Impl::prompt(std::span<const int32_t> tokens, const Sampling& sampling) {
+    if (session != nullptr) return session->prompt(tokens, sampling);
+    if (sampling.temperature > 0)
+        throw std::runtime_error("the reference backend only decodes greedily; leave --temp at 0");
+    oracle_pending.insert(oracle_pending.end(), tokens.begin(), tokens.end());
+    return next();
+}
+
+int32_t Model::Impl::next() {
+    if (session != nullptr) return session->next();
+    const int32_t token = most_likely(engine->forward(oracle_pending, false));
+    oracle_pending = {token};
+    return token;
+}
+
+Model::Model(const std::string& path, ModelOptions options)
+    : impl_(std::make_unique<Impl>(path, std::move(options))) {
+    impl_->load();
+}
+Model::~Model() = default;
+Model::Model(Model&&) noexcept = default;
+Model& Model::operator=(Model&&) noexcept = default;
+
+const ModelInfo& Model::info() const { return impl_->info; }
+
+std::vector<int32_t> Model::tokenize(std::string_view text, bool parse_special) const {
+    return impl_->tokenizer.encode(text, true, parse_special);
+}
+std::string Model::detokenize(std::span<const int32_t> tokens) const {
+    return impl_->tokenizer.decode(tokens);
+}
+
+Generated Model::generate(std::string_view prompt, const Options& options, const OnText& on_text) {
+    return generate(impl_->tokenizer.encode(prompt, position() == 0, true), options, on_text);
+}
+
+Generated Model::generate(std::span<const int32_t> prompt, const Options& options, const OnText& on_text) {
+    Generated result{.prompt_tokens = static_cast<int64_t>(prompt.size()), .stop = "length"};
+    if (options.max_tokens < 1) return result;
+    StreamDecoder decoder(impl_->tokenizer);
+    auto say = [&](const std::string& text) {
+        result.text += text;
+        return text.empty() || !on_text || on_text(text);
+    };
+    const Stopwatch prefill;
+    int32_t token = impl_->prompt(prompt, options.sampling);
+    impl_->history.insert(impl_->history.end(), prompt.begin(), prompt.end());
+    result.prefill_seconds = prefill.seconds();
+    const Stopwatch decode;
+    for (;;) {
+        impl_->history.push_back(token);
+        const bool ends = impl_->tokenizer.ends_generation(token);
+        if (ends && !options.ignore_end) {
+            result.stop = "end";
+            break;
+        }
+        result.tokens.push_back(token);
+        if (!say(decoder.feed(token))) {
+            result.stop = "stopped";
+            break;
+        }
+        if (static_cast<int64_t>(result.tokens.size()) >= options.max_tokens) break;
+        if (impl_->room() < 1) {
+            result.stop = "context";
+            break;
+        }
+        token = impl_->next();
+    }
+    result.decode_seconds = decode.seconds();
+    say(decoder.flush());
+    return result;
+}
+
+Generated Model::chat(const std::vector<Message>& conversation, const Options& options,
+                      const OnText& on_text) {
+    nlohmann::ordered_json messages = nlohmann::ordered_json::array();
+    for (const Message& message : conversation)
+        messages.push_back({{"role", message.role}, {"content", message.content}});
+    const std::vector<int32_t> tokens =
+        ChatTemplate::encode(impl_->tokenizer, impl_->chat_template.render(messages));
+    // What the context already holds need not be computed again. A template that rewrites earlier
+    // turns makes the context start anew.
+    const auto& held = impl_->history;
+    const bool appends = held.size() < tokens.size() &&
+                         std::equal(held.begin(), held.end(), tokens.begin());
+    if (!appends) reset();
+    const auto fresh = std::span(tokens).subspan(appends ? held.size() : 0);
+    return generate(fresh, options, on_text);
+}
+
+std::vector<float> Model::logits(std::span<const int32_t> tokens, bool every_position) {
+    impl_->history.insert(impl_->history.end(), tokens.begin(), tokens.end());
+    return impl_->engine->forward(tokens, every_position);
+}
+
+void Model::reset() {
+    impl_->engine->reset();
+    impl_->history.clear();
+    impl_->oracle_pending.clear();
+}
+int64_t Model::position() const { return impl_->engine->position(); }
+
+std::string Model::plan(bool prefill, bool json) const {
+    if (impl_->session == nullptr) return {};
+    const Plan plan = impl_->session->plan_for(prefill ? impl_->options.prefill_rows : 1, false);
+    const Arch& arch = impl_->device->arch();
+    return json ? plan_json(plan, arch, impl_->info.context).dump(2)
+                : plan_text(plan, arch, impl_->info.context);
+}
+
+const char* version() { return HETUNE_VERSION; }
+std::string cache_folder() { return cache_options_from_environment({}).folder.string(); }
+
+}  // namespace hetune

@@ -1,0 +1,29 @@
+// Options that all commands share which load a model, and the progress bar while it loads.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <string>
+
+#include "runtime/hetune.h"
+
+namespace hetune {
+
+struct ModelArguments {
+    std::string file;
+    std::string fusion = "on";
+    std::string activations = "q8";
+    std::string memory_limit;
+    ModelOptions options;
+
+    // FILE, --backend, --compiler, --ctx, --fusion, --activations, --kv, --no-tiles,
+    // --memory-limit, --jobs.
+    void add_to(CLI::App& app);
+    // Loads it, with a progress bar on stderr and warnings below it.
+    Model load();
+};
+
+// "x86-64-v3 (cpu: AMD EPYC …), compiler clang": one line about what was chosen.
+std::string device_line(const ModelInfo& info);
+
+}  // namespace hetune

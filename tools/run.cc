@@ -1,0 +1,196 @@
+// hetune run: text from a model, once or as a conversation.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "tools/command.h"
+#include "tools/model_options.h"
+
+namespace hetune {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+const Clock::time_point kStart = Clock::now();  // of the process, near enough
+
+double seconds_since_start() { return std::chrono::duration<double>(Clock::now() - kStart).count(); }
+
+struct RunArguments {
+    ModelArguments model;
+    Model::Options options;
+    std::string prompt;
+    std::string system;
+    bool chat = false;
+    bool json = false;
+    bool quiet = false;
+};
+
+std::atomic<bool> interrupted = false;
+
+// The first Ctrl-C ends a generation, one that comes when nothing is being generated the program.
+void on_interrupt(int) {
+    if (interrupted.exchange(true)) _exit(130);
+}
+
+struct Totals {
+    Generated last;
+    double first_token_seconds = 0;  // since the start of the process
+    int64_t prompt_tokens = 0, tokens = 0;
+    double prefill_seconds = 0, decode_seconds = 0;
+    double decoded = 0;  // tokens that decode_seconds are for
+
+    void add(const Generated& g) {
+        last = g;
+        prompt_tokens += g.prompt_tokens;
+        tokens += static_cast<int64_t>(g.tokens.size());
+        prefill_seconds += g.prefill_seconds;
+        decode_seconds += g.decode_seconds;
+        decoded += std::max(0.0, static_cast<double>(g.tokens.size()) - (g.stop == "end" ? 0 : 1));
+    }
+};
+
+double rate(double count, double seconds) { return seconds > 0 ? count / seconds : 0; }
+
+nlohmann::ordered_json summary_json(const ModelInfo& info, const Totals& t) {
+    return {{"model", info.name},
+            {"backend", info.backend},
+            {"device", info.device},
+            {"arch", info.arch},
+            {"compiler", info.compiler},
+            {"context", info.context},
+            {"text", t.last.text},
+            {"tokens", t.last.tokens},
+            {"stop", t.last.stop},
+            {"kernels_compiled", info.kernels_compiled},
+            {"kernels_cached", info.kernels_cached},
+            {"weights_repacked", info.weights_repacked},
+            {"compile_seconds", info.compile_seconds},
+            {"repack_seconds", info.repack_seconds},
+            {"load_seconds", info.load_seconds},
+            {"first_token_seconds", t.first_token_seconds},
+            {"prompt_tokens", t.prompt_tokens},
+            {"generated_tokens", t.tokens},
+            {"prefill_tok_s", rate(static_cast<double>(t.prompt_tokens), t.prefill_seconds)},
+            {"decode_tok_s", rate(t.decoded, t.decode_seconds)},
+            {"memory_bytes", info.memory_bytes}};
+}
+
+std::string summary_text(const ModelInfo& info, const Totals& t) {
+    return fmt::format(
+        "kernels {} compiled, {} cached | compile {:.2f} s, {} {:.2f} s, load {:.2f} s, first token "
+        "{:.3f} s | prefill {} tokens {:.1f} tok/s, decode {} tokens {:.1f} tok/s | memory {:.1f} MiB",
+        info.kernels_compiled, info.kernels_cached, info.compile_seconds,
+        info.weights_repacked ? "repack" : "map", info.repack_seconds, info.load_seconds,
+        t.first_token_seconds, t.prompt_tokens, rate(static_cast<double>(t.prompt_tokens), t.prefill_seconds),
+        t.tokens, rate(t.decoded, t.decode_seconds), static_cast<double>(info.memory_bytes) / (1 << 20));
+}
+
+// Prints as it arrives, unless the answer is JSON.
+auto printer(const RunArguments& args, Totals& totals) {
+    return [&args, &totals](std::string_view text) {
+        if (totals.first_token_seconds == 0) totals.first_token_seconds = seconds_since_start();
+        if (!args.json) {
+            fmt::print("{}", text);
+            std::fflush(stdout);
+        }
+        return !interrupted.load();
+    };
+}
+
+std::vector<Message> opening(const RunArguments& args) {
+    std::vector<Message> messages;
+    if (!args.system.empty()) messages.push_back({"system", args.system});
+    return messages;
+}
+
+void run_once(const RunArguments& args, Model& model, Totals& totals) {
+    Generated g;
+    if (args.chat) {
+        auto messages = opening(args);
+        messages.push_back({"user", args.prompt});
+        g = model.chat(messages, args.options, printer(args, totals));
+    } else {
+        if (!args.json) fmt::print("{}", args.prompt);
+        g = model.generate(args.prompt, args.options, printer(args, totals));
+    }
+    if (!args.json) fmt::print("\n");
+    totals.add(g);
+}
+
+// Turn by turn until the end of input. Ctrl-C stops an answer and keeps the conversation.
+void converse(const RunArguments& args, Model& model, Totals& totals) {
+    const bool terminal = isatty(STDIN_FILENO) != 0;
+    if (terminal)
+        fmt::print(stderr, "An empty line or Ctrl-D ends; Ctrl-C stops an answer; /reset starts anew.\n");
+    auto messages = opening(args);
+    for (;;) {
+        if (terminal) fmt::print("> ");
+        std::fflush(stdout);
+        std::string line;
+        interrupted = true;  // while waiting for input, Ctrl-C ends the program
+        if (!std::getline(std::cin, line) || line.empty()) break;
+        interrupted = false;
+        if (line == "/reset") {
+            messages = opening(args);
+            model.reset();
+            continue;
+        }
+        messages.push_back({"user", line});
+        try {
+            const Generated g = model.chat(messages, args.options, printer(args, totals));
+            messages.push_back({"assistant", g.text});
+            totals.add(g);
+            if (g.stop == "context") fmt::print(stderr, "\nThe context is full; /reset starts anew.");
+        } catch (const std::runtime_error& error) {
+            fmt::print(stderr, "hetune: {}\n", error.what());
+            messages.pop_back();
+        }
+        if (!args.json) fmt::print("\n");
+    }
+}
+
+int run(RunArguments& args, bool has_prompt) {
+    Model model = args.model.load();
+    if (!args.quiet && !args.json) fmt::print(stderr, "{}\n", device_line(model.info()));
+    std::signal(SIGINT, on_interrupt);
+    Totals totals;
+    if (has_prompt) run_once(args, model, totals);
+    else converse(args, model, totals);
+    if (args.json)
+        fmt::print("{}\n", summary_json(model.info(), totals).dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+    else if (!args.quiet)
+        fmt::print(stderr, "{}\n", summary_text(model.info(), totals));
+    return 0;
+}
+
+const RegisterCommand kRun{
+    "run", "Generates text; without -p, a conversation", [](CLI::App& app) -> CommandBody {
+        auto args = std::make_shared<RunArguments>();
+        args->model.add_to(app);
+        auto* prompt = app.add_option("-p,--prompt", args->prompt, "text to go on from");
+        Sampling& s = args->options.sampling;
+        app.add_option("-n,--tokens", args->options.max_tokens, "most tokens to generate")
+            ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))->capture_default_str();
+        app.add_option("--temp", s.temperature, "temperature; 0 takes the most likely token")->capture_default_str();
+        app.add_option("--top-k", s.top_k, "keep the K most likely tokens; 0: all")->capture_default_str();
+        app.add_option("--top-p", s.top_p, "keep the most likely tokens until they hold this mass")->capture_default_str();
+        app.add_option("--min-p", s.min_p, "keep tokens at least this likely, next to the likeliest")->capture_default_str();
+        app.add_option("--repeat-penalty", s.repeat_penalty, "divides the logits of repeated tokens; 1: none")->capture_default_str();
+        app.add_option("--repeat-window", s.repeat_window, "tokens back that count as repeated")->capture_default_str();
+        app.add_option("--seed", s.seed, "of the draws")->capture_default_str();
+        app.add_flag("--ignore-end", args->options.ignore_end, "go on behind the model's end token");
+        app.add_flag("--chat", args->chat, "put the prompt into the model's chat template");
+        app.add_option("--system", args->system, "system message of a conversation");
+        app.add_flag("--json", args->json, "one JSON object instead of text");
+        app.add_flag("-q,--quiet", args->quiet, "the text alone");
+        app.footer("Example: hetune run model.gguf -p \"Once upon a time\" -n 64 --temp 0.8 --seed 1");
+        return [args, prompt] { return run(*args, prompt->count() > 0); };
+    }};
+
+}  // namespace
+}  // namespace hetune
