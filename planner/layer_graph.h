@@ -79,6 +79,7 @@ struct LayerGraph {
     std::vector<Value> values;
     std::vector<Op> ops;       // in order of execution
     ValueId logits = -1;       // [rows, vocabulary]
+    std::vector<std::string> notes;  // what of the file is left out, one line each
 
     ValueId add_value(std::string name, int64_t width);
     // Appends an op with one output and returns it.

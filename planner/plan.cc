@@ -44,7 +44,7 @@ int64_t Plan::bytes(BufferRole role, int64_t context) const {
 Plan make_plan(const LayerGraph& graph, const ModelFile& file, const Arch& arch,
                const PlanOptions& options) {
     LayerGraph fused = graph;
-    std::vector<std::string> notes;
+    std::vector<std::string> notes = graph.notes;
     if (options.fusion)
         for (const FusionRule& rule : fusion_rules()) {
             int applied = 0;

@@ -9,7 +9,7 @@
 namespace hetune {
 namespace {
 
-std::string block(int layer, const char* name) { return fmt::format("blk.{}.{}", layer, name); }
+std::string block(int layer, std::string_view name) { return fmt::format("blk.{}.{}", layer, name); }
 
 // YaRN: dimension whose wavelength makes `rotations` turns over the original context.
 double yarn_dimension(double rotations, double context, double base, int64_t rotary) {
@@ -22,6 +22,12 @@ double yarn_dimension(double rotations, double context, double base, int64_t rot
 DecoderBuilder::DecoderBuilder(const ModelFile& model)
     : file(model), arch(model.get_string("general.architecture")) {
     graph.layers = static_cast<int>(size("block_count", 1, 10000));
+    const auto predicting = static_cast<int>(size("nextn_predict_layers", 0, graph.layers - 1, 0));
+    if (predicting > 0) {
+        graph.layers -= predicting;
+        graph.notes.push_back(fmt::format("multi-token prediction (block {} on) is left out",
+                                          graph.layers));
+    }
     graph.hidden = size("embedding_length", 32, 1 << 20);
     graph.trained_context = size("context_length", 1, int64_t{1} << 30, 4096);
     eps = file.get_float(arch + ".attention.layer_norm_rms_epsilon", 1e-6);
@@ -52,8 +58,8 @@ std::string DecoderBuilder::weight(const std::string& name, int64_t rows, int64_
     return name;
 }
 
-std::string DecoderBuilder::vector(const std::string& name, int64_t count) const {
-    weight(name, 1, count);
+std::string DecoderBuilder::floats(const std::string& name, int64_t rows, int64_t cols) const {
+    weight(name, rows, cols);
     if (file.tensor(name).ggml_type != 0)
         throw ModelError(fmt::format("{}: tensor '{}' must be F32", file.path().string(), name));
     return name;
@@ -84,12 +90,107 @@ ValueId DecoderBuilder::add(ValueId a, ValueId b, const std::string& name, int l
     return graph.add_op({.kind = "add", .inputs = {a, b}, .layer = layer}, name, width(a));
 }
 
-ValueId DecoderBuilder::swiglu(ValueId x, int64_t inner, int layer) {
-    const ValueId gate = linear(x, block(layer, "ffn_gate"), inner, layer);
-    const ValueId up = linear(x, block(layer, "ffn_up"), inner, layer);
+ValueId DecoderBuilder::swiglu(ValueId x, int64_t inner, int layer, const std::string& suffix) {
+    const ValueId gate = linear(x, block(layer, "ffn_gate" + suffix), inner, layer);
+    const ValueId up = linear(x, block(layer, "ffn_up" + suffix), inner, layer);
     const ValueId act = graph.add_op({.kind = "silu_mul", .inputs = {gate, up}, .layer = layer},
-                                     block(layer, "ffn_act"), inner);
-    return linear(act, block(layer, "ffn_down"), graph.hidden, layer);
+                                     block(layer, "ffn_act" + suffix), inner);
+    return linear(act, block(layer, "ffn_down" + suffix), graph.hidden, layer);
+}
+
+ValueId DecoderBuilder::feed_forward(ValueId x, int layer) {
+    const int64_t count = size("expert_count", 0, 4096, 0);
+    if (count == 0) return swiglu(x, size("feed_forward_length", 32, 1 << 20), layer);
+    const ValueId routed = experts(x, count, layer);
+    if (!has(block(layer, "ffn_gate_shexp.weight"))) return routed;
+    return add(routed, shared_expert(x, layer), block(layer, "ffn_moe"), layer);
+}
+
+ValueId DecoderBuilder::experts(ValueId x, int64_t count, int layer) {
+    const int64_t used = size("expert_used_count", 1, count);
+    const int64_t inner = file.metadata().contains(arch + ".expert_feed_forward_length")
+                              ? size("expert_feed_forward_length", 32, 1 << 20)
+                              : file.tensor(block(layer, "ffn_up_exps.weight")).rows() / count;
+    const ValueId ids = graph.add_value(block(layer, "ffn_expert_ids"), used);
+    const ValueId shares = graph.add_value(block(layer, "ffn_expert_shares"), used);
+    graph.ops.push_back({.kind = "router",
+                         .inputs = {x},
+                         .outputs = {ids, shares},
+                         .weights = {weight(block(layer, "ffn_gate_inp.weight"), count, graph.hidden)},
+                         .attributes = {{"experts", static_cast<double>(count)},
+                                        {"used", static_cast<double>(used)},
+                                        {"renormalise", 1}},
+                         .layer = layer});
+    return graph.add_op(
+        {.kind = "experts",
+         .inputs = {x, ids, shares},
+         .weights = {weight(block(layer, "ffn_gate_exps.weight"), count * inner, graph.hidden),
+                     weight(block(layer, "ffn_up_exps.weight"), count * inner, graph.hidden),
+                     weight(block(layer, "ffn_down_exps.weight"), count * graph.hidden, inner)},
+         .attributes = {{"experts", static_cast<double>(count)},
+                        {"used", static_cast<double>(used)}},
+         .layer = layer},
+        block(layer, "ffn_experts"), graph.hidden);
+}
+
+ValueId DecoderBuilder::shared_expert(ValueId x, int layer) {
+    const int64_t inner = file.tensor(block(layer, "ffn_gate_shexp.weight")).rows();
+    const ValueId y = swiglu(x, inner, layer, "_shexp");
+    if (!has(block(layer, "ffn_gate_inp_shexp.weight"))) return y;
+    const ValueId gate = linear(x, block(layer, "ffn_gate_inp_shexp"), 1, layer);
+    return graph.add_op({.kind = "scale_by_sigmoid", .inputs = {y, gate}, .layer = layer},
+                        block(layer, "ffn_shexp_gated"), graph.hidden);
+}
+
+AttentionShape DecoderBuilder::attention_shape(bool interleaved) {
+    AttentionShape shape{.interleaved = interleaved};
+    shape.heads = size("attention.head_count", 1, 4096);
+    shape.kv_heads = size("attention.head_count_kv", 1, shape.heads, shape.heads);
+    shape.head_size = size("attention.key_length", 16, 512, graph.hidden / shape.heads);
+    shape.rotary = size("rope.dimension_count", 2, shape.head_size, shape.head_size);
+    size("attention.value_length", shape.head_size, shape.head_size, shape.head_size);
+    if (shape.heads % shape.kv_heads != 0)
+        throw ModelError(fmt::format("{}: {} query heads are no multiple of {} KV heads",
+                                     file.path().string(), shape.heads, shape.kv_heads));
+    set_rope(shape.rotary);
+    return shape;
+}
+
+ValueId DecoderBuilder::head_rmsnorm(ValueId x, const std::string& tensor, int64_t head_size,
+                                     int layer) {
+    return graph.add_op({.kind = "head_rmsnorm",
+                         .inputs = {x},
+                         .weights = {vector(tensor + ".weight", head_size)},
+                         .attributes = {{"heads", static_cast<double>(width(x) / head_size)},
+                                        {"head_size", static_cast<double>(head_size)},
+                                        {"eps", eps}},
+                         .layer = layer},
+                        tensor, width(x));
+}
+
+ValueId DecoderBuilder::rope(ValueId x, const std::string& name, const AttentionShape& shape,
+                             int layer) {
+    return graph.add_op({.kind = "rope",
+                         .inputs = {x},
+                         .attributes = {{"heads", static_cast<double>(width(x) / shape.head_size)},
+                                        {"head_size", static_cast<double>(shape.head_size)},
+                                        {"rotary", static_cast<double>(shape.rotary)},
+                                        {"interleaved", shape.interleaved ? 1.0 : 0.0}},
+                         .layer = layer},
+                        name, width(x));
+}
+
+ValueId DecoderBuilder::attention(ValueId q, ValueId k, ValueId v, const AttentionShape& shape,
+                                  int layer) {
+    return graph.add_op({.kind = "attention",
+                         .inputs = {q, k, v},
+                         .attributes = {{"heads", static_cast<double>(shape.heads)},
+                                        {"kv_heads", static_cast<double>(shape.kv_heads)},
+                                        {"head_size", static_cast<double>(shape.head_size)},
+                                        {"scale", 1.0 / std::sqrt(static_cast<double>(shape.head_size))},
+                                        {"kv", static_cast<double>(attention_layers_++)}},
+                         .layer = layer},
+                        block(layer, "attn"), shape.heads * shape.head_size);
 }
 
 void DecoderBuilder::finish(ValueId x) {
@@ -102,8 +203,8 @@ void DecoderBuilder::finish(ValueId x) {
                                 "logits", graph.vocabulary);
 }
 
-void DecoderBuilder::set_rope(int64_t rotary, double default_base) {
-    const double base = file.get_float(arch + ".rope.freq_base", default_base);
+void DecoderBuilder::set_rope(int64_t rotary) {
+    const double base = file.get_float(arch + ".rope.freq_base", 10000.0);
     const std::string type = file.get_string(arch + ".rope.scaling.type", "none");
     const double factor = file.get_float(arch + ".rope.scaling.factor", 1.0);
     if (type != "none" && type != "linear" && type != "yarn")

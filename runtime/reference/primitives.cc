@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 #include <numbers>
+#include <numeric>
 
 #include "kernel_templates/quant/registry.h"
 
@@ -91,6 +92,53 @@ void attend(std::span<const float> q, const float* k, const float* v, int64_t st
             sums[d] += scores[static_cast<size_t>(t)] *
                        static_cast<double>(v[t * stride + static_cast<int64_t>(d)]);
     for (size_t d = 0; d < y.size(); ++d) y[d] = static_cast<float>(sums[d] / total);
+}
+
+void delta_rule(std::span<float> state, std::span<const float> q, std::span<const float> k,
+                std::span<const float> v, double log_decay, double beta, double eps,
+                std::span<float> y) {
+    const auto normalised = [&](std::span<const float> x, double scale) {
+        double squares = 0;
+        for (const float value : x) squares += static_cast<double>(value) * static_cast<double>(value);
+        std::vector<double> result;
+        for (const float value : x)
+            result.push_back(static_cast<double>(value) * scale / std::max(std::sqrt(squares), eps));
+        return result;
+    };
+    const std::vector<double> query = normalised(q, 1.0 / std::sqrt(static_cast<double>(q.size())));
+    const std::vector<double> key = normalised(k, 1.0);
+    const double decay = std::exp(log_decay);
+    for (size_t c = 0; c < v.size(); ++c) {
+        double seen = 0;
+        for (size_t i = 0; i < key.size(); ++i)
+            seen += decay * static_cast<double>(state[i * v.size() + c]) * key[i];
+        const double delta = beta * (static_cast<double>(v[c]) - seen);
+        double sum = 0;
+        for (size_t i = 0; i < key.size(); ++i) {
+            float& entry = state[i * v.size() + c];
+            const double updated = decay * static_cast<double>(entry) + key[i] * delta;
+            sum += updated * query[i];
+            entry = static_cast<float>(updated);
+        }
+        y[c] = static_cast<float>(sum);
+    }
+}
+
+Routes route(std::span<const float> logits, size_t used, bool renormalise) {
+    std::vector<int> order(logits.size());
+    std::iota(order.begin(), order.end(), 0);
+    const auto logit = [&](int expert) { return static_cast<double>(logits[static_cast<size_t>(expert)]); };
+    std::ranges::stable_sort(order, [&](int a, int b) { return logit(a) > logit(b); });
+    const double peak = logit(order[0]);
+    double total = 0;
+    for (size_t i = 0; i < (renormalise ? used : order.size()); ++i)
+        total += std::exp(logit(order[i]) - peak);
+    Routes routes;
+    for (size_t i = 0; i < used; ++i) {
+        routes.experts.push_back(order[i]);
+        routes.shares.push_back(static_cast<float>(std::exp(logit(order[i]) - peak) / total));
+    }
+    return routes;
 }
 
 double sigmoid(double x) { return 1.0 / (1.0 + std::exp(-x)); }

@@ -26,6 +26,19 @@ void rope(std::span<float> head, std::span<const double> turns, double magnitude
 // One query head over `count` keys and values, each `stride` floats apart.
 void attend(std::span<const float> q, const float* k, const float* v, int64_t stride, int64_t count,
             double scale, std::span<float> y);
+// One token of one gated delta net head. S [key_size, value_size] <- e^log_decay S, then
+// S += k (beta (v - S^T k))^T, y = S^T q; q and k are l2-normalised here, q also / sqrt(key_size).
+// Source: Gated Delta Networks, arXiv 2412.06464.
+void delta_rule(std::span<float> state, std::span<const float> q, std::span<const float> k,
+                std::span<const float> v, double log_decay, double beta, double eps,
+                std::span<float> y);
+// The `used` experts of the largest softmax probability, lower index first on a tie, in falling
+// order; their probabilities, divided by their sum where `renormalise`.
+struct Routes {
+    std::vector<int> experts;
+    std::vector<float> shares;
+};
+Routes route(std::span<const float> logits, size_t used, bool renormalise);
 double silu(double x);
 double sigmoid(double x);
 double softplus(double x);

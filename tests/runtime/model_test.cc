@@ -1,71 +1,29 @@
 // A whole model: the oracle against llama.cpp's logits, the compiled engine against both.
 #include <doctest/doctest.h>
 
-#include <cstring>
-#include <fstream>
-#include <memory>
-#include <sstream>
-#include <string>
-#include <vector>
-
-#include "runtime/cpu_device.h"
 #include "runtime/logits_distance.h"
 #include "runtime/reference/reference_engine.h"
-#include "runtime/session.h"
+#include "tests/runtime/model_files.h"
 
 namespace hetune {
 namespace {
 
-const std::string kModels = HETUNE_TEST_MODELS;
-
-std::vector<int32_t> sequence() {
-    std::ifstream file(kModels + "/sequence.txt");
-    std::vector<int32_t> tokens;
-    for (std::string word; std::getline(file, word, ',');) tokens.push_back(std::stoi(word));
-    return tokens;
-}
-
-// llama.cpp's logits of the dequantised model in float32.
-std::vector<float> exact(const std::string& name) {
-    std::ifstream file(kModels + "/" + name + ".exact.f32", std::ios::binary);
-    const std::string bytes((std::istreambuf_iterator<char>(file)), {});
-    std::vector<float> logits(bytes.size() / 4);
-    std::memcpy(logits.data(), bytes.data(), bytes.size());
-    REQUIRE(!logits.empty());
-    return logits;
-}
-
-// One store for all cases: kernels are compiled once.
-CodeStore& store() {
-    static CodeStore instance({.folder = HETUNE_BUILD_DIR "/test-cache"});
-    return instance;
-}
-
-struct Loaded {
-    ModelFile file;
-    std::unique_ptr<Device> device = open_cpu_device(0);
-    KernelLibrary library{device->arch(), store(), read_environment()};
-    Session session;
-    Loaded(const std::string& name, SessionOptions options)
-        : file(kModels + "/" + name + ".gguf"), session(file, *device, library, nullptr, std::move(options)) {}
-};
-
 TEST_CASE("the oracle gives llama.cpp's float32 logits") {
     const ModelFile file(kModels + "/tiny-Q4_K_M.gguf");
     ReferenceEngine engine(file, build_layer_graph(file), 512);
-    const auto distance = compare_logits(exact("tiny-Q4_K_M"), engine.forward(sequence(), true), engine.vocabulary());
+    const auto distance = compare_logits(exact("tiny-Q4_K_M.exact"), engine.forward(sequence(), true), engine.vocabulary());
     CHECK(distance.mean_kl < 1e-8);
     CHECK(distance.top1 == 100.0);
 }
 
 TEST_CASE("the compiled model gives the same logits, fused and not, by chunks and token by token") {
     const std::vector<int32_t> tokens = sequence();
-    const std::vector<float> wanted = exact("tiny-Q4_K_M");
+    const std::vector<float> wanted = exact("tiny-Q4_K_M.exact");
     for (const bool fusion : {false, true})
         for (const Activations activations : {Activations::kFloat, Activations::kQuantised}) {
             CAPTURE(fusion);
             CAPTURE(to_string(activations));
-            Loaded loaded("tiny-Q4_K_M", {.context = 256,
+            Loaded loaded(kModels + "/tiny-Q4_K_M.gguf", {.context = 256,
                                           .prefill_rows = 24,
                                           .fusion = fusion,
                                           .activations = activations,
@@ -79,11 +37,7 @@ TEST_CASE("the compiled model gives the same logits, fused and not, by chunks an
             MESSAGE("mean KL ", chunks.mean_kl, " top-1 ", chunks.top1);
 
             session.reset();
-            std::vector<float> single;
-            for (const int32_t token : tokens) {
-                const auto row = session.forward(std::span(&token, 1), false);
-                single.insert(single.end(), row.begin(), row.end());
-            }
+            const std::vector<float> single = one_by_one(session, tokens);
             const auto steps = compare_logits(wanted, single, session.vocabulary());
             CHECK(steps.mean_kl < max_kl);
             CHECK(steps.top1 >= 93.0);

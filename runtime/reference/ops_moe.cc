@@ -1,0 +1,72 @@
+// Primitives of mixtures of experts. Expert numbers travel between ops as floats.
+#include <algorithm>
+
+#include "runtime/reference/primitives.h"
+#include "runtime/reference/reference_engine.h"
+
+namespace hetune {
+namespace {
+
+using Step = ReferenceEngine::Step;
+
+void router(const Step& s) {
+    const auto experts = static_cast<size_t>(s.op.integer("experts"));
+    const auto used = static_cast<size_t>(s.op.integer("used"));
+    std::vector<float> logits(static_cast<size_t>(s.rows()) * experts);
+    reference::linear(s.weight(0), 0, static_cast<int64_t>(experts), s.in(0), logits);
+    const auto ids = s.out(0), shares = s.out(1);
+    for (size_t r = 0; r < static_cast<size_t>(s.rows()); ++r) {
+        const reference::Routes routes =
+            reference::route(std::span(logits).subspan(r * experts, experts), used,
+                             s.op.integer("renormalise") != 0);
+        for (size_t i = 0; i < used; ++i) {
+            ids[r * used + i] = static_cast<float>(routes.experts[i]);
+            shares[r * used + i] = routes.shares[i];
+        }
+    }
+}
+
+void experts(const Step& s) {
+    const auto used = static_cast<size_t>(s.op.integer("used"));
+    const int64_t hidden = s.width(s.op.outputs[0]);
+    const auto width = static_cast<size_t>(s.width(s.op.inputs[0]));
+    const int64_t inner = s.weight(2).cols();
+    std::vector<float> gate(static_cast<size_t>(inner)), up(gate.size());
+    std::vector<float> down(static_cast<size_t>(hidden));
+    std::vector<double> sum(down.size());
+    const auto out = s.out(0);
+    for (size_t r = 0; r < static_cast<size_t>(s.rows()); ++r) {
+        const auto x = s.in(0).subspan(r * width, width);
+        std::ranges::fill(sum, 0.0);
+        for (size_t i = 0; i < used; ++i) {
+            const auto expert = static_cast<int64_t>(s.in(1)[r * used + i]);
+            reference::linear(s.weight(0), expert * inner, inner, x, gate);
+            reference::linear(s.weight(1), expert * inner, inner, x, up);
+            for (size_t k = 0; k < gate.size(); ++k)
+                gate[k] = static_cast<float>(reference::silu(static_cast<double>(gate[k])) *
+                                             static_cast<double>(up[k]));
+            reference::linear(s.weight(2), expert * hidden, hidden, gate, down);
+            for (size_t k = 0; k < sum.size(); ++k)
+                sum[k] += static_cast<double>(s.in(2)[r * used + i]) * static_cast<double>(down[k]);
+        }
+        std::ranges::transform(sum, out.begin() + static_cast<int64_t>(r) * hidden,
+                               [](double v) { return static_cast<float>(v); });
+    }
+}
+
+void scale_by_sigmoid(const Step& s) {
+    const auto width = static_cast<size_t>(s.width(s.op.outputs[0]));
+    const auto out = s.out(0);
+    for (size_t i = 0; i < out.size(); ++i)
+        out[i] = static_cast<float>(static_cast<double>(s.in(0)[i]) *
+                                    reference::sigmoid(static_cast<double>(s.in(1)[i / width])));
+}
+
+const ReferenceEngine::Register kOps[] = {
+    {"router", router},
+    {"experts", experts},
+    {"scale_by_sigmoid", scale_by_sigmoid},
+};
+
+}  // namespace
+}  // namespace hetune
