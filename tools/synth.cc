@@ -1,0 +1,53 @@
+// hetune synth: a model file of a known shape with random weights.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <filesystem>
+
+#include "planner/synth/quant_mix.h"
+#include "planner/synth/synthetic.h"
+#include "tools/command.h"
+
+namespace hetune {
+namespace {
+
+struct Options {
+    std::string like;
+    std::string output;
+    int layers = 0;
+    SyntheticOptions synthetic;
+};
+
+int run(const Options& options) {
+    ModelShape shape = find_shape(options.like);
+    if (options.layers > 0) shape.layers = options.layers;
+    write_synthetic(shape, options.synthetic, options.output);
+    fmt::print("{}: {} layers of {}, {}, {:.3f} GB\n", options.output, shape.layers, shape.name,
+               options.synthetic.quant,
+               static_cast<double>(std::filesystem::file_size(options.output)) / 1e9);
+    return 0;
+}
+
+const RegisterCommand kSynth{
+    "synth", "Writes a model file of a known shape with random weights", [](CLI::App& app) {
+        auto options = std::make_shared<Options>();
+        std::vector<std::string> shapes;
+        for (const ModelShape& shape : known_shapes()) shapes.push_back(shape.name);
+        app.add_option("output", options->output, "File to write")->required();
+        app.add_option("--like", options->like, fmt::format("Model: {}", fmt::join(shapes, ", ")))
+            ->required();
+        app.add_option("--quant", options->synthetic.quant,
+                       fmt::format("Quantisation: {}", fmt::join(quant_mixes(), ", ")))
+            ->capture_default_str();
+        app.add_option("--seed", options->synthetic.seed, "Seed of the weights")
+            ->capture_default_str();
+        app.add_option("--layers", options->layers, "Keep this many layers instead of all")
+            ->check(CLI::PositiveNumber);
+        app.add_flag("--header-only", options->synthetic.header_only,
+                     "Write metadata and tensor list only: enough for planning and compiling");
+        app.footer("Example:\n  hetune synth --like qwen3-8b --quant Q4_K_M /tmp/qwen3-8b.gguf");
+        return [options] { return run(*options); };
+    }};
+
+}  // namespace
+}  // namespace hetune
