@@ -6,12 +6,13 @@ function(hetune_hip_double target)
         ${CMAKE_SOURCE_DIR}/runtime/cpu_kernel.cc
         ${CMAKE_SOURCE_DIR}/runtime/lane_fibers.cc)
     target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR})
-    target_link_libraries(${target} PRIVATE Boost::context fmt::fmt Threads::Threads ${CMAKE_DL_LIBS})
+    target_link_libraries(${target} PRIVATE ${HETUNE_SHARED_CONTEXT} fmt::fmt Threads::Threads ${CMAKE_DL_LIBS})
     set_target_properties(${target} PROPERTIES CXX_VISIBILITY_PRESET hidden
                                                VISIBILITY_INLINES_HIDDEN ON)
     add_dependencies(device_test ${target})
 endfunction()
-find_package(Boost 1.74 REQUIRED COMPONENTS context)
+# Static archives, which a portable build takes, do not link into a shared object.
+find_library(HETUNE_SHARED_CONTEXT NAMES libboost_context.so REQUIRED)
 hetune_hip_double(amdhip64_double)
 hetune_hip_double(amdhip64_double_hip5)
 target_compile_definitions(amdhip64_double_hip5 PRIVATE HETUNE_FAKE_HIP_5)
