@@ -200,7 +200,7 @@ namespace {
 
 void count_elements(const Json& json, int64_t& elements_left, int depth) {
     if (depth > 100) throw Fault("lists and dicts nest deeper than 100");
-    if (--elements_left < 0) throw Fault("has more than a million elements");
+    if (--elements_left < 0) throw Fault(fmt::format("has more than {} elements", kMaxElements));
     if (!json.is_structured()) return;
     for (const Json& element : json) count_elements(element, elements_left, depth + 1);
 }

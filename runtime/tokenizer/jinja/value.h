@@ -89,7 +89,7 @@ bool contains(const Value& haystack, const Value& needle);
 // JSON of a value that is to become part of a list or dict; undefined gives null. Counts what it
 // holds off `elements_left`, which starts at kMaxElements. Throws Fault when none are left.
 Json to_json(const Value& value, int64_t& elements_left);
-inline constexpr int64_t kMaxElements = 1 << 20;
+inline constexpr int64_t kMaxElements = 1 << 18;
 // The same count alone. Also throws Fault for JSON nested deeper than 100: printing recurses.
 void check_size(const Json& json, int64_t& elements_left);
 
