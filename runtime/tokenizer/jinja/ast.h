@@ -14,8 +14,8 @@ namespace hetune::jinja {
 
 // One rendering. Its limits turn a template that runs away into an error.
 struct Rendering {
-    int64_t steps_left =
-        1'000'000;       // statements and loop items; a chat of 1000 messages takes some 20 000
+    // Statements and loop items; a chat of 1000 messages takes some 20 000.
+    int64_t steps_left = 500'000;
     int call_depth = 0;  // of macros
     static constexpr int kMaxCallDepth = 100;
 };
