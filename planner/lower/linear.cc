@@ -1,41 +1,56 @@
 // y = W x + bias as one kernel: a GEMV for one row, a slim GEMM for more.
-#include "planner/lowering.h"
+#include "planner/lower/linear.h"
+
+#include <algorithm>
 
 namespace hetune {
+
+LinearInput linear_input(PlanBuilder& b, ValueId x, std::span<const std::string> weights) {
+    const bool quantised = b.options.activations == Activations::kQuantised &&
+                           std::ranges::all_of(weights, [&](const std::string& tensor) {
+                               return b.format(tensor).integer;
+                           });
+    return {b.in(x, quantised ? Form::kQuantised : Form::kFloat), quantised};
+}
+
+void emit_linear(PlanBuilder& b, const std::string& label, ValueId x, const LinearInput& input,
+                 std::span<const std::string> weights, PlanArg y) {
+    const QuantFormat& format = b.format(weights[0]);
+    const int64_t rows = b.tensor_rows(weights[0]), cols = b.width(x);
+    const bool bias = weights.size() > 1;
+    const int64_t row_tiles = (rows + 31) / 32;
+    const int tokens = std::min(b.rows(x), b.tunable("gemv", "kTokens", 8));
+    const int waves =
+        b.tunable("gemv", "kWaves", default_waves(b.arch, row_tiles, cols / format.tile_elems));
+    PlanStep step{
+        .label = label,
+        .spec = {"gemv",
+                 {{"Quant", format.name},
+                  {"kRows", constant(rows)},
+                  {"kCols", constant(cols)},
+                  {"kTokens", constant(tokens)},
+                  {"kQuantisedInput", constant(input.quantised)},
+                  {"kBias", constant(bias)},
+                  {"kWaves", constant(waves)}}},
+        .args = {b.step(x), b.tiles(weights[0]), input.arg, bias ? b.raw(weights[1]) : b.none(), y},
+        .groups = {static_cast<uint32_t>(row_tiles),
+                   static_cast<uint32_t>((b.rows(x) + tokens - 1) / tokens), 1},
+        .threads = static_cast<uint32_t>(32 * waves),
+        .rows_axis = b.rows(x) > 1 ? 1 : -1,
+        .rows_per_group = tokens};
+    step.cost.weight_bytes = tiles_bytes(format, rows, cols) + (bias ? rows * 4 : 0);
+    step.cost.activation_bytes =
+        b.rows(x) * (rows * 4 + (input.quantised ? cols / 32 * kXBlockBytes : cols * 4));
+    step.cost.operations = 2 * b.rows(x) * cols * rows;
+    b.emit(std::move(step));
+}
+
 namespace {
 
 void lower_linear(PlanBuilder& b, const Op& op) {
-    const ValueId x = op.inputs[0];
-    const ValueId y = op.outputs[0];
-    const QuantFormat& format = b.format(op.weights[0]);
-    const bool quantised = format.integer && b.options.activations == Activations::kQuantised;
-    const bool bias = op.weights.size() > 1;
-    const int64_t row_tiles = (b.width(y) + 31) / 32;
-    const int tokens = std::min(b.rows(x), b.tunable("gemv", "kTokens", 8));
-    const int waves = b.tunable("gemv", "kWaves",
-                                default_waves(b.arch, row_tiles, b.width(x) / format.tile_elems));
-    const PlanArg in = b.in(x, quantised ? Form::kQuantised : Form::kFloat);
-    PlanStep step{.label = b.name(y),
-                  .spec = {"gemv",
-                           {{"Quant", format.name},
-                            {"kRows", constant(b.width(y))},
-                            {"kCols", constant(b.width(x))},
-                            {"kTokens", constant(tokens)},
-                            {"kQuantisedInput", constant(quantised)},
-                            {"kBias", constant(bias)},
-                            {"kWaves", constant(waves)}}},
-                  .args = {b.step(x), b.tiles(op.weights[0]), in,
-                           bias ? b.raw(op.weights[1]) : b.none(), b.out(y)},
-                  .groups = {static_cast<uint32_t>(row_tiles),
-                             static_cast<uint32_t>((b.rows(x) + tokens - 1) / tokens), 1},
-                  .threads = static_cast<uint32_t>(32 * waves),
-                  .rows_axis = b.rows(x) > 1 ? 1 : -1,
-                  .rows_per_group = tokens};
-    step.cost.weight_bytes = tiles_bytes(format, b.width(y), b.width(x)) + (bias ? b.width(y) * 4 : 0);
-    step.cost.activation_bytes =
-        b.rows(x) * (b.width(y) * 4 + (quantised ? b.width(x) / 32 * kXBlockBytes : b.width(x) * 4));
-    step.cost.operations = 2 * b.rows(x) * b.width(x) * b.width(y);
-    b.emit(std::move(step));
+    const ValueId x = op.inputs[0], y = op.outputs[0];
+    const LinearInput input = linear_input(b, x, std::span(op.weights).first(1));
+    emit_linear(b, b.name(y), x, input, op.weights, b.out(y));
 }
 
 const RegisterLowering kLinear{{.layer = "linear", .variant = "gemv", .emit = lower_linear}};

@@ -1,5 +1,9 @@
-// A hybrid model with experts: the oracle against llama.cpp's logits.
+// A hybrid model with experts: the oracle against llama.cpp's logits, the compiled engine against
+// both.
 #include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
 
 #include "runtime/logits_distance.h"
 #include "runtime/reference/reference_engine.h"
@@ -31,6 +35,60 @@ TEST_CASE("the oracle keeps recurrent states over 320 tokens and any cut into st
                                          engine.vocabulary());
     MESSAGE("mean KL ", distance.mean_kl);
     CHECK(distance.mean_kl < 1e-8);
+}
+
+// Logits of all tokens, fed in steps of `size`.
+std::vector<float> in_steps(Session& session, std::span<const int32_t> tokens, size_t size) {
+    session.reset();
+    std::vector<float> logits;
+    for (size_t at = 0; at < tokens.size(); at += size) {
+        const auto step = session.forward(tokens.subspan(at, std::min(size, tokens.size() - at)), true);
+        logits.insert(logits.end(), step.begin(), step.end());
+    }
+    return logits;
+}
+
+double relative_difference(std::span<const float> a, std::span<const float> b) {
+    float difference = 0, size = 0;
+    for (size_t i = 0; i < a.size(); ++i) {
+        difference = std::max(difference, std::abs(a[i] - b[i]));
+        size = std::max(size, std::abs(b[i]));
+    }
+    return static_cast<double>(difference / size);
+}
+
+TEST_CASE("the compiled hybrid model gives llama.cpp's logits, fused and not, in steps of any size") {
+    const std::vector<int32_t> tokens = sequence();
+    const std::vector<float> wanted = exact("mini35-Q4_K_M.exact");
+    for (const bool fusion : {false, true})
+        for (const Activations activations : {Activations::kFloat, Activations::kQuantised}) {
+            CAPTURE(fusion);
+            CAPTURE(to_string(activations));
+            const bool floats = activations == Activations::kFloat;
+            Loaded loaded(kMini, {.context = 384,
+                                  .prefill_rows = 64,
+                                  .fusion = fusion,
+                                  .activations = activations,
+                                  .kv = floats ? KvType::kF32 : KvType::kF16,
+                                  .all_logits = true});
+            Session& session = loaded.session;
+            const std::vector<float> single = in_steps(session, tokens, 1);
+            const auto distance = compare_logits(wanted, single, session.vocabulary());
+            MESSAGE("mean KL ", distance.mean_kl, " top-1 ", distance.top1);
+            CHECK(distance.mean_kl < (floats ? 1e-5 : 5e-3));
+            for (const size_t size : {size_t{7}, size_t{64}})
+                CHECK(relative_difference(in_steps(session, tokens, size), single) < 1e-3);
+            if (!floats || fusion) continue;
+
+            const std::vector<int32_t> many = sequence("sequence320");
+            session.reset();
+            session.forward(std::span(many).first(256), false);
+            const auto far = compare_logits(exact("mini35-Q4_K_M.exact320"),
+                                            session.forward(std::span(many).last(64), true),
+                                            session.vocabulary());
+            MESSAGE("mean KL of tokens 257 to 320 ", far.mean_kl);
+            CHECK(far.mean_kl < 1e-5);
+        }
 }
 
 }  // namespace

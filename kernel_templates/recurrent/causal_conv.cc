@@ -1,0 +1,23 @@
+#include "kernel_templates/catalogue.h"
+
+namespace hetune {
+namespace {
+
+const RegisterTemplate kCausalConv{{
+    .name = "causal_conv",
+    .file = "recurrent/causal_conv.hip",
+    .layer = "causal_conv",
+    .what = "silu of a depthwise convolution over the last kTaps rows",
+    .constants = {{"kWidth", "int", "channels"},
+                  {"kTaps", "int", "rows that a result depends on"},
+                  {"kWaves", "int", "waves per group"}},
+    .tunables = {{"kWaves", {1, 2, 4, 8}}},
+    .params = {{"step", "const StepState*", ParamRole::kStep, "[1]"},
+               {"x", "const float*", ParamRole::kActivations, "[rows, kWidth]"},
+               {"w", "const float*", ParamRole::kWeights, "[kWidth, kTaps]"},
+               {"state", "float*", ParamRole::kState, "[kTaps - 1, kWidth]"},
+               {"y", "float*", ParamRole::kOutput, "[rows, kWidth]"}},
+}};
+
+}  // namespace
+}  // namespace hetune

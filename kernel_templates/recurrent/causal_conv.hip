@@ -1,0 +1,34 @@
+// y[t] = silu(sum over j of w[j] x[t - kTaps + 1 + j]), each channel for itself.
+// Launch: [ceil(kWidth / (32 kWaves))]; a lane owns a channel and walks over the step's rows. The
+// state is the last kTaps - 1 inputs, oldest first; rows beyond the step leave it alone.
+#include "elementwise/step_state.h"
+#include "prelude/prelude.h"
+
+#ifndef HETUNE_SPEC
+constexpr int kWidth = 8192;
+constexpr int kTaps = 4;
+constexpr int kWaves = 4;
+#endif
+
+extern "C" KERNEL(kWaves* kWaveSize) void causal_conv(
+    const StepState* __restrict__ step,
+    const float* __restrict__ x,  // [rows, kWidth]
+    const float* __restrict__ w,  // [kWidth, kTaps]
+    float* __restrict__ state,    // [kTaps - 1, kWidth]
+    float* __restrict__ y) {      // [rows, kWidth]
+    const int channel = group_id() * kWaves * kWaveSize + thread_id();
+    if (channel >= kWidth) return;
+    float weights[kTaps], window[kTaps];
+    UNROLL for (int j = 0; j < kTaps; ++j) weights[j] = w[channel * kTaps + j];
+    UNROLL for (int j = 0; j < kTaps - 1; ++j) window[j] = state[j * kWidth + channel];
+    const int rows = step->rows;
+    for (int row = 0; row < rows; ++row) {
+        window[kTaps - 1] = x[i64(row) * kWidth + channel];
+        float sum = 0.0f;
+        UNROLL for (int j = 0; j < kTaps; ++j) sum = fused_mul_add(weights[j], window[j], sum);
+        y[i64(row) * kWidth + channel] = silu(sum);
+        UNROLL for (int j = 0; j < kTaps - 1; ++j) window[j] = window[j + 1];
+    }
+    UNROLL for (int j = 0; j < kTaps - 1; ++j) state[j * kWidth + channel] = window[j];
+}
+EXPORT_KERNEL(causal_conv)

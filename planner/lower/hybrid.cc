@@ -1,0 +1,113 @@
+// Gated delta net layers and gated attention from primitives.
+#include <fmt/format.h>
+
+#include "planner/lowering.h"
+
+namespace hetune {
+namespace {
+
+uint32_t ceil_div(int64_t a, int64_t b) { return static_cast<uint32_t>((a + b - 1) / b); }
+
+int waves_of(const PlanBuilder& b, const char* kernel) {
+    return b.tunable(kernel, "kWaves", b.arch.family == ArchFamily::kCpu ? 1 : 4);
+}
+
+std::string state_name(const Op& op, const char* which) {
+    return fmt::format("state.{}.{}", op.integer("state"), which);
+}
+
+void lower_split_heads(PlanBuilder& b, const Op& op) {
+    const ValueId x = op.inputs[0], y = op.outputs[0], z = op.outputs[1];
+    const int waves = waves_of(b, "split_heads");
+    const PlanArg in = b.in(x);
+    PlanStep step{.label = b.name(y),
+                  .spec = {"split_heads",
+                           {{"kHeads", constant(op.integer("heads"))},
+                            {"kHeadSize", constant(op.integer("head_size"))},
+                            {"kWaves", constant(waves)}}},
+                  .args = {b.step(x), in, b.out(y), b.out(z)},
+                  .groups = {ceil_div(b.width(y), 32 * waves), static_cast<uint32_t>(b.rows(x)), 1},
+                  .threads = static_cast<uint32_t>(32 * waves),
+                  .rows_axis = b.rows(x) > 1 ? 1 : -1};
+    step.cost.activation_bytes = 2 * b.rows(x) * b.width(x) * 4;
+    b.emit(std::move(step));
+}
+
+void lower_causal_conv(PlanBuilder& b, const Op& op) {
+    const ValueId x = op.inputs[0], y = op.outputs[0];
+    const int64_t taps = op.integer("taps"), width = b.width(x);
+    const int waves = waves_of(b, "causal_conv");
+    const int64_t state_bytes = (taps - 1) * width * 4;
+    const PlanArg in = b.in(x);
+    PlanStep step{.label = b.name(y),
+                  .spec = {"causal_conv",
+                           {{"kWidth", constant(width)},
+                            {"kTaps", constant(taps)},
+                            {"kWaves", constant(waves)}}},
+                  .args = {b.step(x), in, b.raw(op.weights[0]),
+                           b.state(state_name(op, "conv"), state_bytes), b.out(y)},
+                  .groups = {ceil_div(width, 32 * waves), 1, 1},
+                  .threads = static_cast<uint32_t>(32 * waves)};
+    step.cost.weight_bytes = width * taps * 4;
+    step.cost.activation_bytes = 2 * (b.rows(x) * width * 4 + state_bytes);
+    step.cost.operations = 2 * b.rows(x) * width * taps;
+    b.emit(std::move(step));
+}
+
+// Waves share the state's rows: enough of them to keep 32 rows a lane, and the device busy.
+int delta_net_waves(const PlanBuilder& b, int64_t key_size) {
+    int waves = b.arch.family == ArchFamily::kCpu ? 1 : 4;
+    while (key_size % waves != 0) waves /= 2;
+    return b.tunable("delta_net", "kWaves", waves);
+}
+
+void lower_delta_net(PlanBuilder& b, const Op& op) {
+    const ValueId qkv = op.inputs[0], y = op.outputs[0];
+    const int64_t heads = op.integer("value_heads");
+    const int64_t key_size = op.integer("key_size"), value_size = op.integer("value_size");
+    const int waves = delta_net_waves(b, key_size);
+    const int64_t state_bytes = heads * key_size * value_size * 4;
+    const PlanArg in = b.in(qkv), alpha = b.in(op.inputs[1]), beta = b.in(op.inputs[2]);
+    PlanStep step{.label = b.name(y),
+                  .spec = {"delta_net",
+                           {{"kKeyHeads", constant(op.integer("key_heads"))},
+                            {"kValueHeads", constant(heads)},
+                            {"kKeySize", constant(key_size)},
+                            {"kValueSize", constant(value_size)},
+                            {"kEps", constant(op.attribute("eps"))},
+                            {"kWaves", constant(waves)}}},
+                  .args = {b.step(qkv), in, alpha, beta, b.raw(op.weights[0]), b.raw(op.weights[1]),
+                           b.state(state_name(op, "delta"), state_bytes), b.out(y)},
+                  .groups = {static_cast<uint32_t>(heads), ceil_div(value_size, 32), 1},
+                  .threads = static_cast<uint32_t>(32 * waves)};
+    step.cost.activation_bytes = b.rows(qkv) * (b.width(qkv) + b.width(y)) * 4 + 2 * state_bytes;
+    step.cost.operations = 8 * b.rows(qkv) * heads * key_size * value_size;
+    b.emit(std::move(step));
+}
+
+void lower_gated_rmsnorm(PlanBuilder& b, const Op& op) {
+    const ValueId x = op.inputs[0], y = op.outputs[0];
+    const PlanArg in = b.in(x), gate = b.in(op.inputs[1]);
+    PlanStep step{
+        .label = b.name(y),
+        .spec = {"gated_rmsnorm",
+                 {{"kHeads", constant(op.integer("heads"))},
+                  {"kHeadSize", constant(op.integer("head_size"))},
+                  {"kEps", constant(op.attribute("eps"))}}},
+        .args = {b.step(x), in, gate, b.raw(op.weights[0]), b.out(y)},
+        .groups = {static_cast<uint32_t>(op.integer("heads")), static_cast<uint32_t>(b.rows(x)), 1},
+        .rows_axis = b.rows(x) > 1 ? 1 : -1};
+    step.cost.activation_bytes = 3 * b.rows(x) * b.width(x) * 4;
+    step.cost.operations = 8 * b.rows(x) * b.width(x);
+    b.emit(std::move(step));
+}
+
+const RegisterLowering kLowerings[] = {
+    RegisterLowering{{.layer = "split_heads", .variant = "copy", .emit = lower_split_heads}},
+    RegisterLowering{{.layer = "causal_conv", .variant = "channels", .emit = lower_causal_conv}},
+    RegisterLowering{{.layer = "delta_net", .variant = "recurrent", .emit = lower_delta_net}},
+    RegisterLowering{{.layer = "gated_rmsnorm", .variant = "wave", .emit = lower_gated_rmsnorm}},
+};
+
+}  // namespace
+}  // namespace hetune

@@ -1,0 +1,311 @@
+// Kernels of gated delta nets, gated attention and mixtures of experts against the oracle.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "planner/synth/random_blocks.h"
+#include "runtime/reference/primitives.h"
+#include "tests/kernel_templates/kernel_run.h"
+
+namespace hetune::testing {
+namespace {
+
+constexpr double kTolerance = 1e-5;           // float arithmetic in another order
+constexpr double kRecurrentTolerance = 1e-4;  // the same, carried along by a state
+constexpr double kQuantisedTolerance = 2e-2;  // two products in a row with 8-bit activations
+
+std::string text(int64_t v) { return std::to_string(v); }
+std::string text(bool v) { return v ? "true" : "false"; }
+uint32_t groups_of(int64_t count, int64_t size) {
+    return static_cast<uint32_t>((count + size - 1) / size);
+}
+
+std::span<const float> piece(const std::vector<float>& values, int64_t index, int64_t width) {
+    return std::span(values).subspan(static_cast<size_t>(index * width), static_cast<size_t>(width));
+}
+std::span<float> piece(std::vector<float>& values, int64_t index, int64_t width) {
+    return std::span(values).subspan(static_cast<size_t>(index * width), static_cast<size_t>(width));
+}
+
+// Buffers of the rows that a step does not have keep their poison.
+bool untouched(std::span<const float> values) {
+    return std::ranges::all_of(values, [](float v) { return std::isnan(v); });
+}
+
+TEST_CASE("split_heads takes the halves of each head apart") {
+    constexpr int64_t kHeads = 3, kSize = 40;
+    const auto x = random_floats(2 * 2 * kHeads * kSize, 1);
+    KernelRun run({"split_heads",
+                   {{"kHeads", text(kHeads)}, {"kHeadSize", text(kSize)}, {"kWaves", "2"}}});
+    run.step(0, 2).in(x).out(x.size() * 2).out(x.size() * 2);
+    run.launch({groups_of(kHeads * kSize, 64), 2}, 64);
+    const auto a = run.get<float>(2), b = run.get<float>(3);
+    for (int64_t h = 0; h < 2 * kHeads; ++h) {
+        CHECK(std::ranges::equal(piece(a, h, kSize), piece(x, 2 * h, kSize)));
+        CHECK(std::ranges::equal(piece(b, h, kSize), piece(x, 2 * h + 1, kSize)));
+    }
+}
+
+TEST_CASE("scale_by_sigmoid equals the oracle and leaves rows beyond the step alone") {
+    constexpr int64_t kCols = 100;
+    const auto x = random_floats(3 * kCols, 1), s = random_floats(3, 2);
+    std::vector<float> wanted;
+    for (size_t i = 0; i < 2 * kCols; ++i)
+        wanted.push_back(static_cast<float>(x[i] * reference::sigmoid(s[i / kCols])));
+    KernelRun run({"scale_by_sigmoid", {{"kCols", text(kCols)}, {"kWaves", "1"}}});
+    run.step(0, 2).in(x).in(s).out(x.size() * 4).launch({groups_of(kCols, 32), 3}, 32);
+    const auto got = run.get<float>(3);
+    CHECK(relative_error(got, wanted) < kTolerance);
+    CHECK(untouched(piece(got, 2, kCols)));
+}
+
+TEST_CASE("gated_rmsnorm equals the oracle at head sizes that do not fill the wave") {
+    for (const int64_t size : {16, 64, 100}) {
+        CAPTURE(size);
+        constexpr int64_t kHeads = 3;
+        const auto x = random_floats(static_cast<size_t>(2 * kHeads * size), 1);
+        const auto z = random_floats(x.size(), 2), w = random_floats(static_cast<size_t>(size), 3);
+        std::vector<float> wanted(x.size());
+        for (int64_t h = 0; h < 2 * kHeads; ++h)
+            reference::rmsnorm(piece(x, h, size), w, 1e-6, piece(wanted, h, size));
+        for (size_t i = 0; i < wanted.size(); ++i)
+            wanted[i] *= static_cast<float>(reference::silu(z[i]));
+        KernelRun run({"gated_rmsnorm",
+                       {{"kHeads", text(kHeads)}, {"kHeadSize", text(size)}, {"kEps", "1e-6f"}}});
+        run.step(0, 2).in(x).in(z).in(w).out(x.size() * 4).launch({kHeads, 2}, 32);
+        CHECK(relative_error(run.get<float>(4), wanted) < kTolerance);
+    }
+}
+
+TEST_CASE("causal_conv carries its state from step to step, and no row beyond the step enters it") {
+    constexpr int64_t kWidth = 70, kTaps = 4, kRows = 9;
+    const auto x = random_floats(kRows * kWidth, 1), w = random_floats(kWidth * kTaps, 2);
+    std::vector<float> padded((kTaps - 1) * kWidth);
+    padded.insert(padded.end(), x.begin(), x.end());
+    std::vector<float> wanted(x.size());
+    for (int64_t r = 0; r < kRows; ++r)
+        for (int64_t c = 0; c < kWidth; ++c) {
+            double sum = 0;
+            for (int64_t j = 0; j < kTaps; ++j)
+                sum += static_cast<double>(w[static_cast<size_t>(c * kTaps + j)]) *
+                       static_cast<double>(padded[static_cast<size_t>((r + j) * kWidth + c)]);
+            wanted[static_cast<size_t>(r * kWidth + c)] = static_cast<float>(reference::silu(sum));
+        }
+    std::vector<float> state((kTaps - 1) * kWidth);
+    int64_t done = 0;
+    for (const int rows : {1, 2, 6}) {
+        CAPTURE(rows);
+        KernelRun run({"causal_conv",
+                       {{"kWidth", text(kWidth)}, {"kTaps", text(kTaps)}, {"kWaves", "1"}}});
+        const std::vector<float> rest(x.begin() + done * kWidth, x.end());
+        run.step(static_cast<int>(done), rows).in(rest).in(w).in(state).out(rest.size() * 4);
+        run.launch({groups_of(kWidth, 32)}, 32);
+        const auto got = run.get<float>(4);
+        const std::vector<float> part(wanted.begin() + done * kWidth,
+                                      wanted.begin() + (done + rows) * kWidth);
+        CHECK(relative_error(got, part) < kTolerance);
+        CHECK(untouched(std::span(got).subspan(part.size())));
+        state = run.get<float>(3);
+        done += rows;
+        CHECK(std::ranges::equal(state, std::span(padded).subspan(static_cast<size_t>(done * kWidth),
+                                                                  state.size())));
+    }
+}
+
+struct DeltaNet {
+    int64_t key_heads, heads, key_size, value_size, waves;
+
+    int64_t channels() const { return 2 * key_heads * key_size + heads * value_size; }
+    KernelSpec spec() const {
+        return {"delta_net",
+                {{"kKeyHeads", text(key_heads)},
+                 {"kValueHeads", text(heads)},
+                 {"kKeySize", text(key_size)},
+                 {"kValueSize", text(value_size)},
+                 {"kEps", "1e-6f"},
+                 {"kWaves", text(waves)}}};
+    }
+};
+
+void check_delta_net(const DeltaNet& net) {
+    constexpr int64_t kRows = 7;
+    const auto qkv = random_floats(static_cast<size_t>(kRows * net.channels()), 1);
+    const auto a = random_floats(static_cast<size_t>(kRows * net.heads), 2);
+    const auto b = random_floats(a.size(), 3), bias = random_floats(static_cast<size_t>(net.heads), 4);
+    auto rate = random_floats(bias.size(), 5);
+    for (float& r : rate) r = -std::abs(r);
+    const int64_t head_state = net.key_size * net.value_size;
+    auto state = random_floats(static_cast<size_t>(net.heads * head_state), 6);
+
+    std::vector<float> wanted(static_cast<size_t>(kRows * net.heads * net.value_size));
+    std::vector<float> wanted_state = state;
+    const int64_t keys = net.key_heads * net.key_size;
+    for (int64_t r = 0; r < kRows; ++r)
+        for (int64_t h = 0; h < net.heads; ++h) {
+            const auto row = piece(qkv, r, net.channels());
+            const auto at = static_cast<size_t>(r * net.heads + h), head = static_cast<size_t>(h);
+            const auto part = [&](int64_t first, int64_t size) {
+                return row.subspan(static_cast<size_t>(first), static_cast<size_t>(size));
+            };
+            reference::delta_rule(
+                piece(wanted_state, h, head_state), part(h % net.key_heads * net.key_size, net.key_size),
+                part(keys + h % net.key_heads * net.key_size, net.key_size),
+                part(2 * keys + h * net.value_size, net.value_size),
+                rate[head] * reference::softplus(a[at] + bias[head]), reference::sigmoid(b[at]), 1e-6,
+                piece(wanted, r * net.heads + h, net.value_size));
+        }
+
+    std::vector<float> got;
+    for (const int rows : {1, 4, 2}) {  // the state goes on; buffers always have all rows
+        const auto done = static_cast<int64_t>(got.size()) / (net.heads * net.value_size);
+        const auto from = [&](const std::vector<float>& values, int64_t width) {
+            std::vector<float> rest(values.begin() + done * width, values.end());
+            rest.resize(values.size(), 1e3f);
+            return rest;
+        };
+        KernelRun run(net.spec());
+        run.step(static_cast<int>(done), rows).in(from(qkv, net.channels())).in(from(a, net.heads));
+        run.in(from(b, net.heads)).in(rate).in(bias).in(state).out(wanted.size() * 4);
+        run.launch({static_cast<uint32_t>(net.heads), groups_of(net.value_size, 32)},
+                   static_cast<uint32_t>(32 * net.waves));
+        state = run.get<float>(6);
+        const auto y = run.get<float>(7);
+        got.insert(got.end(), y.begin(), y.begin() + rows * net.heads * net.value_size);
+        CHECK(untouched(std::span(y).subspan(static_cast<size_t>(rows * net.heads * net.value_size))));
+    }
+    CHECK(relative_error(got, wanted) < kRecurrentTolerance);
+    CHECK(relative_error(state, wanted_state) < kRecurrentTolerance);
+}
+
+TEST_CASE("delta_net equals the oracle over steps of several rows, and so does its state") {
+    for (const DeltaNet& net : {DeltaNet{2, 4, 64, 64, 1}, DeltaNet{2, 4, 64, 64, 4},
+                                DeltaNet{1, 3, 16, 40, 2}, DeltaNet{2, 2, 128, 32, 8}}) {
+        CAPTURE(net.spec().to_string());
+        check_delta_net(net);
+    }
+}
+
+TEST_CASE("router takes the experts of the largest probability, the lower number on a tie") {
+    for (const auto& [experts, used, renormalise] :
+         {std::tuple{8, 2, true}, {256, 8, true}, {60, 4, false}, {33, 32, true}}) {
+        CAPTURE(experts);
+        constexpr int64_t kRows = 5;
+        auto logits = random_floats(static_cast<size_t>(kRows * experts), 1);
+        for (float& v : piece(logits, 1, experts)) v = 0.5f;               // all alike
+        for (float& v : piece(logits, 2, experts)) v = std::round(v * 3);  // many ties
+        KernelRun run({"router",
+                       {{"kExperts", text(int64_t{experts})},
+                        {"kUsed", text(int64_t{used})},
+                        {"kRenormalise", text(renormalise)}}});
+        run.step(0, 4).in(logits);
+        run.out(static_cast<size_t>(kRows * used) * 4).out(static_cast<size_t>(kRows * used) * 4);
+        run.launch({kRows}, 32);
+        const auto ids = run.get<int>(2);
+        const auto shares = run.get<float>(3);
+        for (int64_t r = 0; r < 4; ++r) {
+            CAPTURE(r);
+            const auto wanted = reference::route(piece(logits, r, experts), static_cast<size_t>(used),
+                                                 renormalise);
+            const std::vector<int> got(ids.begin() + r * used, ids.begin() + (r + 1) * used);
+            CHECK(got == wanted.experts);
+            CHECK(relative_error(piece(shares, r, used), wanted.shares) < kTolerance);
+        }
+        CHECK(untouched(piece(shares, 4, used)));
+    }
+}
+
+// Stacked matrices of random blocks.
+struct Stack {
+    const QuantFormat& format;
+    int64_t rows, cols;
+    std::vector<uint8_t> raw;
+    Tensor tensor;
+
+    Stack(const char* name, int64_t r, int64_t c, uint32_t seed)
+        : format(*find_quant(name)), rows(r), cols(c) {
+        std::mt19937_64 random(seed);
+        raw = random_blocks(format, rows * cols / format.block_elems,
+                            1 / std::sqrt(static_cast<double>(cols)), random);
+        tensor = {"w", format.ggml_type, {cols, rows}, std::as_bytes(std::span(raw))};
+    }
+    std::vector<uint8_t> tiles() const {
+        std::vector<uint8_t> packed(static_cast<size_t>(tiles_bytes(format, rows, cols)));
+        pack_tiles(format, rows, cols, raw.data(), packed.data(), 0, (rows + 31) / 32);
+        return packed;
+    }
+};
+
+struct Mixture {
+    const char *gate, *up, *down;
+    bool quantised;
+    int64_t waves;
+};
+
+void check_mixture(const Mixture& m) {
+    constexpr int64_t kExperts = 5, kUsed = 3, kInner = 256, kHidden = 512, kRows = 4;
+    const Stack gate(m.gate, kExperts * kInner, kHidden, 1), up(m.up, kExperts * kInner, kHidden, 2);
+    const Stack down(m.down, kExperts * kHidden, kInner, 3);
+    const auto x = random_floats(kRows * kHidden, 4), shares = random_floats(kRows * kUsed, 5);
+    const std::vector<int> ids = {4, 0, 2, 1, 3, 0, 2, 4, 1, 0, 1, 2};
+
+    std::vector<float> wanted(kRows * kHidden), g(kInner), u(kInner), d(kHidden);
+    for (int64_t slot = 0; slot < kRows * kUsed; ++slot) {
+        const int expert = ids[static_cast<size_t>(slot)];
+        const auto row = piece(x, slot / kUsed, kHidden);
+        reference::linear(gate.tensor, expert * kInner, kInner, row, g);
+        reference::linear(up.tensor, expert * kInner, kInner, row, u);
+        for (size_t i = 0; i < g.size(); ++i)
+            g[i] = static_cast<float>(reference::silu(g[i])) * u[i];
+        reference::linear(down.tensor, expert * kHidden, kHidden, g, d);
+        const auto sum = piece(wanted, slot / kUsed, kHidden);
+        for (size_t i = 0; i < d.size(); ++i) sum[i] += shares[static_cast<size_t>(slot)] * d[i];
+    }
+
+    KernelRun first({"experts_gate_up",
+                     {{"Gate", m.gate},
+                      {"Up", m.up},
+                      {"kUsed", text(kUsed)},
+                      {"kRows", text(kInner)},
+                      {"kCols", text(kHidden)},
+                      {"kQuantisedInput", text(m.quantised)},
+                      {"kQuantisedOutput", text(m.quantised)},
+                      {"kWaves", text(m.waves)}}});
+    first.step(0, kRows).in(ids).in(gate.tiles()).in(up.tiles());
+    if (m.quantised) {
+        KernelRun quantise({"quantise", {{"kCols", text(kHidden)}, {"kWaves", "1"}}});
+        quantise.step(0, kRows).in(x).out(x.size() / 32 * 48);
+        quantise.launch({kHidden / 32, kRows}, 32);
+        first.in(quantise.get<uint8_t>(2));
+    } else {
+        first.in(x);
+    }
+    first.out(static_cast<size_t>(kRows * kUsed * (m.quantised ? kInner / 32 * 48 : kInner * 4)));
+    first.launch({kInner / 32, kUsed, kRows}, static_cast<uint32_t>(32 * m.waves));
+
+    KernelRun second({"experts_down",
+                      {{"Quant", m.down},
+                       {"kUsed", text(kUsed)},
+                       {"kRows", text(kHidden)},
+                       {"kCols", text(kInner)},
+                       {"kQuantisedInput", text(m.quantised)},
+                       {"kWaves", text(m.waves)}}});
+    second.step(0, kRows).in(ids).in(shares).in(down.tiles()).in(first.get<uint8_t>(5));
+    second.out(wanted.size() * 4);
+    second.launch({kHidden / 32, kRows}, static_cast<uint32_t>(32 * m.waves));
+    CHECK(relative_error(second.get<float>(5), wanted) <
+          (m.quantised ? kQuantisedTolerance : 10 * kTolerance));
+}
+
+TEST_CASE("experts equal the oracle for mixed formats, float and 8-bit activations") {
+    for (const Mixture& m : {Mixture{"Q4_K", "Q4_K", "Q6_K", false, 1}, Mixture{"Q4_K", "Q4_K", "Q6_K", true, 1},
+                             Mixture{"Q8_0", "Q5_K", "Q4_K", true, 2}, Mixture{"F16", "Q8_0", "BF16", false, 4}}) {
+        CAPTURE(m.gate);
+        CAPTURE(m.quantised);
+        CAPTURE(m.waves);
+        check_mixture(m);
+    }
+}
+
+}  // namespace
+}  // namespace hetune::testing
