@@ -88,15 +88,20 @@ std::vector<ShapedTensor> tensors_of(const ModelShape& shape) {
     if (shape.rope_factor > 0)
         list.floats("rope_freqs.weight", {(shape.rotary > 0 ? shape.rotary : shape.head_size) / 2},
                     TensorFill::kRopeFreqs);
-    for (list.layer = 0; list.layer < shape.layers; ++list.layer) {
+    for (list.layer = 0; list.layer < shape.layers + shape.predicting_layers; ++list.layer) {
+        const bool predicting = list.layer >= shape.layers;
         list.norm("attn_norm", shape.hidden);
-        if (hybrid && (list.layer + 1) % shape.attention_interval != 0)
+        if (hybrid && !predicting && (list.layer + 1) % shape.attention_interval != 0)
             delta_net(list, shape);
         else
             attention(list, shape, hybrid, shape.architecture == "qwen2",
                       hybrid || shape.architecture.starts_with("qwen3"));
         list.norm(hybrid ? "post_attention_norm" : "ffn_norm", shape.hidden);
         feed_forward(list, shape);
+        if (!predicting) continue;
+        list.matrix("nextn.eh_proj", 2 * shape.hidden, shape.hidden);
+        list.norm("nextn.enorm", shape.hidden);
+        list.norm("nextn.hnorm", shape.hidden);
     }
     return std::move(list.tensors);
 }

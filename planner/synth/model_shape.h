@@ -11,6 +11,7 @@ struct ModelShape {
     std::string name;          // "qwen3-8b"
     std::string architecture;  // as in planner/models
     int layers = 0;
+    int predicting_layers = 0;  // more blocks behind them, for multi-token prediction
     int64_t hidden = 0;
     int64_t inner = 0;  // of the dense feed-forward part; 0 with experts
     int64_t heads = 0, kv_heads = 0, head_size = 0;

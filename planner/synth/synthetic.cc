@@ -26,7 +26,9 @@ void set_metadata(GgufOutput& file, const ModelShape& s, const std::string& quan
     file.set("general.name", "synthetic " + s.name);
     file.set("general.file_type", file_type_of(quant));
     file.set("general.quantization_version", int64_t{2});
-    file.set(arch + "block_count", int64_t{s.layers});
+    file.set(arch + "block_count", int64_t{s.layers + s.predicting_layers});
+    if (s.predicting_layers > 0)
+        file.set(arch + "nextn_predict_layers", int64_t{s.predicting_layers});
     file.set(arch + "context_length", s.context);
     file.set(arch + "embedding_length", s.hidden);
     file.set(arch + "vocab_size", s.vocabulary);
