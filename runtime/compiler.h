@@ -1,5 +1,5 @@
 // Turns source text into code objects. Implementations: clang (runtime/compile/clang.cc), hipRTC,
-// comgr, NVRTC (runtime/compile/worker_compiler.cc); each registers itself and is found at run
+// comgr, NVRTC (runtime/compile/library_compiler.h); each registers itself and is found at run
 // time, and each compiles in another process, so that its death is an error like any other.
 #pragma once
 
@@ -21,7 +21,9 @@ namespace hetune {
 // log(): everything the compiler said.
 class CompileError : public std::runtime_error {
   public:
-    enum class Cause { kSource, kCrash, kTimeout, kGate, kNoCompiler };
+    // kTimeout and kKilled (by someone else, or never started) say nothing about the kernel and are
+    // never remembered.
+    enum class Cause { kSource, kCrash, kTimeout, kKilled, kGate, kNoCompiler };
     CompileError(Cause cause, const std::string& line, std::string log = {})
         : std::runtime_error(line), cause_(cause), log_(std::move(log)) {}
     Cause cause() const { return cause_; }
@@ -47,6 +49,7 @@ class Compiler {
     virtual std::string identity() const = 0;
     // The options of a compile for this arch, in the order the compiler gets them. Part of keys.
     virtual std::vector<std::string> options(const Arch& arch) const = 0;
+    // Tried out with a small kernel where the compiler itself does not tell.
     virtual bool supports(const Arch& arch) const = 0;
     // Throws CompileError. Fills CodeObject::resources from the object. Safe to call from several
     // threads.
@@ -58,7 +61,8 @@ struct CompilerKind {
     std::vector<ArchFamily> families;  // what it may compile for
     int preference = 0;                // the highest that is found is taken
     std::string install;               // "apt install clang-19 lld-19"
-    // Empty when it is not on this machine; cheap, since every start asks.
+    // Empty when it is not on this machine, CompileError{kNoCompiler} when it is and cannot be used.
+    // Cheap but for the first time, since every start asks.
     std::function<std::unique_ptr<Compiler>(const Environment&)> find;
 };
 std::vector<CompilerKind>& compiler_kinds();

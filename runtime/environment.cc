@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <stdexcept>
 
+#include "cache/options.h"
+
 namespace hetune {
 namespace {
 
@@ -36,6 +38,7 @@ Environment read_environment() {
             .emulator = text("HETUNE_EMULATOR"),
             .emulator_arch = text("HETUNE_EMULATOR_ARCH"),
             .nvrtc = text("HETUNE_NVRTC_LIBRARY"),
+            .cache_folder = cache_options_from_environment({}).folder.string(),
             .rocm_path = text("ROCM_PATH"),
             .compile_timeout = std::chrono::milliseconds(
                 static_cast<int64_t>(seconds("HETUNE_COMPILE_TIMEOUT", 120) * 1000)),

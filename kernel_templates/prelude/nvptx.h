@@ -3,51 +3,51 @@
 
 #include "prelude/types.h"
 
-#define DEVICE __device__ __forceinline__
+#define DEVICE __device__ __attribute__((always_inline))
 #define SHARED __shared__
 #define KERNEL(threads) __global__ __launch_bounds__(threads)
 #define UNROLL _Pragma("unroll")
 #define EXPORT_KERNEL(name)
 
-DEVICE u32 bits_of(float value) { return __float_as_uint(value); }
-DEVICE float float_of(u32 bits) { return __uint_as_float(bits); }
+DEVICE inline u32 bits_of(float value) { return __float_as_uint(value); }
+DEVICE inline float float_of(u32 bits) { return __uint_as_float(bits); }
 
-DEVICE int thread_id() { return threadIdx.x; }
-DEVICE int lane_id() { return threadIdx.x & 31; }
-DEVICE int wave_id() { return __shfl_sync(~0u, int(threadIdx.x >> 5), 0); }
-DEVICE int group_id() { return blockIdx.x; }
-DEVICE int group_id_y() { return blockIdx.y; }
-DEVICE int group_id_z() { return blockIdx.z; }
+DEVICE inline int thread_id() { return threadIdx.x; }
+DEVICE inline int lane_id() { return threadIdx.x & 31; }
+DEVICE inline int wave_id() { return __shfl_sync(~0u, int(threadIdx.x >> 5), 0); }
+DEVICE inline int group_id() { return blockIdx.x; }
+DEVICE inline int group_id_y() { return blockIdx.y; }
+DEVICE inline int group_id_z() { return blockIdx.z; }
 
-DEVICE void barrier() { __syncthreads(); }
+DEVICE inline void barrier() { __syncthreads(); }
 // Orders shared-memory accesses among the lanes of one warp.
-DEVICE void wave_barrier() { __syncwarp(); }
-DEVICE void fence_device() { __threadfence(); }
-DEVICE int atomic_add_device(int* p, int v) { return atomicAdd(p, v); }
+DEVICE inline void wave_barrier() { __syncwarp(); }
+DEVICE inline void fence_device() { __threadfence(); }
+DEVICE inline int atomic_add_device(int* p, int v) { return atomicAdd(p, v); }
 
 template <int kMask, class T>
-DEVICE T shuffle_xor(T v) {
+DEVICE inline T shuffle_xor(T v) {
     return __shfl_xor_sync(~0u, v, kMask);
 }
 template <class T>
-DEVICE T shuffle(T v, int lane) {
+DEVICE inline T shuffle(T v, int lane) {
     return __shfl_sync(~0u, v, lane);
 }
 #include "prelude/butterfly.h"
 
-DEVICE int dot4(u32 a, u32 b, int c) { return __dp4a(int(a), int(b), c); }
+DEVICE inline int dot4(u32 a, u32 b, int c) { return __dp4a(int(a), int(b), c); }
 // PRMT selects by nibble, v_perm_b32 by byte.
-DEVICE u32 byte_perm(u32 low, u32 high, u32 selector) {
+DEVICE inline u32 byte_perm(u32 low, u32 high, u32 selector) {
     return __byte_perm(low, high,
                        (selector & 7u) | (selector >> 4 & 0x70u) | (selector >> 8 & 0x700u) |
                            (selector >> 12 & 0x7000u));
 }
 
-DEVICE U4 load128(const void* p) {
+DEVICE inline U4 load128(const void* p) {
     const uint4 v = *static_cast<const uint4*>(p);
     return {v.x, v.y, v.z, v.w};
 }
-DEVICE U4 load128_stream(const void* p) {
+DEVICE inline U4 load128_stream(const void* p) {
     U4 v;
     asm("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
         : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
@@ -55,23 +55,23 @@ DEVICE U4 load128_stream(const void* p) {
     return v;
 }
 
-DEVICE float half_to_float(u16 bits) {
+DEVICE inline float half_to_float(u16 bits) {
     float v;
     asm("cvt.f32.f16 %0, %1;" : "=f"(v) : "h"(bits));
     return v;
 }
-DEVICE u16 float_to_half(float v) {
+DEVICE inline u16 float_to_half(float v) {
     u16 bits;
     asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(v));
     return bits;
 }
-DEVICE float fast_exp2(float x) { return exp2f(x); }
-DEVICE float fast_log2(float x) { return log2f(x); }
-DEVICE float fast_rsqrt(float x) { return rsqrtf(x); }
-DEVICE float fast_rcp(float x) { return 1.0f / x; }
-DEVICE float fused_mul_add(float a, float b, float c) { return fmaf(a, b, c); }
-DEVICE float round_near(float x) { return rintf(x); }
-DEVICE int round_to_int(float x) { return __float2int_rn(x); }
-DEVICE void sincos_turns(float turns, float& sine, float& cosine) {
+DEVICE inline float fast_exp2(float x) { return exp2f(x); }
+DEVICE inline float fast_log2(float x) { return log2f(x); }
+DEVICE inline float fast_rsqrt(float x) { return rsqrtf(x); }
+DEVICE inline float fast_rcp(float x) { return 1.0f / x; }
+DEVICE inline float fused_mul_add(float a, float b, float c) { return fmaf(a, b, c); }
+DEVICE inline float round_near(float x) { return rintf(x); }
+DEVICE inline int round_to_int(float x) { return __float2int_rn(x); }
+DEVICE inline void sincos_turns(float turns, float& sine, float& cosine) {
     sincospif(2.0f * turns, &sine, &cosine);
 }

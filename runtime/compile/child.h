@@ -1,5 +1,5 @@
-// A program run as a child: text in, text out, with a time limit. Compilers are not trusted with
-// our process: they abort, hang and eat memory.
+// A program run as a child (child_process.h): text in, text out, with a time limit. Compilers are
+// not trusted with our process: they abort, hang and eat memory.
 #pragma once
 
 #include <chrono>
@@ -19,19 +19,18 @@ struct ChildResult {
     std::string outcome;
 };
 
-// Runs program `argv[0]` (a path) with a clean environment (PATH, TMPDIR and LC_ALL=C only: what
-// else a compiler reads would change its output behind the cache key's back). The child dies with
-// this process. Safe to call from several threads.
+// Runs program `argv[0]`, a path. Safe to call from several threads. Throws std::runtime_error
+// when there can be no further process.
 ChildResult run_child(const std::vector<std::string>& argv, const std::string& input,
                       std::chrono::milliseconds limit);
 
 // A folder of its own below TMPDIR, removed with what is in it.
-class TempFolder {
+class ScratchFolder {
   public:
-    TempFolder();  // throws std::runtime_error
-    ~TempFolder();
-    TempFolder(const TempFolder&) = delete;
-    TempFolder& operator=(const TempFolder&) = delete;
+    ScratchFolder();  // throws std::runtime_error
+    ~ScratchFolder();
+    ScratchFolder(const ScratchFolder&) = delete;
+    ScratchFolder& operator=(const ScratchFolder&) = delete;
     const std::string& path() const { return path_; }
 
   private:

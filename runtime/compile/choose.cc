@@ -21,6 +21,7 @@ RegisterCompiler::RegisterCompiler(CompilerKind kind) {
 std::unique_ptr<Compiler> choose_compiler(const Arch& arch, const Environment& environment,
                                           std::string_view forced) {
     std::vector<std::string> names, install;
+    std::string unusable;  // what is installed, and why it is of no use
     for (const CompilerKind& kind : compiler_kinds()) {
         names.push_back(kind.name);
         if (!forced.empty() && kind.name != forced) continue;
@@ -31,16 +32,23 @@ std::unique_ptr<Compiler> choose_compiler(const Arch& arch, const Environment& e
             continue;
         }
         install.push_back(kind.install);
-        auto compiler = kind.find(environment);
-        if (compiler != nullptr && compiler->supports(arch)) return compiler;
+        try {
+            auto compiler = kind.find(environment);
+            if (compiler != nullptr && compiler->supports(arch)) return compiler;
+            if (compiler != nullptr)
+                unusable += fmt::format(" {} does not compile for it;", compiler->identity());
+        } catch (const CompileError& error) {
+            if (!forced.empty()) throw;
+            unusable += fmt::format(" {};", error.what());
+        }
     }
     if (!forced.empty() && std::ranges::find(names, forced) == names.end())
         throw CompileError(CompileError::Cause::kNoCompiler,
                            fmt::format("unknown compiler '{}'; known: {}", forced, fmt::join(names, ", ")));
     throw CompileError(CompileError::Cause::kNoCompiler,
-                       fmt::format("no compiler for {} is installed{}; to get one: {}", arch.name,
+                       fmt::format("no compiler for {} is installed{};{} to get one: {}", arch.name,
                                    forced.empty() ? "" : fmt::format(" by the name of {}", forced),
-                                   fmt::join(install, ", or ")));
+                                   unusable, fmt::join(install, ", or ")));
 }
 
 TargetFamily target_family(ArchFamily family) {

@@ -106,7 +106,7 @@ std::string first_error(const std::string& log) {
 }
 
 CodeObject ClangCompiler::compile(const CompileRequest& request) {
-    const TempFolder folder;
+    const ScratchFolder folder;
     const std::string object = folder.path() + "/object";
     std::vector<std::string> argv = {clang_.string()};
     for (std::string& option : options(request.arch)) argv.push_back(std::move(option));

@@ -3,6 +3,7 @@
 #include <elf.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -50,6 +51,15 @@ void each_section(Bytes object, Visit&& visit) {
         visit(record<Elf64_Shdr>(object, elf.e_shoff + i * sizeof(Elf64_Shdr)));
 }
 
+std::string section_name(Bytes object, const Elf64_Shdr& section) {
+    const Elf64_Ehdr elf = header(object);
+    const auto names = record<Elf64_Shdr>(object, elf.e_shoff + elf.e_shstrndx * sizeof(Elf64_Shdr));
+    const Bytes text = part(object, names.sh_offset, names.sh_size);
+    if (section.sh_name >= text.size()) return {};
+    const auto* start = reinterpret_cast<const char*>(text.data()) + section.sh_name;
+    return {start, strnlen(start, text.size() - section.sh_name)};
+}
+
 // The description of the first note of this owner and type.
 std::optional<Bytes> find_note(Bytes object, std::string_view owner, uint32_t type) {
     const Elf64_Ehdr elf = header(object);
@@ -73,7 +83,7 @@ std::optional<Bytes> find_note(Bytes object, std::string_view owner, uint32_t ty
 
 struct Symbol {
     Elf64_Sym record;
-    std::string name;
+    uint64_t number;  // in its table
 };
 
 std::optional<Symbol> find_symbol(Bytes object, const std::string& name) {
@@ -88,7 +98,7 @@ std::optional<Symbol> find_symbol(Bytes object, const std::string& name) {
             const auto symbol = record<Elf64_Sym>(object, section.sh_offset + at);
             if (symbol.st_name + name.size() + 1 > text.size()) continue;
             if (std::memcmp(text.data() + symbol.st_name, name.c_str(), name.size() + 1) == 0) {
-                found = Symbol{symbol, name};
+                found = Symbol{symbol, at / sizeof(Elf64_Sym)};
                 return;
             }
         }
@@ -122,25 +132,74 @@ KernelResources amd_resources(Bytes object, const std::string& entry) {
     throw std::runtime_error(fmt::format("the object has no kernel '{}'", entry));
 }
 
+// Attributes of a kernel in `.nv.info` (of all kernels, by symbol number) and `.nv.info.<kernel>`.
+// NVIDIA does not document them; the numbers are those of CuAssembler (github.com/cloudcores/
+// CuAssembler) and were checked with the register, stack and shared-memory counts of `ptxas -v` 13.0.
+enum CubinFormat : uint8_t { kPayload = 4 };
+enum CubinAttribute : uint8_t { kMaxThreads = 0x05, kFrameSize = 0x11, kRegisters = 0x2f };
+
+template <class Visit>
+void each_attribute(Bytes info, Visit&& visit) {
+    for (uint64_t at = 0; at + 4 <= info.size();) {
+        const auto format = record<uint8_t>(info, at), attribute = record<uint8_t>(info, at + 1);
+        const uint64_t bytes = format == kPayload ? record<uint16_t>(info, at + 2) : 0;
+        if (format == kPayload) visit(attribute, part(info, at + 4, bytes));
+        at += 4 + bytes;
+    }
+}
+
+KernelResources cubin_resources(Bytes object, const std::string& entry) {
+    const auto kernel = find_symbol(object, entry);
+    if (!kernel) throw std::runtime_error(fmt::format("the cubin has no kernel '{}'", entry));
+    KernelResources resources{.lds_bytes = 0};
+    // A cubin for sm_90 or later counts the driver's share of shared memory in, and marks that.
+    constexpr int kReserved = 1024;
+    int reserved = 0;
+    each_section(object, [&](const Elf64_Shdr& section) {
+        const std::string name = section_name(object, section);
+        if (name == ".nv.shared." + entry) resources.lds_bytes = static_cast<int>(section.sh_size);
+        if (name == ".nv.shared.reserved.0") reserved = kReserved;
+        const bool shared_info = name == ".nv.info";
+        if (!shared_info && name != ".nv.info." + entry) return;
+        each_attribute(part(object, section.sh_offset, section.sh_size),
+                       [&](uint8_t attribute, Bytes value) {
+                           if (attribute == kMaxThreads && !shared_info)
+                               resources.max_threads = record<int>(value, 0) * record<int>(value, 4) *
+                                                       record<int>(value, 8);
+                           if (!shared_info || value.size() < 8 ||
+                               record<uint32_t>(value, 0) != kernel->number)
+                               return;
+                           if (attribute == kRegisters) resources.vgprs = record<int>(value, 4);
+                           if (attribute == kFrameSize) resources.scratch_bytes = record<int>(value, 4);
+                       });
+    });
+    resources.lds_bytes = std::max(0, resources.lds_bytes - reserved);
+    return resources;
+}
+
+std::string hex_of(Bytes bytes) {
+    std::string hex;
+    for (const std::byte byte : bytes) hex += fmt::format("{:02x}", static_cast<int>(byte));
+    return hex;
+}
+
 }  // namespace
 
 Bytes code_of(Bytes object, const std::string& symbol) {
     const auto found = find_symbol(object, symbol);
     if (!found || found->record.st_shndx == SHN_UNDEF) return {};
-    Bytes code;
-    // Symbol values are addresses; sections map them to places in the file.
-    each_section(object, [&](const Elf64_Shdr& section) {
-        const uint64_t at = found->record.st_value - section.sh_addr;
-        if (section.sh_type != SHT_PROGBITS || (section.sh_flags & SHF_EXECINSTR) == 0) return;
-        if (found->record.st_value < section.sh_addr || at >= section.sh_size) return;
-        code = part(object, section.sh_offset + at, found->record.st_size);
-    });
-    return code;
+    const Elf64_Ehdr elf = header(object);
+    const auto section =
+        record<Elf64_Shdr>(object, elf.e_shoff + found->record.st_shndx * sizeof(Elf64_Shdr));
+    if (section.sh_type != SHT_PROGBITS || found->record.st_value < section.sh_addr) return {};
+    return part(object, section.sh_offset + (found->record.st_value - section.sh_addr),
+                found->record.st_size);
 }
 
 KernelResources read_resources(Bytes object, const std::string& entry, ArchFamily family) {
     KernelResources resources;
     if (family == ArchFamily::kAmd) resources = amd_resources(object, entry);
+    if (family == ArchFamily::kNvidia) resources = cubin_resources(object, entry);
     const Bytes code = code_of(object, family == ArchFamily::kCpu ? "hetune_cpu_entry" : entry);
     resources.code_bytes = static_cast<int64_t>(code.size());
     return resources;
@@ -148,10 +207,9 @@ KernelResources read_resources(Bytes object, const std::string& entry, ArchFamil
 
 std::string build_id(const std::filesystem::path& file) try {
     const MappedFile mapped(file);
-    if (const auto note = find_note(mapped.bytes(), "GNU", NT_GNU_BUILD_ID)) {
-        std::string hex;
-        for (const std::byte byte : *note) hex += fmt::format("{:02x}", static_cast<int>(byte));
-        return hex;
+    try {
+        if (const auto note = find_note(mapped.bytes(), "GNU", NT_GNU_BUILD_ID)) return hex_of(*note);
+    } catch (const std::runtime_error&) {  // no ELF file, such as a wrapper script
     }
     return content_hash(mapped.bytes().data(), mapped.bytes().size()).hex();
 } catch (const std::exception&) {

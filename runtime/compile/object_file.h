@@ -12,8 +12,9 @@
 namespace hetune {
 
 // Resources of the one kernel `entry` of an ELF object. AMD: from the metadata note (msgpack, see
-// the LLVM "User Guide for AMDGPU Backend", code object metadata V5). Throws std::runtime_error
-// when the bytes are no such object or hold no such kernel.
+// the LLVM "User Guide for AMDGPU Backend", code object metadata V5). NVIDIA: from the sections of
+// the cubin; its stack frame, which is where spills go, counts as scratch. Throws
+// std::runtime_error when the bytes are no such object or hold no such kernel.
 KernelResources read_resources(std::span<const std::byte> object, const std::string& entry,
                                ArchFamily family);
 

@@ -1,0 +1,109 @@
+// hetune-worker KIND LIBRARY: opens one compiler library and answers requests on stdin and stdout
+// (worker_protocol.h) until its input ends. Started by WorkerPool, not by people.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <link.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <set>
+
+#include "runtime/compile/worker/library.h"
+#include "runtime/compile/worker_protocol.h"
+
+namespace hetune::worker {
+namespace {
+
+constexpr size_t kMaxLog = 512 << 10;
+
+std::set<std::string> loaded_files() {
+    std::set<std::string> files;
+    dl_iterate_phdr(
+        [](dl_phdr_info* info, size_t, void* into) {
+            if (info->dlpi_name != nullptr && info->dlpi_name[0] == '/')
+                static_cast<std::set<std::string>*>(into)->insert(info->dlpi_name);
+            return 0;
+        },
+        &files);
+    return files;
+}
+
+std::string shorten(std::string log) {
+    if (log.size() > kMaxLog) log.resize(kMaxLog);
+    return log;
+}
+
+class Service {
+  public:
+    Service(const std::string& kind, const std::string& path) : own_files_(loaded_files()) {
+        const auto found = std::ranges::find(library_kinds(), kind, &LibraryKind::name);
+        try {
+            if (found == library_kinds().end())
+                throw std::runtime_error(fmt::format("this worker knows no '{}'", kind));
+            library_ = found->open(path);
+        } catch (const std::runtime_error& error) {
+            trouble_ = error.what();
+        }
+    }
+
+    WorkerMessage answer(const WorkerMessage& request) {
+        if (library_ == nullptr) return {{{"status", "unavailable"}, {"error", trouble_}}, {}};
+        try {
+            Compiled result =
+                library_->compile({.entry = request.header.at("entry"),
+                                   .arch = request.header.at("arch"),
+                                   .options = request.header.at("options"),
+                                   .text = request.body});
+            if (request.header.at("do") == "describe") return describe();
+            return {{{"status", "done"}, {"log", shorten(result.log)}}, std::move(result.object)};
+        } catch (const Refused& refused) {
+            return failed(refused.what(), refused.log());
+        } catch (const std::exception& error) {
+            return failed(error.what(), {});
+        }
+    }
+
+  private:
+    static WorkerMessage failed(const std::string& line, const std::string& log) {
+        return {{{"status", "failed"}, {"error", shorten(line)}, {"log", shorten(log)}}, {}};
+    }
+
+    // After a compile, because that may load more: the files that came besides this program's own.
+    WorkerMessage describe() {
+        std::vector<std::string> files;
+        std::ranges::set_difference(loaded_files(), own_files_, std::back_inserter(files));
+        return {{{"status", "done"}, {"version", library_->version()}, {"loaded", files}}, {}};
+    }
+
+    std::set<std::string> own_files_;
+    std::unique_ptr<Library> library_;
+    std::string trouble_;
+};
+
+int serve(const std::string& kind, const std::string& path) {
+    // What a library prints goes to the log, not into the conversation.
+    const int talk = fcntl(0, F_DUPFD_CLOEXEC, 3);
+    dup2(2, 1);
+    const int nothing = open("/dev/null", O_RDONLY);
+    dup2(nothing, 0);
+
+    Service service(kind, path);
+    MessageReader reader;
+    while (const auto request = receive_message(talk, reader))
+        send_message(talk, service.answer(*request));
+    return 0;
+}
+
+}  // namespace
+}  // namespace hetune::worker
+
+int main(int argc, char** argv) {
+    try {
+        if (argc != 3) throw std::runtime_error("usage: hetune-worker KIND LIBRARY");
+        // No destructors of a compiler library: they have nothing to save and crash at times.
+        _exit(hetune::worker::serve(argv[1], argv[2]));
+    } catch (const std::exception& error) {
+        fmt::print(stderr, "hetune-worker: {}\n", error.what());
+        return 1;
+    }
+}

@@ -1,0 +1,177 @@
+// Compilers behind the worker, with the fake worker: what the caller sees of each failure.
+#include <doctest/doctest.h>
+#include <sys/stat.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "runtime/compile/child.h"
+#include "runtime/compile/compiler_facts.h"
+#include "runtime/compile/library_compiler.h"
+
+namespace hetune::testing {
+namespace {
+
+namespace fs = std::filesystem;
+using Cause = CompileError::Cause;
+
+const LibraryKind kFake = {.name = "fake",
+                           .family = ArchFamily::kAmd,
+                           .baseline_arch = "gfx1030",
+                           .probe = "probe",
+                           .options = [](const std::string& arch) -> std::vector<std::string> {
+                               return {"--offload-arch=" + arch};
+                           }};
+
+Environment environment(const std::string& cache_folder = {}) {
+    return {.worker = HETUNE_FAKE_WORKER,
+            .cache_folder = cache_folder,
+            .compile_timeout = std::chrono::milliseconds(2000)};
+}
+
+// A file that stands for the library; the fake worker does not open it.
+fs::path library_in(const ScratchFolder& folder, const std::string& content = "library") {
+    const fs::path file = fs::path(folder.path()) / "libfake.so.1";
+    std::ofstream(file) << content;
+    return file;
+}
+
+CompileError error_of(Compiler& compiler, const std::string& source) {
+    try {
+        compiler.compile({"gemv", source, find_arch("gfx1100")});
+    } catch (const CompileError& error) {
+        return error;
+    }
+    FAIL("compiled: ", source);
+    return {Cause::kSource, ""};
+}
+
+TEST_CASE("each way in which a compiler fails is a CompileError that names kernel, arch and compiler") {
+    const ScratchFolder folder;
+    const auto compiler = open_library_compiler(kFake, library_in(folder), environment());
+    struct Case {
+        const char* source;
+        Cause cause;
+        const char* says;
+    };
+    for (const Case& c : {Case{"abort", Cause::kCrash, "the compiler died: signal 6 (Aborted)"},
+                          Case{"segfault", Cause::kCrash, "the compiler died: signal 11"},
+                          Case{"garbage", Cause::kCrash, "it answered with garbage"},
+                          Case{"hang", Cause::kTimeout, "no answer in 2 s; killed; HETUNE_COMPILE_TIMEOUT"},
+                          Case{"refuse", Cause::kSource, "line 1: no"},
+                          Case{"no ELF", Cause::kCrash, "not a code object"}}) {
+        CAPTURE(c.source);
+        const CompileError error = error_of(*compiler, c.source);
+        CHECK(error.cause() == c.cause);
+        CHECK(std::string(error.what()).find("compiling gemv for gfx1100 with fake: ") == 0);
+        CHECK(std::string(error.what()).find(c.says) != std::string::npos);
+        CHECK(std::string(error.what()).find('\n') == std::string::npos);
+    }
+    CHECK(error_of(*compiler, "abort").log().find("LLVM ERROR: asked to abort") == 0);
+    CHECK(error_of(*compiler, "refuse").log() == "all of it");
+}
+
+TEST_CASE("a library that cannot be opened is no compiler, and the error says why") {
+    try {
+        open_library_compiler(kFake, "/no/such/library", environment());
+        FAIL("opened");
+    } catch (const CompileError& error) {
+        CHECK(error.cause() == Cause::kNoCompiler);
+        CHECK(std::string(error.what()).find("libfake.so: not found") != std::string::npos);
+    }
+    Environment no_worker = environment();
+    no_worker.worker = "/no/such/worker";
+    CHECK_THROWS_WITH(open_library_compiler(kFake, "/x", no_worker),
+                      "HETUNE_WORKER='/no/such/worker' is no program");
+}
+
+TEST_CASE("what a library is and can is kept, until one of its files changes") {
+    const ScratchFolder folder, cache;
+    const fs::path library = library_in(folder);
+    const std::string identity =
+        open_library_compiler(kFake, library, environment(cache.path()))->identity();
+    CHECK(identity.starts_with("fake 1.0 "));
+    const auto kept = find_facts(cache.path(), library);
+    REQUIRE(kept.has_value());
+    CHECK(kept->identity == identity);
+    CHECK(kept->archs == std::map<std::string, std::string>{{"gfx1030", ""}});
+
+    // Asked for an arch once only: no worker could answer the second time.
+    CHECK(open_library_compiler(kFake, library, environment(cache.path()))->supports(find_arch("gfx1100")));
+    Environment deaf = environment(cache.path());
+    deaf.worker = "/bin/false";
+    CHECK(open_library_compiler(kFake, library, deaf)->supports(find_arch("gfx1100")));
+
+    fs::remove(library);
+    library_in(folder, "another build");
+    CHECK_FALSE(find_facts(cache.path(), library).has_value());
+    CHECK(open_library_compiler(kFake, library, environment(cache.path()))->identity() != identity);
+}
+
+TEST_CASE("facts that others could have written, and damaged ones, are not read") {
+    const ScratchFolder folder, cache;
+    const fs::path library = library_in(folder);
+    keep_facts(cache.path(), library, {.version = "1", .identity = "fake 1", .files = {library}});
+    REQUIRE(find_facts(cache.path(), library).has_value());
+    const fs::path file = fs::path(cache.path()) / "compilers.json";
+    chmod(file.c_str(), 0666);
+    CHECK_FALSE(find_facts(cache.path(), library).has_value());
+    chmod(file.c_str(), 0600);
+    CHECK(find_facts(cache.path(), library).has_value());
+    for (const char* damage : {"{", "[]", "{\"format\": 1}", "{\"format\": 1, \"libraries\": 7}"}) {
+        std::ofstream(file) << damage;
+        CHECK_FALSE(find_facts(cache.path(), library).has_value());
+        keep_facts(cache.path(), library, {.version = "1", .identity = "fake 1", .files = {library}});
+        CHECK(find_facts(cache.path(), library).has_value());
+    }
+}
+
+TEST_CASE("an arch that kills the compiler is not supported, and that is remembered") {
+    const ScratchFolder folder, cache;
+    LibraryKind fragile = kFake;
+    const fs::path library = library_in(folder);
+    {
+        const auto compiler = open_library_compiler(fragile, library, environment(cache.path()));
+        CHECK(compiler->supports(find_arch("gfx1100")));
+        CHECK_FALSE(compiler->supports(find_arch("sm_90")));
+    }
+    fragile.probe = "abort";
+    const auto compiler = open_library_compiler(fragile, library, environment(cache.path()));
+    CHECK(compiler->supports(find_arch("gfx1100")));  // kept
+    CHECK_FALSE(compiler->supports(find_arch("gfx1151")));
+    CHECK(find_facts(cache.path(), library)->archs.at("gfx1151").find("Aborted") != std::string::npos);
+}
+
+TEST_CASE("a probe that hangs says nothing about the arch, and is not remembered") {
+    const ScratchFolder folder, cache;
+    LibraryKind slow = kFake;
+    const fs::path library = library_in(folder);
+    open_library_compiler(slow, library, environment(cache.path()));
+    slow.probe = "hang";
+    const auto compiler = open_library_compiler(slow, library, environment(cache.path()));
+    CHECK_FALSE(compiler->supports(find_arch("gfx1100")));
+    CHECK_FALSE(find_facts(cache.path(), library)->archs.contains("gfx1100"));
+}
+
+TEST_CASE("a library is found in the order of folders, then of names") {
+    const ScratchFolder first, second;
+    const fs::path old_one = fs::path(first.path()) / "libfake.so.5";
+    const fs::path new_one = fs::path(second.path()) / "libfake.so.7";
+    std::ofstream(old_one) << 1;
+    std::ofstream(new_one) << 1;
+    const std::vector<std::string> names = {"libfake.so.7", "libfake.so.5"};
+    CHECK(find_library(names, {first.path(), second.path()}) == old_one);
+    CHECK(find_library(names, {second.path(), first.path()}) == new_one);
+    CHECK_FALSE(find_library({"libfake.so.9"}, {first.path()}).has_value());
+}
+
+TEST_CASE("a forced compiler that is unknown or unfit is refused by name") {
+    const Environment none;
+    CHECK_THROWS_WITH_AS(choose_compiler(find_arch("gfx1100"), none, "icc"),
+                         doctest::Contains("unknown compiler 'icc'; known: "), CompileError);
+    CHECK_THROWS_WITH_AS(choose_compiler(find_arch("gfx1100"), none, "nvrtc"),
+                         "compiler nvrtc does not compile for gfx1100", CompileError);
+}
+
+}  // namespace
+}  // namespace hetune::testing

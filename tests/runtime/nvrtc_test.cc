@@ -1,0 +1,102 @@
+// NVRTC through the worker, with no GPU: every template for sm_90.
+#include <doctest/doctest.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <mutex>
+#include <thread>
+
+#include "kernel_templates/catalogue.h"
+#include "runtime/compiler.h"
+#include "runtime/kernel_library.h"
+#include "tests/runtime/every_template.h"
+
+namespace hetune::testing {
+namespace {
+
+// Empty, with a line that says so, where NVRTC is not installed.
+std::unique_ptr<Compiler> nvrtc() {
+    try {
+        return choose_compiler(find_arch("sm_90"), read_environment(), "nvrtc");
+    } catch (const CompileError& error) {
+        MESSAGE("skipped, no NVRTC: ", error.what());
+        return nullptr;
+    }
+}
+
+CompileRequest request(const KernelSpec& spec) {
+    return {spec.name, TemplateSources().render(spec, TargetFamily::kNvidia), find_arch("sm_90")};
+}
+
+TEST_CASE("NVRTC compiles every template for sm_90 within the static gates") {
+    const auto compiler = nvrtc();
+    if (compiler == nullptr) return;
+    const std::vector<KernelSpec> specs = every_template();
+    REQUIRE(specs.size() > 30);
+    std::atomic<size_t> next = 0;
+    std::mutex mutex;
+    std::vector<std::string> failures;
+    {
+        std::vector<std::jthread> threads;
+        for (int t = 0; t < 2; ++t)
+            threads.emplace_back([&] {
+                for (size_t i = next++; i < specs.size(); i = next++) try {
+                        const CodeObject code = compiler->compile(request(specs[i]));
+                        check_resources(code, find_arch("sm_90"));
+                        const std::lock_guard lock(mutex);
+                        if (code.resources.vgprs < 4 || code.resources.max_threads < 32 ||
+                            code.resources.code_bytes < 128)
+                            failures.push_back(specs[i].to_string() + ": no resources in the cubin");
+                    } catch (const CompileError& error) {
+                        const std::lock_guard lock(mutex);
+                        failures.push_back(fmt::format("{}\n{}", error.what(), error.log()));
+                    }
+            });
+    }
+    for (const std::string& failure : failures) FAIL_CHECK(failure);
+}
+
+TEST_CASE("NVRTC's identity names version and build, and its errors name kernel and line") {
+    const auto compiler = nvrtc();
+    if (compiler == nullptr) return;
+    CHECK(compiler->identity().starts_with("nvrtc 1"));
+    CHECK(compiler->supports(find_arch("sm_90")));
+    CHECK_FALSE(compiler->supports(find_arch("gfx1100")));
+    Arch future = find_arch("sm_90");
+    future.name = "sm_999";
+    CHECK_FALSE(compiler->supports(future));
+    try {
+        compiler->compile({"broken", "extern \"C\" __global__ void broken() { nonsense(); }",
+                           find_arch("sm_90")});
+        FAIL("compiled");
+    } catch (const CompileError& error) {
+        CHECK(error.cause() == CompileError::Cause::kSource);
+        CHECK(std::string(error.what()).find("compiling broken for sm_90 with nvrtc") == 0);
+        CHECK(error.log().find("nonsense") != std::string::npos);
+    }
+}
+
+TEST_CASE("resources of a cubin are those that ptxas 13.0 reports for the kernel") {
+    const auto compiler = nvrtc();
+    if (compiler == nullptr) return;
+    const char* source = R"(
+        extern "C" __global__ __launch_bounds__(96) void other(float* y) { y[threadIdx.x] *= 2; }
+        extern "C" __global__ __launch_bounds__(96) void shares(float* y, const int* at) {
+            __shared__ float shared[384];
+            float local[50];
+            for (int i = 0; i < 50; ++i) local[i] = y[i];
+            for (int i = 0; i < 50; ++i) local[at[i]] += y[50 + i];
+            shared[threadIdx.x] = local[at[threadIdx.x]];
+            __syncthreads();
+            y[threadIdx.x] = shared[at[0]] + local[at[1]];
+        })";
+    const CodeObject code = compiler->compile({"shares", source, find_arch("sm_90")});
+    CHECK(code.resources.lds_bytes == 384 * 4);
+    CHECK(code.resources.scratch_bytes == 200);
+    CHECK(code.resources.max_threads == 96);
+    CHECK(code.resources.vgprs == 32);
+    CHECK_THROWS_AS(check_resources(code, find_arch("sm_90")), CompileError);
+}
+
+}  // namespace
+}  // namespace hetune::testing
