@@ -236,7 +236,7 @@ class EmulatorDevice : public Device {
     }
 
     void run(const RecordedLaunch& launch) {
-        const TempFolder folder;
+        const ScratchFolder folder;
         std::vector<Handed> handed;
         const std::string args = folder.path() + "/args.json";
         const std::string summary = folder.path() + "/summary.json";
@@ -272,7 +272,7 @@ class EmulatorDevice : public Device {
 
     std::string program_;
     const Arch& arch_;
-    TempFolder objects_;
+    ScratchFolder objects_;
     int loaded_ = 0;
     LiveBuffers live_;
     uint64_t next_address_ = kFirstAddress;
