@@ -62,17 +62,29 @@ DEVICE inline float dot_step(const float (&w)[32], const float* x) {
 }
 
 // Activations of kCols columns: XBlock [rows, kCols/32] or float [rows, kCols].
-template <bool kQuantised>
+template <bool kBlocks>
 struct Activations {
+    static constexpr bool kQuantised = kBlocks;
     const void* data;
     int first;  // row of token 0
     int last;   // rows beyond it are read as this one; their results are not stored
+
+    DEVICE i64 row(int token) const { return imin(first + token, last); }
+};
+// Rows that do not follow one another.
+template <bool kBlocks, int kTokens>
+struct GatheredActivations {
+    static constexpr bool kQuantised = kBlocks;
+    const void* data;
+    int rows[kTokens];
+
+    DEVICE i64 row(int token) const { return rows[token]; }
 };
 
 // acc[t] = this wave's share of row `lane` of row tile `row_tile` times token t.
-template <class Quant, int kCols, int kTokens, int kWaves, bool kQuantised>
-DEVICE inline void row_tile_dot(const u8* w, int row_tile, Activations<kQuantised> x,
-                                float (&acc)[kTokens]) {
+template <class Quant, int kCols, int kTokens, int kWaves, class Input>
+DEVICE inline void row_tile_dot(const u8* w, int row_tile, const Input& x, float (&acc)[kTokens]) {
+    constexpr bool kQuantised = Input::kQuantised;
     constexpr int kTiles = kCols / Quant::kTileElems;
     constexpr int kSteps = Quant::kTileElems / kStepElems;
     static_assert(kCols % Quant::kTileElems == 0, "a row is a whole number of tiles");
@@ -85,7 +97,7 @@ DEVICE inline void row_tile_dot(const u8* w, int row_tile, Activations<kQuantise
         const u8* at = row + i64(tile) * Quant::kTileBytes;
         auto with_step = [&](int step, auto&& weights) {
             UNROLL for (int t = 0; t < kTokens; ++t) {
-                const i64 token = imin(x.first + t, x.last);
+                const i64 token = x.row(t);
                 const int k = tile * kSteps + step;
                 if constexpr (kQuantised) {
                     const auto* blocks = static_cast<const XBlock*>(x.data);

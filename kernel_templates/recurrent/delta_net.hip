@@ -49,7 +49,9 @@ extern "C" KERNEL(kWaves* kWaveSize) void delta_net(
         const float* q = qkv + i64(row) * kChannels + head % kKeyHeads * kKeySize;
         const float* k = q + kKeys;
         float qq = 0.0f, kk = 0.0f, kq = 0.0f;
-        for (int i = lane; i < kKeySize; i += kWaveSize) {
+        UNROLL for (int at = 0; at < kKeySize; at += kWaveSize) {
+            const int i = at + lane;
+            if (kKeySize % kWaveSize != 0 && i >= kKeySize) continue;
             qq = fused_mul_add(q[i], q[i], qq);
             kk = fused_mul_add(k[i], k[i], kk);
             kq = fused_mul_add(k[i], q[i], kq);

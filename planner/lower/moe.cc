@@ -45,66 +45,171 @@ int64_t expert_rows(const PlanBuilder& b, const std::string& tensor, int64_t exp
     return rows;
 }
 
+// Sizes of an `experts` op, and the forms its values take.
+struct Mixture {
+    Mixture(PlanBuilder& b, const Op& op)
+        : experts(op.integer("experts")),
+          used(op.integer("used")),
+          inner(expert_rows(b, op.weights[0], experts)),
+          hidden(expert_rows(b, op.weights[2], experts)),
+          width(b.width(op.inputs[0])),
+          rows(b.rows(op.inputs[0])),
+          gate(b.format(op.weights[0])),
+          up(b.format(op.weights[1])),
+          down(b.format(op.weights[2])),
+          input(linear_input(b, op.inputs[0], std::span(op.weights).first(2))),
+          quantised(b.options.activations == Activations::kQuantised && down.integer) {}
+
+    int64_t experts, used, inner, hidden, width, rows;
+    const QuantFormat &gate, &up, &down;
+    LinearInput input;
+    bool quantised;  // what goes into `down`
+
+    int64_t slots() const { return rows * used; }
+    int64_t act_bytes() const {
+        return slots() * (quantised ? inner / 32 * kXBlockBytes : inner * 4);
+    }
+    int64_t input_bytes() const {
+        return rows * (input.quantised ? width / 32 * kXBlockBytes : width * 4);
+    }
+    // With every slot on another expert, as far as there are so many.
+    int64_t active() const { return std::min(experts, slots()); }
+
+    StepCost gate_up_cost() const {
+        return {.weight_bytes =
+                    active() * (tiles_bytes(gate, inner, width) + tiles_bytes(up, inner, width)),
+                .activation_bytes = act_bytes() + input_bytes(),
+                .operations = 4 * slots() * inner * width};
+    }
+    StepCost down_cost(int64_t rows_out) const {
+        return {.weight_bytes = active() * tiles_bytes(down, hidden, inner),
+                .activation_bytes = act_bytes() + rows_out * hidden * 4,
+                .operations = 2 * slots() * inner * hidden};
+    }
+    // Constants that both forms of gate and up have.
+    std::map<std::string, std::string> gate_up_constants(int waves) const {
+        return {{"Gate", gate.name},
+                {"Up", up.name},
+                {"kUsed", constant(used)},
+                {"kRows", constant(inner)},
+                {"kCols", constant(width)},
+                {"kQuantisedInput", constant(input.quantised)},
+                {"kQuantisedOutput", constant(quantised)},
+                {"kWaves", constant(waves)}};
+    }
+};
+
+// Each token reads the experts that it uses.
 void lower_experts(PlanBuilder& b, const Op& op) {
     const ValueId x = op.inputs[0], ids = op.inputs[1], shares = op.inputs[2], y = op.outputs[0];
-    const std::string &gate = op.weights[0], &up = op.weights[1], &down = op.weights[2];
-    const int64_t experts = op.integer("experts"), used = op.integer("used");
-    const int64_t inner = expert_rows(b, gate, experts);
-    const int64_t hidden = expert_rows(b, down, experts);
-    const auto rows = static_cast<uint32_t>(b.rows(x));
-    const int64_t active = std::min<int64_t>(experts, rows * used);  // at most
-    const LinearInput input = linear_input(b, x, std::span(op.weights).first(2));
-    const bool quantised =
-        b.options.activations == Activations::kQuantised && b.format(down).integer;
-    const int64_t act_bytes = rows * used * (quantised ? inner / 32 * kXBlockBytes : inner * 4);
-    const PlanArg act = b.scratch(act_bytes);
+    const Mixture m(b, op);
+    const auto rows = static_cast<uint32_t>(m.rows);
+    const PlanArg act = b.scratch(m.act_bytes());
     const PlanArg chosen = b.in(ids, Form::kIds);
+    const int up_waves = b.tunable(
+        "experts_gate_up", "kWaves",
+        std::min(8, default_waves(b.arch, m.inner / 32 * m.slots(), m.width / m.gate.tile_elems)));
+    b.emit({.label = b.name(y) + ".gate_up",
+            .spec = {"experts_gate_up", m.gate_up_constants(up_waves)},
+            .args = {b.step(x), chosen, b.tiles(op.weights[0]), b.tiles(op.weights[1]), m.input.arg,
+                     act},
+            .groups = {static_cast<uint32_t>(m.inner / 32), static_cast<uint32_t>(m.used), rows},
+            .threads = static_cast<uint32_t>(32 * up_waves),
+            .rows_axis = rows > 1 ? 2 : -1,
+            .cost = m.gate_up_cost()});
 
-    const int64_t groups = inner / 32 * used * rows;
-    const int up_waves = std::min(
-        8, b.tunable("experts_gate_up", "kWaves",
-                     default_waves(b.arch, groups, b.width(x) / b.format(gate).tile_elems)));
-    PlanStep gate_up{
-        .label = b.name(y) + ".gate_up",
-        .spec = {"experts_gate_up",
-                 {{"Gate", b.format(gate).name},
-                  {"Up", b.format(up).name},
-                  {"kUsed", constant(used)},
-                  {"kRows", constant(inner)},
-                  {"kCols", constant(b.width(x))},
-                  {"kQuantisedInput", constant(input.quantised)},
-                  {"kQuantisedOutput", constant(quantised)},
-                  {"kWaves", constant(up_waves)}}},
-        .args = {b.step(x), chosen, b.tiles(gate), b.tiles(up), input.arg, act},
-        .groups = {static_cast<uint32_t>(inner / 32), static_cast<uint32_t>(used), rows},
-        .threads = static_cast<uint32_t>(32 * up_waves),
-        .rows_axis = rows > 1 ? 2 : -1};
-    gate_up.cost.weight_bytes = active * (tiles_bytes(b.format(gate), inner, b.width(x)) +
-                                          tiles_bytes(b.format(up), inner, b.width(x)));
-    gate_up.cost.activation_bytes =
-        act_bytes + rows * (input.quantised ? b.width(x) / 32 * kXBlockBytes : b.width(x) * 4);
-    gate_up.cost.operations = 4 * rows * used * inner * b.width(x);
-    b.emit(std::move(gate_up));
+    const int most = b.arch.family == ArchFamily::kCpu ? 1 : 8;
+    const int down_waves =
+        b.tunable("experts_down", "kWaves", static_cast<int>(std::min<int64_t>(most, m.used)));
+    b.emit({.label = b.name(y),
+            .spec = {"experts_down",
+                     {{"Quant", m.down.name},
+                      {"kUsed", constant(m.used)},
+                      {"kRows", constant(m.hidden)},
+                      {"kCols", constant(m.inner)},
+                      {"kQuantisedInput", constant(m.quantised)},
+                      {"kWaves", constant(down_waves)}}},
+            .args = {b.step(x), chosen, b.in(shares), b.tiles(op.weights[2]), act, b.out(y)},
+            .groups = {static_cast<uint32_t>(m.hidden / 32), rows, 1},
+            .threads = static_cast<uint32_t>(32 * down_waves),
+            .rows_axis = rows > 1 ? 1 : -1,
+            .cost = m.down_cost(m.rows)});
+}
+
+// From so many rows on slots are sorted by expert, so that tokens share an expert's weights: below,
+// sorting costs more than the few shared reads give back.
+constexpr int kGroupedRows = 16;
+
+bool many_rows(const PlanBuilder& b, const Op& op) { return b.rows(op.inputs[0]) >= kGroupedRows; }
+
+void lower_grouped_experts(PlanBuilder& b, const Op& op) {
+    constexpr int64_t kChunkBytes = 12;
+    const ValueId x = op.inputs[0], ids = op.inputs[1], shares = op.inputs[2], y = op.outputs[0];
+    const Mixture m(b, op);
+    const auto rows = static_cast<uint32_t>(m.rows);
+    const bool cpu = b.arch.family == ArchFamily::kCpu;
+    const int tokens = b.tunable("experts_gate_up_grouped", "kTokens", 8);
+    const int64_t chunks =
+        m.slots() / tokens + m.active();  // each expert may have one that is not full
+    const PlanArg act = b.scratch(m.act_bytes());
+    const PlanArg order = b.scratch(m.slots() * 4), pieces = b.scratch(chunks * kChunkBytes);
+    const PlanArg parts = b.scratch(m.slots() * m.hidden * 4);
+
+    const int sort_waves = cpu ? 1 : static_cast<int>(std::clamp<int64_t>(m.experts / 32, 1, 16));
+    PlanStep sort{.label = b.name(y) + ".groups",
+                  .spec = {"expert_groups",
+                           {{"kExperts", constant(m.experts)},
+                            {"kUsed", constant(m.used)},
+                            {"kTokens", constant(tokens)},
+                            {"kChunks", constant(chunks)},
+                            {"kWaves", constant(sort_waves)}}},
+                  .args = {b.step(x), b.in(ids, Form::kIds), order, pieces},
+                  .threads = static_cast<uint32_t>(32 * sort_waves)};
+    sort.cost.activation_bytes = 2 * m.slots() * 4 + chunks * kChunkBytes;
+    b.emit(std::move(sort));
+
+    const int up_waves = b.tunable(
+        "experts_gate_up_grouped", "kWaves",
+        std::min(4, default_waves(b.arch, m.inner / 32 * chunks, m.width / m.gate.tile_elems)));
+    auto constants = m.gate_up_constants(up_waves);
+    constants["kTokens"] = constant(tokens);
+    b.emit(
+        {.label = b.name(y) + ".gate_up",
+         .spec = {"experts_gate_up_grouped", std::move(constants)},
+         .args = {order, pieces, b.tiles(op.weights[0]), b.tiles(op.weights[1]), m.input.arg, act},
+         .groups = {static_cast<uint32_t>(m.inner / 32), static_cast<uint32_t>(chunks), 1},
+         .threads = static_cast<uint32_t>(32 * up_waves),
+         .cost = m.gate_up_cost()});
 
     const int down_waves = b.tunable(
-        "experts_down", "kWaves",
-        b.arch.family == ArchFamily::kCpu ? 1 : static_cast<int>(std::min<int64_t>(8, used)));
-    PlanStep out{.label = b.name(y),
-                 .spec = {"experts_down",
-                          {{"Quant", b.format(down).name},
-                           {"kUsed", constant(used)},
-                           {"kRows", constant(hidden)},
-                           {"kCols", constant(inner)},
-                           {"kQuantisedInput", constant(quantised)},
-                           {"kWaves", constant(down_waves)}}},
-                 .args = {b.step(x), chosen, b.in(shares), b.tiles(down), act, b.out(y)},
-                 .groups = {static_cast<uint32_t>(hidden / 32), rows, 1},
-                 .threads = static_cast<uint32_t>(32 * down_waves),
-                 .rows_axis = rows > 1 ? 1 : -1};
-    out.cost.weight_bytes = active * tiles_bytes(b.format(down), hidden, inner);
-    out.cost.activation_bytes = act_bytes + rows * hidden * 4;
-    out.cost.operations = 2 * rows * used * inner * hidden;
-    b.emit(std::move(out));
+        "experts_down_grouped", "kWaves",
+        std::min(4, default_waves(b.arch, m.hidden / 32 * chunks, m.inner / m.down.tile_elems)));
+    b.emit({.label = b.name(y) + ".down",
+            .spec = {"experts_down_grouped",
+                     {{"Quant", m.down.name},
+                      {"kRows", constant(m.hidden)},
+                      {"kCols", constant(m.inner)},
+                      {"kTokens", constant(tokens)},
+                      {"kQuantisedInput", constant(m.quantised)},
+                      {"kWaves", constant(down_waves)}}},
+            .args = {order, pieces, b.tiles(op.weights[2]), act, parts},
+            .groups = {static_cast<uint32_t>(m.hidden / 32), static_cast<uint32_t>(chunks), 1},
+            .threads = static_cast<uint32_t>(32 * down_waves),
+            .cost = m.down_cost(m.slots())});
+
+    const int sum_waves = b.tunable("experts_sum", "kWaves", cpu ? 1 : 4);
+    PlanStep sum{.label = b.name(y),
+                 .spec = {"experts_sum",
+                          {{"kUsed", constant(m.used)},
+                           {"kCols", constant(m.hidden)},
+                           {"kWaves", constant(sum_waves)}}},
+                 .args = {b.step(x), b.in(shares), parts, b.out(y)},
+                 .groups = {ceil_div(m.hidden, 32 * sum_waves), rows, 1},
+                 .threads = static_cast<uint32_t>(32 * sum_waves),
+                 .rows_axis = 1};
+    sum.cost.activation_bytes = (m.slots() + m.rows) * m.hidden * 4;
+    sum.cost.operations = 2 * m.slots() * m.hidden;
+    b.emit(std::move(sum));
 }
 
 void lower_scale_by_sigmoid(PlanBuilder& b, const Op& op) {
@@ -127,6 +232,11 @@ void lower_scale_by_sigmoid(PlanBuilder& b, const Op& op) {
 const RegisterLowering kLowerings[] = {
     RegisterLowering{{.layer = "router", .variant = "wave", .emit = lower_router}},
     RegisterLowering{{.layer = "experts", .variant = "per_token", .emit = lower_experts}},
+    RegisterLowering{{.layer = "experts",
+                      .variant = "grouped",
+                      .priority = 10,
+                      .fits = many_rows,
+                      .emit = lower_grouped_experts}},
     RegisterLowering{
         {.layer = "scale_by_sigmoid", .variant = "row", .emit = lower_scale_by_sigmoid}},
 };

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "planner/synth/random_blocks.h"
 #include "runtime/reference/primitives.h"
@@ -283,6 +284,8 @@ void check_mixture(const Mixture& m) {
     first.out(static_cast<size_t>(kRows * kUsed * (m.quantised ? kInner / 32 * 48 : kInner * 4)));
     first.launch({kInner / 32, kUsed, kRows}, static_cast<uint32_t>(32 * m.waves));
 
+    const double tolerance = m.quantised ? kQuantisedTolerance : 10 * kTolerance;
+    const auto activations = first.get<uint8_t>(5);
     KernelRun second({"experts_down",
                       {{"Quant", m.down},
                        {"kUsed", text(kUsed)},
@@ -290,11 +293,85 @@ void check_mixture(const Mixture& m) {
                        {"kCols", text(kInner)},
                        {"kQuantisedInput", text(m.quantised)},
                        {"kWaves", text(m.waves)}}});
-    second.step(0, kRows).in(ids).in(shares).in(down.tiles()).in(first.get<uint8_t>(5));
+    second.step(0, kRows).in(ids).in(shares).in(down.tiles()).in(activations);
     second.out(wanted.size() * 4);
     second.launch({kHidden / 32, kRows}, static_cast<uint32_t>(32 * m.waves));
-    CHECK(relative_error(second.get<float>(5), wanted) <
-          (m.quantised ? kQuantisedTolerance : 10 * kTolerance));
+    CHECK(relative_error(second.get<float>(5), wanted) < tolerance);
+
+    // The same through slots sorted by expert.
+    constexpr int64_t kTokens = 2, kChunks = kRows * kUsed / kTokens + kExperts;
+    KernelRun groups({"expert_groups",
+                      {{"kExperts", text(kExperts)},
+                       {"kUsed", text(kUsed)},
+                       {"kTokens", text(kTokens)},
+                       {"kChunks", text(kChunks)},
+                       {"kWaves", "1"}}});
+    groups.step(0, kRows).in(ids).out(ids.size() * 4).out(kChunks * 12).launch({1}, 32);
+    const auto order = groups.get<int>(2), chunks = groups.get<int>(3);
+    KernelRun up_grouped({"experts_gate_up_grouped",
+                          {{"Gate", m.gate},
+                           {"Up", m.up},
+                           {"kUsed", text(kUsed)},
+                           {"kRows", text(kInner)},
+                           {"kCols", text(kHidden)},
+                           {"kTokens", text(kTokens)},
+                           {"kQuantisedInput", text(m.quantised)},
+                           {"kQuantisedOutput", text(m.quantised)},
+                           {"kWaves", text(m.waves)}}});
+    up_grouped.in(order).in(chunks).in(gate.tiles()).in(up.tiles()).in(first.get<uint8_t>(4));
+    up_grouped.out(activations.size());
+    up_grouped.launch({kInner / 32, kChunks}, static_cast<uint32_t>(32 * m.waves));
+    CHECK(up_grouped.get<uint8_t>(5) == activations);
+    KernelRun down_grouped({"experts_down_grouped",
+                            {{"Quant", m.down},
+                             {"kRows", text(kHidden)},
+                             {"kCols", text(kInner)},
+                             {"kTokens", text(kTokens)},
+                             {"kQuantisedInput", text(m.quantised)},
+                             {"kWaves", text(m.waves)}}});
+    down_grouped.in(order).in(chunks).in(down.tiles()).in(activations);
+    down_grouped.out(static_cast<size_t>(kRows * kUsed * kHidden * 4));
+    down_grouped.launch({kHidden / 32, kChunks}, static_cast<uint32_t>(32 * m.waves));
+    KernelRun sum({"experts_sum",
+                   {{"kUsed", text(kUsed)}, {"kCols", text(kHidden)}, {"kWaves", "1"}}});
+    sum.step(0, kRows).in(shares).in(down_grouped.get<float>(4)).out(wanted.size() * 4);
+    sum.launch({kHidden / 32, kRows}, 32);
+    CHECK(relative_error(sum.get<float>(3), wanted) < tolerance);
+}
+
+TEST_CASE("expert_groups sorts slots by expert, keeps their order, and marks chunks that are not used") {
+    constexpr int64_t kExperts = 40, kUsed = 3, kTokens = 4, kRows = 9, kChunks = 32;
+    const std::vector<int> pattern = {7, 39, 7, 7, 0, 7, 12, 7};
+    std::vector<int> ids;
+    for (size_t i = 0; i < kRows * kUsed; ++i) ids.push_back(pattern[i % pattern.size()]);
+    for (const int waves : {1, 2}) {
+        KernelRun run({"expert_groups",
+                       {{"kExperts", text(kExperts)},
+                        {"kUsed", text(kUsed)},
+                        {"kTokens", text(kTokens)},
+                        {"kChunks", text(kChunks)},
+                        {"kWaves", text(int64_t{waves})}}});
+        run.step(0, kRows - 1).in(ids).out(ids.size() * 4).out(kChunks * 12);
+        run.launch({1}, static_cast<uint32_t>(32 * waves));
+        std::vector<int> slots((kRows - 1) * kUsed);
+        std::iota(slots.begin(), slots.end(), 0);
+        std::ranges::stable_sort(slots, {}, [&](int slot) { return ids[static_cast<size_t>(slot)]; });
+        auto order = run.get<int>(2);
+        order.resize(slots.size());
+        CHECK(order == slots);
+        const auto chunks = run.get<int>(3);
+        size_t covered = 0, used = 0;
+        for (; used < kChunks && chunks[3 * used] >= 0; ++used) {
+            const int first = chunks[3 * used + 1], last = chunks[3 * used + 2];
+            CHECK(first == static_cast<int>(covered));
+            CHECK(last - first < kTokens);
+            for (int i = first; i <= last; ++i)
+                CHECK(ids[static_cast<size_t>(order[static_cast<size_t>(i)])] == chunks[3 * used]);
+            covered = static_cast<size_t>(last) + 1;
+        }
+        CHECK(covered == slots.size());
+        for (; used < kChunks; ++used) CHECK(chunks[3 * used] == -1);
+    }
 }
 
 TEST_CASE("experts equal the oracle for mixed formats, float and 8-bit activations") {

@@ -1,0 +1,23 @@
+#include "kernel_templates/catalogue.h"
+
+namespace hetune {
+namespace {
+
+const RegisterTemplate kExpertGroups{{
+    .name = "expert_groups",
+    .file = "moe/expert_groups.hip",
+    .layer = "experts",
+    .what = "slots of a step sorted by expert, in chunks",
+    .constants = {{"kExperts", "int", "experts"},
+                  {"kUsed", "int", "of them per token"},
+                  {"kTokens", "int", "slots of a chunk, at most"},
+                  {"kChunks", "int", "chunks that are launched"},
+                  {"kWaves", "int", "waves of the only group"}},
+    .params = {{"step", "const StepState*", ParamRole::kStep, "[1]"},
+               {"ids", "const int*", ParamRole::kActivations, "[rows, kUsed]"},
+               {"order", "int*", ParamRole::kOutput, "[rows * kUsed]"},
+               {"chunks", "ExpertChunk*", ParamRole::kOutput, "[kChunks]"}},
+}};
+
+}  // namespace
+}  // namespace hetune
