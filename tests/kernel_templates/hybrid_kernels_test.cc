@@ -5,7 +5,10 @@
 #include <cmath>
 #include <numeric>
 
+#include "kernel_templates/catalogue.h"
+#include "planner/plan.h"
 #include "planner/synth/random_blocks.h"
+#include "planner/synth/synthetic.h"
 #include "runtime/reference/primitives.h"
 #include "tests/kernel_templates/kernel_run.h"
 
@@ -28,6 +31,10 @@ std::span<const float> piece(const std::vector<float>& values, int64_t index, in
 std::span<float> piece(std::vector<float>& values, int64_t index, int64_t width) {
     return std::span(values).subspan(static_cast<size_t>(index * width), static_cast<size_t>(width));
 }
+
+// What this file is about.
+constexpr std::string_view kLayers[] = {"split_heads", "causal_conv", "delta_net",       "gated_rmsnorm",
+                                        "router",      "experts",     "scale_by_sigmoid"};
 
 // Buffers of the rows that a step does not have keep their poison.
 bool untouched(std::span<const float> values) {
@@ -382,6 +389,27 @@ TEST_CASE("experts equal the oracle for mixed formats, float and 8-bit activatio
         CAPTURE(m.waves);
         check_mixture(m);
     }
+}
+
+TEST_CASE("the kernels of a 35B-A3B-shaped plan need no scratch memory on RDNA 3 and 3.5") {
+    const std::string path = HETUNE_BUILD_DIR "/hybrid-kernels.gguf";
+    write_synthetic(find_shape("qwen3.6-35b-a3b"), {.header_only = true}, path);
+    const ModelFile file(path, ModelFile::Open::kHeaderOnly);
+    const LayerGraph graph = build_layer_graph(file);
+    for (const char* arch : {"gfx1100", "gfx1151"})
+        for (const int rows : {1, 64})
+            for (const KernelSpec& spec : make_plan(graph, file, find_arch(arch), {.rows = rows}).kernels()) {
+                const std::string& layer = find_template(spec.name)->layer;
+                if (!std::ranges::count(kLayers, layer)) continue;
+                CAPTURE(spec.to_string());
+                const CodeObject code = choose_compiler(find_arch(arch), read_environment(), "clang")
+                                            ->compile({spec.name,
+                                                       TemplateSources().render(spec, TargetFamily::kAmd),
+                                                       find_arch(arch)});
+                CHECK(code.resources.scratch_bytes == 0);
+                CHECK(code.resources.spilled_vgprs == 0);
+                CHECK(code.resources.vgprs <= 192);
+            }
 }
 
 }  // namespace
