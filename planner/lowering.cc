@@ -161,11 +161,18 @@ bool PlanBuilder::has(ValueId value, Form form) const {
     return places_[static_cast<size_t>(root(value))].offsets.contains(form);
 }
 
+PlanArg PlanBuilder::place_of(ValueId value, Form form) const {
+    const int64_t at = places_[static_cast<size_t>(root(value))].offsets.at(form);
+    return {at < 0 ? plan.logits_buffer : arena_, std::max<int64_t>(at, 0)};
+}
+
+PlanArg PlanBuilder::in_due(ValueId value, Form form) { return place_of(value, form); }
+
 PlanArg PlanBuilder::in(ValueId value, Form form) {
-    Place& place = places_[static_cast<size_t>(root(value))];
-    if (const auto at = place.offsets.find(form); at != place.offsets.end())
-        return {at->second < 0 ? plan.logits_buffer : arena_, std::max<int64_t>(at->second, 0)};
-    assert(form == Form::kQuantised && place.offsets.contains(Form::kFloat));
+    if (has(value, Form::kSquares))
+        throw std::logic_error(fmt::format("{} still lacks the factor of its norm", name(value)));
+    if (has(value, form)) return place_of(value, form);
+    assert(form == Form::kQuantised && has(value, Form::kFloat));
     // Activations in 8 bits are made where they are first asked for, and shared from then on.
     const int64_t cols = width(value);
     const int waves = tunable("quantise", "kWaves", arch.family == ArchFamily::kCpu ? 1 : 4);

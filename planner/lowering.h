@@ -46,6 +46,9 @@ class PlanBuilder {
 
     // Where a value is, in a form that exists or that is made now (quantised from float).
     PlanArg in(ValueId value, Form form = Form::kFloat);
+    // The same for a value whose norm's factor is still due (it has kSquares), by a kernel that
+    // applies it. in() refuses such a value.
+    PlanArg in_due(ValueId value, Form form);
     bool has(ValueId value, Form form) const;
     // A new place for a value in a form.
     PlanArg out(ValueId value, Form form = Form::kFloat);
@@ -80,6 +83,7 @@ class PlanBuilder {
         size_t last_use = 0;
         bool after_last_row = false;
     };
+    PlanArg place_of(ValueId value, Form form) const;
     int64_t bytes_of(ValueId value, Form form) const;
     int64_t take(int64_t bytes);
     void give_back(int64_t offset);

@@ -1,0 +1,42 @@
+#include "kernel_templates/catalogue.h"
+
+namespace hetune {
+namespace {
+
+const RegisterTemplate kAttentionStep{{
+    .name = "attention_step",
+    .file = "attention/attention_step.hip",
+    .layer = "attention_step",
+    .what = "attention of one decoded token, with norm, rope and KV write",
+    .constants = {{"Kv", "Kv", "element type of the cache"},
+                  {"kHeads", "int", "query heads"},
+                  {"kKvHeads", "int", "KV heads"},
+                  {"kHeadSize", "int", "width of a head"},
+                  {"kScale", "float", "factor of the scores"},
+                  {"kNorm", "bool", "normalise q and k"},
+                  {"kEps", "float", "of that norm"},
+                  {"kRotary", "int", "rotated dimensions; 0: none"},
+                  {"kInterleaved", "bool", "pairs (2i, 2i+1) rather than (i, i + kRotary/2)"},
+                  {"kMagnitude", "float", "factor of the rotated dimensions (YaRN)"},
+                  {"kQuantisedOutput", "bool", "y in 8 bits or float"},
+                  {"kSplits", "int", "shares of the context"},
+                  {"kWaves", "int", "waves per group"}},
+    .tunables = {{"kSplits", {1, 4, 8, 16, 32}}, {"kWaves", {1, 2, 4, 8}}},
+    .params = {{"step", "const StepState*", ParamRole::kStep, "[1]"},
+               {"q", "const float*", ParamRole::kActivations, "[kHeads, kHeadSize]"},
+               {"k", "const float*", ParamRole::kActivations, "[kKvHeads, kHeadSize]"},
+               {"v", "const float*", ParamRole::kActivations, "[kKvHeads, kHeadSize]"},
+               {"q_norm", "const float*", ParamRole::kWeights, "[kHeadSize]"},
+               {"k_norm", "const float*", ParamRole::kWeights, "[kHeadSize]"},
+               {"turns", "const float*", ParamRole::kWeights, "[kRotary / 2][2]"},
+               {"k_cache", "Kv::Element*", ParamRole::kState, "[context, kKvHeads, kHeadSize]"},
+               {"v_cache", "Kv::Element*", ParamRole::kState, "[context, kKvHeads, kHeadSize]"},
+               {"shares", "float*", ParamRole::kInOut, "[kHeads, kSplits, kHeadSize + 2]"},
+               {"counters", "int*", ParamRole::kState, "[kKvHeads]"},
+               {"y", "void*", ParamRole::kOutput,
+                "[kHeads * kHeadSize / 32] or [kHeads, kHeadSize]"}},
+    .promises = {.wide_loads = true},
+}};
+
+}  // namespace
+}  // namespace hetune

@@ -1,0 +1,143 @@
+// Attention of one decoded token in one launch: norm and rope of the query heads and of the new
+// key, the new key and value into the cache, attention split over the context, and, in the group
+// that is last to finish, the sum of the shares.
+// Launch: [kKvHeads, kSplits]. A group serves the query heads of one KV head; tiles of 32 keys go to
+// waves and splits in turn. No group waits for another.
+// LDS: the heads, weights of a tile for each wave, and the waves' results.
+#include "attention/head_rope.h"
+#include "attention/online_softmax.h"
+#include "elementwise/step_state.h"
+#include "elementwise/xblock.h"
+
+#ifndef HETUNE_SPEC
+using Kv = KvF16;
+constexpr int kHeads = 32;
+constexpr int kKvHeads = 8;
+constexpr int kHeadSize = 128;
+constexpr float kScale = 0.08838835f;
+constexpr bool kNorm = true;
+constexpr float kEps = 1e-6f;
+constexpr int kRotary = 128;
+constexpr bool kInterleaved = false;
+constexpr float kMagnitude = 1.0f;
+constexpr bool kQuantisedOutput = true;
+constexpr int kSplits = 8;
+constexpr int kWaves = 4;
+#endif
+
+constexpr int kGroup = kHeads / kKvHeads;
+constexpr int kThreads = kWaves * kWaveSize;
+constexpr int kKvStride = kKvHeads * kHeadSize;
+constexpr int kShare = kHeadSize + 2;  // the sums, the peak, the sum of weights
+static_assert(kHeads % kKvHeads == 0 && kHeadSize % 8 == 0);
+static_assert(!kQuantisedOutput || kHeadSize % 32 == 0, "blocks of 32 lie within a head");
+
+// Dimension d of a head, and behind them the peak and the sum of weights, of `count` shares that
+// lie `stride` floats apart.
+DEVICE inline float combine(const float* shares, int count, i64 stride, int d, float peak) {
+    float sum = 0.0f;
+    for (int s = 0; s < count; ++s)
+        sum += shares[s * stride + d] * fast_exp(shares[s * stride + kHeadSize] - peak);
+    return sum;
+}
+DEVICE inline float peak_of(const float* shares, int count, i64 stride) {
+    float peak = kNoScore;
+    for (int s = 0; s < count; ++s) peak = fmax2(peak, shares[s * stride + kHeadSize]);
+    return peak;
+}
+
+// The result of head g from all of its shares; by one wave.
+DEVICE inline void finish_head(const float* shares, int count, i64 stride, int head, void* y) {
+    const float peak = peak_of(shares, count, stride);
+    const float factor = fast_rcp(combine(shares, count, stride, kHeadSize + 1, peak));
+    for (int i = 0; i < (kHeadSize + 31) / 32; ++i) {
+        const int d = i * 32 + lane_id();
+        const float v = combine(shares, count, stride, imin(d, kHeadSize - 1), peak) * factor;
+        if constexpr (kQuantisedOutput)
+            quantise_wave(v, static_cast<XBlock*>(y) + head * (kHeadSize / 32) + i);
+        else if (d < kHeadSize)
+            static_cast<float*>(y)[head * kHeadSize + d] = v;
+    }
+}
+
+extern "C" KERNEL(kWaves* kWaveSize) void attention_step(
+    const StepState* __restrict__ step,
+    const float* __restrict__ q,           // [kHeads, kHeadSize]
+    const float* __restrict__ k,           // [kKvHeads, kHeadSize]
+    const float* __restrict__ v,           // [kKvHeads, kHeadSize]
+    const float* __restrict__ q_norm,      // [kHeadSize] where kNorm
+    const float* __restrict__ k_norm,      // [kHeadSize] where kNorm
+    const float* __restrict__ turns,       // [kRotary / 2][2] where kRotary > 0
+    Kv::Element* k_cache,                  // [context, kKvHeads, kHeadSize]
+    Kv::Element* v_cache,                  // [context, kKvHeads, kHeadSize]
+    float* shares,                         // [kHeads, kSplits, kHeadSize + 2]
+    int* counters,                         // [kKvHeads], 0 between launches
+    void* __restrict__ y) {                // [kHeads * kHeadSize / 32] XBlock or [kHeads, kHeadSize]
+    SHARED float heads[kGroup + 1][kHeadSize];  // the last is the new key
+    SHARED float weights[kWaves][kGroup][kWaveSize];
+    SHARED float waves[kWaves][kGroup][kShare];
+    SHARED int is_last;
+    const int kv_head = group_id();
+    const int split = group_id_y();
+    const int wave = kWaves == 1 ? 0 : wave_id();
+    const int last = step->position;
+
+    for (int h = wave; h <= kGroup; h += kWaves) {
+        const bool is_key = h == kGroup;
+        norm_rope<kHeadSize, kNorm, kRotary, kInterleaved>(
+            is_key ? k + kv_head * kHeadSize : q + (kv_head * kGroup + h) * kHeadSize,
+            is_key ? k_norm : q_norm, kEps, turns, kMagnitude, float(last), heads[h]);
+    }
+    barrier();
+    if (last / 32 / kWaves % kSplits == split) {  // the new key lies in a tile of this group
+        const i64 at = i64(last) * kKvStride + kv_head * kHeadSize;
+        for (int d = thread_id(); d < kHeadSize; d += kThreads) {
+            Kv::store(k_cache + at + d, heads[kGroup][d]);
+            Kv::store(v_cache + at + d, v[kv_head * kHeadSize + d]);
+        }
+    }
+    barrier();
+
+    SoftmaxState<kGroup, kHeadSize> state;
+    state.clear();
+    for (int tile = split * kWaves + wave; tile * 32 <= last; tile += kSplits * kWaves)
+        attend_tile<Kv, kGroup, kHeadSize, kKvStride>(state, heads[0], kScale,
+                                                      k_cache + kv_head * kHeadSize,
+                                                      v_cache + kv_head * kHeadSize, tile * 32,
+                                                      last, weights[wave]);
+    UNROLL for (int g = 0; g < kGroup; ++g) {
+        UNROLL for (int i = 0; i < state.kDims; ++i) {
+            const int d = lane_id() + 32 * i;
+            if (d < kHeadSize) waves[wave][g][d] = state.out[g][i];
+        }
+        if (lane_id() == 0) {
+            waves[wave][g][kHeadSize] = state.peak[g];
+            waves[wave][g][kHeadSize + 1] = state.sum[g];
+        }
+    }
+    barrier();
+    if constexpr (kSplits == 1) {
+        for (int g = wave; g < kGroup; g += kWaves)
+            finish_head(waves[0][g], kWaves, kGroup * kShare, kv_head * kGroup + g, y);
+    } else {
+        float* own = shares + i64(kv_head) * kGroup * kSplits * kShare;
+        for (int at = thread_id(); at < kGroup * kShare; at += kThreads) {
+            const int g = at / kShare, d = at % kShare;
+            const float peak = peak_of(waves[0][g], kWaves, kGroup * kShare);
+            own[(g * kSplits + split) * kShare + d] =
+                d == kHeadSize ? peak : combine(waves[0][g], kWaves, kGroup * kShare, d, peak);
+        }
+        fence_device();
+        barrier();
+        if (thread_id() == 0) {
+            is_last = atomic_add_device(counters + kv_head, 1) == kSplits - 1;
+            if (is_last) counters[kv_head] = 0;
+        }
+        barrier();
+        if (!is_last) return;
+        fence_device();
+        for (int g = wave; g < kGroup; g += kWaves)
+            finish_head(own + g * kSplits * kShare, kSplits, kShare, kv_head * kGroup + g, y);
+    }
+}
+EXPORT_KERNEL(attention_step)

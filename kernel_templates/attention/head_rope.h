@@ -1,0 +1,42 @@
+// One head, by one wave: RMSNorm with weight, then rotary embedding; either may be absent.
+//
+// Angles: position times turns per position, in turns; the table's two floats per pair and an
+// exact product keep them right to 1e-7 turns at any context length.
+#pragma once
+
+#include "prelude/prelude.h"
+
+// From `from` to `head`, LDS of this wave, [kHeadSize]. All lanes take part; ends behind a
+// wave_barrier.
+template <int kHeadSize, bool kNorm, int kRotary, bool kInterleaved>
+DEVICE inline void norm_rope(const float* from, const float* w, float eps, const float* turns,
+                             float magnitude, float position, float* head) {
+    static_assert(kRotary <= kHeadSize && kRotary % 2 == 0);
+    const int lane = lane_id();
+    float factor = 1.0f;
+    if constexpr (kNorm) {
+        float squares = 0.0f;
+        for (int i = lane; i < kHeadSize; i += kWaveSize) squares += from[i] * from[i];
+        factor = fast_rsqrt(wave_sum(squares) * (1.0f / kHeadSize) + eps);
+    }
+    for (int i = lane; i < kHeadSize; i += kWaveSize) {
+        float v = from[i] * factor;
+        if constexpr (kNorm) v *= w[i];
+        head[i] = v;
+    }
+    wave_barrier();
+    for (int pair = lane; pair < kRotary / 2; pair += kWaveSize) {
+        const float product = position * turns[2 * pair];
+        const float rest = fused_mul_add(position, turns[2 * pair], -product);
+        float sine, cosine;
+        sincos_turns(product - round_near(product) +
+                         fused_mul_add(position, turns[2 * pair + 1], rest),
+                     sine, cosine);
+        const int a = kInterleaved ? 2 * pair : pair;
+        const int b = kInterleaved ? 2 * pair + 1 : pair + kRotary / 2;
+        const float x = head[a], y = head[b];
+        head[a] = magnitude * (x * cosine - y * sine);
+        head[b] = magnitude * (y * cosine + x * sine);
+    }
+    wave_barrier();
+}

@@ -1,0 +1,52 @@
+// h = W x + residual, and where kNormed also the next layer's input: h * norm weight, without the
+// norm's factor, and the squares that the factor follows from (norm_factor).
+// Launch: [kRows / 32, ceil(rows / kTokens)]. LDS as gemv.
+#include "elementwise/step_state.h"
+#include "linear/fused.h"
+
+#ifndef HETUNE_SPEC
+#include "quant/q4_k.h"
+using Quant = Q4_K;
+constexpr int kRows = 4096;
+constexpr int kCols = 4096;
+constexpr int kTokens = 1;
+constexpr bool kQuantisedInput = true;
+constexpr bool kNormed = true;
+constexpr bool kQuantisedOutput = true;
+constexpr int kWaves = 4;
+#endif
+
+static_assert(kRows % kTileRows == 0, "a tile of rows is one block of the output");
+
+extern "C" KERNEL(kWaves* kWaveSize) void gemv_residual(
+    const StepState* __restrict__ step,
+    const u8* __restrict__ w,            // [kRows / 32, kCols / tile, tile bytes]
+    const void* __restrict__ x,          // [rows, kCols / 32] XBlock or [rows, kCols] float
+    const float* residual,               // [rows, kRows]
+    const float* __restrict__ norm,      // [kRows] where kNormed
+    float* h,                            // [rows, kRows]; may be residual
+    void* __restrict__ next,             // [rows, kRows / 32] XBlock or [rows, kRows] float
+    float* __restrict__ squares) {       // [rows, kRows / 32] where kNormed
+    SHARED float part[kWaves][kTokens][kWaveSize];
+    const int rows = step->rows;
+    const int first = group_id_y() * kTokens;
+    if (first >= rows) return;
+
+    float acc[kTokens];
+    row_tile_dot<Quant, kCols, kTokens, kWaves>(
+        w, group_id(), Activations<kQuantisedInput>{x, first, rows - 1}, acc);
+    const int row = group_id() * kTileRows + lane_id();
+    sum_waves<kTokens, kWaves>(acc, part, [&](int t, float sum) {
+        if (first + t >= rows) return;
+        const i64 at = i64(first + t) * kRows + row;
+        const float v = sum + residual[at];
+        h[at] = v;
+        if constexpr (kNormed) {
+            const i64 block = i64(first + t) * (kRows / 32) + group_id();
+            const float square = wave_sum(v * v);
+            if (lane_id() == 0) squares[block] = square;
+            store_block<kQuantisedOutput>(v * norm[row], next, block);
+        }
+    });
+}
+EXPORT_KERNEL(gemv_residual)

@@ -1,0 +1,32 @@
+#include "kernel_templates/catalogue.h"
+
+namespace hetune {
+namespace {
+
+const RegisterTemplate kGemvSwiglu{{
+    .name = "gemv_swiglu",
+    .file = "linear/gemv_swiglu.hip",
+    .layer = "swiglu",
+    .what = "y = silu(Wg x) * (Wu x)",
+    .constants = {{"Gate", "Quant", "format of Wg"},
+                  {"Up", "Quant", "format of Wu"},
+                  {"kRows", "int", "rows of Wg and Wu, width of y"},
+                  {"kCols", "int", "columns, width of x"},
+                  {"kTokens", "int", "activation rows that share one pass over W"},
+                  {"kQuantisedInput", "bool", "x in 8 bits (XBlock) or float"},
+                  {"kQuantisedOutput", "bool", "y in 8 bits or float"},
+                  {"kNormed", "bool", "x still lacks the factor of its norm"},
+                  {"kEps", "float", "of that norm"},
+                  {"kWaves", "int", "waves per group; they share K"}},
+    .tunables = {{"kWaves", {1, 2, 4, 8, 16}}},
+    .params = {{"step", "const StepState*", ParamRole::kStep, "[1]"},
+               {"gate", "const u8*", ParamRole::kWeights, "[kRows / 32, kCols / tile, tile bytes]"},
+               {"up", "const u8*", ParamRole::kWeights, "[kRows / 32, kCols / tile, tile bytes]"},
+               {"x", "const void*", ParamRole::kActivations, "[rows, kCols / 32] or [rows, kCols]"},
+               {"squares", "const float*", ParamRole::kActivations, "[rows, kCols / 32]"},
+               {"y", "void*", ParamRole::kOutput, "[rows, kRows / 32] or [rows, kRows]"}},
+    .promises = {.dot4 = true, .wide_loads = true},
+}};
+
+}  // namespace
+}  // namespace hetune

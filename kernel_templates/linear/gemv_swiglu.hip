@@ -1,0 +1,57 @@
+// y = silu(Wg x) * (Wu x). Launch: [ceil(kRows / 32), ceil(rows / kTokens)]. LDS: twice that of gemv.
+#include "elementwise/step_state.h"
+#include "linear/fused.h"
+
+#ifndef HETUNE_SPEC
+#include "quant/q4_k.h"
+using Gate = Q4_K;
+using Up = Q4_K;
+constexpr int kRows = 12288;
+constexpr int kCols = 4096;
+constexpr int kTokens = 1;
+constexpr bool kQuantisedInput = true;
+constexpr bool kQuantisedOutput = true;
+constexpr bool kNormed = true;
+constexpr float kEps = 1e-6f;
+constexpr int kWaves = 4;
+#endif
+
+static_assert(kRows % kTileRows == 0, "a tile of rows is one block of the output");
+
+extern "C" KERNEL(kWaves* kWaveSize) void gemv_swiglu(
+    const StepState* __restrict__ step,
+    const u8* __restrict__ gate,         // [kRows / 32, kCols / tile, tile bytes]
+    const u8* __restrict__ up,           // the same
+    const void* __restrict__ x,          // [rows, kCols / 32] XBlock or [rows, kCols] float
+    const float* __restrict__ squares,   // [rows, kCols / 32] where kNormed
+    void* __restrict__ y) {              // [rows, kRows / 32] XBlock or [rows, kRows] float
+    SHARED float gate_part[kWaves][kTokens][kWaveSize];
+    SHARED float up_part[kWaves][kTokens][kWaveSize];
+    const int rows = step->rows;
+    const int first = group_id_y() * kTokens;
+    if (first >= rows) return;
+    const Activations<kQuantisedInput> input{x, first, rows - 1};
+
+    float acc[kTokens], up_acc[kTokens];
+    row_tile_dot<Gate, kCols, kTokens, kWaves>(gate, group_id(), input, acc);
+    row_tile_dot<Up, kCols, kTokens, kWaves>(up, group_id(), input, up_acc);
+    if constexpr (kWaves > 1)  // visible behind sum_waves' barrier
+        UNROLL for (int t = 0; t < kTokens; ++t) up_part[wave_id()][t][lane_id()] = up_acc[t];
+    sum_waves<kTokens, kWaves>(acc, gate_part, [&](int t, float g) {
+        if (first + t >= rows) return;
+        float u;
+        if constexpr (kWaves > 1) {
+            u = 0.0f;
+            UNROLL for (int w = 0; w < kWaves; ++w) u += up_part[w][t][lane_id()];
+        } else {
+            u = up_acc[t];
+        }
+        if constexpr (kNormed) {
+            const float factor = norm_factor<kCols>(squares + i64(first + t) * (kCols / 32), kEps);
+            g *= factor;
+            u *= factor;
+        }
+        store_block<kQuantisedOutput>(silu(g) * u, y, i64(first + t) * (kRows / 32) + group_id());
+    });
+}
+EXPORT_KERNEL(gemv_swiglu)
