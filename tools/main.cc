@@ -3,6 +3,9 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <numeric>
+#include <string_view>
+#include <utility>
 
 #include "tools/command.h"
 
@@ -23,6 +26,29 @@ namespace {
 constexpr int kFailed = 1;
 constexpr int kUsage = 2;
 
+bool is_command(std::string_view name) {
+    return std::ranges::any_of(commands(), [&](const Command& c) { return c.name == name; });
+}
+
+// Levenshtein distance.
+size_t edits_between(std::string_view a, std::string_view b) {
+    std::vector<size_t> row(b.size() + 1);
+    std::iota(row.begin(), row.end(), size_t{0});
+    for (size_t i = 0; i < a.size(); ++i) {
+        size_t diagonal = std::exchange(row[0], i + 1);
+        for (size_t j = 0; j < b.size(); ++j)
+            diagonal = std::exchange(
+                row[j + 1], std::min({row[j + 1] + 1, row[j] + 1, diagonal + (a[i] != b[j])}));
+    }
+    return row.back();
+}
+
+const std::string& nearest_command(std::string_view name) {
+    return std::ranges::min_element(commands(), {}, [&](const Command& c) {
+               return edits_between(name, c.name);
+           })->name;
+}
+
 int run_command(int argc, char** argv) {
     CLI::App app("Compiles the kernels of a language model for the GPU at hand, and runs it.");
     app.name("hetune");
@@ -35,6 +61,15 @@ int run_command(int argc, char** argv) {
     for (const Command& command : commands()) {
         CLI::App* sub = app.add_subcommand(command.name, command.description);
         sub->callback([&chosen, body = command.setup(*sub)] { chosen = body; });
+    }
+    if (argc < 2) {
+        fmt::print("{}", app.help());
+        return kUsage;
+    }
+    if (const std::string_view name = argv[1]; !name.starts_with('-') && !is_command(name)) {
+        fmt::print(stderr, "hetune: unknown command '{}'; did you mean '{}'? `hetune --help` lists all\n",
+                   name, nearest_command(name));
+        return kUsage;
     }
     try {
         app.parse(argc, argv);

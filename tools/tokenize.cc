@@ -3,13 +3,12 @@
 #include <fmt/ranges.h>
 
 #include <cstdio>
-#include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "runtime/tokenizer/tokenizer.h"
 #include "runtime/tokenizer/utf8.h"
 #include "tools/command.h"
+#include "tools/token_input.h"
 
 namespace hetune {
 namespace {
@@ -24,33 +23,8 @@ struct Options {
     bool no_special = false;
 };
 
-std::string read_all(const std::string& path) {
-    std::ifstream file(path, std::ios::binary);
-    if (!file) throw std::runtime_error(fmt::format("{}: cannot be opened", path));
-    return {std::istreambuf_iterator<char>(file), {}};
-}
-
-// "1 2,3" and "[1, 2, 3]" alike.
-std::vector<int32_t> parse_ids(const std::string& text) {
-    std::vector<int32_t> ids;
-    std::string word;
-    for (const char c : text + ' ') {
-        if (std::string_view(" ,[]\t\r\n").find(c) == std::string_view::npos) {
-            word += c;
-            continue;
-        }
-        if (word.empty()) continue;
-        int id = 0;
-        if (!CLI::detail::lexical_cast(word, id))
-            throw std::runtime_error(fmt::format("--decode: '{}' is no token id", word));
-        ids.push_back(id);
-        word.clear();
-    }
-    return ids;
-}
-
 void print_encoded(const Options& options, const Tokenizer& tokenizer) {
-    const std::string text = options.text_file.empty() ? options.text : read_all(options.text_file);
+    const std::string text = options.text_file.empty() ? options.text : read_text_file(options.text_file);
     const std::vector<int32_t> ids =
         tokenizer.encode(text, !options.no_special, !options.no_special);
     if (!options.json) {
@@ -66,7 +40,7 @@ void print_encoded(const Options& options, const Tokenizer& tokenizer) {
 }
 
 void print_decoded(const Options& options, const Tokenizer& tokenizer) {
-    const std::vector<int32_t> ids = parse_ids(options.ids);
+    const std::vector<int32_t> ids = parse_token_ids(options.ids, "--decode");
     const std::string text = tokenizer.decode(ids, !options.no_special);
     if (options.json) {
         fmt::print("{}\n",

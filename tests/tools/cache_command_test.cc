@@ -1,38 +1,19 @@
 // `hetune cache ...` as a user runs it.
 #include <doctest/doctest.h>
 #include <fmt/format.h>
-#include <stdlib.h>
-#include <sys/wait.h>
 
-#include <cstdio>
 #include <fstream>
-#include <nlohmann/json.hpp>
 
 #include "cache/code_store.h"
 #include "tests/cache/samples.h"
 #include "tests/cache/test_folder.h"
+#include "tests/tools/hetune_command.h"
 
 namespace hetune {
 namespace {
 
-struct Result {
-    int status = 0;
-    std::string output;  // stdout and stderr
-    nlohmann::json json() const { return nlohmann::json::parse(output); }
-};
-
-Result hetune_cache(const TestFolder& folder, const std::string& arguments) {
-    const std::string command = fmt::format(
-        "HETUNE_CACHE_DIR='{0}/cache' HETUNE_CACHE_PATH= '{1}/bin/hetune' cache {2} 2>&1",
-        folder.path().string(), HETUNE_BUILD_DIR, arguments);
-    FILE* pipe = popen(command.c_str(), "r");
-    REQUIRE(pipe != nullptr);
-    Result result;
-    char buffer[4096];
-    for (size_t got; (got = fread(buffer, 1, sizeof(buffer), pipe)) > 0;)
-        result.output.append(buffer, got);
-    result.status = WEXITSTATUS(pclose(pipe));
-    return result;
+CommandResult hetune_cache(const TestFolder& folder, const std::string& arguments) {
+    return run_hetune(folder.path() / "cache", "cache " + arguments);
 }
 
 void fill(const TestFolder& folder) {
@@ -119,7 +100,7 @@ TEST_CASE("export and import carry a cache to another place; clear asks for --ye
     CHECK(hetune_cache(to, "clear --yes --json").json()["objects"] == 4);
     CHECK(hetune_cache(to, "stats --json").json()["objects"] == 0);
     std::ofstream(bundle, std::ios::trunc) << "no bundle";
-    const Result refused = hetune_cache(to, fmt::format("import '{}'", bundle));
+    const CommandResult refused = hetune_cache(to, fmt::format("import '{}'", bundle));
     CHECK(refused.status == 1);
     CHECK(std::ranges::count(refused.output, '\n') == 1);
 }
@@ -132,7 +113,7 @@ TEST_CASE("path prints the folder; wrong usage exits 2; every subcommand has hel
     CHECK(hetune_cache(folder, "show").status == 2);
     for (const char* name :
          {"stats", "ls", "show", "why", "verify", "gc", "export", "import", "path", "clear"}) {
-        const Result help = hetune_cache(folder, fmt::format("{} --help", name));
+        const CommandResult help = hetune_cache(folder, fmt::format("{} --help", name));
         CHECK(help.status == 0);
         CHECK(help.output.find("hetune cache") != std::string::npos);
     }

@@ -1,0 +1,103 @@
+// What every subcommand of `hetune` has in common: exit codes, help, one line for an error.
+#include <doctest/doctest.h>
+
+#include <fstream>
+
+#include "tests/tools/hetune_command.h"
+
+namespace hetune {
+namespace {
+
+const std::string kTiny = HETUNE_TEST_MODELS "/tiny-Q4_K_M.gguf";
+
+TEST_CASE("without a command the help is printed, and the exit code is 2") {
+    TestFolder folder;
+    const CommandResult bare = run_hetune(folder.path(), "");
+    CHECK(bare.status == 2);
+    for (const char* name : {"run", "inspect", "tokenize", "logits", "cache"}) CHECK(bare.says(name));
+    const CommandResult help = run_hetune(folder.path(), "--help");
+    CHECK(help.status == 0);
+    CHECK(help.output == bare.output);
+}
+
+TEST_CASE("an unknown command names the nearest one, and the exit code is 2") {
+    TestFolder folder;
+    for (const auto& [typed, meant] : {std::pair{"inspekt", "inspect"}, {"rnu", "run"},
+                                       {"logit", "logits"}, {"tokenise", "tokenize"}}) {
+        CAPTURE(typed);
+        const CommandResult result = run_hetune(folder.path(), typed);
+        CHECK(result.status == 2);
+        CHECK(result.lines() == 1);
+        CHECK(result.says(fmt::format("unknown command '{}'", typed)));
+        CHECK(result.says(fmt::format("'{}'?", meant)));
+    }
+}
+
+TEST_CASE("wrong options exit 2, a failure exits 1, both on stderr alone") {
+    TestFolder folder;
+    CHECK(run_hetune(folder.path(), "inspect").status == 2);
+    CHECK(run_hetune(folder.path(), "inspect --nonsense x").status == 2);
+    CHECK(run_hetune(folder.path(), "run x --fusion maybe").status == 2);
+    CHECK(run_hetune(folder.path(), "logits x --text a --tokens 1 --out y").status == 2);
+    CHECK(run_hetune(folder.path(), "logits x --out y").status == 2);
+    const CommandResult missing = run_hetune(folder.path(), "inspect /nowhere/at-all.gguf");
+    CHECK(missing.status == 1);
+    CHECK(missing.lines() == 1);
+    CHECK(missing.says("/nowhere/at-all.gguf"));
+    const CommandResult quiet = run_hetune(folder.path(), "inspect /nowhere.gguf 2>/dev/null");
+    CHECK(quiet.status == 1);
+    CHECK(quiet.output.empty());
+}
+
+TEST_CASE("every command has help with an example") {
+    TestFolder folder;
+    for (const char* name : {"run", "inspect", "tokenize", "logits", "synth", "cache"}) {
+        CAPTURE(name);
+        const CommandResult help = run_hetune(folder.path(), fmt::format("{} --help", name));
+        CHECK(help.status == 0);
+        CHECK(help.says("Example"));
+    }
+}
+
+TEST_CASE("logits writes float32 rows: all, by decoding, or the last") {
+    TestFolder folder;
+    const auto bytes = [&](const std::string& options) {
+        const auto out = folder.path() / "out.f32";
+        const CommandResult result = run_hetune(
+            folder.path(), fmt::format("logits {} --backend reference --tokens 1,2,3,4,5 --out {} {}",
+                                       kTiny, out.string(), options));
+        CHECK(result.status == 0);
+        std::ifstream file(out, std::ios::binary);
+        return std::string((std::istreambuf_iterator<char>(file)), {});
+    };
+    const std::string all = bytes("");
+    REQUIRE(all.size() % (5 * sizeof(float)) == 0);
+    CHECK(bytes("--last") == all.substr(all.size() / 5 * 4));
+    CHECK(bytes("--one-by-one") == all);
+    const auto described = run_hetune(
+        folder.path(), fmt::format("logits {} --backend reference --tokens '[1, 2]' --json --out {}",
+                                   kTiny, (folder.path() / "x.f32").string()));
+    CHECK(described.json()["positions"] == 2);
+    CHECK(described.json()["vocabulary"].get<size_t>() * 20 == all.size());
+}
+
+TEST_CASE("logits refuses tokens that are none, too many tokens, and a file it cannot write") {
+    TestFolder folder;
+    const auto refused = [&](const std::string& options, const char* word) {
+        const CommandResult result = run_hetune(
+            folder.path(), fmt::format("logits {} --backend reference {}", kTiny, options));
+        CAPTURE(options);
+        CHECK(result.status == 1);
+        CHECK(result.lines() == 1);
+        CHECK(result.says(word));
+    };
+    const std::string out = "--out " + (folder.path() / "x").string();
+    refused("--tokens 1,x " + out, "'x'");
+    refused("--tokens 99999999 " + out, "99999999");
+    refused("--ctx 2 --tokens 1,2,3 " + out, "--ctx 3");
+    refused("--tokens-file /nowhere " + out, "/nowhere");
+    refused("--tokens 1 --out /nowhere/x", "/nowhere/x");
+}
+
+}  // namespace
+}  // namespace hetune

@@ -1,0 +1,89 @@
+// hetune logits: a file of raw logits, for checks by other programs.
+#include <fmt/format.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "tools/command.h"
+#include "tools/model_options.h"
+#include "tools/token_input.h"
+
+namespace hetune {
+namespace {
+
+struct LogitsArguments {
+    ModelArguments model;
+    TokenInput input;
+    std::string out;
+    bool last = false;
+    bool one_by_one = false;
+    bool json = false;
+};
+
+// Rows of float32 in the byte order of the machines that hetune runs on, little-endian.
+class RowFile {
+  public:
+    explicit RowFile(const std::string& path) : path_(path), file_(path, std::ios::binary) {
+        check("created");
+    }
+    void append(std::span<const float> values) {
+        file_.write(reinterpret_cast<const char*>(values.data()),
+                    static_cast<std::streamsize>(values.size_bytes()));
+        check("written");
+    }
+    void close() {
+        file_.close();
+        check("written");
+    }
+
+  private:
+    void check(const char* what) const {
+        if (!file_) throw std::runtime_error(fmt::format("--out {}: cannot be {}", path_, what));
+    }
+    std::string path_;
+    std::ofstream file_;
+};
+
+int run(LogitsArguments& args) {
+    args.model.options.all_logits = !args.last;
+    Model model = args.model.load();
+    const std::vector<int32_t> tokens = args.input.read(model);
+    RowFile file(args.out);
+    // In the chunks of a prefill step, so that the logits of a long text need not fit in memory.
+    const auto chunk =
+        args.one_by_one ? size_t{1} : static_cast<size_t>(args.model.options.prefill_rows);
+    for (size_t at = 0; at < tokens.size(); at += chunk) {
+        const auto part = std::span(tokens).subspan(at, std::min(chunk, tokens.size() - at));
+        const std::vector<float> rows = model.logits(part, !args.last && !args.one_by_one);
+        if (!args.last || at + chunk >= tokens.size()) file.append(rows);
+    }
+    file.close();
+
+    const size_t positions = args.last ? 1 : tokens.size();
+    if (args.json)
+        fmt::print("{}\n", nlohmann::ordered_json{{"out", args.out},
+                                                  {"positions", positions},
+                                                  {"vocabulary", model.info().vocabulary},
+                                                  {"tokens", tokens},
+                                                  {"backend", model.info().backend}}
+                               .dump(2));
+    else
+        fmt::print("{}: {} x {} float32\n", args.out, positions, model.info().vocabulary);
+    return 0;
+}
+
+const RegisterCommand kLogits{
+    "logits", "Writes the logits of a text or of tokens to a file", [](CLI::App& app) {
+        auto args = std::make_shared<LogitsArguments>();
+        args->model.add_to(app);
+        args->input.add_to(app, true);
+        app.add_option("-o,--out", args->out, "file of float32 [positions, vocabulary]")->required();
+        app.add_flag("--last", args->last, "only the logits behind the last token");
+        app.add_flag("--one-by-one", args->one_by_one, "feed tokens by decoding, not in prefill steps");
+        app.add_flag("--json", args->json, "describe the file as JSON");
+        app.footer("Example: hetune logits model.gguf --text \"Once upon a time\" --out logits.f32");
+        return [args] { return run(*args); };
+    }};
+
+}  // namespace
+}  // namespace hetune

@@ -1,0 +1,59 @@
+#include "tools/token_input.h"
+
+#include <fmt/format.h>
+
+#include <fstream>
+#include <iterator>
+
+namespace hetune {
+
+std::vector<int32_t> parse_token_ids(const std::string& text, const std::string& option) {
+    std::vector<int32_t> ids;
+    std::string word;
+    for (const char c : text + ' ') {
+        if (std::string_view(" ,[]\t\r\n").find(c) == std::string_view::npos) {
+            word += c;
+            continue;
+        }
+        if (word.empty()) continue;
+        int id = 0;
+        if (!CLI::detail::lexical_cast(word, id))
+            throw std::runtime_error(fmt::format("{}: '{}' is no token id", option, word));
+        ids.push_back(id);
+        word.clear();
+    }
+    return ids;
+}
+
+std::string read_text_file(const std::string& path) {
+    std::ifstream file(path, std::ios::binary);
+    std::string text((std::istreambuf_iterator<char>(file)), {});
+    if (!file.is_open() || file.bad())
+        throw std::runtime_error(fmt::format("{}: cannot be read", path));
+    return text;
+}
+
+void TokenInput::add_to(CLI::App& app, bool required) {
+    auto* source = app.add_option_group("tokens", "What to feed");
+    source->add_option("--tokens", tokens, "token ids, as 1,2,3");
+    source->add_option("--tokens-file", tokens_file, "file with token ids");
+    source->add_option("--text", text, "text");
+    source->add_option("--text-file", text_file, "file with text");
+    source->require_option(required ? 1 : 0, 1);
+}
+
+std::vector<int32_t> TokenInput::read(const Model& model) const {
+    std::vector<int32_t> ids;
+    if (!tokens.empty()) ids = parse_token_ids(tokens, "--tokens");
+    else if (!tokens_file.empty()) ids = parse_token_ids(read_text_file(tokens_file), tokens_file);
+    else if (!text_file.empty()) ids = model.tokenize(read_text_file(text_file));
+    else if (!text.empty()) ids = model.tokenize(text);
+    else return {};
+    if (ids.empty()) throw std::runtime_error("there is no token to feed");
+    if (static_cast<int64_t>(ids.size()) > model.info().context)
+        throw std::runtime_error(fmt::format("{} tokens, but the context holds {}; give --ctx {}",
+                                             ids.size(), model.info().context, ids.size()));
+    return ids;
+}
+
+}  // namespace hetune

@@ -1,0 +1,29 @@
+// Tokens from the command line: as ids, or as text that the model's tokenizer cuts.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "runtime/hetune.h"
+
+namespace hetune {
+
+// "1 2,3" and "[1, 2, 3]" alike. Throws std::runtime_error that names `option` and the word.
+std::vector<int32_t> parse_token_ids(const std::string& text, const std::string& option);
+
+// The whole file; throws std::runtime_error that names it.
+std::string read_text_file(const std::string& path);
+
+struct TokenInput {
+    std::string tokens, tokens_file, text, text_file;
+
+    // --tokens, --tokens-file, --text, --text-file, of which one is given.
+    void add_to(CLI::App& app, bool required);
+    // Empty when no option was given. Throws std::runtime_error for tokens that the model's
+    // context cannot hold, and for none.
+    std::vector<int32_t> read(const Model& model) const;
+};
+
+}  // namespace hetune
