@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Runs rocm_test with a real ROCm of Debian, in a root of its own that is made once.
+#   run.sh SUITE ROOT BIN-FOLDER WORKER PACKAGE...
+# Exit code 77: skipped, with a line that says why. Needs root and debootstrap; HETUNE_REQUIRE_ROCM=1
+# turns every skip into a failure. Packages come from where this machine gets its own.
+set -euo pipefail
+suite=$1 root=$2 bin=$3 worker=$4
+shift 4
+
+skip() {
+    echo "skipped: $*"
+    [ "${HETUNE_REQUIRE_ROCM:-0}" = 1 ] && exit 1
+    exit 77
+}
+
+[ "$(id -u)" = 0 ] || skip "making a Debian root takes root"
+command -v debootstrap > /dev/null || skip "debootstrap is not installed"
+
+# Of two tests that start together one makes the root.
+mkdir -p "$(dirname "$root")"
+exec 9> "$root.lock"
+flock 9
+
+if [ ! -e "$root/.complete" ]; then
+    # shellcheck source=/dev/null
+    release=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+    # The dollar signs are apt's own.
+    # shellcheck disable=SC2016
+    mirror=$(apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Created-By: Packages' |
+        awk -v release="$release" '$1 == release { print $2; exit }')
+    [ -n "$mirror" ] || skip "no mirror of Debian $release among this machine's apt sources"
+    rm -rf "$root"
+    log="$root.log"
+    # The script of sid serves suites that this debootstrap does not know yet.
+    debootstrap --variant=minbase --no-check-gpg "$suite" "$root" "$mirror" sid > "$log" 2>&1 ||
+        skip "debootstrap of $suite failed; see $log"
+    {
+        chroot "$root" apt-get -o Acquire::Check-Valid-Until=false update &&
+            chroot "$root" apt-get install -y --no-install-recommends "$@"
+    } >> "$log" 2>&1 || skip "$suite has no installable $*; see $log"
+    touch "$root/.complete"
+fi
+
+# What rocm_test needs beyond the C and C++ libraries, which are newer in the root than here.
+home="$root/opt/hetune"
+rm -rf "$home"
+mkdir -p "$home/bin" "$home/libexec/hetune" "$home/lib"
+cp "$bin/rocm_test" "$home/bin/"
+cp "$worker" "$home/libexec/hetune/"
+ldd "$bin/rocm_test" | awk '$3 ~ /^\// && $1 !~ /^lib(c|m|stdc\+\+|gcc_s)\.so/ { print $3 }' |
+    xargs -r cp -t "$home/lib"
+flock -u 9
+
+exec env -i PATH=/usr/sbin:/usr/bin HOME=/root LD_LIBRARY_PATH=/opt/hetune/lib ROOT="$root" \
+    HETUNE_CACHE_DIR=/tmp/hetune-cache HETUNE_REQUIRE_ROCM=1 unshare --mount sh -c '
+        mount -t proc proc "$ROOT/proc" && exec chroot "$ROOT" /opt/hetune/bin/rocm_test'
