@@ -92,6 +92,19 @@ std::vector<ObjectRow> list_objects(CacheFolder& folder) {
     return rows;
 }
 
+ObjectTotal total_objects(CacheFolder& folder) {
+    ObjectTotal total;
+    const auto from_index = [&](Index& index) {
+        total = {index.object_count(), index.object_bytes()};
+    };
+    if (folder.with_index(from_index)) return total;
+    for (const ObjectRow& row : list_objects(folder)) {
+        ++total.objects;
+        total.bytes += row.bytes;
+    }
+    return total;
+}
+
 Removed evict_objects(CacheFolder& folder, uint64_t max_bytes,
                       std::optional<int64_t> max_age_seconds) {
     Removed removed;

@@ -15,6 +15,12 @@ namespace hetune {
 // none (a read-only folder), what the heads of the files say.
 std::vector<ObjectRow> list_objects(CacheFolder& folder);
 
+struct ObjectTotal {
+    uint64_t objects = 0;
+    uint64_t bytes = 0;
+};
+ObjectTotal total_objects(CacheFolder& folder);
+
 struct Removed {
     uint64_t objects = 0;
     uint64_t object_bytes = 0;

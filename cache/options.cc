@@ -5,7 +5,9 @@
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
-#include <limits>
+#include <memory>
+#include <mutex>
+#include <set>
 
 namespace hetune {
 namespace {
@@ -42,6 +44,18 @@ void read_size(const char* name, uint64_t& size, const WarnFunction& warn) {
     }
 }
 
+WarnFunction each_line_once(WarnFunction warn) {
+    if (!warn) return warn;
+    struct Said {
+        std::mutex mutex;
+        std::set<std::string> lines;
+    };
+    return [warn = std::move(warn), said = std::make_shared<Said>()](const std::string& line) {
+        const std::scoped_lock lock(said->mutex);
+        if (said->lines.insert(line).second) warn(line);
+    };
+}
+
 }  // namespace
 
 std::optional<uint64_t> parse_size(std::string_view text) {
@@ -63,6 +77,7 @@ std::optional<uint64_t> parse_size(std::string_view text) {
 }
 
 CacheOptions cache_options_from_environment(WarnFunction warn) {
+    warn = each_line_once(std::move(warn));
     CacheOptions options;
     options.folder = default_folder(warn);
     const std::string layers = variable("HETUNE_CACHE_PATH");

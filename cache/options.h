@@ -27,7 +27,8 @@ struct CacheOptions {
 
 // From HETUNE_CACHE_DIR, else XDG_CACHE_HOME/hetune, else HOME/.cache/hetune (none: in memory, with
 // a warning); HETUNE_CACHE_PATH (layers, colon separated); HETUNE_CACHE_SIZE, HETUNE_TILES_SIZE.
-// A size that cannot be read gives the default and a warning.
+// A size that cannot be read gives the default and a warning. `warn` gets each line once, also when
+// several stores are opened with these options.
 CacheOptions cache_options_from_environment(WarnFunction warn);
 
 // "512M", "2G", "1.5T", "4096": binary multiples of bytes.

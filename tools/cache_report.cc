@@ -54,12 +54,7 @@ std::vector<LayerSummary> summarise_layers(const CacheFolder& folder) {
 void print_stats(bool json) {
     const CacheOptions options = cache_options();
     CacheFolder folder(options);
-    uint64_t objects = 0;
-    uint64_t bytes = 0;
-    for (const ObjectRow& row : list_objects(folder)) {
-        ++objects;
-        bytes += row.bytes;
-    }
+    const auto [objects, bytes] = total_objects(folder);
     const auto packs = list_tile_packs(folder.readable());
     uint64_t pack_bytes = 0;
     for (const TilePackFile& pack : packs) pack_bytes += pack.bytes;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "cache/code_store.h"
+#include "cache/tile_store.h"
 #include "tests/cache/samples.h"
 
 namespace hetune {
@@ -53,6 +54,15 @@ TEST_CASE("Without HOME the cache is in memory, with one warning") {
     CodeStore store(cache_options_from_environment(warnings.function()));
     store.put(sample_key(1), sample_object(1), {});
     CHECK(store.find(sample_key(1)) == sample_object(1));
+    CHECK(warnings.list().size() == 1);
+}
+
+TEST_CASE("Two stores with the same trouble tell it once") {
+    const Environment proc({{"HETUNE_CACHE_DIR", "/proc/hetune"}, {"HOME", "/c"}});
+    Warnings warnings;
+    const CacheOptions options = cache_options_from_environment(warnings.function());
+    const CodeStore store(options);
+    const TileStore tiles(options);
     CHECK(warnings.list().size() == 1);
 }
 
