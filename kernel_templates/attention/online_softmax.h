@@ -39,9 +39,10 @@ DEVICE inline void attend_tile(SoftmaxState<kGroup, kHeadSize>& state, const flo
     for (int d = 0; d < kHeadSize; d += 8) {
         float part[8];
         Kv::load8(k + d, part);
+        const float* column = q + pinned(d);  // all of q at once would spill
         UNROLL for (int g = 0; g < kGroup; ++g)
             UNROLL for (int i = 0; i < 8; ++i)
-                score[g] = fused_mul_add(part[i], q[g * kHeadSize + d + i], score[g]);
+                score[g] = fused_mul_add(part[i], column[g * kHeadSize + i], score[g]);
     }
     UNROLL for (int g = 0; g < kGroup; ++g) {
         const float s = key <= last ? score[g] * scale : kNoScore;

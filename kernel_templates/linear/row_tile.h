@@ -93,12 +93,15 @@ DEVICE inline void row_tile_dot(const u8* w, int row_tile, const Input& x, float
     UNROLL for (int t = 0; t < kTokens; ++t) acc[t] = 0.0f;
     const int lane = lane_id();
     const u8* row = w + i64(row_tile) * kTiles * Quant::kTileBytes;
-    for (int tile = kWaves == 1 ? 0 : wave_id(); tile < kTiles; tile += kWaves) {
+    // A loop that the compiler cannot unroll: several tiles at once spill.
+    const int tiles = kTokens > 1 ? pinned(kTiles) : kTiles;
+    for (int tile = kWaves == 1 ? 0 : wave_id(); tile < tiles; tile += kWaves) {
         const u8* at = row + i64(tile) * Quant::kTileBytes;
         auto with_step = [&](int step, auto&& weights) {
             UNROLL for (int t = 0; t < kTokens; ++t) {
+                // A token's activations take 12 scalar registers: several at once would spill.
+                const int k = kTokens > 1 ? pinned(tile * kSteps + step) : tile * kSteps + step;
                 const i64 token = x.row(t);
-                const int k = tile * kSteps + step;
                 if constexpr (kQuantised) {
                     const auto* blocks = static_cast<const XBlock*>(x.data);
                     acc[t] += dot_step<Quant>(weights, blocks[token * (kCols / 32) + k]);

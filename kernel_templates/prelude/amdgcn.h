@@ -32,6 +32,13 @@ DEVICE inline void wave_barrier() {
     __builtin_amdgcn_wave_barrier();
     __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "wavefront");
 }
+// The same value, for all lanes, but no load that depends on it comes before this point: bounds how
+// many values are in scalar registers at once.
+DEVICE inline int pinned(int v) {
+    asm volatile("" : "+s"(v));
+    __builtin_amdgcn_sched_barrier(0);
+    return v;
+}
 DEVICE inline void fence_device() { __builtin_amdgcn_fence(__ATOMIC_SEQ_CST, "agent"); }
 DEVICE inline int atomic_add_device(int* p, int v) {
     return __hip_atomic_fetch_add(p, v, __ATOMIC_ACQ_REL, __HIP_MEMORY_SCOPE_AGENT);
