@@ -163,7 +163,7 @@ bool PlanBuilder::has(ValueId value, Form form) const {
 
 PlanArg PlanBuilder::place_of(ValueId value, Form form) const {
     const int64_t at = places_[static_cast<size_t>(root(value))].offsets.at(form);
-    return {at < 0 ? plan.logits_buffer : arena_, std::max<int64_t>(at, 0)};
+    return {at < 0 ? plan.logits_buffer : arena_, std::max<int64_t>(at, 0), bytes_of(value, form)};
 }
 
 PlanArg PlanBuilder::in_due(ValueId value, Form form) { return place_of(value, form); }
@@ -195,10 +195,11 @@ PlanArg PlanBuilder::out(ValueId value, Form form) {
     if (value == graph.logits && form == Form::kFloat) {
         plan.logits_buffer = buffer("logits", BufferRole::kLogits, bytes_of(value, form));
         place.offsets[form] = -1;
-        return {plan.logits_buffer, 0};
+        return place_of(value, form);
     }
     assert(!place.offsets.contains(form));
-    return {arena_, place.offsets[form] = take(bytes_of(value, form))};
+    place.offsets[form] = take(bytes_of(value, form));
+    return place_of(value, form);
 }
 
 void PlanBuilder::alias(ValueId value, ValueId other) {
@@ -209,7 +210,7 @@ void PlanBuilder::alias(ValueId value, ValueId other) {
 
 PlanArg PlanBuilder::scratch(int64_t bytes) {
     op_scratch_.push_back(take(bytes));
-    return {arena_, op_scratch_.back()};
+    return {arena_, op_scratch_.back(), bytes};
 }
 
 int PlanBuilder::buffer(const std::string& buffer_name, BufferRole role, int64_t bytes,
@@ -276,7 +277,15 @@ int PlanBuilder::tunable(const std::string& kernel, const std::string& tunable_n
 
 void PlanBuilder::emit(PlanStep made) {
     assert(find_template(made.spec.name) != nullptr);
-    assert(find_template(made.spec.name)->params.size() == made.args.size());
+    const auto& params = find_template(made.spec.name)->params;
+    assert(params.size() == made.args.size());
+    for (const ValueId value : graph.ops[op_].outputs) {
+        if (!has(value, Form::kFloat) || has(value, Form::kSquares)) continue;
+        for (size_t i = 0; i < made.args.size(); ++i)
+            if (made.args[i] == place_of(value, Form::kFloat) &&
+                (params[i].role == ParamRole::kOutput || params[i].role == ParamRole::kInOut))
+                made.values.push_back({name(value), static_cast<int>(i), width(value)});
+    }
     plan.steps.push_back(std::move(made));
 }
 

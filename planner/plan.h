@@ -58,6 +58,7 @@ struct PlanBuffer {
 struct PlanArg {
     int buffer = 0;
     int64_t offset = 0;
+    int64_t bytes = 0;  // of scratch and logits: how much is behind the offset; 0: the whole buffer
     bool operator==(const PlanArg&) const = default;
 };
 
@@ -71,10 +72,19 @@ struct StepCost {
     bool operator==(const StepCost&) const = default;
 };
 
+// A value of the layer graph, float [rows, width], that is complete once a step has run.
+struct StepValue {
+    std::string name;
+    int arg = 0;         // where it is: an index into PlanStep::args
+    int64_t width = 0;
+    bool operator==(const StepValue&) const = default;
+};
+
 struct PlanStep {
     std::string label;       // "blk.3.attn_q"
     KernelSpec spec;
     std::vector<PlanArg> args;
+    std::vector<StepValue> values = {};  // those in float; fused and quantised ones are missing
     uint32_t groups[3] = {1, 1, 1};  // at full rows
     uint32_t threads = 32;
     int rows_axis = -1;      // groups[rows_axis] = ceil(rows / rows_per_group); -1: fixed

@@ -11,12 +11,9 @@
 namespace hetune {
 namespace {
 
-// "gemv.2": kernels by template, numbered in order of first use.
 std::map<std::string, std::string> kernel_names(const Plan& plan) {
     std::map<std::string, std::string> names;
-    std::map<std::string, int> counts;
-    for (const KernelSpec& spec : plan.kernels())
-        names[spec.to_string()] = fmt::format("{}.{}", spec.name, counts[spec.name]++);
+    for (const auto& [name, spec] : named_kernels(plan)) names[spec.to_string()] = name;
     return names;
 }
 
@@ -33,7 +30,8 @@ nlohmann::ordered_json step_json(const PlanStep& step, const Plan& plan, const s
                         {"role", to_string(info.params[i].role)},
                         {"shape", info.params[i].shape},
                         {"buffer", plan.buffers[static_cast<size_t>(step.args[i].buffer)].name},
-                        {"offset", step.args[i].offset}});
+                        {"offset", step.args[i].offset},
+                        {"bytes", step.args[i].bytes}});
     return {{"label", step.label},
             {"kernel", kernel},
             {"groups", {step.groups[0], step.groups[1], step.groups[2]}},
@@ -48,6 +46,14 @@ nlohmann::ordered_json step_json(const PlanStep& step, const Plan& plan, const s
 }
 
 }  // namespace
+
+std::vector<NamedKernel> named_kernels(const Plan& plan) {
+    std::vector<NamedKernel> kernels;
+    std::map<std::string, int> counts;
+    for (const KernelSpec& spec : plan.kernels())
+        kernels.push_back({fmt::format("{}.{}", spec.name, counts[spec.name]++), spec});
+    return kernels;
+}
 
 Roofline roofline(const StepCost& cost, const Arch& arch, int64_t context) {
     Roofline line{.bytes = cost.weight_bytes + cost.activation_bytes + cost.kv_bytes_per_context * context,

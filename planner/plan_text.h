@@ -3,6 +3,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <vector>
 
 #include "planner/arch.h"
 #include "planner/plan.h"
@@ -17,6 +18,14 @@ struct Roofline {
     double us = 0;  // the larger of the two times
 };
 Roofline roofline(const StepCost& cost, const Arch& arch, int64_t context);
+
+// A distinct kernel of a plan, by the name that texts and commands give it: "gemv.2", its template
+// and a number in order of first use.
+struct NamedKernel {
+    std::string name;
+    KernelSpec spec;
+};
+std::vector<NamedKernel> named_kernels(const Plan& plan);
 
 // Steps with kernels, launch shapes, bytes and operations; kernels; buffers; sums.
 std::string plan_text(const Plan& plan, const Arch& arch, int64_t context);

@@ -6,7 +6,7 @@ namespace hetune {
 
 BoundPlan::BoundPlan(Device& device, Plan plan, const Modules& modules,
                      const std::vector<Buffer*>& buffers)
-    : device_(device), plan_(std::move(plan)) {
+    : device_(device), plan_(std::move(plan)), buffers_(buffers) {
     for (const PlanStep& step : plan_.steps) {
         Launch launch{.module = modules.at(step.spec.to_string()).get()};
         std::memcpy(launch.shape.groups, step.groups, sizeof step.groups);

@@ -20,6 +20,7 @@ class BoundPlan {
     BoundPlan(Device& device, Plan plan, const Modules& modules, const std::vector<Buffer*>& buffers);
 
     const Plan& plan() const { return plan_; }
+    const Buffer& buffer(int index) const { return *buffers_[static_cast<size_t>(index)]; }
     // One step of `rows` rows (1 to plan().options.rows), whose StepState and tokens are already in
     // their buffers. A full step replays a captured graph; a shorter one launches fewer groups.
     void run(int rows);
@@ -34,6 +35,7 @@ class BoundPlan {
     };
     Device& device_;
     Plan plan_;
+    std::vector<Buffer*> buffers_;
     std::vector<Launch> launches_;
     std::unique_ptr<Graph> graph_;
 };

@@ -123,6 +123,7 @@ class Model {
     std::string plan(bool prefill, bool json) const;
 
   private:
+    friend struct ModelParts;
     struct Impl;
     std::unique_ptr<Impl> impl_;
 };

@@ -8,6 +8,7 @@
 #include "cache/code_store.h"
 #include "planner/plan_text.h"
 #include "runtime/hetune.h"
+#include "runtime/model_parts.h"
 #include "runtime/reference/reference_engine.h"
 #include "runtime/session.h"
 #include "runtime/tokenizer/chat_template.h"
@@ -218,6 +219,9 @@ std::vector<float> Model::logits(std::span<const int32_t> tokens, bool every_pos
     impl_->history.insert(impl_->history.end(), tokens.begin(), tokens.end());
     return impl_->engine->forward(tokens, every_position);
 }
+
+const ModelFile& ModelParts::file(const Model& model) { return model.impl_->file; }
+Session* ModelParts::session(const Model& model) { return model.impl_->session; }
 
 void Model::reset() {
     impl_->engine->reset();

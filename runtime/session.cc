@@ -135,10 +135,14 @@ void Session::reset() {
         }
 }
 
-void Session::step(Bound& bound, std::span<const int32_t> tokens) {
+void Session::put_inputs(Bound& bound, std::span<const int32_t> tokens) {
     const int32_t state[2] = {static_cast<int32_t>(position_), static_cast<int32_t>(tokens.size())};
     device_.upload(*bound.step, 0, std::as_bytes(std::span(state)));
     device_.upload(*bound.tokens, 0, std::as_bytes(tokens));
+}
+
+void Session::step(Bound& bound, std::span<const int32_t> tokens) {
+    put_inputs(bound, tokens);
     bound.plan->run(static_cast<int>(tokens.size()));
     position_ += static_cast<int64_t>(tokens.size());
 }
@@ -168,6 +172,22 @@ std::vector<float> Session::forward(std::span<const int32_t> tokens, bool every_
         device_.download(std::as_writable_bytes(std::span(logits).last(count)), *bound.logits, 0);
     }
     return logits;
+}
+
+void Session::trace(std::span<const int32_t> tokens, const AfterStep& after) {
+    check_tokens(tokens);
+    tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
+    BoundPlan& plan = *all_.plan;
+    while (!tokens.empty()) {
+        const size_t rows = std::min(tokens.size(), static_cast<size_t>(plan.plan().options.rows));
+        put_inputs(all_, tokens.first(rows));
+        for (size_t i = 0; i < plan.plan().steps.size(); ++i) {
+            plan.launch(static_cast<int>(rows), i, i + 1);
+            after(plan, i, static_cast<int>(rows));
+        }
+        position_ += static_cast<int64_t>(rows);
+        tokens = tokens.subspan(rows);
+    }
 }
 
 int32_t Session::prompt(std::span<const int32_t> tokens, const Sampling& sampling) {

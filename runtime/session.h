@@ -52,6 +52,11 @@ class Session : public Engine {
 
     std::vector<float> forward(std::span<const int32_t> tokens, bool every_row) override;
 
+    // Like forward with every_row (which all_logits is for), but launches one kernel after another
+    // and calls `after` behind each, while its results are there to read.
+    using AfterStep = std::function<void(const BoundPlan& plan, size_t step, int rows)>;
+    void trace(std::span<const int32_t> tokens, const AfterStep& after);
+
     // Generation, on the device from logits to token. `prompt` appends tokens to the context and
     // draws the next token; `next` appends the drawn token and draws another. Where a prompt follows
     // drawn tokens, the last of them is appended first.
@@ -70,7 +75,7 @@ class Session : public Engine {
     const MemoryNeeds& memory() const { return memory_; }
     bool repacked() const { return weights_.repacked(); }
     const SessionOptions& options() const { return options_; }
-    Device& device() { return device_; }
+    Device& device() const { return device_; }
     Plan plan_for(int rows, bool all_logits) const;
     // The plan for one decoded token, bound.
     BoundPlan& decode_plan() { return *decode_.plan; }
@@ -85,6 +90,7 @@ class Session : public Engine {
     };
     Bound bind(Plan plan);
     Buffer* shared(const PlanBuffer& buffer);
+    void put_inputs(Bound& bound, std::span<const int32_t> tokens);
     // One step of at most the plan's rows; its logits are then in the plan's buffer.
     void step(Bound& bound, std::span<const int32_t> tokens);
     void check_tokens(std::span<const int32_t> tokens) const;

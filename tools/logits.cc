@@ -48,6 +48,7 @@ int run(LogitsArguments& args) {
     args.model.options.all_logits = !args.last;
     Model model = args.model.load();
     const std::vector<int32_t> tokens = args.input.read(model);
+    check_fits(tokens, model);
     RowFile file(args.out);
     // In the chunks of a prefill step, so that the logits of a long text need not fit in memory.
     const auto chunk =

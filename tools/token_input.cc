@@ -50,10 +50,13 @@ std::vector<int32_t> TokenInput::read(const Model& model) const {
     else if (!text.empty()) ids = model.tokenize(text);
     else return {};
     if (ids.empty()) throw std::runtime_error("there is no token to feed");
-    if (static_cast<int64_t>(ids.size()) > model.info().context)
-        throw std::runtime_error(fmt::format("{} tokens, but the context holds {}; give --ctx {}",
-                                             ids.size(), model.info().context, ids.size()));
     return ids;
+}
+
+void check_fits(const std::vector<int32_t>& tokens, const Model& model) {
+    if (static_cast<int64_t>(tokens.size()) > model.info().context)
+        throw std::runtime_error(fmt::format("{} tokens, but the context holds {}; give --ctx {}",
+                                             tokens.size(), model.info().context, tokens.size()));
 }
 
 }  // namespace hetune

@@ -21,9 +21,11 @@ struct TokenInput {
 
     // --tokens, --tokens-file, --text, --text-file, of which one is given.
     void add_to(CLI::App& app, bool required);
-    // Empty when no option was given. Throws std::runtime_error for tokens that the model's
-    // context cannot hold, and for none.
+    // Empty when no option was given. Throws std::runtime_error where it was, and has no token.
     std::vector<int32_t> read(const Model& model) const;
 };
+
+// Throws std::runtime_error for more tokens than the context holds.
+void check_fits(const std::vector<int32_t>& tokens, const Model& model);
 
 }  // namespace hetune

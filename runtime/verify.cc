@@ -1,0 +1,91 @@
+#include "runtime/verify.h"
+
+#include <cmath>
+#include <map>
+
+namespace hetune {
+namespace {
+
+struct OracleValue {
+    int layer = -1;
+    std::span<const float> rows;
+};
+
+std::map<std::string, OracleValue> values_by_name(const ReferenceEngine& oracle) {
+    std::map<std::string, OracleValue> values;
+    const LayerGraph& graph = oracle.graph();
+    for (const Op& op : graph.ops)
+        for (const ValueId id : op.outputs)
+            values[graph.values[static_cast<size_t>(id)].name] = {op.layer, oracle.value(id)};
+    return values;
+}
+
+double largest(std::span<const float> values) {
+    double peak = 0;
+    for (const float v : values) peak = std::max(peak, std::fabs(static_cast<double>(v)));
+    return peak;
+}
+
+// NaN where either side has one.
+double largest_difference(std::span<const float> a, std::span<const float> b) {
+    double peak = 0;
+    for (size_t i = 0; i < a.size(); ++i) {
+        const double difference = std::fabs(static_cast<double>(a[i]) - static_cast<double>(b[i]));
+        if (!(difference <= peak)) peak = difference;
+    }
+    return peak;
+}
+
+}  // namespace
+
+VerifyReport verify(Session& session, ReferenceEngine& oracle, std::span<const int32_t> tokens) {
+    session.reset();
+    oracle.reset();
+    const std::vector<float> wanted = oracle.forward(tokens, true);
+    const auto oracle_values = values_by_name(oracle);
+
+    VerifyReport report;
+    std::vector<float> logits;
+    std::map<std::string, size_t> index;  // into report.values
+    session.trace(tokens, [&](const BoundPlan& bound, size_t at, int rows) {
+        const PlanStep& step = bound.plan().steps[at];
+        const auto first = static_cast<size_t>(session.position());
+        for (const StepValue& value : step.values) {
+            const PlanArg& arg = step.args[static_cast<size_t>(value.arg)];
+            const size_t width = static_cast<size_t>(value.width);
+            std::vector<float> got(static_cast<size_t>(rows) * width);
+            session.device().download(std::as_writable_bytes(std::span(got)), bound.buffer(arg.buffer),
+                                      static_cast<size_t>(arg.offset));
+            if (arg.buffer == bound.plan().logits_buffer)
+                logits.insert(logits.end(), got.begin(), got.end());
+            const auto oracle_value = oracle_values.find(value.name);
+            if (oracle_value == oracle_values.end()) continue;
+            const auto all = oracle_value->second.rows;
+            if (all.size() != tokens.size() * width) continue;
+            const auto [found, added] = index.emplace(value.name, report.values.size());
+            if (added) report.values.push_back({value.name, oracle_value->second.layer, 0});
+            double& worst = report.values[found->second].relative;
+            const double error = largest_difference(got, all.subspan(first * width, got.size()));
+            if (!(error <= worst)) worst = error;
+        }
+    });
+    for (ValueError& value : report.values) {
+        const double peak = largest(oracle_values.at(value.name).rows);
+        if (peak > 0) value.relative /= peak;
+    }
+    report.logits = compare_logits(wanted, logits, session.vocabulary());
+    return report;
+}
+
+std::vector<ValueError> worst_of_layers(std::span<const ValueError> values) {
+    std::map<int, ValueError> worst;
+    for (const ValueError& value : values) {
+        const auto [at, added] = worst.emplace(value.layer, value);
+        if (!added && !(value.relative <= at->second.relative)) at->second = value;
+    }
+    std::vector<ValueError> list;
+    for (auto& [layer, value] : worst) list.push_back(std::move(value));
+    return list;
+}
+
+}  // namespace hetune

@@ -1,0 +1,38 @@
+// The compiled model against the oracle, on the same tokens: how far the logits are apart, and
+// where the distance comes from.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "runtime/logits_distance.h"
+#include "runtime/reference/reference_engine.h"
+#include "runtime/session.h"
+
+namespace hetune {
+
+// How far a value of the layer graph is off: max |a - b| / max |b| over all rows, b the oracle's.
+// Errors of earlier layers are part of it, for both sides start from the tokens alone.
+struct ValueError {
+    std::string name;
+    int layer = -1;  // -1: embedding and output
+    double relative = 0;
+
+    bool operator==(const ValueError&) const = default;
+};
+
+struct VerifyReport {
+    LogitsDistance logits;
+    // Of every value that both sides keep in float (fusion leaves fewer of them), in order.
+    std::vector<ValueError> values;
+};
+
+// Both engines are reset first. The session is made with all_logits.
+VerifyReport verify(Session& session, ReferenceEngine& oracle, std::span<const int32_t> tokens);
+
+// The worst value of each layer, in order of layers, -1 first.
+std::vector<ValueError> worst_of_layers(std::span<const ValueError> values);
+
+}  // namespace hetune

@@ -1,0 +1,191 @@
+// hetune plan: which kernels would run a model on an arch, without a GPU and without the weights.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "planner/arch.h"
+#include "runtime/device.h"
+#include "runtime/hetune.h"
+#include "runtime/memory.h"
+#include "tools/cache_commands.h"
+#include "tools/command.h"
+#include "tools/plan_kernels.h"
+
+namespace hetune {
+namespace {
+
+struct PlanArguments {
+    std::string file;
+    std::string arch;
+    std::string compiler;
+    int rows = 0;
+    bool prefill = false;
+    int64_t context = 0;
+    std::string fusion = "on";
+    std::string activations = "q8";
+    std::string kv = "f16";
+    int jobs = 0;
+    bool json = false;
+    bool resources = false;
+    std::string source, isa, dump;
+};
+
+const int kPrefillRows = ModelOptions().prefill_rows;
+constexpr int64_t kDefaultContext = 4096;
+
+PlanOptions plan_options(const PlanArguments& args) {
+    PlanOptions options{.rows = args.rows > 0 ? args.rows : args.prefill ? kPrefillRows : 1,
+                        .fusion = args.fusion == "on"};
+    options.activations = args.activations == "f32" ? Activations::kFloat : Activations::kQuantised;
+    for (const KvType type : {KvType::kF16, KvType::kBF16, KvType::kF32})
+        if (to_string(type) == args.kv) options.kv = type;
+    return options;
+}
+
+// The arch asked for, or that of the device which `hetune run` would take.
+Arch chosen_arch(const PlanArguments& args) {
+    return args.arch.empty() ? open_device("")->arch() : find_arch(args.arch);
+}
+
+struct Planned {
+    Arch arch;
+    Plan plan, sampler;
+    int64_t context = 0;
+
+    std::vector<NamedKernel> kernels() const {
+        std::vector<NamedKernel> list = named_kernels(plan);
+        std::ranges::move(named_kernels(sampler), std::back_inserter(list));
+        return list;
+    }
+};
+
+Planned make(const PlanArguments& args) {
+    const ModelFile file(args.file, ModelFile::Open::kHeaderOnly);
+    const LayerGraph graph = build_layer_graph(file);
+    const PlanOptions options = plan_options(args);
+    Planned made{.arch = chosen_arch(args)};
+    made.plan = make_plan(graph, file, made.arch, options);
+    made.sampler = make_sampler_plan(graph.vocabulary, made.arch, options);
+    made.context = args.context > 0 ? args.context : std::min(graph.trained_context, kDefaultContext);
+    return made;
+}
+
+// The compilers of an arch and the cache, for the options that compile.
+struct Workshop {
+    CodeStore store{cache_options()};
+    KernelLibrary library;
+    Workshop(const Arch& arch, const PlanArguments& args)
+        : library(arch, store, read_environment(), args.compiler, args.jobs) {}
+};
+
+void print_json(const PlanArguments& args, const Planned& made) {
+    nlohmann::ordered_json json = plan_json(made.plan, made.arch, made.context);
+    const nlohmann::ordered_json sampler = plan_json(made.sampler, made.arch, made.context);
+    for (const auto& kernel : sampler["kernels"]) json["kernels"].push_back(kernel);
+    json["sampler"] = {{"steps", sampler["steps"]}, {"buffers", sampler["buffers"]}};
+    if (args.resources) {
+        Workshop workshop(made.arch, args);
+        compile_ahead(workshop.library, made.kernels());
+        for (const NamedKernel& kernel : made.kernels()) {
+            const CompiledKernel compiled = compile_kernel(workshop.library, kernel.spec);
+            json["resources"][kernel.name] = resources_json(compiled.code.resources);
+            if (!compiled.refused.empty()) json["refused"][kernel.name] = compiled.refused;
+        }
+    }
+    fmt::print("{}\n", json.dump(2));
+}
+
+void print_text(const PlanArguments& args, const Planned& made) {
+    fmt::print("{}", plan_text(made.plan, made.arch, made.context));
+    const NamedKernel sampler = made.kernels().back();
+    fmt::print("then {}: {}\n", sampler.name, sampler.spec.to_string());
+    const MemoryNeeds needs = memory_needs(std::span(&made.plan, 1), made.context, 0);
+    fmt::print("\nmemory of this plan\n{}", memory_table(needs));
+    if (!args.resources) return;
+    Workshop workshop(made.arch, args);
+    fmt::print("\nresources, by {}\n{}", workshop.library.compiler().identity(), resources_heading());
+    compile_ahead(workshop.library, made.kernels());
+    for (const NamedKernel& kernel : made.kernels())
+        fmt::print("{}", resources_line(kernel.name, compile_kernel(workshop.library, kernel.spec)));
+}
+
+void print_isa(const PlanArguments& args, const Planned& made) {
+    Workshop workshop(made.arch, args);
+    const auto kernels = made.kernels();
+    const NamedKernel& kernel = find_kernel(kernels, args.isa);
+    const CompiledKernel compiled = compile_kernel(workshop.library, kernel.spec);
+    const Disassembly assembly = disassemble(compiled.code, made.arch);
+    fmt::print("{}\n{}{}\n", kernel.spec.to_string(), resources_heading(),
+               resources_line(kernel.name, compiled));
+    if (!assembly.missing.empty()) throw std::runtime_error(assembly.missing);
+    fmt::print("{}", assembly.text);
+}
+
+int dump(const PlanArguments& args, const Planned& made) {
+    Workshop workshop(made.arch, args);
+    const auto failures = dump_kernels({&made.plan, &made.sampler}, workshop.library, args.dump);
+    fmt::print("{}: {} kernels\n", args.dump, made.kernels().size());
+    for (const std::string& failure : failures) fmt::print(stderr, "hetune: {}\n", failure);
+    return failures.empty() ? 0 : 1;
+}
+
+int run(const PlanArguments& args) {
+    const Planned made = make(args);
+    if (!args.source.empty()) {
+        const auto kernels = made.kernels();
+        const KernelSpec& spec = find_kernel(kernels, args.source).spec;
+        fmt::print("{}", TemplateSources(read_environment().template_dir)
+                             .render(spec, target_family(made.arch.family)));
+    } else if (!args.isa.empty()) {
+        print_isa(args, made);
+    } else if (!args.dump.empty()) {
+        return dump(args, made);
+    } else if (args.json) {
+        print_json(args, made);
+    } else {
+        print_text(args, made);
+    }
+    return 0;
+}
+
+const RegisterCommand kPlan{
+    "plan", "Shows which kernels run a model on an arch: steps, constants, bytes, source, ISA",
+    [](CLI::App& app) {
+        auto args = std::make_shared<PlanArguments>();
+        std::string archs;
+        for (const Arch& arch : known_archs()) archs += (archs.empty() ? "" : ", ") + arch.name;
+        app.add_option("FILE", args->file, "GGUF model (its header will do)")->required();
+        app.add_option("--arch", args->arch, archs + "; default: that of this machine");
+        auto* rows = app.add_option("--rows", args->rows, "tokens of one step; default: 1, decoding")
+                         ->check(CLI::Range(1, 4096));
+        app.add_flag("--prefill", args->prefill, fmt::format("the same as --rows {}", kPrefillRows))
+            ->excludes(rows);
+        app.add_option("-c,--ctx", args->context, "context in tokens; default: the model's, at most 4096")
+            ->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
+        app.add_option("--fusion", args->fusion, "on, or off: one kernel per primitive operation")
+            ->check(CLI::IsMember({"on", "off"}))->capture_default_str();
+        app.add_option("--activations", args->activations, "q8: 8-bit dot products, or f32")
+            ->check(CLI::IsMember({"q8", "f32"}))->capture_default_str();
+        app.add_option("--kv", args->kv, "type of the KV cache: f16, bf16 or f32")
+            ->check(CLI::IsMember({"f16", "bf16", "f32"}))->capture_default_str();
+        app.add_option("--compiler", args->compiler, "hiprtc, comgr, clang or nvrtc; default: the best there is");
+        app.add_option("-j,--jobs", args->jobs, "compilers at once; default: one per core")
+            ->check(CLI::Range(1, 1024));
+        app.add_flag("--resources", args->resources, "compile, and show registers, LDS, spills and code size");
+        auto* instead = app.add_option_group("instead", "Instead of the plan");
+        instead->add_flag("--json", args->json, "the plan as JSON");
+        instead->add_option("--source", args->source, "the source of a kernel, as \"gemv.2\"");
+        instead->add_option("--isa", args->isa, "resources and disassembly of a kernel");
+        instead->add_option("--dump", args->dump, "write source, object, disassembly and JSON of every kernel here");
+        instead->require_option(0, 1);
+        app.footer(
+            "Examples:\n  hetune plan model.gguf --arch gfx1100\n"
+            "  hetune plan model.gguf --arch gfx1151 --prefill --resources\n"
+            "  hetune plan model.gguf --arch gfx1100 --isa gemv.0");
+        return [args] { return run(*args); };
+    }};
+
+}  // namespace
+}  // namespace hetune

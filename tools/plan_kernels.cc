@@ -1,0 +1,178 @@
+#include "tools/plan_kernels.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "runtime/compile/child.h"
+
+namespace hetune {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+void write_file(const std::filesystem::path& path, std::span<const std::byte> bytes) {
+    std::ofstream file(path, std::ios::binary);
+    file.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+    file.close();
+    if (!file) throw std::runtime_error(fmt::format("{}: cannot be written", path.string()));
+}
+
+void write_file(const std::filesystem::path& path, const std::string& text) {
+    write_file(path, std::as_bytes(std::span(text)));
+}
+
+Json args_json(const Plan& plan, const PlanStep& step) {
+    Json args = Json::array();
+    const TemplateInfo& info = *find_template(step.spec.name);
+    for (size_t i = 0; i < step.args.size(); ++i) {
+        const PlanBuffer& buffer = plan.buffers[static_cast<size_t>(step.args[i].buffer)];
+        args.push_back({{"name", info.params[i].name},
+                        {"type", info.params[i].type},
+                        {"role", to_string(info.params[i].role)},
+                        {"shape", info.params[i].shape},
+                        {"buffer", buffer.name},
+                        {"offset", step.args[i].offset},
+                        {"bytes", step.args[i].bytes > 0 ? step.args[i].bytes : buffer.bytes},
+                        {"bytes_per_context", buffer.bytes_per_context}});
+    }
+    return args;
+}
+
+// As the first step that launches it does; `launches` counts all of them.
+Json kernel_json(const Plan& plan, const NamedKernel& kernel, const KernelLibrary& library) {
+    const auto uses = [&](const PlanStep& step) { return step.spec == kernel.spec; };
+    const PlanStep& step = *std::ranges::find_if(plan.steps, uses);
+    return {{"kernel", kernel.name},
+            {"template", kernel.spec.name},
+            {"entry", kernel.spec.name},
+            {"arch", library.arch().name},
+            {"constants", kernel.spec.constants},
+            {"launch",
+             {{"groups", {step.groups[0], step.groups[1], step.groups[2]}},
+              {"threads", step.threads},
+              {"rows", plan.options.rows},
+              {"rows_axis", step.rows_axis},
+              {"rows_per_group", step.rows_per_group}}},
+            {"step", step.label},
+            {"launches", std::ranges::count_if(plan.steps, uses)},
+            {"args", args_json(plan, step)}};
+}
+
+std::string objdump_program() {
+    for (const char* name : {"llvm-objdump-21", "llvm-objdump-20", "llvm-objdump-19", "llvm-objdump-18",
+                             "llvm-objdump-17", "llvm-objdump"})
+        for (const char* folder : {"/usr/bin", "/usr/local/bin", "/opt/rocm/llvm/bin"})
+            if (const std::string path = fmt::format("{}/{}", folder, name); access(path.c_str(), X_OK) == 0)
+                return path;
+    return {};
+}
+
+}  // namespace
+
+const NamedKernel& find_kernel(const std::vector<NamedKernel>& kernels, const std::string& name) {
+    std::string names;
+    for (const NamedKernel& kernel : kernels) {
+        if (kernel.name == name) return kernel;
+        names += (names.empty() ? "" : ", ") + kernel.name;
+    }
+    throw std::runtime_error(fmt::format("the plan has no kernel '{}'; it has {}", name, names));
+}
+
+CompiledKernel compile_kernel(KernelLibrary& library, const KernelSpec& spec) {
+    try {
+        return {library.get({spec}).at(0), {}};
+    } catch (const CompileError& error) {
+        if (error.cause() != CompileError::Cause::kGate) throw;
+        return {library.compiler().compile({spec.name, library.source(spec), library.arch()}),
+                error.what()};
+    }
+}
+
+Disassembly disassemble(const CodeObject& code, const Arch& arch) {
+    if (arch.family == ArchFamily::kNvidia)
+        return {{}, "no disassembly for NVIDIA; `cuobjdump -sass` reads the .co of --dump"};
+    const std::string program = objdump_program();
+    if (program.empty()) return {{}, "no disassembler; `apt install llvm-19` brings llvm-objdump"};
+    const ScratchFolder scratch;
+    const std::string object = scratch.path() + "/kernel.co";
+    write_file(object, code.bytes);
+    std::vector<std::string> command = {program, "-d", "--no-show-raw-insn", object};
+    if (arch.family == ArchFamily::kAmd) command.insert(command.begin() + 2, "--mcpu=" + arch.name);
+    ChildResult result = run_child(command, {}, std::chrono::seconds(60));
+    if (!result.ok()) return {{}, fmt::format("{}: {}", program, result.outcome)};
+    return {std::move(result.output), {}};
+}
+
+void compile_ahead(KernelLibrary& library, const std::vector<NamedKernel>& kernels) {
+    std::vector<KernelSpec> specs;
+    for (const NamedKernel& kernel : kernels) specs.push_back(kernel.spec);
+    try {
+        library.get(specs);
+    } catch (const CompileError&) {
+        // Told where the one kernel is asked for.
+    }
+}
+
+Json resources_json(const KernelResources& r) {
+    return {{"vgprs", r.vgprs},
+            {"sgprs", r.sgprs},
+            {"lds_bytes", r.lds_bytes},
+            {"scratch_bytes", r.scratch_bytes},
+            {"spilled_vgprs", r.spilled_vgprs},
+            {"spilled_sgprs", r.spilled_sgprs},
+            {"max_threads", r.max_threads},
+            {"code_bytes", r.code_bytes}};
+}
+
+std::string resources_heading() {
+    return fmt::format("{:<22} {:>6} {:>6} {:>8} {:>8} {:>7} {:>8}\n", "kernel", "VGPRs", "SGPRs", "LDS",
+                       "scratch", "spills", "code");
+}
+
+std::string resources_line(const std::string& name, const CompiledKernel& kernel) {
+    const KernelResources& r = kernel.code.resources;
+    const auto known = [](int64_t value) { return value < 0 ? std::string("-") : std::to_string(value); };
+    const int spills = r.spilled_vgprs < 0 ? -1 : r.spilled_vgprs + std::max(r.spilled_sgprs, 0);
+    std::string line = fmt::format("{:<22} {:>6} {:>6} {:>8} {:>8} {:>7} {:>8}", name, known(r.vgprs),
+                                   known(r.sgprs), known(r.lds_bytes), known(r.scratch_bytes),
+                                   known(spills), known(r.code_bytes));
+    if (!kernel.refused.empty()) line += "  refused: " + kernel.refused;
+    return line + "\n";
+}
+
+std::vector<std::string> dump_kernels(const std::vector<const Plan*>& plans, KernelLibrary& library,
+                                      const std::filesystem::path& folder) {
+    std::error_code error;
+    std::filesystem::create_directories(folder, error);
+    if (error)
+        throw std::runtime_error(fmt::format("--dump {}: {}", folder.string(), error.message()));
+    std::vector<std::string> failures;
+    for (const Plan* plan : plans) compile_ahead(library, named_kernels(*plan));
+    for (const Plan* plan : plans)
+        for (const NamedKernel& kernel : named_kernels(*plan)) {
+            const auto path = [&](const char* suffix) { return folder / (kernel.name + suffix); };
+            write_file(path(".hip"), library.source(kernel.spec));
+            Json json = kernel_json(*plan, kernel, library);
+            try {
+                const CompiledKernel compiled = compile_kernel(library, kernel.spec);
+                json["entry"] = compiled.code.entry;
+                json["resources"] = resources_json(compiled.code.resources);
+                json["compiler"] = library.compiler().identity();
+                if (!compiled.refused.empty()) json["refused"] = compiled.refused;
+                write_file(path(".co"), compiled.code.bytes);
+                const Disassembly assembly = disassemble(compiled.code, library.arch());
+                if (assembly.missing.empty()) write_file(path(".s"), assembly.text);
+            } catch (const CompileError& failure) {
+                failures.push_back(failure.what());
+                json["failed"] = failure.what();
+            }
+            write_file(path(".json"), json.dump(2) + "\n");
+        }
+    return failures;
+}
+
+}  // namespace hetune
