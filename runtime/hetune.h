@@ -21,6 +21,9 @@
 #include <string_view>
 #include <vector>
 
+// What libhetune.so exports; the rest of it is hidden.
+#define HETUNE_API __attribute__((visibility("default")))
+
 namespace hetune {
 
 // How the next token is chosen. The order of the cuts: repetition penalty, top-k, top-p, min-p,
@@ -84,7 +87,7 @@ struct Generated {
     std::string stop;
 };
 
-class Model {
+class HETUNE_API Model {
   public:
     explicit Model(const std::string& path, ModelOptions options = {});
     ~Model();
@@ -129,7 +132,7 @@ class Model {
 };
 
 // The library's version, "0.1.0", and the folder of its cache (empty: in memory).
-const char* version();
-std::string cache_folder();
+HETUNE_API const char* version();
+HETUNE_API std::string cache_folder();
 
 }  // namespace hetune

@@ -42,7 +42,7 @@ int32_t most_likely(std::span<const float> logits) {
 
 }  // namespace
 
-struct Model::Impl {
+struct __attribute__((visibility("hidden"))) Model::Impl {
     Impl(const std::string& path, ModelOptions the_options)
         : options(std::move(the_options)), file(path), tokenizer(file), chat_template(file, tokenizer) {}
 
