@@ -42,11 +42,13 @@ struct TemplateParam {
     std::string shape;  // in terms of constants: "[rows, kCols]"
 };
 
-// What an object must show (runtime/compile/inspect), by target family that can.
+// What an object must show (runtime/compile/disassembly.h), by target family that can.
 struct TemplatePromises {
     bool dot4 = false;        // where Quant is an integer format and activations are quantised
     bool matrix = false;
     bool wide_loads = false;  // 128-bit
+
+    bool operator==(const TemplatePromises&) const = default;
 };
 
 struct TemplateInfo {

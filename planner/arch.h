@@ -15,8 +15,12 @@ struct Arch {
     ArchFamily family = ArchFamily::kCpu;
     int wave_size = 32;
     int lds_bytes_per_group = 65536;
-    int vgprs_per_simd = 1536;
+    int lds_bytes_per_unit = 131072;     // a WGP or an SM: what its groups share
+    int lds_reserved_per_group = 0;      // taken by the driver
+    int simds_per_unit = 4;
+    int vgprs_per_simd = 1536;           // registers of one lane, over all waves of a SIMD
     int vgpr_granule = 24;
+    int max_vgprs = 256;                 // of one wave
     int max_waves_per_simd = 16;
     int compute_units = 0;            // of the card named in `example`; 0: ask the device
     double bandwidth_gb_s = 0;        // memory, of that card, on paper

@@ -43,7 +43,17 @@ KeyParts KernelLibrary::key_parts(const KernelSpec& spec) const {
 CodeObject KernelLibrary::compile(const KernelSpec& spec) {
     CodeObject code = compiler_->compile({spec.name, source(spec), arch_});
     check_resources(code, arch_);
+    check_instructions(spec, code);
     return code;
+}
+
+void KernelLibrary::check_instructions(const KernelSpec& spec, const CodeObject& code) {
+    const TemplateInfo* info = find_template(spec.name);
+    if (arch_.family != ArchFamily::kAmd || info == nullptr || info->promises == TemplatePromises{})
+        return;
+    std::call_once(disassembler_once_, [&] { disassembler_ = find_disassembler(environment_); });
+    if (disassembler_ == nullptr) return;
+    check_promises(count_instructions(disassembler_->listing(code, arch_), arch_.family), spec, arch_);
 }
 
 std::vector<CodeObject> KernelLibrary::get(const std::vector<KernelSpec>& specs,

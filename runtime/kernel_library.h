@@ -4,11 +4,13 @@
 
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
 #include "cache/code_store.h"
 #include "kernel_templates/catalogue.h"
+#include "runtime/compile/disassembly.h"
 #include "runtime/compiler.h"
 
 namespace hetune {
@@ -39,12 +41,15 @@ class KernelLibrary {
 
   private:
     CodeObject compile(const KernelSpec& spec);
+    void check_instructions(const KernelSpec& spec, const CodeObject& code);
 
     Arch arch_;
     CodeStore& store_;
     Environment environment_;
     TemplateSources templates_;
     std::unique_ptr<Compiler> compiler_;
+    std::once_flag disassembler_once_;
+    std::unique_ptr<Disassembler> disassembler_;  // from the first compile on, where there is LLVM
     std::string options_;
     int jobs_;
     Statistics statistics_;

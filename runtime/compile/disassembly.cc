@@ -1,0 +1,154 @@
+#include "runtime/compile/disassembly.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "kernel_templates/quant/registry.h"
+#include "runtime/compile/library_compiler.h"
+#include "runtime/compile/object_file.h"
+#include "runtime/compile/worker_pool.h"
+#include "runtime/compiler.h"
+
+namespace hetune {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int kNewest = 40, kOldest = 17;  // 17 is the first LLVM to know gfx1151
+
+bool has(std::string_view text, std::string_view part) { return text.find(part) != text.npos; }
+
+void count_amd(std::string_view text, InstructionMix& mix) {
+    const bool wide = has(text, "_load_b128") || has(text, "_load_dwordx4");
+    const bool lane_move = has(text, "_dpp") || has(text, "permlane") || has(text, "row_") ||
+                           text.starts_with("ds_bpermute") || text.starts_with("ds_permute") ||
+                           text.starts_with("ds_swizzle");
+    mix.dot4 += has(text, "v_dot4");
+    mix.matrix += has(text, "v_wmma") || has(text, "v_swmmac");
+    mix.wide_loads += wide && !text.starts_with("s_") && !text.starts_with("ds_");
+    mix.lane_moves += lane_move;
+    mix.lds += text.starts_with("ds_") && !lane_move;
+    const bool wait = text.starts_with("s_wait");
+    mix.waits += wait;
+    mix.scalar += text.starts_with("s_") && !wait;
+}
+
+// AT&T order: a load has its memory operand first, "vmovups (%rdi), %ymm0".
+void count_x86(std::string_view text, InstructionMix& mix) {
+    mix.dot4 += text.starts_with("vpdpbus") || text.starts_with("vpmaddubsw");
+    const size_t memory = text.find('('), comma = text.rfind(',');
+    const bool vector = has(text, "%xmm") || has(text, "%ymm") || has(text, "%zmm");
+    mix.wide_loads += vector && memory != text.npos && comma != text.npos && memory < comma;
+}
+
+std::optional<fs::path> find_llvm(const Environment& environment) {
+    if (!environment.llvm.empty()) return fs::path(environment.llvm);
+    std::vector<std::string> names;
+    std::vector<fs::path> folders;
+    for (int version = kNewest; version >= kOldest; --version) {
+        names.push_back(version >= 18 ? fmt::format("libLLVM.so.{}.1", version)
+                                      : fmt::format("libLLVM-{}.so.1", version));
+        folders.emplace_back(fmt::format("/usr/lib/llvm-{}/lib", version));
+    }
+    return find_library(names, folders);
+}
+
+class LlvmDisassembler final : public Disassembler {
+  public:
+    LlvmDisassembler(const fs::path& library, const Environment& environment)
+        : library_(library),
+          pool_({.argv = {worker_program(environment).string(), "llvm", library.string()},
+                 .settings = {},
+                 .limit = environment.compile_timeout,
+                 .most = [] { return 2; }}) {}
+
+    std::string identity() const override {
+        return "llvm " + ask("describe", "", "gfx1100", {}).header.value("version", "");
+    }
+
+    std::string listing(const CodeObject& code, const Arch& arch) override {
+        if (arch.family == ArchFamily::kNvidia) return {};
+        const auto machine_code = code_of(
+            code.bytes, arch.family == ArchFamily::kCpu ? "hetune_cpu_entry" : code.entry);
+        return ask("compile", code.entry, arch.name,
+                   {reinterpret_cast<const char*>(machine_code.data()), machine_code.size()})
+            .body;
+    }
+
+  private:
+    WorkerMessage ask(const char* what, const std::string& entry, const std::string& arch,
+                      std::string code) const {
+        const std::string line = fmt::format("disassembling {} for {}", entry, arch);
+        WorkerMessage answer;
+        try {
+            answer = pool_.call(
+                {{{"do", what}, {"entry", entry}, {"arch", arch}, {"options", nlohmann::json::array()}},
+                 std::move(code)});
+        } catch (const WorkerFailure& failure) {
+            throw CompileError(CompileError::Cause::kKilled,
+                               fmt::format("{}: {}", line, failure.what()), failure.log());
+        }
+        if (answer.header.value("status", "") != "done")
+            throw CompileError(CompileError::Cause::kNoCompiler,
+                               fmt::format("{} with {}: {}", line, library_.string(),
+                                           answer.header.value("error", "no reason given")));
+        return answer;
+    }
+
+    fs::path library_;
+    mutable WorkerPool pool_;
+};
+
+}  // namespace
+
+InstructionMix count_instructions(std::string_view listing, ArchFamily family) {
+    InstructionMix mix;
+    while (!listing.empty()) {
+        const size_t end = std::min(listing.find('\n'), listing.size());
+        std::string_view text = listing.substr(0, end);
+        listing.remove_prefix(std::min(end + 1, listing.size()));
+        const size_t start = text.find('\t');
+        if (start == text.npos) continue;
+        text.remove_prefix(start + 1);
+        ++mix.total;
+        mix.unknown += text.starts_with("<unknown>");
+        if (family == ArchFamily::kAmd) count_amd(text, mix);
+        if (family == ArchFamily::kCpu) count_x86(text, mix);
+    }
+    return mix;
+}
+
+std::unique_ptr<Disassembler> find_disassembler(const Environment& environment) {
+    const auto library = find_llvm(environment);
+    if (!library) return nullptr;
+    try {
+        auto disassembler = std::make_unique<LlvmDisassembler>(*library, environment);
+        disassembler->identity();
+        return disassembler;
+    } catch (const CompileError&) {
+        return nullptr;
+    }
+}
+
+void check_promises(const InstructionMix& mix, const KernelSpec& spec, const Arch& arch) {
+    const TemplateInfo* info = find_template(spec.name);
+    if (info == nullptr || arch.family != ArchFamily::kAmd) return;
+    auto value = [&](const char* constant) {
+        const auto at = spec.constants.find(constant);
+        return at == spec.constants.end() ? std::string() : at->second;
+    };
+    auto refuse = [&](const char* what) {
+        throw CompileError(CompileError::Cause::kGate,
+                           fmt::format("{} for {}: its {} instructions hold no {}", spec.to_string(),
+                                       arch.name, mix.total, what));
+    };
+    const QuantFormat* format = find_quant(value("Quant"));
+    const bool integer = format != nullptr && format->integer && value("kQuantisedInput") != "false";
+    if (info->promises.dot4 && integer && arch.has_dot4 && mix.dot4 == 0) refuse("4 x int8 dot product");
+    if (info->promises.matrix && arch.has_matrix && mix.matrix == 0) refuse("matrix instruction");
+    if (info->promises.wide_loads && mix.wide_loads == 0) refuse("128-bit load");
+}
+
+}  // namespace hetune
