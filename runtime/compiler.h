@@ -77,4 +77,7 @@ std::unique_ptr<Compiler> choose_compiler(const Arch& arch, const Environment& e
 
 TargetFamily target_family(ArchFamily family);
 
+// The source of a kernel `probe` that does next to nothing, to see whether a compiler works.
+std::string smallest_kernel(ArchFamily family);
+
 }  // namespace hetune

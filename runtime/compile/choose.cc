@@ -60,4 +60,15 @@ TargetFamily target_family(ArchFamily family) {
     return TargetFamily::kCpu;
 }
 
+std::string smallest_kernel(ArchFamily family) {
+    const std::string body = "void probe(int* p) { *p = 1; }\n";
+    switch (family) {
+        // Attributes only, as in the prelude: no vendor header is read.
+        case ArchFamily::kAmd: return "extern \"C\" __attribute__((global)) " + body;
+        case ArchFamily::kNvidia: return "extern \"C\" __global__ " + body;
+        case ArchFamily::kCpu: break;
+    }
+    return "extern \"C\" __attribute__((visibility(\"default\"))) " + body;
+}
+
 }  // namespace hetune

@@ -6,15 +6,10 @@
 namespace hetune {
 namespace {
 
-// Builtins only, as in the prelude: no vendor header is read.
-constexpr const char* kProbe =
-    "extern \"C\" __attribute__((global)) void probe(int* p) { *p = 1; }\n";
-
 const LibraryKind kHiprtcLibrary = {
     .name = "hiprtc",
     .family = ArchFamily::kAmd,
     .baseline_arch = "gfx1030",
-    .probe = kProbe,
     .options = [](const std::string& arch) -> std::vector<std::string> {
         return {"--offload-arch=" + arch, "-O3", "-std=c++20", "-mcode-object-version=5",
                 "-fuse-cuid=none", "-w"};
@@ -25,7 +20,6 @@ const LibraryKind kComgrLibrary = {
     .name = "comgr",
     .family = ArchFamily::kAmd,
     .baseline_arch = "gfx1030",
-    .probe = kProbe,
     .options = [](const std::string&) -> std::vector<std::string> {
         return {"-O3", "-std=c++20", "-mcode-object-version=5", "-nogpulib", "-nogpuinc",
                 "-fuse-cuid=none", "-w"};

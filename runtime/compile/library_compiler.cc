@@ -123,7 +123,7 @@ void LibraryCompiler::describe() try {
     const std::string what =
         fmt::format("asking {} for its version", library_.string());
     const WorkerMessage answer =
-        ask(request("describe", "probe", kind_.baseline_arch, kind_.probe), what);
+        ask(request("describe", "probe", kind_.baseline_arch, smallest_kernel(kind_.family)), what);
     facts_.version = answer.header.value("version", "");
     facts_.files = {library_};
     for (const auto& file : answer.header.value("loaded", std::vector<std::string>{}))
@@ -146,7 +146,7 @@ bool LibraryCompiler::supports(const Arch& arch) const {
         return known->second.empty();
     std::string why_not;
     try {
-        ask(request("compile", "probe", arch.name, kind_.probe),
+        ask(request("compile", "probe", arch.name, smallest_kernel(kind_.family)),
             fmt::format("probing {} for {}", kind_.name, arch.name));
     } catch (const CompileError& error) {
         // A time-out or a kill says nothing about the library.

@@ -16,7 +16,6 @@ struct LibraryKind {
     std::string name;           // what hetune-worker knows it by
     ArchFamily family;
     std::string baseline_arch;  // one that all its versions compile for
-    std::string probe;          // source of the smallest kernel, entry "probe"
     std::vector<std::string> (*options)(const std::string& arch);
 };
 

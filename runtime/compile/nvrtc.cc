@@ -11,7 +11,6 @@ const LibraryKind kLibrary = {
     .name = "nvrtc",
     .family = ArchFamily::kNvidia,
     .baseline_arch = "sm_80",
-    .probe = "extern \"C\" __global__ void probe(int* p) { *p = 1; }\n",
     .options = [](const std::string& arch) -> std::vector<std::string> {
         // -default-device: functions of the templates need no __device__ on their own.
         return {"--gpu-architecture=" + arch, "-std=c++20", "-default-device"};

@@ -45,7 +45,7 @@ fi
 home="$root/opt/hetune"
 rm -rf "$home"
 mkdir -p "$home/bin" "$home/libexec/hetune" "$home/lib"
-cp "$bin/rocm_test" "$home/bin/"
+cp "$bin/rocm_test" "$bin/compile_bench" "$home/bin/"
 cp "$worker" "$home/libexec/hetune/"
 ldd "$bin/rocm_test" | awk '$3 ~ /^\// && $1 !~ /^lib(c|m|stdc\+\+|gcc_s)\.so/ { print $3 }' |
     xargs -r cp -t "$home/lib"

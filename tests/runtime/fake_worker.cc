@@ -1,7 +1,7 @@
-// Stands in for hetune-worker: answers as the request's source says, so that tests can have every
-// way in which a compiler fails. Known sources: "crash", "abort", "segfault", "hang", "exit",
+// Stands in for hetune-worker: answers as the request's source or arch says, so that tests can have every
+// way in which a compiler fails. Known: "abort", "segfault", "hang", "exit",
 // "garbage", "lie" (an answer that announces terabytes), "silent" (closes its output and stays),
-// "memory", "refuse", "environment", "arguments"; anything else comes back as the object.
+// "memory", "refuse", "environment"; anything else comes back as the object.
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -53,16 +53,13 @@ int main(int argc, char** argv) {
     while (auto request = hetune::receive_message(0, reader)) {
         const std::string& source = request->body;
         for (const std::string& how : failures)
-            if (source == how) fail(how);
+            if (source == how || request->header.value("arch", "") == how) fail(how);
         std::string object = source;
         if (source == "environment") object = environment();
-        if (source == "arguments")
-            for (int i = 0; i < argc; ++i) object += std::string(" ") + argv[i];
         hetune::WorkerMessage answer{{{"status", "done"}, {"version", "1.0"}}, object};
         if (source == "refuse")
             answer = {{{"status", "failed"}, {"error", "line 1: no"}, {"log", "all of it"}}, {}};
-        if (request->header.value("do", "") == "unavailable" ||
-            (argc > 2 && std::strcmp(argv[2], "/no/such/library") == 0))
+        if (argc > 2 && std::strcmp(argv[2], "/no/such/library") == 0)
             answer = {{{"status", "unavailable"}, {"error", "libfake.so: not found"}}, {}};
         hetune::send_message(1, answer);
     }
