@@ -19,10 +19,11 @@ extern "C" KERNEL(kWaves* kWaveSize) void expert_groups(
     ExpertChunk* __restrict__ chunks) {     // [kChunks]
     constexpr int kThreads = kWaves * kWaveSize;
     SHARED int counts[kExperts];
-    const int slots = step->rows * kUsed;
+    const int rows = step->rows;
     for (int e = thread_id(); e < kExperts; e += kThreads) {
         int count = 0;
-        for (int i = 0; i < slots; ++i) count += ids[i] == e;
+        for (int row = 0; row < rows; ++row)
+            UNROLL for (int k = 0; k < kUsed; ++k) count += ids[row * kUsed + k] == e;
         counts[e] = count;
     }
     barrier();
@@ -35,8 +36,12 @@ extern "C" KERNEL(kWaves* kWaveSize) void expert_groups(
         const int end = first + counts[e];
         for (int at = first; at < end; at += kTokens)
             chunks[chunk++] = {e, at, imin(at + kTokens, end) - 1};
-        for (int i = 0; i < slots; ++i)
-            if (ids[i] == e) order[first++] = i;
+        for (int row = 0; row < rows; ++row) {
+            int used[kUsed];
+            UNROLL for (int k = 0; k < kUsed; ++k) used[k] = ids[row * kUsed + k];
+            UNROLL for (int k = 0; k < kUsed; ++k)
+                if (used[k] == e) order[first++] = row * kUsed + k;
+        }
         if (e == kExperts - 1)
             for (; chunk < kChunks; ++chunk) chunks[chunk] = {-1, 0, 0};
     }

@@ -1,0 +1,58 @@
+// Whole models on a real GPU, against llama.cpp's logits. Skipped where there is no GPU.
+#include <doctest/doctest.h>
+
+#include "runtime/logits_distance.h"
+#include "tests/runtime/model_files.h"
+
+namespace hetune {
+namespace {
+
+bool has_gpu(std::string_view name) {
+    for (const Backend& backend : backends())
+        if (backend.name == name) {
+            const std::string why = backend.unavailable();
+            if (!why.empty()) MESSAGE("skipped: ", why);
+            return why.empty();
+        }
+    return false;
+}
+
+void check_on(const char* backend, const char* name) {
+    CAPTURE(backend);
+    CAPTURE(name);
+    const ModelFile file(kModels + "/" + name + ".gguf");
+    const auto device = open_device(backend);
+    KernelLibrary library(device->arch(), code_store(), read_environment());
+    const std::vector<int32_t> tokens = sequence();
+    for (const Activations activations : {Activations::kFloat, Activations::kQuantised}) {
+        CAPTURE(to_string(activations));
+        const bool floats = activations == Activations::kFloat;
+        Session session(file, *device, library, nullptr,
+                        {.context = 128,
+                         .activations = activations,
+                         .kv = floats ? KvType::kF32 : KvType::kF16,
+                         .all_logits = true});
+        const std::vector<float> wanted = exact(std::string(name) + ".exact");
+        const double most = floats ? 1e-5 : 5e-3;
+        const auto prefill = compare_logits(wanted, session.forward(tokens, true), session.vocabulary());
+        session.reset();
+        const auto decode = compare_logits(wanted, one_by_one(session, tokens), session.vocabulary());
+        MESSAGE(name, " ", to_string(activations), ": mean KL ", prefill.mean_kl, " in one step, ",
+                decode.mean_kl, " token by token");
+        CHECK(prefill.mean_kl < most);
+        CHECK(decode.mean_kl < most);
+    }
+}
+
+TEST_CASE("a GPU gives llama.cpp's logits of a dense model") {
+    for (const char* backend : {"hip", "cuda"})
+        if (has_gpu(backend)) check_on(backend, "tiny-Q4_K_M");
+}
+
+TEST_CASE("a GPU gives llama.cpp's logits of a hybrid model with experts") {
+    for (const char* backend : {"hip", "cuda"})
+        if (has_gpu(backend)) check_on(backend, "mini35-Q4_K_M");
+}
+
+}  // namespace
+}  // namespace hetune
