@@ -1,7 +1,7 @@
 // Q4_0: 32 nibbles and a half scale; weight = d * (q - 8) (ggml's block_q4_0).
 //
-// Tile, 32 rows x 32: [32 x 2 B: d][32 x 16 B of nibbles]. Byte i of the file holds weight i b
-//elow and weight 16 + i above, which is just what dot4 wants.
+// Tile, 32 rows x 32: [32 x 2 B: d][32 x 16 B of nibbles]. Byte i of the file holds weight
+// i below and weight 16 + i above, which is just what dot4 wants.
 #pragma once
 
 #include "quant/tile.h"
