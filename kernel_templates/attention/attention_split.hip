@@ -54,7 +54,10 @@ extern "C" KERNEL(kWaves* kWaveSize) void attention_split(
         }
     }
     barrier();
-    for (int at = thread_id(); at < kGroup * kShare; at += kWaves * kWaveSize) {
+    // All lanes stay active: the last round repeats the last value, and does not store it.
+    constexpr int kValues = kGroup * kShare;
+    for (int base = 0; base < kValues; base += kWaves * kWaveSize) {
+        const int at = imin(base + thread_id(), kValues - 1);
         const int g = at / kShare;
         const int d = at % kShare;
         float peak = kNoScore;
@@ -63,7 +66,8 @@ extern "C" KERNEL(kWaves* kWaveSize) void attention_split(
         for (int w = 0; w < kWaves; ++w)
             sum += waves[w][g][d] * fast_exp(waves[w][g][kHeadSize] - peak);
         const i64 head = i64(row) * kHeads + kv_head * kGroup + g;
-        shares[(head * kSplits + split) * kShare + d] = d == kHeadSize ? peak : sum;
+        const float value = settled(d == kHeadSize ? peak : settled(sum));
+        if (base + thread_id() < kValues) shares[(head * kSplits + split) * kShare + d] = value;
     }
 }
 EXPORT_KERNEL(attention_split)

@@ -121,11 +121,14 @@ extern "C" KERNEL(kWaves* kWaveSize) void attention_step(
             finish_head(waves[0][g], kWaves, kGroup * kShare, kv_head * kGroup + g, y);
     } else {
         float* own = shares + i64(kv_head) * kGroup * kSplits * kShare;
-        for (int at = thread_id(); at < kGroup * kShare; at += kThreads) {
+        constexpr int kValues = kGroup * kShare;
+        for (int base = 0; base < kValues; base += kThreads) {
+            const int at = imin(base + thread_id(), kValues - 1);  // all lanes stay active
             const int g = at / kShare, d = at % kShare;
             const float peak = peak_of(waves[0][g], kWaves, kGroup * kShare);
-            own[(g * kSplits + split) * kShare + d] =
-                d == kHeadSize ? peak : combine(waves[0][g], kWaves, kGroup * kShare, d, peak);
+            const float sum = combine(waves[0][g], kWaves, kGroup * kShare, d, peak);
+            const float value = settled(d == kHeadSize ? peak : settled(sum));
+            if (base + thread_id() < kValues) own[(g * kSplits + split) * kShare + d] = value;
         }
         fence_device();
         barrier();

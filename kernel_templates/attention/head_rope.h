@@ -25,7 +25,9 @@ DEVICE inline void norm_rope(const float* from, const float* w, float eps, const
         head[i] = v;
     }
     wave_barrier();
-    for (int pair = lane; pair < kRotary / 2; pair += kWaveSize) {
+    constexpr int kPairs = kRotary / 2;
+    for (int base = 0; base < kPairs; base += kWaveSize) {
+        const int pair = imin(base + lane, kPairs - 1);  // all lanes stay active
         const float product = position * turns[2 * pair];
         const float rest = fused_mul_add(position, turns[2 * pair], -product);
         float sine, cosine;
@@ -33,10 +35,12 @@ DEVICE inline void norm_rope(const float* from, const float* w, float eps, const
                          fused_mul_add(position, turns[2 * pair + 1], rest),
                      sine, cosine);
         const int a = kInterleaved ? 2 * pair : pair;
-        const int b = kInterleaved ? 2 * pair + 1 : pair + kRotary / 2;
-        const float x = head[a], y = head[b];
-        head[a] = magnitude * (x * cosine - y * sine);
-        head[b] = magnitude * (y * cosine + x * sine);
+        const int b = kInterleaved ? 2 * pair + 1 : pair + kPairs;
+        const float x = settled(head[a]), y = settled(head[b]);
+        if (base + lane < kPairs) {
+            head[a] = magnitude * (x * cosine - y * sine);
+            head[b] = magnitude * (y * cosine + x * sine);
+        }
     }
     wave_barrier();
 }

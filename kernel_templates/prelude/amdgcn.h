@@ -39,6 +39,13 @@ DEVICE inline int pinned(int v) {
     __builtin_amdgcn_sched_barrier(0);
     return v;
 }
+// The same value, computed by all lanes here rather than by those that need it in the branch below.
+// (tinygrad's RDNA3 emulator reads through the stale addresses of inactive lanes in two-address LDS
+// loads.)
+DEVICE inline float settled(float v) {
+    asm volatile("" : "+v"(v));
+    return v;
+}
 DEVICE inline void fence_device() { __builtin_amdgcn_fence(__ATOMIC_SEQ_CST, "agent"); }
 DEVICE inline int atomic_add_device(int* p, int v) {
     return __hip_atomic_fetch_add(p, v, __ATOMIC_ACQ_REL, __HIP_MEMORY_SCOPE_AGENT);

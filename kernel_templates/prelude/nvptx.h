@@ -23,6 +23,7 @@ DEVICE inline void barrier() { __syncthreads(); }
 // Orders shared-memory accesses among the lanes of one warp.
 DEVICE inline void wave_barrier() { __syncwarp(); }
 DEVICE inline int pinned(int v) { return v; }
+DEVICE inline float settled(float v) { return v; }
 DEVICE inline void fence_device() { __threadfence(); }
 DEVICE inline int atomic_add_device(int* p, int v) { return atomicAdd(p, v); }
 

@@ -1,7 +1,13 @@
 // gfx1100 objects as compiled, on the emulator that HETUNE_EMULATOR names. Skipped without one.
 #include <doctest/doctest.h>
 
+#include <span>
+
+#include "cache/code_store.h"
 #include "device_cases.h"
+#include "runtime/logits_distance.h"
+#include "runtime/reference/reference_engine.h"
+#include "runtime/session.h"
 
 namespace hetune {
 namespace {
@@ -42,6 +48,27 @@ TEST_CASE("An emulated access outside of a buffer is an error that names the ker
         device->launch(*add, {.threads = 64},
                        test::pointers({step_buffer.get(), small.get(), small.get(), small.get()})),
         doctest::Contains("emulator: binary: fault: out-of-bounds"), DeviceError);
+}
+
+TEST_CASE("Emulated gfx1100 prefills and decodes the tiny model with the oracle's logits") {
+    if (no_emulator()) return;
+    const ModelFile file(HETUNE_TEST_MODELS "/tiny-Q4_K_M.gguf");
+    const auto device = open_device("emulator");
+    CodeStore store({.folder = HETUNE_BUILD_DIR "/test-cache"});
+    KernelLibrary library(device->arch(), store, read_environment());
+    Session session(file, *device, library, nullptr, {.context = 64, .prefill_rows = 3, .memory_limit = 1 << 30});
+    ReferenceEngine oracle(file, build_layer_graph(file), 64);
+
+    const std::vector<int32_t> prompt = {32, 113, 424};
+    const auto same = [&](std::span<const int32_t> tokens) {
+        const auto distance = compare_logits(oracle.forward(tokens, false), session.forward(tokens, false),
+                                             session.vocabulary());
+        MESSAGE("KL ", distance.mean_kl);
+        CHECK(distance.mean_kl < 5e-3);  // 8-bit activations: one position may be far from the mean
+        CHECK(distance.top1 == 100.0);
+    };
+    same(prompt);
+    same(std::vector<int32_t>{117});
 }
 
 }  // namespace hetune
