@@ -37,7 +37,7 @@ void check_on(const char* backend, const char* name) {
         const auto prefill = compare_logits(wanted, session.forward(tokens, true), session.vocabulary());
         session.reset();
         const auto decode = compare_logits(wanted, one_by_one(session, tokens), session.vocabulary());
-        MESSAGE(name, " ", to_string(activations), ": mean KL ", prefill.mean_kl, " in one step, ",
+        MESSAGE(std::string(name), " ", to_string(activations), ": mean KL ", prefill.mean_kl, " in one step, ",
                 decode.mean_kl, " token by token");
         CHECK(prefill.mean_kl < most);
         CHECK(decode.mean_kl < most);
