@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <limits>
 #include <optional>
 #include <regex>
@@ -12,6 +13,13 @@
 #include "planner/mapped_file.h"
 
 namespace hetune {
+
+ModelError::ModelError(std::string message)
+    : std::runtime_error([&] {
+          std::ranges::replace_if(
+              message, [](unsigned char c) { return c < 0x20 || c == 0x7F; }, '?');
+          return message;
+      }()) {}
 
 int64_t Tensor::rows() const {
     int64_t rows = 1;

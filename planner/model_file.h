@@ -20,10 +20,10 @@
 namespace hetune {
 
 // A broken or unsupported model file. The message names the file and the field or tensor, and is
-// one line.
+// one line: control characters, which a file may put into its names, are replaced.
 class ModelError : public std::runtime_error {
   public:
-    using std::runtime_error::runtime_error;
+    explicit ModelError(std::string message);
 };
 
 // One metadata value. Integers of every width arrive as int64_t / uint64_t, floats as double.

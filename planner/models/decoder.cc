@@ -149,6 +149,9 @@ AttentionShape DecoderBuilder::attention_shape(bool interleaved) {
     shape.head_size = size("attention.key_length", 16, 512, graph.hidden / shape.heads);
     shape.rotary = size("rope.dimension_count", 2, shape.head_size, shape.head_size);
     size("attention.value_length", shape.head_size, shape.head_size, shape.head_size);
+    if (shape.rotary % 2 != 0)
+        throw ModelError(fmt::format("{}: {}.rope.dimension_count is {}, which is not even",
+                                     file.path().string(), arch, shape.rotary));
     if (shape.heads % shape.kv_heads != 0)
         throw ModelError(fmt::format("{}: {} query heads are no multiple of {} KV heads",
                                      file.path().string(), shape.heads, shape.kv_heads));
@@ -204,19 +207,26 @@ void DecoderBuilder::finish(ValueId x) {
 }
 
 void DecoderBuilder::set_rope(int64_t rotary) {
-    const double base = file.get_float(arch + ".rope.freq_base", 10000.0);
+    const auto positive = [&](const char* key, double fallback) {
+        const double value = file.get_float(arch + key, fallback);
+        if (!(value > 0) || !std::isfinite(value))
+            throw ModelError(fmt::format("{}: {}{} is {}, which is no positive number",
+                                         file.path().string(), arch, key, value));
+        return value;
+    };
+    const double base = positive(".rope.freq_base", 10000.0);
     const std::string type = file.get_string(arch + ".rope.scaling.type", "none");
-    const double factor = file.get_float(arch + ".rope.scaling.factor", 1.0);
+    const double factor = type == "none" ? 1.0 : positive(".rope.scaling.factor", 1.0);
     if (type != "none" && type != "linear" && type != "yarn")
         throw ModelError(fmt::format("{}: {}.rope.scaling.type is '{}'; known: none, linear, yarn",
                                      file.path().string(), arch, type));
     const Tensor* divisors = file.find_tensor("rope_freqs.weight");
     if (divisors != nullptr) vector("rope_freqs.weight", rotary / 2);
 
-    const double original = file.get_float(arch + ".rope.scaling.original_context_length",
-                                           static_cast<double>(graph.trained_context));
     double low = 0, high = 0;
     if (type == "yarn") {
+        const double original = positive(".rope.scaling.original_context_length",
+                                         static_cast<double>(graph.trained_context));
         low = std::max(0.0, std::floor(yarn_dimension(32, original, base, rotary)));
         high = std::min(static_cast<double>(rotary) - 1,
                         std::ceil(yarn_dimension(1, original, base, rotary)));

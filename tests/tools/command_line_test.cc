@@ -51,7 +51,7 @@ TEST_CASE("wrong options exit 2, a failure exits 1, both on stderr alone") {
 
 TEST_CASE("every command has help with an example") {
     TestFolder folder;
-    for (const char* name : {"run", "inspect", "tokenize", "logits", "synth", "cache"}) {
+    for (const char* name : {"run", "inspect", "tokenize", "logits", "verify", "plan", "bench", "synth", "cache"}) {
         CAPTURE(name);
         const CommandResult help = run_hetune(folder.path(), fmt::format("{} --help", name));
         CHECK(help.status == 0);
@@ -97,6 +97,42 @@ TEST_CASE("logits refuses tokens that are none, too many tokens, and a file it c
     refused("--ctx 2 --tokens 1,2,3 " + out, "--ctx 3");
     refused("--tokens-file /nowhere " + out, "/nowhere");
     refused("--tokens 1 --out /nowhere/x", "/nowhere/x");
+}
+
+TEST_CASE("plan needs no GPU: steps, JSON, and the source of a kernel by its name") {
+    TestFolder folder;
+    const auto plan = [&](const std::string& options) {
+        return run_hetune(folder.path(), fmt::format("plan {} --arch gfx1100 {}", kTiny, options));
+    };
+    const CommandResult text = plan("--prefill");
+    CHECK(text.status == 0);
+    CHECK(text.says("64 rows"));
+    CHECK(text.says("sample.0"));
+    const auto json = plan("--json").json();
+    CHECK(json["arch"] == "gfx1100");
+    CHECK(json["kernels"].back()["name"] == "sample.0");
+    for (const auto& kernel : json["kernels"]) {
+        const CommandResult source = plan("--source " + kernel["name"].get<std::string>());
+        CHECK(source.status == 0);
+        CHECK(source.says("extern \"C\""));
+    }
+    const CommandResult unknown = plan("--source gemv.99");
+    CHECK(unknown.status == 1);
+    CHECK(unknown.lines() == 1);
+    CHECK(unknown.says("sample.0"));
+    CHECK(run_hetune(folder.path(), fmt::format("plan {} --arch gfx9999", kTiny)).status == 1);
+    CHECK(plan("--prefill --rows 3").status == 2);
+    CHECK(plan("--json --isa sample.0").status == 2);
+}
+
+TEST_CASE("verify compares with the oracle, which agrees with itself") {
+    TestFolder folder;
+    const auto report = run_hetune(
+        folder.path(), fmt::format("verify {} --backend reference --rows 16 --json", kTiny)).json();
+    CHECK(report["tokens"] == 16);
+    CHECK(report["mean_kl"] == 0);
+    CHECK(report["top1"] == 100);
+    CHECK(report["passed"] == true);
 }
 
 }  // namespace

@@ -1,0 +1,267 @@
+// Broken model files: each has one fault, and each gets one line that names it.
+#include <doctest/doctest.h>
+
+#include <functional>
+
+#include "planner/gguf.h"
+#include "planner/plan.h"
+#include "runtime/hetune.h"
+#include "tests/planner/small_model.h"
+#include "tests/tools/hetune_command.h"
+
+namespace hetune {
+namespace {
+
+using Strings = std::vector<std::string>;
+
+// All that `hetune run` reads of a file before it computes.
+void open_model(const std::filesystem::path& path) {
+    const ModelFile file(path);
+    make_plan(build_layer_graph(file), file, find_arch("gfx1100"), {});
+    const Model model(path.string(), {.backend = "reference", .context = 8});
+}
+
+// The error of opening it; empty when it opens.
+std::string error_of(const std::filesystem::path& path) {
+    try {
+        open_model(path);
+    } catch (const ModelError& error) {
+        return error.what();
+    }
+    return {};
+}
+
+struct Fault {
+    std::string what;
+    std::string word;  // in the error
+    std::function<void(GgufWriter&)> make;
+};
+
+std::string nested(int depth) {
+    std::string body;
+    for (int i = 0; i < depth; ++i) body += GgufWriter::array_head(GgufWriter::kArray, 1);
+    return body + GgufWriter::array_head(GgufWriter::kU32, 0);
+}
+
+constexpr const char* kQ = "blk.0.attn_q.weight";
+constexpr uint64_t kHuge = uint64_t{1} << 62;
+
+const std::vector<Fault>& faults() {
+    static const std::vector<Fault> list = {
+        // The header.
+        {"no magic number", "not a GGUF file", [](GgufWriter& f) { f.magic = "GGML"; }},
+        {"big-endian", "big-endian", [](GgufWriter& f) { f.magic = "FUGG"; }},
+        {"version 1", "version 1", [](GgufWriter& f) { f.version = 1; }},
+        {"version 4", "version 4", [](GgufWriter& f) { f.version = 4; }},
+        {"more tensors than bytes", "tensors", [](GgufWriter& f) { f.tensor_count = kHuge; }},
+        {"more metadata than bytes", "metadata entries", [](GgufWriter& f) { f.entry_count = kHuge; }},
+        {"a tensor too many", "tensor", [](GgufWriter& f) { f.tensor_count = 14; }},
+        {"an entry too many", "claims", [](GgufWriter& f) { f.entry_count = 17; }},
+        // Metadata.
+        {"a string longer than the file", "general.name",
+         [](GgufWriter& f) { f.set_raw("general.name", GgufWriter::kString, GgufWriter::number(kHuge)); }},
+        {"a string whose end overflows", "general.name",
+         [](GgufWriter& f) { f.set_raw("general.name", GgufWriter::kString, std::string(8, '\xff')); }},
+        {"an unknown value type", "unknown value type 13",
+         [](GgufWriter& f) { f.set_raw("general.name", 13, "12345678"); }},
+        {"an array of an unknown type", "unknown type 77",
+         [](GgufWriter& f) { f.set_raw("x", GgufWriter::kArray, GgufWriter::array_head(77, 1)); }},
+        {"an array longer than the file", "elements",
+         [](GgufWriter& f) { f.set_raw("x", GgufWriter::kArray, GgufWriter::array_head(0, kHuge)); }},
+        {"arrays in arrays in arrays", "too deeply",
+         [](GgufWriter& f) { f.set_raw("x", GgufWriter::kArray, nested(100)); }},
+        {"a bool of value 7", "bool", [](GgufWriter& f) { f.set_raw("x", GgufWriter::kBool, "\7"); }},
+        {"an empty key", "metadata key", [](GgufWriter& f) { f.set("", 1u); }},
+        {"a key twice", "stands twice", [](GgufWriter& f) { f.repeat("general.name"); }},
+        {"an alignment that is no power of two", "general.alignment",
+         [](GgufWriter& f) { f.set("general.alignment", 48u); }},
+        {"an alignment of zero", "general.alignment",
+         [](GgufWriter& f) { f.set("general.alignment", 0u); }},
+        {"an alignment that is a text", "general.alignment",
+         [](GgufWriter& f) { f.set("general.alignment", "32"); }},
+        // Tensor descriptions.
+        {"a tensor without a name", "empty name", [](GgufWriter& f) { f.tensor({"", {64}}); }},
+        {"a tensor twice", "stands twice", [](GgufWriter& f) { f.repeat_tensor(kQ); }},
+        {"no dimensions", "0 dimensions", [](GgufWriter& f) { f.tensor({kQ, {}}); }},
+        {"five dimensions", "5 dimensions", [](GgufWriter& f) { f.tensor({kQ, {32, 1, 1, 1, 1}}); }},
+        {"a dimension of zero", "dimension of 0", [](GgufWriter& f) { f.tensor({kQ, {64, 0}}); }},
+        {"a negative dimension", "dimension of",
+         [](GgufWriter& f) { f.tensor({kQ, {64, static_cast<uint64_t>(-64)}}); }},
+        {"dimensions whose product overflows", "dimension of",
+         [](GgufWriter& f) { f.tensor({kQ, {uint64_t{1} << 32, uint64_t{1} << 32}}); }},
+        {"rows of half a block", "block", [](GgufWriter& f) { f.tensor({kQ, {48, 64}, 8}); }},
+        {"an unknown tensor type", "unknown type 4242", [](GgufWriter& f) { f.tensor({kQ, {64, 64}, 4242}); }},
+        {"an offset between two alignments", "aligned",
+         [](GgufWriter& f) { f.tensor({kQ, {64, 64}, 0, 33}); }},
+        {"an offset past the end", "past the end",
+         [](GgufWriter& f) { f.tensor({kQ, {64, 64}, 0, uint64_t{1} << 40}); }},
+        {"an offset whose sum overflows", "past the end",
+         [](GgufWriter& f) { f.tensor({kQ, {64, 64}, 0, static_cast<uint64_t>(-32)}); }},
+        {"tensors that overlap", "overlap", [](GgufWriter& f) { f.tensor({kQ, {64, 64}, 0, 32}); }},
+        // What a model needs.
+        {"no architecture", "general.architecture", [](GgufWriter& f) { f.remove("general.architecture"); }},
+        {"an unknown architecture", "'bert'", [](GgufWriter& f) { f.set("general.architecture", "bert"); }},
+        {"an architecture that is a number", "general.architecture",
+         [](GgufWriter& f) { f.set("general.architecture", 3u); }},
+        {"line breaks in a name that errors repeat", "unknown architecture",
+         [](GgufWriter& f) { f.set("general.architecture", "a\nb\x1b[31m"); }},
+        {"no layers", "block_count", [](GgufWriter& f) { f.set("qwen3.block_count", 0u); }},
+        {"negative layers", "block_count", [](GgufWriter& f) { f.set("qwen3.block_count", -1); }},
+        {"layers that are a text", "block_count", [](GgufWriter& f) { f.set("qwen3.block_count", "one"); }},
+        {"no embedding length", "embedding_length", [](GgufWriter& f) { f.remove("qwen3.embedding_length"); }},
+        {"an epsilon that is a text", "layer_norm_rms_epsilon",
+         [](GgufWriter& f) { f.set("qwen3.attention.layer_norm_rms_epsilon", "small"); }},
+        {"more KV heads than heads", "head_count_kv",
+         [](GgufWriter& f) { f.set("qwen3.attention.head_count_kv", 3u); }},
+        {"heads that KV heads do not divide", "multiple",
+         [](GgufWriter& f) { f.set("qwen3.attention.head_count", 3u).set("qwen3.attention.head_count_kv", 2u); }},
+        {"more heads than values", "attn_q",
+         [](GgufWriter& f) { f.set("qwen3.attention.head_count", 4096u).remove("qwen3.attention.key_length"); }},
+        {"an odd number of rotary dimensions", "rope.dimension_count",
+         [](GgufWriter& f) { f.set("qwen3.rope.dimension_count", 31u); }},
+        {"a negative rope base", "rope.freq_base", [](GgufWriter& f) { f.set("qwen3.rope.freq_base", -1.0f); }},
+        {"an unknown rope scaling", "'twist'",
+         [](GgufWriter& f) { f.set("qwen3.rope.scaling.type", "twist"); }},
+        {"a rope scaling by nothing", "rope.scaling.factor",
+         [](GgufWriter& f) { f.set("qwen3.rope.scaling.type", "linear").set("qwen3.rope.scaling.factor", 0.0f); }},
+        {"a missing tensor", "blk.0.ffn_up.weight",
+         [](GgufWriter& f) { f.remove_tensor("blk.0.ffn_up.weight"); }},
+        {"a tensor of another shape", "blk.0.attn_q.weight",
+         [](GgufWriter& f) { f.tensor({kQ, {64, 32}}); }},
+        {"a norm that is quantised", "attn_norm.weight' must be F32",
+         [](GgufWriter& f) { f.tensor({"blk.0.attn_norm.weight", {64}, 8}); }},
+        {"a type without kernels", "no kernels", [](GgufWriter& f) { f.tensor({kQ, {64, 64}, 28}); }},
+        // The tokenizer.
+        {"no tokens", "tokenizer.ggml.tokens", [](GgufWriter& f) { f.remove("tokenizer.ggml.tokens"); }},
+        {"tokens that are numbers", "tokenizer.ggml.tokens",
+         [](GgufWriter& f) { f.set("tokenizer.ggml.tokens", std::vector<int32_t>{1, 2}); }},
+        {"more tokens than rows of the embedding", "the tokenizer has 33 tokens",
+         [](GgufWriter& f) { f.set("tokenizer.ggml.tokens", Strings(33, "a")); }},
+        {"token types for other tokens", "token_type",
+         [](GgufWriter& f) { f.set("tokenizer.ggml.token_type", std::vector<int32_t>{1}); }},
+        {"an end token outside the vocabulary", "eos_token_id",
+         [](GgufWriter& f) { f.set("tokenizer.ggml.eos_token_id", 32u); }},
+        {"a merge of one part", "merges", [](GgufWriter& f) { f.set("tokenizer.ggml.merges", Strings{"ab"}); }},
+        {"an unknown tokenizer", "'bert'", [](GgufWriter& f) { f.set("tokenizer.ggml.model", "bert"); }},
+        {"an unknown pre-tokenizer", "'martian'", [](GgufWriter& f) { f.set("tokenizer.ggml.pre", "martian"); }},
+        {"a chat template that is a number", "chat_template",
+         [](GgufWriter& f) { f.set("tokenizer.chat_template", 1u); }},
+        // Split files.
+        {"a part whose name has no number", "-of-", [](GgufWriter& f) { f.set("split.count", 2u); }},
+        {"a negative number of parts", "split.count", [](GgufWriter& f) { f.set("split.count", -2); }},
+    };
+    return list;
+}
+
+TEST_CASE("the small model itself is a good file") {
+    TestFolder folder;
+    for (const uint32_t type : {0u, 8u}) {
+        small_model(type).write(folder.path() / "model.gguf");
+        CHECK(error_of(folder.path() / "model.gguf") == "");
+    }
+}
+
+TEST_CASE("every fault gets one line that names the file and the fault") {
+    TestFolder folder;
+    const auto path = folder.path() / "model.gguf";
+    for (const Fault& fault : faults()) {
+        CAPTURE(fault.what);
+        GgufWriter file = small_model();
+        fault.make(file);
+        file.write(path);
+        const std::string error = error_of(path);
+        CAPTURE(error);
+        CHECK(error.starts_with(path.string() + ": "));
+        CHECK(error.find(fault.word) != std::string::npos);
+        CHECK(std::ranges::none_of(error, [](unsigned char c) { return c < 0x20 || c == 0x7F; }));
+    }
+}
+
+TEST_CASE("a file cut off anywhere in its header, or in its data, is refused") {
+    const std::string whole = small_model().bytes();
+    const size_t header = small_model().header().size();
+    const auto parse = [&](size_t bytes, bool header_only) {
+        // A copy, so that a read behind its end is seen by AddressSanitizer.
+        const std::vector<char> prefix(whole.begin(), whole.begin() + static_cast<int64_t>(bytes));
+        return parse_gguf("cut.gguf", std::as_bytes(std::span(prefix)), header_only).tensors.size();
+    };
+    size_t last_refused = 0;
+    for (size_t bytes = 0; bytes < header; ++bytes)
+        try {
+            parse(bytes, true);
+        } catch (const ModelError&) {
+            last_refused = bytes;
+        }
+    CHECK(last_refused > header - 33);  // only the padding may be missing
+    CHECK(parse(header, true) == 13);
+    for (size_t bytes = header; bytes < whole.size(); bytes += 997)
+        CHECK_THROWS_AS(parse(bytes, false), ModelError);
+    CHECK(parse(whole.size(), false) == 13);
+}
+
+TEST_CASE("no byte of the header, whatever it becomes, does more than cause an error") {
+    TestFolder folder;
+    const auto path = folder.path() / "model.gguf";
+    const std::string whole = small_model().bytes();
+    const size_t header = small_model().header().size();
+    size_t refused = 0, tried = 0;
+    for (size_t at = 0; at < header; at += 3)
+        for (const char value : {'\x00', '\x7f', '\xff'}) {
+            std::string changed = whole;
+            changed[at] = value;
+            std::ofstream(path, std::ios::binary) << changed;
+            ++tried;
+            try {
+                open_model(path);
+            } catch (const ModelError&) {
+                ++refused;
+            }
+        }
+    CHECK(refused > tried / 10);
+}
+
+TEST_CASE("a split file lacks no part, and each part is the one its name says") {
+    TestFolder folder;
+    const auto part = [&](int number) {
+        return folder.path() / fmt::format("model-{:05}-of-00002.gguf", number);
+    };
+    GgufWriter first = small_model(), second;
+    first.set("split.count", 2u).set("split.no", 0u).remove_tensor(kQ);
+    second.set("split.count", 2u).set("split.no", 1u).tensor({kQ, {64, 64}});
+    first.write(part(1));
+    CHECK(error_of(part(1)).find("00002-of-00002.gguf: cannot open") != std::string::npos);
+    second.write(part(2));
+    CHECK(error_of(part(1)) == "");
+    CHECK(error_of(part(2)) == "");
+    GgufWriter(second).set("split.no", 0u).write(part(2));
+    CHECK(error_of(part(1)).find("is not part 2 of 2") != std::string::npos);
+    GgufWriter(second).set("split.count", 3u).write(part(2));
+    CHECK(error_of(part(1)).find("is not part 2 of 2") != std::string::npos);
+    GgufWriter(second).tensor({"output_norm.weight", {64}}).write(part(2));
+    CHECK(error_of(part(1)).find("'output_norm.weight' stands in two parts") != std::string::npos);
+}
+
+TEST_CASE("hetune refuses a broken file with exit code 1 and one line on stderr") {
+    TestFolder folder;
+    const auto path = folder.path() / "model.gguf";
+    for (size_t i = 0; i < faults().size(); i += 5) {
+        const Fault& fault = faults()[i];
+        CAPTURE(fault.what);
+        GgufWriter file = small_model();
+        fault.make(file);
+        file.write(path);
+        const CommandResult run = run_hetune(
+            folder.path(), fmt::format("run {} --backend reference -p ab -n 1 >/dev/null", path.string()));
+        CAPTURE(run.output);
+        CHECK(run.status == 1);
+        CHECK(run.lines() == 1);
+        CHECK(run.says(fault.word));
+    }
+    small_model().set("general.architecture", "bert").write(path);
+    CHECK(run_hetune(folder.path(), "inspect " + path.string()).status == 0);
+    CHECK(run_hetune(folder.path(), "plan --arch gfx1100 " + path.string()).lines() == 1);
+    CHECK(run_hetune(folder.path(), "inspect " + folder.path().string()).says("directory"));
+}
+
+}  // namespace
+}  // namespace hetune
