@@ -180,6 +180,7 @@ void print_text(const Model& model, const BenchArguments& args, const Speed& spe
     }
     fmt::print("{:<34} {:<18} {:>10.2f} {:>10.2f} {:>6.1f} %\n", "together", "", us, floor_us,
                share(floor_us, us));
+    fmt::print("{:<34} {:<18} {:>10.2f}\n", "a token, with draw and host", "", 1e6 / speed.decode.median);
 }
 
 int run(BenchArguments& args) {

@@ -72,10 +72,11 @@ Planned make(const PlanArguments& args) {
     return made;
 }
 
-// The compilers of an arch and the cache, for the options that compile.
+// The compilers of an arch, the cache and the disassembler, for the options that compile.
 struct Workshop {
     CodeStore store{cache_options()};
     KernelLibrary library;
+    std::unique_ptr<Disassembler> disassembler = find_disassembler(read_environment());
     Workshop(const Arch& arch, const PlanArguments& args)
         : library(arch, store, read_environment(), args.compiler, args.jobs) {}
 };
@@ -116,16 +117,19 @@ void print_isa(const PlanArguments& args, const Planned& made) {
     const auto kernels = made.kernels();
     const NamedKernel& kernel = find_kernel(kernels, args.isa);
     const CompiledKernel compiled = compile_kernel(workshop.library, kernel.spec);
-    const Disassembly assembly = disassemble(compiled.code, made.arch);
     fmt::print("{}\n{}{}\n", kernel.spec.to_string(), resources_heading(),
                resources_line(kernel.name, compiled));
-    if (!assembly.missing.empty()) throw std::runtime_error(assembly.missing);
-    fmt::print("{}", assembly.text);
+    if (made.arch.family == ArchFamily::kNvidia)
+        throw std::runtime_error("LLVM reads no NVIDIA code; `cuobjdump -sass` reads the .co of --dump");
+    if (workshop.disassembler == nullptr)
+        throw std::runtime_error("there is no disassembler; `apt install libllvm19` brings it");
+    fmt::print("{}", workshop.disassembler->listing(compiled.code, made.arch));
 }
 
 int dump(const PlanArguments& args, const Planned& made) {
     Workshop workshop(made.arch, args);
-    const auto failures = dump_kernels({&made.plan, &made.sampler}, workshop.library, args.dump);
+    const auto failures = dump_kernels({&made.plan, &made.sampler}, workshop.library,
+                                       workshop.disassembler.get(), args.dump);
     fmt::print("{}: {} kernels\n", args.dump, made.kernels().size());
     for (const std::string& failure : failures) fmt::print(stderr, "hetune: {}\n", failure);
     return failures.empty() ? 0 : 1;

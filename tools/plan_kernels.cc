@@ -1,13 +1,10 @@
 #include "tools/plan_kernels.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <fstream>
 #include <nlohmann/json.hpp>
-
-#include "runtime/compile/child.h"
 
 namespace hetune {
 namespace {
@@ -62,15 +59,6 @@ Json kernel_json(const Plan& plan, const NamedKernel& kernel, const KernelLibrar
             {"args", args_json(plan, step)}};
 }
 
-std::string objdump_program() {
-    for (const char* name : {"llvm-objdump-21", "llvm-objdump-20", "llvm-objdump-19", "llvm-objdump-18",
-                             "llvm-objdump-17", "llvm-objdump"})
-        for (const char* folder : {"/usr/bin", "/usr/local/bin", "/opt/rocm/llvm/bin"})
-            if (const std::string path = fmt::format("{}/{}", folder, name); access(path.c_str(), X_OK) == 0)
-                return path;
-    return {};
-}
-
 }  // namespace
 
 const NamedKernel& find_kernel(const std::vector<NamedKernel>& kernels, const std::string& name) {
@@ -90,21 +78,6 @@ CompiledKernel compile_kernel(KernelLibrary& library, const KernelSpec& spec) {
         return {library.compiler().compile({spec.name, library.source(spec), library.arch()}),
                 error.what()};
     }
-}
-
-Disassembly disassemble(const CodeObject& code, const Arch& arch) {
-    if (arch.family == ArchFamily::kNvidia)
-        return {{}, "no disassembly for NVIDIA; `cuobjdump -sass` reads the .co of --dump"};
-    const std::string program = objdump_program();
-    if (program.empty()) return {{}, "no disassembler; `apt install llvm-19` brings llvm-objdump"};
-    const ScratchFolder scratch;
-    const std::string object = scratch.path() + "/kernel.co";
-    write_file(object, code.bytes);
-    std::vector<std::string> command = {program, "-d", "--no-show-raw-insn", object};
-    if (arch.family == ArchFamily::kAmd) command.insert(command.begin() + 2, "--mcpu=" + arch.name);
-    ChildResult result = run_child(command, {}, std::chrono::seconds(60));
-    if (!result.ok()) return {{}, fmt::format("{}: {}", program, result.outcome)};
-    return {std::move(result.output), {}};
 }
 
 void compile_ahead(KernelLibrary& library, const std::vector<NamedKernel>& kernels) {
@@ -145,6 +118,7 @@ std::string resources_line(const std::string& name, const CompiledKernel& kernel
 }
 
 std::vector<std::string> dump_kernels(const std::vector<const Plan*>& plans, KernelLibrary& library,
+                                      Disassembler* disassembler,
                                       const std::filesystem::path& folder) {
     std::error_code error;
     std::filesystem::create_directories(folder, error);
@@ -164,8 +138,8 @@ std::vector<std::string> dump_kernels(const std::vector<const Plan*>& plans, Ker
                 json["compiler"] = library.compiler().identity();
                 if (!compiled.refused.empty()) json["refused"] = compiled.refused;
                 write_file(path(".co"), compiled.code.bytes);
-                const Disassembly assembly = disassemble(compiled.code, library.arch());
-                if (assembly.missing.empty()) write_file(path(".s"), assembly.text);
+                if (disassembler != nullptr && library.arch().family != ArchFamily::kNvidia)
+                    write_file(path(".s"), disassembler->listing(compiled.code, library.arch()));
             } catch (const CompileError& failure) {
                 failures.push_back(failure.what());
                 json["failed"] = failure.what();

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "planner/plan_text.h"
+#include "runtime/compile/disassembly.h"
 #include "runtime/kernel_library.h"
 
 namespace hetune {
@@ -22,13 +23,6 @@ struct CompiledKernel {
 // Through the cache; also what the gates refuse, which is not stored. Throws CompileError.
 CompiledKernel compile_kernel(KernelLibrary& library, const KernelSpec& spec);
 
-// Empty, or why there is none: no disassembler for this target.
-struct Disassembly {
-    std::string text;
-    std::string missing;
-};
-Disassembly disassemble(const CodeObject& code, const Arch& arch);
-
 // So that compile_kernel finds them: compiled with as many compilers at once as the library may.
 void compile_ahead(KernelLibrary& library, const std::vector<NamedKernel>& kernels);
 
@@ -39,9 +33,10 @@ std::string resources_line(const std::string& name, const CompiledKernel& kernel
 nlohmann::ordered_json resources_json(const KernelResources& resources);  // -1: unknown
 
 // For each kernel NAME.hip (its source), NAME.co (its code object), NAME.s (its disassembly) and
-// NAME.json: entry, constants, launch shape, arguments in order, resources, steps. Makes the
-// folder. Gives one line for each kernel that could not be compiled, which has no .co then.
+// NAME.json: entry, constants, launch shape, arguments in order, resources. Makes the folder.
+// Without a disassembler, or for NVIDIA, there is no .s. Gives one line for each kernel that could not be compiled, which has no .co then.
 std::vector<std::string> dump_kernels(const std::vector<const Plan*>& plans, KernelLibrary& library,
+                                      Disassembler* disassembler,
                                       const std::filesystem::path& folder);
 
 }  // namespace hetune
