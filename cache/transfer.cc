@@ -12,6 +12,16 @@
 namespace hetune {
 namespace {
 
+// Without the compile time, so that equal kernels give equal bundles.
+void add_object(const CacheKey& key, CodeObject code, const KeyParts& parts, BundleWriter& writer,
+                Transferred& done) {
+    code.compile_ms = 0;
+    const auto file = encode_object(key, code, parts);
+    writer.add_object(key, file);
+    ++done.objects;
+    done.bytes += file.size();
+}
+
 bool is_selected(const ObjectInfo& info, const ExportSelection& selection) {
     if (selection.archs.empty()) return true;
     const auto arch = info.parts.find("arch");
@@ -25,10 +35,7 @@ void export_object(const CacheKey& key, const std::filesystem::path& path,
     auto code = decode_object(*file, key);
     const auto info = decode_object_info(*file);
     if (!code || !info || !is_selected(*info, selection)) return;
-    code->compile_ms = 0;
-    writer.add_object(key, encode_object(key, *code, info->parts));
-    ++done.objects;
-    done.bytes += file->size();
+    add_object(key, *std::move(code), info->parts, writer, done);
 }
 
 void import_object(CacheFolder& folder, const Bundle& bundle, const BundleMember& member,
@@ -76,6 +83,21 @@ Transferred export_bundle(const CacheFolder& folder, const ExportSelection& sele
         writer.add_pack(file.model, file.layout, pack->file_bytes());
         ++done.packs;
         done.bytes += pack->file_bytes().size();
+    }
+    writer.commit();
+    return done;
+}
+
+Transferred write_bundle(CodeStore& store, const std::map<CacheKey, KeyParts>& objects,
+                         const std::vector<BundledPack>& packs, const std::filesystem::path& target) {
+    Transferred done;
+    BundleWriter writer(target);
+    for (const auto& [key, parts] : objects)
+        if (auto code = store.find(key)) add_object(key, *std::move(code), parts, writer, done);
+    for (const BundledPack& member : packs) {
+        writer.add_pack(member.model, member.layout, member.pack->file_bytes());
+        ++done.packs;
+        done.bytes += member.pack->file_bytes().size();
     }
     writer.commit();
     return done;

@@ -3,11 +3,14 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
 #include "cache/bundle.h"
 #include "cache/cache_folder.h"
+#include "cache/code_store.h"
+#include "cache/tile_pack.h"
 
 namespace hetune {
 
@@ -27,6 +30,17 @@ struct Transferred {
 // so that equal kernels give equal bundles. Throws CacheError and std::system_error.
 Transferred export_bundle(const CacheFolder& folder, const ExportSelection& selection,
                           const std::filesystem::path& target);
+
+struct BundledPack {
+    std::string model, layout;
+    const TilePack* pack = nullptr;
+};
+
+// Writes a bundle of these code objects, wherever the store has them (those it lacks are left out),
+// and of these tile packs, in the order of their paths. The same bytes as export_bundle gives.
+// Throws CacheError and std::system_error.
+Transferred write_bundle(CodeStore& store, const std::map<CacheKey, KeyParts>& objects,
+                         const std::vector<BundledPack>& packs, const std::filesystem::path& target);
 
 // Checks each member and adds it to the writable folder, under the same guarantees as any other
 // entry: killed half-way, what has been added is whole. Throws CacheError and std::system_error.

@@ -52,6 +52,7 @@ struct ModelOptions {
     bool all_logits = false;        // logits() of every position will be asked for
     int64_t memory_limit = 0;       // bytes; 0: what the device has free
     int jobs = 0;                   // compilers at once; 0: one per core
+    bool no_jit = false;            // compile nothing: an error that lists the kernels not in the cache
     // While loading: "compile" or "repack", with how many are done of how many. May be empty.
     std::function<void(std::string_view stage, size_t done, size_t total)> progress;
     // Warnings, one line each. May be empty.

@@ -73,9 +73,11 @@ std::vector<CodeObject> KernelLibrary::get(const std::vector<KernelSpec>& specs,
         std::string names;
         for (const size_t i : missing) names += "\n  " + specs[i].to_string();
         throw CompileError(CompileError::Cause::kNoCompiler,
-                           fmt::format("{} of {} kernels are not in the cache, and HETUNE_NO_JIT is "
-                                       "set; `hetune prewarm` makes them:{}",
-                                       missing.size(), specs.size(), names));
+                           fmt::format("{} of {} kernels for {} by {} are not in the cache, and "
+                                       "compiling is switched off (--no-jit, HETUNE_NO_JIT); `hetune "
+                                       "prewarm --arch {} --compiler {}` makes them:{}",
+                                       missing.size(), specs.size(), arch_.name, compiler_->name(),
+                                       arch_.name, compiler_->name(), names));
     }
 
     std::atomic<size_t> next = 0, done = 0;
@@ -109,6 +111,13 @@ std::vector<CodeObject> KernelLibrary::get(const std::vector<KernelSpec>& specs,
     }
     if (failure != nullptr) std::rethrow_exception(failure);
     return codes;
+}
+
+std::vector<KernelSpec> KernelLibrary::missing(const std::vector<KernelSpec>& specs) {
+    std::vector<KernelSpec> list;
+    for (const KernelSpec& spec : specs)
+        if (!store_.find(key(spec))) list.push_back(spec);
+    return list;
 }
 
 void check_resources(const CodeObject& code, const Arch& arch) {

@@ -29,8 +29,11 @@ class KernelLibrary {
                   std::string_view forced_compiler = {}, int jobs = 0);
 
     // In the order of `specs`. Throws the first CompileError, when all compiles have ended; what
-    // did compile is in the store by then. With HETUNE_NO_JIT it lists what is missing.
+    // did compile is in the store by then. With Environment::no_jit it lists what is missing.
     std::vector<CodeObject> get(const std::vector<KernelSpec>& specs, const Progress& progress = {});
+
+    // Those that get() would compile, in the same order.
+    std::vector<KernelSpec> missing(const std::vector<KernelSpec>& specs);
 
     std::string source(const KernelSpec& spec) const;
     CacheKey key(const KernelSpec& spec) const;

@@ -96,7 +96,9 @@ void Model::Impl::load_session(const LayerGraph&) {
     device = open_device(options.backend);
     codes.emplace(cache);
     if (options.tiles) tiles.emplace(cache);
-    library.emplace(device->arch(), *codes, read_environment(), options.compiler, options.jobs);
+    Environment environment = read_environment();
+    environment.no_jit |= options.no_jit;
+    library.emplace(device->arch(), *codes, environment, options.compiler, options.jobs);
     auto made = std::make_unique<Session>(
         file, *device, *library, tiles ? &*tiles : nullptr,
         SessionOptions{.context = options.context,

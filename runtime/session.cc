@@ -33,21 +33,16 @@ Session::Session(const ModelFile& file, Device& device, KernelLibrary& library, 
       options_(std::move(options)),
       weights_(device, file, graph_, tiles) {
     Stopwatch watch;
-    std::vector<Plan> plans = {plan_for(1, false), plan_for(options_.prefill_rows, false)};
-    if (options_.all_logits) plans.push_back(plan_for(options_.prefill_rows, true));
-    Plan sampler = make_sampler_plan(graph_.vocabulary, device.arch(), plans[0].options);
+    SessionPlans needed = session_plans(graph_, file, device.arch(), options_);
+    std::vector<Plan>& plans = needed.steps;
+    Plan& sampler = needed.sampler;
     const DeviceInfo info = device.info();
     const int64_t limit =
         options_.memory_limit > 0 ? options_.memory_limit : static_cast<int64_t>(info.free_bytes);
     check_memory(memory_needs(plans, options_.context, 0), limit, info.name);
     times_.plan_ms = watch.lap();
 
-    std::map<std::string, KernelSpec> specs;
-    for (const Plan& plan : plans)
-        for (KernelSpec& spec : plan.kernels()) specs.emplace(spec.to_string(), std::move(spec));
-    specs.emplace(sampler.steps[0].spec.to_string(), sampler.steps[0].spec);
-    std::vector<KernelSpec> wanted;
-    for (const auto& [name, spec] : specs) wanted.push_back(spec);
+    const std::vector<KernelSpec> wanted = needed.kernels();
     const std::vector<CodeObject> codes = library.get(
         wanted, [&](size_t done, size_t total) { if (progress) progress("compile", done, total); });
     times_.compile_ms = watch.lap();
@@ -66,12 +61,7 @@ Session::Session(const ModelFile& file, Device& device, KernelLibrary& library, 
                 buffer.role == BufferRole::kState)
                 shared(buffer);
     times_.load_ms = watch.lap();
-    std::map<std::string, PlanBuffer> needed;
-    for (const Plan& plan : plans)
-        for (const PlanBuffer& buffer : plan.buffers) needed.emplace(buffer.name, buffer);
-    std::vector<PlanBuffer> buffers;
-    for (auto& [name, buffer] : needed) buffers.push_back(std::move(buffer));
-    weights_.load(buffers, [&](size_t done, size_t total) { if (progress) progress("repack", done, total); });
+    weights_.load(needed.buffers(), [&](size_t done, size_t total) { if (progress) progress("repack", done, total); });
     times_.repack_ms = watch.lap();
 
     decode_ = bind(std::move(plans[0]));
@@ -87,13 +77,7 @@ Session::Session(const ModelFile& file, Device& device, KernelLibrary& library, 
 Session::~Session() = default;
 
 Plan Session::plan_for(int rows, bool all_logits) const {
-    return make_plan(graph_, file_, device_.arch(),
-                     {.rows = rows,
-                      .fusion = options_.fusion,
-                      .activations = options_.activations,
-                      .kv = options_.kv,
-                      .all_logits = all_logits,
-                      .tunables = options_.tunables});
+    return session_step(graph_, file_, device_.arch(), options_, rows, all_logits);
 }
 
 // Plans share these; the largest scratch wins.

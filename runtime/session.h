@@ -17,20 +17,10 @@
 #include "runtime/kernel_library.h"
 #include "runtime/memory.h"
 #include "runtime/sampling.h"
+#include "runtime/session_plans.h"
 #include "runtime/weights.h"
 
 namespace hetune {
-
-struct SessionOptions {
-    int64_t context = 4096;     // capacity in tokens
-    int prefill_rows = 64;      // tokens of one prefill step
-    bool fusion = true;
-    Activations activations = Activations::kQuantised;
-    KvType kv = KvType::kF16;
-    bool all_logits = false;    // forward(…, every_row) will be called
-    int64_t memory_limit = 0;   // bytes; 0: what the device has free
-    std::map<std::string, std::map<std::string, std::string>> tunables;
-};
 
 // What a load says while it lasts: "compile", "repack", with a count of how many are done.
 using LoadProgress = std::function<void(const std::string& stage, size_t done, size_t total)>;

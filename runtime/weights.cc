@@ -28,6 +28,24 @@ std::vector<float> turns_table(const LayerGraph& graph) {
     return table;
 }
 
+void pack(const ModelFile& file, const PlanBuffer& buffer, std::span<std::byte> to) {
+    const Tensor& tensor = file.tensor(buffer.tensor);
+    const QuantFormat& format = *find_quant(tensor.ggml_type);
+    const int64_t row_tiles = (tensor.rows() + 31) / 32;
+    const auto* raw = reinterpret_cast<const uint8_t*>(tensor.data.data());
+    auto* tiles = reinterpret_cast<uint8_t*>(to.data());
+#pragma omp parallel for schedule(dynamic, 4)
+    for (int64_t i = 0; i < row_tiles; ++i)
+        pack_tiles(format, tensor.rows(), tensor.cols(), raw, tiles, i, i + 1);
+}
+
+CacheKey identity_of(const ModelFile& file, TileStore& store) {
+    if (const auto known = store.known_model(file.parts())) return *known;
+    const CacheKey identity = identify_model(file);
+    store.remember_model(file.parts(), identity);
+    return identity;
+}
+
 }  // namespace
 
 Buffer* Weights::find(const std::string& name) const {
@@ -53,7 +71,11 @@ void Weights::load(const std::vector<PlanBuffer>& buffers, const Progress& progr
 }
 
 void Weights::load_tiles(const std::vector<PlanBuffer>& buffers, const Progress& progress) {
-    if (store_ != nullptr) tile_pack_ = stored_tiles(buffers, progress);
+    if (store_ != nullptr)
+        if (auto stored = store_tiles(file_, buffers, *store_, progress)) {
+            repacked_ = stored->repacked;
+            tile_pack_ = std::move(stored->pack);
+        }
     for (size_t i = 0; i < buffers.size(); ++i) {
         const PlanBuffer& buffer = buffers[i];
         std::span<const std::byte> tiles;
@@ -61,7 +83,7 @@ void Weights::load_tiles(const std::vector<PlanBuffer>& buffers, const Progress&
         if (tiles.size() != static_cast<size_t>(buffer.bytes)) {
             auto& packed = packed_[buffer.name];
             packed.resize(static_cast<size_t>(buffer.bytes));
-            pack(buffer, packed);
+            pack(file_, buffer, packed);
             tiles = packed;
             repacked_ = true;
             if (progress) progress(i + 1, buffers.size());
@@ -72,42 +94,38 @@ void Weights::load_tiles(const std::vector<PlanBuffer>& buffers, const Progress&
     if (!device_.info().unified_memory) tile_pack_.reset();
 }
 
-// The pack of this model, written first where there is none; empty where the store cannot take it.
-std::optional<TilePack> Weights::stored_tiles(const std::vector<PlanBuffer>& buffers,
-                                              const Progress& progress) {
-    auto identity = store_->known_model(file_.parts());
-    if (!identity) {
-        identity = identify_model(file_);
-        store_->remember_model(file_.parts(), *identity);
-    }
-    if (auto found = store_->open(*identity, kTileLayout)) return found;
-    if (auto found = store_->wait(*identity, kTileLayout)) return found;
-    std::vector<TileWriter::Tensor> tensors;
-    for (const PlanBuffer& buffer : buffers)
-        tensors.push_back({buffer.name, static_cast<uint64_t>(buffer.bytes)});
-    auto writer = store_->begin(*identity, kTileLayout, tensors);
-    if (!writer) return std::nullopt;
-    repacked_ = true;
-    for (size_t i = 0; i < buffers.size(); ++i) {
-        if (!writer->finished(i)) {
-            pack(buffers[i], writer->tensor(i));
-            writer->finish_tensor(i);
-        }
-        if (progress) progress(i + 1, buffers.size());
-    }
-    if (!writer->commit()) return std::nullopt;
-    return store_->open(*identity, kTileLayout);
+std::optional<StoredTiles> find_tiles(const ModelFile& file, TileStore& store) {
+    const CacheKey model = identity_of(file, store);
+    auto pack = store.open(model, kTileLayout);
+    if (!pack) pack = store.wait(model, kTileLayout);
+    if (!pack) return std::nullopt;
+    return StoredTiles{*std::move(pack), model.hex(), kTileLayout};
 }
 
-void Weights::pack(const PlanBuffer& buffer, std::span<std::byte> to) const {
-    const Tensor& tensor = file_.tensor(buffer.tensor);
-    const QuantFormat& format = *find_quant(tensor.ggml_type);
-    const int64_t row_tiles = (tensor.rows() + 31) / 32;
-    const auto* raw = reinterpret_cast<const uint8_t*>(tensor.data.data());
-    auto* tiles = reinterpret_cast<uint8_t*>(to.data());
-#pragma omp parallel for schedule(dynamic, 4)
-    for (int64_t i = 0; i < row_tiles; ++i)
-        pack_tiles(format, tensor.rows(), tensor.cols(), raw, tiles, i, i + 1);
+std::optional<StoredTiles> store_tiles(const ModelFile& file, const std::vector<PlanBuffer>& buffers,
+                                       TileStore& store, const Weights::Progress& progress) {
+    if (auto found = find_tiles(file, store)) return found;
+    std::vector<PlanBuffer> wanted;
+    std::vector<TileWriter::Tensor> tensors;
+    for (const PlanBuffer& buffer : buffers)
+        if (buffer.role == BufferRole::kTiles) {
+            wanted.push_back(buffer);
+            tensors.push_back({buffer.name, static_cast<uint64_t>(buffer.bytes)});
+        }
+    const CacheKey model = identity_of(file, store);
+    auto writer = store.begin(model, kTileLayout, tensors);
+    if (!writer) return std::nullopt;
+    for (size_t i = 0; i < wanted.size(); ++i) {
+        if (!writer->finished(i)) {
+            pack(file, wanted[i], writer->tensor(i));
+            writer->finish_tensor(i);
+        }
+        if (progress) progress(i + 1, wanted.size());
+    }
+    if (!writer->commit()) return std::nullopt;
+    auto stored = store.open(model, kTileLayout);
+    if (!stored) return std::nullopt;
+    return StoredTiles{*std::move(stored), model.hex(), kTileLayout, true};
 }
 
 CacheKey identify_model(const ModelFile& file) {

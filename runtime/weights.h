@@ -33,10 +33,6 @@ class Weights {
 
   private:
     void load_tiles(const std::vector<PlanBuffer>& buffers, const Progress& progress);
-    std::optional<TilePack> stored_tiles(const std::vector<PlanBuffer>& buffers,
-                                         const Progress& progress);
-    void pack(const PlanBuffer& buffer, std::span<std::byte> to) const;
-
     Device& device_;
     const ModelFile& file_;
     const LayerGraph& graph_;
@@ -47,6 +43,21 @@ class Weights {
     std::map<std::string, std::unique_ptr<Buffer>> buffers_;
     bool repacked_ = false;
 };
+
+// Tiles of a model in the store, whatever device they are for.
+struct StoredTiles {
+    TilePack pack;
+    std::string model, layout;  // as in a bundle or a cache folder
+    bool repacked = false;      // now, and not before
+};
+
+// Empty when the store has none of this model.
+std::optional<StoredTiles> find_tiles(const ModelFile& file, TileStore& store);
+
+// Those of role kTiles among `buffers`, repacked with all cores where the store lacks them. Empty
+// where it cannot take them, after its warning. `file` has its weights.
+std::optional<StoredTiles> store_tiles(const ModelFile& file, const std::vector<PlanBuffer>& buffers,
+                                       TileStore& store, const Weights::Progress& progress = {});
 
 // What identifies the weights of a model file, whatever its name and place: the hash of its header
 // and of samples of each tensor.

@@ -25,6 +25,7 @@ void ModelArguments::add_to(CLI::App& app) {
     app.add_option("--memory-limit", memory_limit, "most memory to take, as 8G; default: what is free");
     app.add_option("-j,--jobs", options.jobs, "compilers at once; default: one per core")
         ->check(CLI::Range(1, 1024));
+    app.add_flag("--no-jit", options.no_jit, "compile nothing; list the kernels that are missing and fail");
 }
 
 Model ModelArguments::load() {

@@ -51,7 +51,8 @@ TEST_CASE("wrong options exit 2, a failure exits 1, both on stderr alone") {
 
 TEST_CASE("every command has help with an example") {
     TestFolder folder;
-    for (const char* name : {"run", "inspect", "tokenize", "logits", "verify", "plan", "bench", "synth", "cache"}) {
+    for (const char* name : {"run", "inspect", "tokenize", "logits", "verify", "plan", "bench", "synth", "cache",
+                             "prewarm"}) {
         CAPTURE(name);
         const CommandResult help = run_hetune(folder.path(), fmt::format("{} --help", name));
         CHECK(help.status == 0);

@@ -24,11 +24,12 @@ struct CommandResult {
 };
 
 // `arguments` are read by the shell, so `2>/dev/null` and the like may stand among them. `cache` is
-// the cache's folder.
-inline CommandResult run_hetune(const std::filesystem::path& cache, const std::string& arguments) {
+// the cache's folder; `environment` adds variables, as "A=1 B=2".
+inline CommandResult run_hetune(const std::filesystem::path& cache, const std::string& arguments,
+                                const std::string& environment = {}) {
     const std::string command =
-        fmt::format("{{ HETUNE_CACHE_DIR='{}' HETUNE_CACHE_PATH= '{}/bin/hetune' {} ; }} 2>&1",
-                    cache.string(), HETUNE_BUILD_DIR, arguments);
+        fmt::format("{{ HETUNE_CACHE_DIR='{}' HETUNE_CACHE_PATH= {} '{}/bin/hetune' {} ; }} 2>&1",
+                    cache.string(), environment, HETUNE_BUILD_DIR, arguments);
     FILE* pipe = popen(command.c_str(), "r");
     REQUIRE(pipe != nullptr);
     CommandResult result;

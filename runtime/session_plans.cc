@@ -1,0 +1,73 @@
+#include "runtime/session_plans.h"
+
+namespace hetune {
+namespace {
+
+using KernelSet = std::map<std::string, KernelSpec>;
+
+void add_kernels(const Plan& plan, KernelSet& set) {
+    for (KernelSpec& spec : plan.kernels()) set.emplace(spec.to_string(), std::move(spec));
+}
+
+std::vector<KernelSpec> list_of(KernelSet set) {
+    std::vector<KernelSpec> list;
+    for (auto& [text, spec] : set) list.push_back(std::move(spec));
+    return list;
+}
+
+}  // namespace
+
+std::vector<KernelSpec> SessionPlans::kernels() const {
+    KernelSet set;
+    for (const Plan& plan : steps) add_kernels(plan, set);
+    add_kernels(sampler, set);
+    return list_of(std::move(set));
+}
+
+std::vector<PlanBuffer> SessionPlans::buffers() const {
+    std::map<std::string, PlanBuffer> by_name;
+    for (const Plan& plan : steps)
+        for (const PlanBuffer& buffer : plan.buffers) by_name.emplace(buffer.name, buffer);
+    std::vector<PlanBuffer> list;
+    for (auto& [name, buffer] : by_name) list.push_back(std::move(buffer));
+    return list;
+}
+
+SessionPlans session_plans(const LayerGraph& graph, const ModelFile& file, const Arch& arch,
+                           const SessionOptions& options) {
+    SessionPlans plans;
+    plans.steps = {session_step(graph, file, arch, options, 1, false),
+                   session_step(graph, file, arch, options, options.prefill_rows, false)};
+    if (options.all_logits)
+        plans.steps.push_back(session_step(graph, file, arch, options, options.prefill_rows, true));
+    plans.sampler = make_sampler_plan(graph.vocabulary, arch, plans.steps[0].options);
+    return plans;
+}
+
+Plan session_step(const LayerGraph& graph, const ModelFile& file, const Arch& arch,
+                  const SessionOptions& options, int rows, bool all_logits) {
+    return make_plan(graph, file, arch,
+                     {.rows = rows,
+                      .fusion = options.fusion,
+                      .activations = options.activations,
+                      .kv = options.kv,
+                      .all_logits = all_logits,
+                      .tunables = options.tunables});
+}
+
+std::vector<KernelSpec> kernels_of_sessions(const ModelFile& file, const Arch& arch,
+                                            std::span<const SessionOptions> sessions) {
+    const LayerGraph graph = build_layer_graph(file);
+    KernelSet set;
+    for (SessionOptions options : sessions) {
+        options.all_logits = true;
+        for (const bool fusion : {true, false}) {
+            options.fusion = fusion;
+            for (KernelSpec& spec : session_plans(graph, file, arch, options).kernels())
+                set.emplace(spec.to_string(), std::move(spec));
+        }
+    }
+    return list_of(std::move(set));
+}
+
+}  // namespace hetune

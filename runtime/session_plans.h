@@ -1,0 +1,49 @@
+// Which plans a session runs, and so which kernels and weights it needs: asked by the session
+// itself and, without a device, by `hetune prewarm`.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "planner/plan.h"
+
+namespace hetune {
+
+struct SessionOptions {
+    int64_t context = 4096;     // capacity in tokens
+    int prefill_rows = 64;      // tokens of one prefill step
+    bool fusion = true;
+    Activations activations = Activations::kQuantised;
+    KvType kv = KvType::kF16;
+    bool all_logits = false;    // forward(…, every_row) will be called
+    int64_t memory_limit = 0;   // bytes; 0: what the device has free
+    std::map<std::string, std::map<std::string, std::string>> tunables;
+};
+
+struct SessionPlans {
+    std::vector<Plan> steps;  // decode; prefill; with all_logits, prefill with the logits of each row
+    Plan sampler;
+
+    // Each once, sorted by their text.
+    std::vector<KernelSpec> kernels() const;
+    // Of the steps, each once, sorted by name.
+    std::vector<PlanBuffer> buffers() const;
+};
+
+// `file` may be open for its header only. Throws ModelError, as make_plan does.
+SessionPlans session_plans(const LayerGraph& graph, const ModelFile& file, const Arch& arch,
+                           const SessionOptions& options);
+
+// One of the steps; `rows` 1 decodes.
+Plan session_step(const LayerGraph& graph, const ModelFile& file, const Arch& arch,
+                  const SessionOptions& options, int rows, bool all_logits);
+
+// All kernels that sessions with any of these options need, whether or not they are fused and ask
+// for the logits of each row (the two options that are not looked at). Sorted by their text.
+std::vector<KernelSpec> kernels_of_sessions(const ModelFile& file, const Arch& arch,
+                                            std::span<const SessionOptions> sessions);
+
+}  // namespace hetune

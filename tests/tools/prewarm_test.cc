@@ -1,0 +1,157 @@
+// hetune prewarm, and that nothing is left to compile behind it.
+#include <doctest/doctest.h>
+
+#include <fstream>
+#include <set>
+
+#include "cache/bundle.h"
+#include "planner/model_file.h"
+#include "tests/tools/hetune_command.h"
+
+namespace hetune {
+namespace {
+
+namespace fs = std::filesystem;
+
+const std::string kTiny = HETUNE_TEST_MODELS "/tiny-Q4_K_M.gguf";
+const std::string kRun = kTiny + " --backend cpu --no-jit -p Once -n 4 --json 2>/dev/null";
+const std::string kArch = " --arch x86-64-v3 ";
+
+std::set<std::string> objects_in(const fs::path& cache) {
+    std::set<std::string> names;
+    if (fs::exists(cache / "objects"))
+        for (const auto& entry : fs::recursive_directory_iterator(cache / "objects"))
+            if (entry.is_regular_file()) names.insert(entry.path().filename().string());
+    return names;
+}
+
+std::string content(const fs::path& path) {
+    std::ifstream file(path, std::ios::binary);
+    return {std::istreambuf_iterator<char>(file), {}};
+}
+
+// A cache that was prewarmed once for all cases, and the bundle that was written by it.
+const TestFolder kWarm;
+const fs::path kBundle = kWarm.path() / "kernels.htb";
+fs::path warm_cache() {
+    static const CommandResult made = run_hetune(
+        kWarm.path() / "cache", "prewarm " + kTiny + kArch + "--tiles -o " + kBundle.string());
+    CAPTURE(made.output);
+    REQUIRE(made.status == 0);
+    return kWarm.path() / "cache";
+}
+
+TEST_CASE("behind prewarm, run, verify and the chain of primitives compile and repack nothing") {
+    const fs::path cache = warm_cache();
+    const auto before = objects_in(cache);
+    REQUIRE(before.size() > 10);
+    const CommandResult run = run_hetune(cache, "run " + kRun);
+    REQUIRE(run.status == 0);
+    CHECK(run.json()["kernels_compiled"] == 0);
+    CHECK(run.json()["kernels_cached"] > 0);
+    CHECK(run.json()["weights_repacked"] == false);
+    CHECK(run_hetune(cache, "run --fusion off --ctx 77 " + kRun).status == 0);
+    CHECK(run_hetune(cache, "verify --backend cpu --rows 8 --no-jit --max-kl 1 --min-top1 0 " + kTiny).status == 0);
+    CHECK(objects_in(cache) == before);
+    CHECK(run_hetune(cache, "prewarm --check --tiles " + kTiny + kArch).status == 0);
+}
+
+TEST_CASE("run --no-jit lists what is missing and exits 1 before it repacks; so does HETUNE_NO_JIT") {
+    const TestFolder empty;
+    for (const auto& [option, variable] : {std::pair{"--no-jit", ""}, {"", "HETUNE_NO_JIT=1"}}) {
+        const CommandResult run = run_hetune(
+            empty.path(), fmt::format("run {} {} --backend cpu -p Once -n 4", kTiny, option), variable);
+        CHECK(run.status == 1);
+        CHECK(run.says("x86-64-v3"));
+        CHECK(run.says("hetune prewarm"));
+        CHECK(run.says("\n  gemv"));
+        CHECK(run.lines() > 5);
+        CHECK(objects_in(empty.path()).empty());
+        CHECK(fs::is_empty(empty.path() / "tiles"));
+    }
+}
+
+TEST_CASE("a bundle of prewarm serves as a layer, and nothing is written beside it") {
+    warm_cache();
+    const TestFolder empty;
+    const std::string layer = "HETUNE_CACHE_PATH=" + kBundle.string();
+    const CommandResult run = run_hetune(empty.path(), "run " + kRun, layer);
+    REQUIRE(run.status == 0);
+    CHECK(run.json()["kernels_compiled"] == 0);
+    CHECK(objects_in(empty.path()).empty());
+    // And prewarm finds everything in the layer, from which it writes the same bundle again.
+    const fs::path again = empty.path() / "again.htb";
+    CHECK(run_hetune(empty.path(), "prewarm --tiles " + kTiny + kArch + "-o " + again.string(), layer)
+              .status == 0);
+    CHECK(objects_in(empty.path()).empty());
+    const Bundle one(kBundle), two(again);
+    CHECK(std::ranges::count_if(one.members(), &BundleMember::is_object) ==
+          std::ranges::count_if(two.members(), &BundleMember::is_object));
+}
+
+TEST_CASE("two folders, a shard at a time or all at once, of the header alone: the same bytes") {
+    const TestFolder other;
+    const fs::path header = other.path() / "header.gguf";
+    fs::copy_file(kTiny, header);
+    fs::resize_file(header, ModelFile(kTiny).headers()[0].size());
+
+    const auto cache = other.path() / "a cache elsewhere";
+    int64_t kernels = 0;
+    std::set<std::string> first;
+    for (const char* shard : {"1/2", "2/2"}) {
+        const CommandResult made = run_hetune(
+            cache, fmt::format("prewarm {} {} --shard {} --json 2>/dev/null", header.string(), kArch, shard));
+        REQUIRE(made.status == 0);
+        const auto job = made.json()["jobs"][0];
+        CHECK(job["kernels"] > 0);
+        CHECK(job["compiled"] == job["kernels"]);
+        kernels += job["kernels"].get<int64_t>();
+    }
+    const auto objects = objects_in(cache);
+    CHECK(std::ssize(objects) == kernels);
+    CHECK(objects == objects_in(warm_cache()));
+
+    const auto bundle_of = [&](const fs::path& from, const std::string& name) {
+        const fs::path bundle = other.path() / name;
+        REQUIRE(run_hetune(from, "prewarm " + header.string() + kArch + "-o " + bundle.string()).status == 0);
+        return content(bundle);
+    };
+    const std::string bytes = bundle_of(cache, "a.htb");
+    CHECK(bytes.size() > 10000);
+    CHECK(bytes == bundle_of(warm_cache(), "b.htb"));
+}
+
+TEST_CASE("--check and --dry-run compile nothing; --check exits 1 where something is missing") {
+    const TestFolder empty;
+    const CommandResult check = run_hetune(empty.path(), "prewarm --check " + kTiny + kArch);
+    CHECK(check.status == 1);
+    CHECK(check.says("missing: gemv"));
+    const CommandResult dry = run_hetune(empty.path(), "prewarm --dry-run --json " + kTiny + kArch);
+    CHECK(dry.status == 0);
+    const auto job = dry.json()["jobs"][0];
+    CHECK(job["missing"].size() == job["kernels"]);
+    CHECK(job["compiled"] == 0);
+    CHECK(objects_in(empty.path()).empty());
+}
+
+TEST_CASE("prewarm refuses an unknown arch, a shard that is none and tiles of a header, in one line") {
+    const TestFolder folder;
+    const fs::path header = folder.path() / "header.gguf";
+    fs::copy_file(kTiny, header);
+    fs::resize_file(header, ModelFile(kTiny).headers()[0].size());
+    const auto refused = [&](const std::string& arguments, const char* word) {
+        const CommandResult result = run_hetune(folder.path() / "cache", "prewarm " + arguments);
+        CAPTURE(arguments);
+        CHECK(result.status == 1);
+        CHECK(result.lines() == 1);
+        CHECK(result.says(word));
+    };
+    refused(kTiny + " --arch gfx9999", "unknown arch 'gfx9999'");
+    refused(kTiny + " --arch x86-64-v3 --shard 3/2", "--shard '3/2'");
+    refused(kTiny + " --arch x86-64-v3 --shard 1/2x", "--shard '1/2x'");
+    refused(kTiny + " --arch x86-64-v3 --compiler gcc", "unknown compiler 'gcc'");
+    refused(header.string() + " --arch x86-64-v3 --tiles", "header.gguf");
+}
+
+}  // namespace
+}  // namespace hetune

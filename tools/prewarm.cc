@@ -1,0 +1,240 @@
+// hetune prewarm: compiles what a model will need elsewhere, with no GPU and without its weights.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "cache/transfer.h"
+#include "planner/arch.h"
+#include "runtime/device.h"
+#include "runtime/hetune.h"
+#include "runtime/kernel_library.h"
+#include "runtime/session_plans.h"
+#include "runtime/weights.h"
+#include "tools/cache_commands.h"
+#include "tools/progress.h"
+
+namespace hetune {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr int kMissing = 1;
+
+struct PrewarmArguments {
+    std::string file;
+    std::vector<std::string> archs;
+    std::vector<std::string> compilers = {""};
+    std::vector<int> prefill_rows = {ModelOptions().prefill_rows};
+    std::vector<std::string> activations = {"q8"};
+    std::vector<std::string> kv = {ModelOptions().kv_type};
+    std::string shard = "1/1";
+    std::string bundle;
+    int jobs = 0;
+    bool tiles = false, check = false, dry_run = false, json = false;
+
+    bool compiles() const { return !check && !dry_run; }
+};
+
+struct Shard {
+    uint64_t index = 0;  // from 0
+    uint64_t count = 1;
+    // A kernel's shard follows from its key alone, whatever else is compiled.
+    bool holds(const CacheKey& key) const { return key.low % count == index; }
+};
+
+Shard parse_shard(const std::string& text) {
+    uint64_t number = 0, count = 0;
+    int end = 0;
+    const int fields = std::sscanf(text.c_str(), "%5lu/%5lu%n", &number, &count, &end);
+    if (fields != 2 || static_cast<size_t>(end) != text.size() || number < 1 || number > count)
+        throw std::runtime_error(
+            fmt::format("--shard '{}' is no part of a whole; the second of four is 2/4", text));
+    return {number - 1, count};
+}
+
+// One for each choice of rows, activations and KV type.
+std::vector<SessionOptions> sessions(const PrewarmArguments& args) {
+    std::vector<SessionOptions> list;
+    for (const int rows : args.prefill_rows)
+        for (const Activations activations : {Activations::kQuantised, Activations::kFloat})
+            for (const KvType kv : {KvType::kF16, KvType::kBF16, KvType::kF32})
+                if (std::ranges::count(args.activations, to_string(activations)) > 0 &&
+                    std::ranges::count(args.kv, to_string(kv)) > 0)
+                    list.push_back({.prefill_rows = rows, .activations = activations, .kv = kv});
+    return list;
+}
+
+// The kernels of one arch by one compiler.
+struct Job {
+    Arch arch;
+    std::unique_ptr<KernelLibrary> library;
+    std::vector<KernelSpec> kernels;  // of the shard
+    std::vector<KernelSpec> missing;
+    std::string failure;              // the first; empty: none
+};
+
+class Prewarm {
+  public:
+    explicit Prewarm(const PrewarmArguments& args)
+        : args_(args),
+          shard_(parse_shard(args.shard)),
+          // Without its weights a file is good enough, unless they are repacked.
+          file_(args.file, args.tiles ? ModelFile::Open::kWhole : ModelFile::Open::kHeaderOnly),
+          cache_(cache_options()),
+          store_(cache_) {
+        Environment environment = read_environment();
+        environment.no_jit = false;  // compiling is what this command is for
+        for (const Arch& arch : archs())
+            for (const std::string& compiler : args.compilers) {
+                Job job{arch, std::make_unique<KernelLibrary>(arch, store_, environment, compiler, args.jobs)};
+                for (KernelSpec& spec : kernels_of_sessions(file_, arch, sessions(args)))
+                    if (shard_.holds(job.library->key(spec))) job.kernels.push_back(std::move(spec));
+                jobs_.push_back(std::move(job));
+            }
+    }
+
+    int run() {
+        for (Job& job : jobs_) {
+            if (args_.compiles()) compile(job);
+            job.missing = job.library->missing(job.kernels);
+        }
+        if (args_.tiles && shard_.index == 0) repack();
+        if (args_.compiles() && !args_.bundle.empty()) write();
+        if (args_.json) fmt::print("{}\n", report_json().dump(2));
+        else print_report();
+        return args_.dry_run || complete() ? 0 : kMissing;
+    }
+
+  private:
+    std::vector<Arch> archs() const {
+        if (args_.archs.empty()) return {open_device("")->arch()};
+        std::vector<Arch> list;
+        for (const std::string& name : args_.archs) list.push_back(find_arch(name));
+        return list;
+    }
+
+    void compile(Job& job) {
+        try {
+            job.library->get(job.kernels, [&](size_t done, size_t total) {
+                progress_.update(job.arch.name, done, total);
+            });
+        } catch (const CompileError& error) {
+            job.failure = error.what();
+        }
+    }
+
+    void repack() {
+        TileStore store(cache_);
+        tiles_ = args_.compiles() ? store_tiles(file_, session_plans(build_layer_graph(file_), file_,
+                                                                     jobs_[0].arch, {}).buffers(),
+                                                store, [&](size_t done, size_t total) {
+                                                    progress_.update("repack", done, total);
+                                                })
+                                  : find_tiles(file_, store);
+    }
+
+    void write() {
+        std::map<CacheKey, KeyParts> objects;
+        for (const Job& job : jobs_)
+            for (const KernelSpec& spec : job.kernels)
+                objects.emplace(job.library->key(spec), job.library->key_parts(spec));
+        std::vector<BundledPack> packs;
+        if (tiles_) packs.push_back({tiles_->model, tiles_->layout, &tiles_->pack});
+        write_bundle(store_, objects, packs, args_.bundle);
+    }
+
+    bool tiles_missing() const { return args_.tiles && shard_.index == 0 && !tiles_; }
+    bool complete() const {
+        return !tiles_missing() && std::ranges::all_of(jobs_, [](const Job& job) { return job.missing.empty(); });
+    }
+
+    Json report_json() const {
+        Json json = {{"model", args_.file}, {"complete", complete()}, {"jobs", Json::array()}};
+        for (const Job& job : jobs_) {
+            Json one = {{"arch", job.arch.name},
+                        {"compiler", job.library->compiler().identity()},
+                        {"kernels", job.kernels.size()},
+                        {"compiled", job.library->statistics().compiled},
+                        {"missing", Json::array()}};
+            for (const KernelSpec& spec : job.missing)
+                one["missing"].push_back(
+                    {{"key", job.library->key(spec).hex()}, {"kernel", spec.to_string()}});
+            if (!job.failure.empty()) one["failed"] = job.failure;
+            json["jobs"].push_back(std::move(one));
+        }
+        if (args_.tiles)
+            json["tiles"] = {{"present", tiles_.has_value()}, {"repacked", tiles_ && tiles_->repacked}};
+        if (args_.compiles() && !args_.bundle.empty()) json["bundle"] = args_.bundle;
+        return json;
+    }
+
+    void print_report() const {
+        for (const Job& job : jobs_) {
+            const int compiled = job.library->statistics().compiled;
+            fmt::print("{} by {}: {} kernels, {} compiled, {} in the cache before, {} missing\n", job.arch.name,
+                       job.library->compiler().name(), job.kernels.size(), compiled,
+                       job.kernels.size() - job.missing.size() - static_cast<size_t>(compiled),
+                       job.missing.size());
+            for (const KernelSpec& spec : job.missing) fmt::print("  missing: {}\n", spec.to_string());
+            if (!job.failure.empty()) fmt::print(stderr, "hetune: {}\n", job.failure);
+        }
+        if (args_.tiles && shard_.index == 0)
+            fmt::print("tiles: {}\n", !tiles_ ? "missing" : tiles_->repacked ? "repacked" : "present");
+        if (args_.compiles() && !args_.bundle.empty()) fmt::print("{}: written\n", args_.bundle);
+    }
+
+    const PrewarmArguments& args_;
+    Shard shard_;
+    ModelFile file_;
+    CacheOptions cache_;
+    CodeStore store_;
+    std::vector<Job> jobs_;
+    std::optional<StoredTiles> tiles_;
+    Progress progress_;
+};
+
+const RegisterCommand kPrewarm{
+    "prewarm", "Compiles all that a model needs, for any arch, with no GPU and without its weights",
+    [](CLI::App& app) {
+        auto args = std::make_shared<PrewarmArguments>();
+        std::vector<std::string> archs;
+        for (const Arch& arch : known_archs()) archs.push_back(arch.name);
+        app.add_option("FILE", args->file, "GGUF model (its header will do)")->required();
+        app.add_option("--arch", args->archs,
+                       fmt::format("{}; may be repeated; default: that of this machine", fmt::join(archs, ", ")))
+            ->allow_extra_args(false);
+        app.add_option("--compiler", args->compilers,
+                       "hiprtc, comgr, clang or nvrtc; may be repeated; default: the best there is")
+            ->allow_extra_args(false);
+        app.add_option("--prefill-rows", args->prefill_rows, "tokens of one prefill step; may be repeated")
+            ->check(CLI::Range(1, 4096))->allow_extra_args(false)->capture_default_str();
+        app.add_option("--activations", args->activations, "q8 or f32; may be repeated")
+            ->check(CLI::IsMember({"q8", "f32"}))->allow_extra_args(false)->capture_default_str();
+        app.add_option("--kv", args->kv, "f16, bf16 or f32; may be repeated")
+            ->check(CLI::IsMember({"f16", "bf16", "f32"}))->allow_extra_args(false)->capture_default_str();
+        app.add_option("-j,--jobs", args->jobs, "compilers at once; default: one per core")
+            ->check(CLI::Range(1, 1024));
+        app.add_option("--shard", args->shard, "only part I of N, as 2/4; the first part has the tiles")
+            ->capture_default_str();
+        app.add_flag("--tiles", args->tiles, "repack the weights too; needs the whole file");
+        auto* output = app.add_option("-o,--output", args->bundle, "also write a bundle of just these objects");
+        auto* check = app.add_flag("--check", args->check, "compile nothing; list what is missing, and exit 1 if any")
+                          ->excludes(output);
+        app.add_flag("--dry-run", args->dry_run, "compile nothing; list what would be compiled")
+            ->excludes(output)->excludes(check);
+        app.add_flag("--json", args->json, "print JSON");
+        app.footer(
+            "What is compiled serves run, verify, logits and bench with any context: decode, prefill\n"
+            "and sampling, fused and not. The target needs the same compiler: a kernel is found by\n"
+            "its source, options and the compiler's identity.\n\n"
+            "Examples:\n  hetune prewarm model.gguf --arch gfx1100 --arch gfx1151 -o kernels.htb\n"
+            "  HETUNE_CACHE_PATH=kernels.htb hetune run model.gguf --no-jit\n"
+            "  hetune prewarm model.gguf --arch gfx1100 --shard 2/4 -o part2.htb\n"
+            "  hetune prewarm model.gguf --check");
+        return [args] { return Prewarm(*args).run(); };
+    }};
+
+}  // namespace
+}  // namespace hetune
