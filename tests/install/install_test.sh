@@ -4,7 +4,8 @@
 # usage: install_test.sh BUILD_DIR MODEL COMPILER LIBDIR [FLAG...]
 set -euo pipefail
 build=$1 model=$2 compiler=$3 libdir=$4
-flags=("${@:5}")
+flags=()
+for flag in "${@:5}"; do [ -z "$flag" ] || flags+=("$flag"); done
 here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d "$build/install_test.XXXXXX")
 trap 'rm -rf "$work"' EXIT
