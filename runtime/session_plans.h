@@ -13,18 +13,19 @@
 namespace hetune {
 
 struct SessionOptions {
-    int64_t context = 4096;     // capacity in tokens
-    int prefill_rows = 64;      // tokens of one prefill step
+    int64_t context = 4096;  // capacity in tokens
+    int prefill_rows = 64;   // tokens of one prefill step
     bool fusion = true;
     Activations activations = Activations::kQuantised;
     KvType kv = KvType::kF16;
-    bool all_logits = false;    // forward(…, every_row) will be called
-    int64_t memory_limit = 0;   // bytes; 0: what the device has free
+    bool all_logits = false;   // forward(…, every_row) will be called
+    int64_t memory_limit = 0;  // bytes; 0: what the device has free
     std::map<std::string, std::map<std::string, std::string>> tunables;
 };
 
 struct SessionPlans {
-    std::vector<Plan> steps;  // decode; prefill; with all_logits, prefill with the logits of each row
+    std::vector<Plan>
+        steps;  // decode; prefill; with all_logits, prefill with the logits of each row
     Plan sampler;
 
     // Each once, sorted by their text.

@@ -72,7 +72,7 @@ struct Job {
     std::unique_ptr<KernelLibrary> library;
     std::vector<KernelSpec> kernels;  // of the shard
     std::vector<KernelSpec> missing;
-    std::string failure;              // the first; empty: none
+    std::string failure;  // the first; empty: none
 };
 
 class Prewarm {
@@ -88,9 +88,11 @@ class Prewarm {
         environment.no_jit = false;  // compiling is what this command is for
         for (const Arch& arch : archs())
             for (const std::string& compiler : args.compilers) {
-                Job job{arch, std::make_unique<KernelLibrary>(arch, store_, environment, compiler, args.jobs)};
+                Job job{arch, std::make_unique<KernelLibrary>(arch, store_, environment, compiler,
+                                                              args.jobs)};
                 for (KernelSpec& spec : kernels_of_sessions(file_, arch, sessions(args)))
-                    if (shard_.holds(job.library->key(spec))) job.kernels.push_back(std::move(spec));
+                    if (shard_.holds(job.library->key(spec)))
+                        job.kernels.push_back(std::move(spec));
                 jobs_.push_back(std::move(job));
             }
     }
@@ -102,8 +104,10 @@ class Prewarm {
         }
         if (args_.tiles && shard_.index == 0) repack();
         if (args_.compiles() && !args_.bundle.empty()) write();
-        if (args_.json) fmt::print("{}\n", report_json().dump(2));
-        else print_report();
+        if (args_.json)
+            fmt::print("{}\n", report_json().dump(2));
+        else
+            print_report();
         return args_.dry_run || complete() ? 0 : kMissing;
     }
 
@@ -127,12 +131,14 @@ class Prewarm {
 
     void repack() {
         TileStore store(cache_);
-        tiles_ = args_.compiles() ? store_tiles(file_, session_plans(build_layer_graph(file_), file_,
-                                                                     jobs_[0].arch, {}).buffers(),
-                                                store, [&](size_t done, size_t total) {
-                                                    progress_.update("repack", done, total);
-                                                })
-                                  : find_tiles(file_, store);
+        tiles_ =
+            args_.compiles()
+                ? store_tiles(
+                      file_,
+                      session_plans(build_layer_graph(file_), file_, jobs_[0].arch, {}).buffers(),
+                      store,
+                      [&](size_t done, size_t total) { progress_.update("repack", done, total); })
+                : find_tiles(file_, store);
     }
 
     void write() {
@@ -147,7 +153,8 @@ class Prewarm {
 
     bool tiles_missing() const { return args_.tiles && shard_.index == 0 && !tiles_; }
     bool complete() const {
-        return !tiles_missing() && std::ranges::all_of(jobs_, [](const Job& job) { return job.missing.empty(); });
+        return !tiles_missing() &&
+               std::ranges::all_of(jobs_, [](const Job& job) { return job.missing.empty(); });
     }
 
     Json report_json() const {
@@ -165,7 +172,8 @@ class Prewarm {
             json["jobs"].push_back(std::move(one));
         }
         if (args_.tiles)
-            json["tiles"] = {{"present", tiles_.has_value()}, {"repacked", tiles_ && tiles_->repacked}};
+            json["tiles"] = {{"present", tiles_.has_value()},
+                             {"repacked", tiles_ && tiles_->repacked}};
         if (args_.compiles() && !args_.bundle.empty()) json["bundle"] = args_.bundle;
         return json;
     }
@@ -173,15 +181,18 @@ class Prewarm {
     void print_report() const {
         for (const Job& job : jobs_) {
             const int compiled = job.library->statistics().compiled;
-            fmt::print("{} by {}: {} kernels, {} compiled, {} in the cache before, {} missing\n", job.arch.name,
-                       job.library->compiler().name(), job.kernels.size(), compiled,
+            fmt::print("{} by {}: {} kernels, {} compiled, {} in the cache before, {} missing\n",
+                       job.arch.name, job.library->compiler().name(), job.kernels.size(), compiled,
                        job.kernels.size() - job.missing.size() - static_cast<size_t>(compiled),
                        job.missing.size());
-            for (const KernelSpec& spec : job.missing) fmt::print("  missing: {}\n", spec.to_string());
+            for (const KernelSpec& spec : job.missing)
+                fmt::print("  missing: {}\n", spec.to_string());
             if (!job.failure.empty()) fmt::print(stderr, "hetune: {}\n", job.failure);
         }
         if (args_.tiles && shard_.index == 0)
-            fmt::print("tiles: {}\n", !tiles_ ? "missing" : tiles_->repacked ? "repacked" : "present");
+            fmt::print("tiles: {}\n", !tiles_            ? "missing"
+                                      : tiles_->repacked ? "repacked"
+                                                         : "present");
         if (args_.compiles() && !args_.bundle.empty()) fmt::print("{}: written\n", args_.bundle);
     }
 
@@ -203,31 +214,45 @@ const RegisterCommand kPrewarm{
         for (const Arch& arch : known_archs()) archs.push_back(arch.name);
         app.add_option("FILE", args->file, "GGUF model (its header will do)")->required();
         app.add_option("--arch", args->archs,
-                       fmt::format("{}; may be repeated; default: that of this machine", fmt::join(archs, ", ")))
+                       fmt::format("{}; may be repeated; default: that of this machine",
+                                   fmt::join(archs, ", ")))
             ->allow_extra_args(false);
         app.add_option("--compiler", args->compilers,
                        "hiprtc, comgr, clang or nvrtc; may be repeated; default: the best there is")
             ->allow_extra_args(false);
-        app.add_option("--prefill-rows", args->prefill_rows, "tokens of one prefill step; may be repeated")
-            ->check(CLI::Range(1, 4096))->allow_extra_args(false)->capture_default_str();
+        app.add_option("--prefill-rows", args->prefill_rows,
+                       "tokens of one prefill step; may be repeated")
+            ->check(CLI::Range(1, 4096))
+            ->allow_extra_args(false)
+            ->capture_default_str();
         app.add_option("--activations", args->activations, "q8 or f32; may be repeated")
-            ->check(CLI::IsMember({"q8", "f32"}))->allow_extra_args(false)->capture_default_str();
+            ->check(CLI::IsMember({"q8", "f32"}))
+            ->allow_extra_args(false)
+            ->capture_default_str();
         app.add_option("--kv", args->kv, "f16, bf16 or f32; may be repeated")
-            ->check(CLI::IsMember({"f16", "bf16", "f32"}))->allow_extra_args(false)->capture_default_str();
+            ->check(CLI::IsMember({"f16", "bf16", "f32"}))
+            ->allow_extra_args(false)
+            ->capture_default_str();
         app.add_option("-j,--jobs", args->jobs, "compilers at once; default: one per core")
             ->check(CLI::Range(1, 1024));
-        app.add_option("--shard", args->shard, "only part I of N, as 2/4; the first part has the tiles")
+        app.add_option("--shard", args->shard,
+                       "only part I of N, as 2/4; the first part has the tiles")
             ->capture_default_str();
         app.add_flag("--tiles", args->tiles, "repack the weights too; needs the whole file");
-        auto* output = app.add_option("-o,--output", args->bundle, "also write a bundle of just these objects");
-        auto* check = app.add_flag("--check", args->check, "compile nothing; list what is missing, and exit 1 if any")
+        auto* output = app.add_option("-o,--output", args->bundle,
+                                      "also write a bundle of just these objects");
+        auto* check = app.add_flag("--check", args->check,
+                                   "compile nothing; list what is missing, and exit 1 if any")
                           ->excludes(output);
         app.add_flag("--dry-run", args->dry_run, "compile nothing; list what would be compiled")
-            ->excludes(output)->excludes(check);
+            ->excludes(output)
+            ->excludes(check);
         app.add_flag("--json", args->json, "print JSON");
         app.footer(
-            "What is compiled serves run, verify, logits and bench with any context: decode, prefill\n"
-            "and sampling, fused and not. The target needs the same compiler: a kernel is found by\n"
+            "What is compiled serves run, verify, logits and bench with any context: decode, "
+            "prefill\n"
+            "and sampling, fused and not. The target needs the same compiler: a kernel is found "
+            "by\n"
             "its source, options and the compiler's identity.\n\n"
             "Examples:\n  hetune prewarm model.gguf --arch gfx1100 --arch gfx1151 -o kernels.htb\n"
             "  HETUNE_CACHE_PATH=kernels.htb hetune run model.gguf --no-jit\n"

@@ -51,16 +51,20 @@ TEST_CASE("behind prewarm, run, verify and the chain of primitives compile and r
     CHECK(run.json()["kernels_cached"] > 0);
     CHECK(run.json()["weights_repacked"] == false);
     CHECK(run_hetune(cache, "run --fusion off --ctx 77 " + kRun).status == 0);
-    CHECK(run_hetune(cache, "verify --backend cpu --rows 8 --no-jit --max-kl 1 --min-top1 0 " + kTiny).status == 0);
+    CHECK(
+        run_hetune(cache, "verify --backend cpu --rows 8 --no-jit --max-kl 1 --min-top1 0 " + kTiny)
+            .status == 0);
     CHECK(objects_in(cache) == before);
     CHECK(run_hetune(cache, "prewarm --check --tiles " + kTiny + kArch).status == 0);
 }
 
-TEST_CASE("run --no-jit lists what is missing and exits 1 before it repacks; so does HETUNE_NO_JIT") {
+TEST_CASE(
+    "run --no-jit lists what is missing and exits 1 before it repacks; so does HETUNE_NO_JIT") {
     const TestFolder empty;
     for (const auto& [option, variable] : {std::pair{"--no-jit", ""}, {"", "HETUNE_NO_JIT=1"}}) {
         const CommandResult run = run_hetune(
-            empty.path(), fmt::format("run {} {} --backend cpu -p Once -n 4", kTiny, option), variable);
+            empty.path(), fmt::format("run {} {} --backend cpu -p Once -n 4", kTiny, option),
+            variable);
         CHECK(run.status == 1);
         CHECK(run.says("x86-64-v3"));
         CHECK(run.says("hetune prewarm"));
@@ -81,8 +85,9 @@ TEST_CASE("a bundle of prewarm serves as a layer, and nothing is written beside 
     CHECK(objects_in(empty.path()).empty());
     // And prewarm finds everything in the layer, from which it writes the same bundle again.
     const fs::path again = empty.path() / "again.htb";
-    CHECK(run_hetune(empty.path(), "prewarm --tiles " + kTiny + kArch + "-o " + again.string(), layer)
-              .status == 0);
+    CHECK(
+        run_hetune(empty.path(), "prewarm --tiles " + kTiny + kArch + "-o " + again.string(), layer)
+            .status == 0);
     CHECK(objects_in(empty.path()).empty());
     const Bundle one(kBundle), two(again);
     CHECK(std::ranges::count_if(one.members(), &BundleMember::is_object) ==
@@ -99,8 +104,9 @@ TEST_CASE("two folders, a shard at a time or all at once, of the header alone: t
     int64_t kernels = 0;
     std::set<std::string> first;
     for (const char* shard : {"1/2", "2/2"}) {
-        const CommandResult made = run_hetune(
-            cache, fmt::format("prewarm {} {} --shard {} --json 2>/dev/null", header.string(), kArch, shard));
+        const CommandResult made =
+            run_hetune(cache, fmt::format("prewarm {} {} --shard {} --json 2>/dev/null",
+                                          header.string(), kArch, shard));
         REQUIRE(made.status == 0);
         const auto job = made.json()["jobs"][0];
         CHECK(job["kernels"] > 0);
@@ -113,7 +119,8 @@ TEST_CASE("two folders, a shard at a time or all at once, of the header alone: t
 
     const auto bundle_of = [&](const fs::path& from, const std::string& name) {
         const fs::path bundle = other.path() / name;
-        REQUIRE(run_hetune(from, "prewarm " + header.string() + kArch + "-o " + bundle.string()).status == 0);
+        REQUIRE(run_hetune(from, "prewarm " + header.string() + kArch + "-o " + bundle.string())
+                    .status == 0);
         return content(bundle);
     };
     const std::string bytes = bundle_of(cache, "a.htb");
@@ -134,7 +141,8 @@ TEST_CASE("--check and --dry-run compile nothing; --check exits 1 where somethin
     CHECK(objects_in(empty.path()).empty());
 }
 
-TEST_CASE("prewarm refuses an unknown arch, a shard that is none and tiles of a header, in one line") {
+TEST_CASE(
+    "prewarm refuses an unknown arch, a shard that is none and tiles of a header, in one line") {
     const TestFolder folder;
     const fs::path header = folder.path() / "header.gguf";
     fs::copy_file(kTiny, header);
