@@ -38,13 +38,13 @@ double largest_difference(std::span<const float> a, std::span<const float> b) {
 
 }  // namespace
 
-VerifyReport verify(Session& session, ReferenceEngine& oracle, std::span<const int32_t> tokens) {
+ModelComparison verify(Session& session, ReferenceEngine& oracle, std::span<const int32_t> tokens) {
     session.reset();
     oracle.reset();
     const std::vector<float> wanted = oracle.forward(tokens, true);
     const auto oracle_values = values_by_name(oracle);
 
-    VerifyReport report;
+    ModelComparison report;
     std::vector<float> logits;
     std::map<std::string, size_t> index;  // into report.values
     session.trace(tokens, [&](const BoundPlan& bound, size_t at, int rows) {

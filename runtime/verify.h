@@ -23,14 +23,14 @@ struct ValueError {
     bool operator==(const ValueError&) const = default;
 };
 
-struct VerifyReport {
+struct ModelComparison {
     LogitsDistance logits;
     // Of every value that both sides keep in float (fusion leaves fewer of them), in order.
     std::vector<ValueError> values;
 };
 
 // Both engines are reset first. The session is made with all_logits.
-VerifyReport verify(Session& session, ReferenceEngine& oracle, std::span<const int32_t> tokens);
+ModelComparison verify(Session& session, ReferenceEngine& oracle, std::span<const int32_t> tokens);
 
 // The worst value of each layer, in order of layers, -1 first.
 std::vector<ValueError> worst_of_layers(std::span<const ValueError> values);

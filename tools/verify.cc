@@ -39,7 +39,7 @@ constexpr const char* kText =
     "In a right-angled triangle the square of the longest side equals the sum of the squares of the "
     "other two, so that sides of 3, 4 and 5 give 9 + 16 = 25. Nobody knows who noticed it first.";
 
-VerifyReport compare(Model& model, const std::vector<int32_t>& tokens) {
+ModelComparison compare(Model& model, const std::vector<int32_t>& tokens) {
     const ModelFile& file = ModelParts::file(model);
     ReferenceEngine oracle(file, build_layer_graph(file), model.info().context);
     if (Session* session = ModelParts::session(model)) return verify(*session, oracle, tokens);
@@ -65,7 +65,7 @@ nlohmann::ordered_json errors_json(std::span<const ValueError> errors) {
     return list;
 }
 
-void print_json(const Model& model, const VerifyReport& report, bool passed) {
+void print_json(const Model& model, const ModelComparison& report, bool passed) {
     const LogitsDistance& d = report.logits;
     fmt::print("{}\n", nlohmann::ordered_json{{"model", model.info().name},
                                               {"backend", model.info().backend},
@@ -81,7 +81,7 @@ void print_json(const Model& model, const VerifyReport& report, bool passed) {
                            .dump(2));
 }
 
-void print_text(const Model& model, const VerifyReport& report, bool every_value) {
+void print_text(const Model& model, const ModelComparison& report, bool every_value) {
     const LogitsDistance& d = report.logits;
     fmt::print("{}\n{} tokens against the oracle: mean KL {:.3g}, max KL {:.3g}, top-1 {:.2f} %, "
                "largest difference of a logit {:.3g}\n",
@@ -100,7 +100,7 @@ int run(VerifyArguments& args) {
     if (tokens.empty()) tokens = model.tokenize(kText);
     tokens.resize(std::min(tokens.size(), static_cast<size_t>(std::min(args.rows, model.info().context))));
 
-    const VerifyReport report = compare(model, tokens);
+    const ModelComparison report = compare(model, tokens);
     const std::string missed = missed_gate(report.logits, args);
     if (args.json) print_json(model, report, missed.empty());
     else print_text(model, report, args.values);
