@@ -14,10 +14,11 @@
 
 namespace hetune {
 
-// Sizes of kernel_templates' XBlock, StepState and SamplerState.
+// Sizes of kernel_templates' XBlock, StepState, SamplerState and ring of tokens.
 constexpr int64_t kXBlockBytes = 48;
 constexpr int64_t kStepBytes = 8;
-constexpr int64_t kSamplerBytes = 32 + 4 * 1024;
+constexpr int64_t kSamplerBytes = 4 * (8 + 2 + 16 + 1024);
+constexpr int64_t kTokenRingBytes = 4 * 64;
 
 // How a value lies in memory.
 enum class Form {

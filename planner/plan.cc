@@ -67,11 +67,12 @@ Plan make_sampler_plan(int64_t vocabulary, const Arch& arch, const PlanOptions& 
     plan.buffers = {{"logits", BufferRole::kLogits, vocabulary * 4},
                     {"sampler", BufferRole::kSampler, kSamplerBytes},
                     {"step", BufferRole::kStep, kStepBytes},
-                    {"tokens", BufferRole::kTokens, 4}};
+                    {"tokens", BufferRole::kTokens, 4},
+                    {"ring", BufferRole::kSampler, kTokenRingBytes}};
     plan.steps = {{.label = "sample",
                    .spec = {"sample",
                             {{"kVocabulary", constant(vocabulary)}, {"kWaves", constant(waves)}}},
-                   .args = {{0, 0}, {1, 0}, {2, 0}, {3, 0}},
+                   .args = {{0, 0}, {1, 0}, {2, 0}, {3, 0}, {4, 0}},
                    .threads = static_cast<uint32_t>(32 * waves),
                    .cost = {.activation_bytes = vocabulary * 4}}};
     plan.logits_buffer = 0;

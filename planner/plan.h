@@ -41,7 +41,7 @@ enum class BufferRole {
     kStep,      // StepState
     kTokens,    // int32 [rows]
     kLogits,    // float [rows or 1, vocabulary]
-    kSampler,   // SamplerState
+    kSampler,   // SamplerState; the ring of drawn tokens
 };
 
 std::string_view to_string(BufferRole role);
@@ -116,8 +116,8 @@ struct Plan {
 Plan make_plan(const LayerGraph& graph, const ModelFile& file, const Arch& arch,
                const PlanOptions& options);
 
-// The step that draws a token from the logits of one row. Buffers: "logits", "sampler", and "step"
-// and "tokens" of the decode plan.
+// The step that draws a token from the logits of one row. Buffers: "logits", "sampler", "step" and
+// "tokens" of the decode plan, and "ring", in memory of the host.
 Plan make_sampler_plan(int64_t vocabulary, const Arch& arch, const PlanOptions& options);
 
 }  // namespace hetune

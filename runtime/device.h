@@ -55,6 +55,19 @@ class Graph {
     virtual ~Graph() = default;
 };
 
+// A point in the order of work that the host can wait for.
+class Mark {
+  public:
+    virtual ~Mark() = default;
+};
+
+// Memory of the host that kernels use in place. What they write is there once a Mark behind them
+// was waited for.
+struct HostMemory {
+    std::unique_ptr<Buffer> buffer;
+    std::byte* bytes = nullptr;
+};
+
 struct DeviceInfo {
     std::string backend;     // "cpu", "hip", "cuda"
     std::string name;        // "AMD Radeon RX 7900 XTX"
@@ -76,7 +89,8 @@ class Device {
     // The default copies; devices that share memory with the host use it in place.
     virtual std::unique_ptr<Buffer> adopt(std::span<const std::byte> host);
 
-    // Blocking for the host side of the span: it may be reused when the call returns.
+    // Blocking for the host side of the span: it may be reused when the call returns. A large upload
+    // may still be on its way then; what is launched behind it waits for it.
     virtual void upload(Buffer& to, size_t offset, std::span<const std::byte> from) = 0;
     virtual void download(std::span<std::byte> to, const Buffer& from, size_t offset) = 0;
     virtual void fill(Buffer& buffer, size_t offset, size_t bytes, uint8_t value) = 0;
@@ -91,6 +105,12 @@ class Device {
     // Runs `record`, which only launches, and keeps the launches.
     virtual std::unique_ptr<Graph> capture(const std::function<void()>& record) = 0;
     virtual void replay(Graph& graph) = 0;
+
+    virtual HostMemory allocate_host(size_t bytes) = 0;
+    virtual std::unique_ptr<Mark> make_mark() = 0;
+    virtual void record(Mark& mark) = 0;
+    // Until all work before the last record() is done. Sleeps rather than spins.
+    virtual void wait(Mark& mark) = 0;
 
     // Milliseconds of device time between two points in the order of work.
     virtual double time_ms(const std::function<void()>& work) = 0;

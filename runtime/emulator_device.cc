@@ -103,7 +103,7 @@ void take_changes(const std::vector<Handed>& all, const std::string& entry) {
             now[b] = results[i][b];
         }
     }
-    for (auto& [buffer, bytes] : merged) buffer->memory = std::move(bytes);
+    for (auto& [buffer, bytes] : merged) std::ranges::copy(bytes, buffer->memory.begin());
 }
 
 class EmulatorDevice : public Device {
@@ -173,6 +173,17 @@ class EmulatorDevice : public Device {
         for (const RecordedLaunch& launch : static_cast<EmulatorGraph&>(graph).launches)
             run(launch);
     }
+    HostMemory allocate_host(size_t bytes) override {
+        const uint64_t address = next_address_;
+        next_address_ += (bytes / kSpacing + 2) * kSpacing;
+        auto buffer = std::make_unique<EmulatorBuffer>(live_, address, bytes);
+        std::byte* const at = buffer->memory.data();
+        return {std::move(buffer), at};
+    }
+    std::unique_ptr<Mark> make_mark() override { return std::make_unique<Mark>(); }
+    void record(Mark&) override {}
+    void wait(Mark&) override {}
+
     // Of the emulator, which says nothing of a GPU.
     double time_ms(const std::function<void()>& work) override {
         const auto start = std::chrono::steady_clock::now();

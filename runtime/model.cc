@@ -49,7 +49,7 @@ struct __attribute__((visibility("hidden"))) Model::Impl {
     void load();
     void load_session(const LayerGraph& graph);
     // One token after another, from the compiled session or from the oracle.
-    int32_t prompt(std::span<const int32_t> tokens, const Sampling& sampling);
+    int32_t prompt(std::span<const int32_t> tokens, const Sampling& sampling, const DrawLimit& limit);
     int32_t next();
     int64_t room() const { return engine->context() - engine->position(); }
 
@@ -65,6 +65,7 @@ struct __attribute__((visibility("hidden"))) Model::Impl {
     std::unique_ptr<Engine> engine;
     Session* session = nullptr;            // engine, where it is compiled
     std::vector<int32_t> oracle_pending;   // drawn, but not yet in the oracle's context
+    std::vector<int32_t> ends;             // tokens that end a generation
     std::vector<int32_t> history;          // all tokens of the context, and the one drawn last
 };
 
@@ -88,6 +89,8 @@ void Model::Impl::load() {
     } else {
         load_session(graph);
     }
+    for (int32_t token = 0; token < tokenizer.vocabulary_size(); ++token)
+        if (tokenizer.ends_generation(token)) ends.push_back(token);
     info.load_seconds = watch.seconds();
 }
 
@@ -127,8 +130,9 @@ void Model::Impl::load_session(const LayerGraph&) {
     info.repack_seconds = session->times().repack_ms / 1e3;
 }
 
-int32_t Model::Impl::prompt(std::span<const int32_t> tokens, const Sampling& sampling) {
-    if (session != nullptr) return session->prompt(tokens, sampling);
+int32_t Model::Impl::prompt(std::span<const int32_t> tokens, const Sampling& sampling,
+                            const DrawLimit& limit) {
+    if (session != nullptr) return session->prompt(tokens, sampling, limit);
     if (sampling.temperature > 0)
         throw std::runtime_error("the reference backend only decodes greedily; leave --temp at 0");
     oracle_pending.insert(oracle_pending.end(), tokens.begin(), tokens.end());
@@ -172,7 +176,11 @@ Generated Model::generate(std::span<const int32_t> prompt, const Options& option
         return text.empty() || !on_text || on_text(text);
     };
     const Stopwatch prefill;
-    int32_t token = impl_->prompt(prompt, options.sampling);
+    const DrawLimit limit{.draws = options.max_tokens,
+                          .ends = options.ignore_end ? std::span<const int32_t>() : impl_->ends};
+    result.tokens.reserve(static_cast<size_t>(std::min(options.max_tokens, impl_->room())));
+    impl_->history.reserve(static_cast<size_t>(impl_->engine->context()) + 1);
+    int32_t token = impl_->prompt(prompt, options.sampling, limit);
     impl_->history.insert(impl_->history.end(), prompt.begin(), prompt.end());
     result.prefill_seconds = prefill.seconds();
     const Stopwatch decode;
@@ -224,6 +232,7 @@ std::vector<float> Model::logits(std::span<const int32_t> tokens, bool every_pos
 
 const ModelFile& ModelParts::file(const Model& model) { return model.impl_->file; }
 Session* ModelParts::session(const Model& model) { return model.impl_->session; }
+KernelLibrary& ModelParts::library(const Model& model) { return *model.impl_->library; }
 
 void Model::reset() {
     impl_->engine->reset();

@@ -4,6 +4,7 @@
 
 #include "planner/model_file.h"
 #include "runtime/hetune.h"
+#include "runtime/kernel_library.h"
 #include "runtime/session.h"
 
 namespace hetune {
@@ -11,6 +12,7 @@ namespace hetune {
 struct ModelParts {
     static const ModelFile& file(const Model& model);
     static Session* session(const Model& model);  // nullptr on the reference backend
+    static KernelLibrary& library(const Model& model);     // where there is a session
 };
 
 }  // namespace hetune

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cassert>
 #include <cstddef>
 #include <cstring>
 #include <stdexcept>
@@ -30,7 +31,10 @@ void check_sampling(const Sampling& s) {
     check("--repeat-window", s.repeat_window, 0, device::kHistory);
 }
 
-std::vector<std::byte> sampler_state(const Sampling& s, std::span<const int32_t> history) {
+int most_ends() { return device::kEnds; }
+
+std::vector<std::byte> sampler_state(const Sampling& s, std::span<const int32_t> history,
+                                     const DrawLimit& limit) {
     device::SamplerState state{};
     state.temperature = static_cast<float>(s.temperature);
     state.top_p = static_cast<float>(s.top_p);
@@ -42,15 +46,16 @@ std::vector<std::byte> sampler_state(const Sampling& s, std::span<const int32_t>
     const auto kept = history.last(std::min(history.size(), static_cast<size_t>(device::kHistory)));
     std::ranges::copy(kept, state.history);
     state.count = static_cast<int32_t>(kept.size());
+    state.left = static_cast<int32_t>(std::min<int64_t>(limit.draws, 1 << 30));
+    assert(limit.ends.size() <= device::kEnds);
+    std::ranges::copy(limit.ends, state.ends);
+    state.end_count = static_cast<int32_t>(limit.ends.size());
     std::vector<std::byte> bytes(sizeof state);
     std::memcpy(bytes.data(), &state, sizeof state);
     return bytes;
 }
 
 int64_t sampler_count_offset() { return offsetof(device::SamplerState, count); }
-int64_t sampler_history_offset(int32_t index) {
-    return static_cast<int64_t>(offsetof(device::SamplerState, history)) +
-           4 * (index % device::kHistory);
-}
+int token_ring_size() { return device::kTokenRing; }
 
 }  // namespace hetune

@@ -12,10 +12,18 @@ namespace hetune {
 // Throws std::runtime_error naming the option that is out of range.
 void check_sampling(const Sampling& sampling);
 
+// When the device stops drawing by itself.
+struct DrawLimit {
+    int64_t draws = 1 << 30;
+    std::span<const int32_t> ends = {};  // tokens behind which nothing is drawn; at most most_ends()
+};
+int most_ends();
+
 // The device's SamplerState (kernel_templates/sampling/sampler_state.h) before the first draw;
 // `history` are the tokens so far.
-std::vector<std::byte> sampler_state(const Sampling& sampling, std::span<const int32_t> history);
-int64_t sampler_count_offset();               // of `count` in it
-int64_t sampler_history_offset(int32_t index);  // of history entry number `index`
+std::vector<std::byte> sampler_state(const Sampling& sampling, std::span<const int32_t> history,
+                                     const DrawLimit& limit = {});
+int64_t sampler_count_offset();  // of `count` in it
+int token_ring_size();
 
 }  // namespace hetune

@@ -9,6 +9,10 @@
 namespace hetune {
 namespace {
 
+// The device works on one while the host sees to the one before; more cover a host that is slow to
+// wake. Less than the ring of tokens holds.
+constexpr int64_t kStepsInFlight = 4;
+
 class Stopwatch {
   public:
     // Milliseconds since the last call.
@@ -54,7 +58,10 @@ Session::Session(const ModelFile& file, Device& device, KernelLibrary& library, 
     for (size_t i = 0; i < wanted.size(); ++i)
         modules_[wanted[i].to_string()] = device_.load(codes[i]);
     for (const PlanBuffer& buffer : sampler.buffers)
-        if (buffer.role == BufferRole::kLogits || buffer.role == BufferRole::kSampler) shared(buffer);
+        if (buffer.name == "logits" || buffer.name == "sampler") shared(buffer);
+    ring_ = device_.allocate_host(static_cast<size_t>(token_ring_size()) * sizeof(int32_t));
+    for (int64_t i = 0; i < kStepsInFlight; ++i) marks_.push_back(device_.make_mark());
+    tokens_.reserve(static_cast<size_t>(options_.context) + 1);
     for (const Plan& plan : plans)
         for (const PlanBuffer& buffer : plan.buffers)
             if (buffer.role == BufferRole::kScratch || buffer.role == BufferRole::kKv ||
@@ -69,7 +76,8 @@ Session::Session(const ModelFile& file, Device& device, KernelLibrary& library, 
     if (options_.all_logits) all_ = bind(std::move(plans[2]));
     sampler_ = std::make_unique<BoundPlan>(
         device_, std::move(sampler), modules_,
-        std::vector<Buffer*>{decode_.logits, shared_.at("sampler").get(), decode_.step, decode_.tokens});
+        std::vector<Buffer*>{decode_.logits, shared_.at("sampler").get(), decode_.step, decode_.tokens,
+                             ring_.buffer.get()});
     reset();
     times_.load_ms += watch.lap();
 }
@@ -110,13 +118,41 @@ Session::Bound Session::bind(Plan plan) {
 }
 
 void Session::reset() {
+    device_.synchronize();
+    in_flight_ = 0;
     position_ = 0;
     tokens_.clear();
+    clear_states();
+}
+
+// Recurrent state of an empty context.
+void Session::clear_states() {
     for (const PlanBuffer& buffer : decode_.plan->plan().buffers)
         if (buffer.role == BufferRole::kState) {
             Buffer& state = *shared_.at(buffer.name);
             device_.fill(state, 0, state.bytes(), 0);
         }
+}
+
+Session::Place Session::place() {
+    settle();
+    Place place{position_, {tokens_.begin(), tokens_.begin() + position_}, {}};
+    for (const PlanBuffer& buffer : decode_.plan->plan().buffers)
+        if (buffer.role == BufferRole::kState) {
+            const Buffer& state = *shared_.at(buffer.name);
+            auto& kept = place.states[buffer.name];
+            kept.resize(state.bytes());
+            device_.download(kept, state, 0);
+        }
+    return place;
+}
+
+void Session::go_back(const Place& place) {
+    device_.synchronize();
+    in_flight_ = 0;
+    for (const auto& [name, bytes] : place.states) device_.upload(*shared_.at(name), 0, bytes);
+    position_ = place.position;
+    tokens_.assign(place.tokens.begin(), place.tokens.end());
 }
 
 void Session::put_inputs(Bound& bound, std::span<const int32_t> tokens) {
@@ -141,6 +177,7 @@ void Session::check_tokens(std::span<const int32_t> tokens) const {
 }
 
 std::vector<float> Session::forward(std::span<const int32_t> tokens, bool every_row) {
+    settle();
     check_tokens(tokens);
     tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
     std::vector<float> logits;
@@ -159,6 +196,7 @@ std::vector<float> Session::forward(std::span<const int32_t> tokens, bool every_
 }
 
 void Session::trace(std::span<const int32_t> tokens, const AfterStep& after) {
+    settle();
     check_tokens(tokens);
     tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
     BoundPlan& plan = *all_.plan;
@@ -174,8 +212,10 @@ void Session::trace(std::span<const int32_t> tokens, const AfterStep& after) {
     }
 }
 
-int32_t Session::prompt(std::span<const int32_t> tokens, const Sampling& sampling) {
+int32_t Session::prompt(std::span<const int32_t> tokens, const Sampling& sampling,
+                        const DrawLimit& limit) {
     check_sampling(sampling);
+    settle();
     tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
     std::span<const int32_t> rest = std::span(tokens_).subspan(static_cast<size_t>(position_));
     if (rest.empty()) throw std::runtime_error("the prompt has no token");
@@ -185,40 +225,90 @@ int32_t Session::prompt(std::span<const int32_t> tokens, const Sampling& samplin
         tokens_.resize(tokens_.size() - tokens.size());
         throw;
     }
+    append(rest);
+    // Without a limit the device draws as it is asked to.
+    const bool limited = limit.draws > 0 && limit.ends.size() <= static_cast<size_t>(most_ends());
+    const DrawLimit on_device = limited ? limit : DrawLimit{};
+    const std::vector<std::byte> state = sampler_state(sampling, tokens_, on_device);
+    device_.upload(*shared_.at("sampler"), 0, state);
+    // The draw moves the decode step on by one.
+    const int32_t step_state[2] = {static_cast<int32_t>(position_) - 1, 1};
+    device_.upload(*decode_.step, 0, std::as_bytes(std::span(step_state)));
+    std::memcpy(&drawn_, state.data() + sampler_count_offset(), sizeof drawn_);
+    ends_.assign(on_device.ends.begin(), on_device.ends.end());
+    ahead_ = limited ? limit.draws - 1 : 0;
+    sampler_->run(1);
+    device_.record(*marks_.front());
+    device_.wait(*marks_.front());
+    return drawn_token();
+}
+
+// Into the context, in steps of prefill.
+void Session::append(std::span<const int32_t> rest) {
     while (!rest.empty()) {
         Bound& bound = rest.size() == 1 ? decode_ : prefill_;
         const size_t rows = std::min(rest.size(), static_cast<size_t>(bound.plan->plan().options.rows));
         step(bound, rest.first(rows));
         rest = rest.subspan(rows);
     }
-    const std::vector<std::byte> state = sampler_state(sampling, tokens_);
-    device_.upload(*shared_.at("sampler"), 0, state);
-    // The draw moves the decode step on by one.
-    const int32_t step_state[2] = {static_cast<int32_t>(position_) - 1, 1};
-    device_.upload(*decode_.step, 0, std::as_bytes(std::span(step_state)));
-    std::memcpy(&drawn_, state.data() + sampler_count_offset(), sizeof drawn_);
-    sampler_->run(1);
-    return drawn_token();
 }
 
-int32_t Session::next() {
-    if (room() < 1) throw std::runtime_error(fmt::format("the context of {} tokens is full", options_.context));
+// One more token and its draw behind what is in flight.
+void Session::launch_next() {
     if (token_graph_ == nullptr)
         token_graph_ = device_.capture([&] {
             decode_.plan->launch(1, 0, decode_.plan->plan().steps.size());
             sampler_->launch(1, 0, 1);
         });
     device_.replay(*token_graph_);
+    device_.record(*marks_[static_cast<size_t>(drawn_ + in_flight_) % marks_.size()]);
+    ++in_flight_;
+    if (ahead_ > 0) --ahead_;
+}
+
+int32_t Session::next() {
+    if (room() < 1) throw std::runtime_error(fmt::format("the context of {} tokens is full", options_.context));
+    if (in_flight_ == 0) launch_next();
+    while (in_flight_ < kStepsInFlight && ahead_ > 0 && room() > in_flight_) launch_next();
+    device_.wait(*marks_[static_cast<size_t>(drawn_) % marks_.size()]);
+    --in_flight_;
     ++position_;
     return drawn_token();
 }
 
+// Takes the draw that was waited for.
 int32_t Session::drawn_token() {
     int32_t token = 0;
-    device_.download(std::as_writable_bytes(std::span(&token, 1)), *shared_.at("sampler"),
-                     static_cast<size_t>(sampler_history_offset(drawn_++)));
+    std::memcpy(&token, ring_.bytes + static_cast<size_t>(drawn_++ % token_ring_size()) * sizeof token,
+                sizeof token);
     tokens_.push_back(token);
+    // Behind it launches do nothing.
+    if (std::ranges::find(ends_, token) != ends_.end()) {
+        ahead_ = 0;
+        in_flight_ = 0;
+    }
     return token;
+}
+
+// Gives up draws in flight. Their keys and values lie behind the context's end, but recurrent state
+// has moved on with them: the context is then computed anew, from its tokens.
+void Session::settle() {
+    ahead_ = 0;
+    if (in_flight_ == 0) return;
+    device_.synchronize();
+    in_flight_ = 0;
+    if (!recurrent()) return;
+    const std::vector<int32_t> context(tokens_.begin(), tokens_.begin() + position_);
+    clear_states();
+    position_ = 0;
+    append(context);
+}
+
+bool Session::recurrent() const {
+    // The counters are zero between launches.
+    return std::ranges::any_of(decode_.plan->plan().buffers, [](const PlanBuffer& buffer) {
+        return buffer.role == BufferRole::kState && buffer.name != "attention.counters";
+    });
 }
 
 }  // namespace hetune

@@ -50,10 +50,26 @@ class Session : public Engine {
     // Generation, on the device from logits to token. `prompt` appends tokens to the context and
     // draws the next token; `next` appends the drawn token and draws another. Where a prompt follows
     // drawn tokens, the last of them is appended first.
-    int32_t prompt(std::span<const int32_t> tokens, const Sampling& sampling);
+    //
+    // A caller that says in `limit` how many tokens it will draw, those of `prompt` included, lets
+    // the device run ahead of the host by a few steps. It stops by itself behind an end token and
+    // the last draw; a caller that stops earlier makes the next call compute the context anew where
+    // the model has recurrent state.
+    int32_t prompt(std::span<const int32_t> tokens, const Sampling& sampling,
+                   const DrawLimit& limit = {.draws = 0});
     int32_t next();
     // Tokens of context that are left.
     int64_t room() const { return options_.context - position_; }
+
+    // A place in the context to come back to: recurrent state is copied to the host, the KV cache
+    // stays where it is. Valid until the context is cut shorter than this.
+    struct Place {
+        int64_t position = 0;
+        std::vector<int32_t> tokens;
+        std::map<std::string, std::vector<std::byte>> states;
+    };
+    Place place();
+    void go_back(const Place& place);
 
     void reset() override;
     int64_t position() const override { return position_; }
@@ -85,6 +101,11 @@ class Session : public Engine {
     void step(Bound& bound, std::span<const int32_t> tokens);
     void check_tokens(std::span<const int32_t> tokens) const;
     int32_t drawn_token();
+    void launch_next();
+    void settle();
+    void append(std::span<const int32_t> tokens);
+    void clear_states();
+    bool recurrent() const;
 
     const ModelFile& file_;
     Device& device_;
@@ -96,9 +117,14 @@ class Session : public Engine {
     Bound decode_, prefill_, all_;
     std::unique_ptr<BoundPlan> sampler_;
     std::unique_ptr<Graph> token_graph_;  // decode and draw
+    HostMemory ring_;                     // of drawn tokens
+    std::vector<std::unique_ptr<Mark>> marks_;  // behind the draws in flight
     std::vector<int32_t> tokens_;         // of the context, and the one drawn last
-    int64_t position_ = 0;                // tokens in the KV cache
-    int32_t drawn_ = 0;                   // entries of the device's history
+    std::vector<int32_t> ends_;           // of the generation
+    int64_t position_ = 0;                // tokens in the KV cache, by the draws that were taken
+    int32_t drawn_ = 0;                   // draws taken, by the device's count
+    int64_t in_flight_ = 0;               // draws launched and not taken
+    int64_t ahead_ = 0;                   // draws that may still be launched before next() asks
     LoadTimes times_;
     MemoryNeeds memory_;
 };

@@ -18,6 +18,7 @@ const RegisterTemplate kAttentionStep{{
                   {"kRotary", "int", "rotated dimensions; 0: none"},
                   {"kInterleaved", "bool", "pairs (2i, 2i+1) rather than (i, i + kRotary/2)"},
                   {"kMagnitude", "float", "factor of the rotated dimensions (YaRN)"},
+                  {"kGated", "bool", "each head of q has a gate behind it"},
                   {"kQuantisedOutput", "bool", "y in 8 bits or float"},
                   {"kSplits", "int", "shares of the context"},
                   {"kWaves", "int", "waves per group"}},

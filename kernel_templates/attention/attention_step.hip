@@ -1,6 +1,6 @@
 // Attention of one decoded token in one launch: norm and rope of the query heads and of the new
 // key, the new key and value into the cache, attention split over the context, and, in the group
-// that is last to finish, the sum of the shares.
+// that is last to finish, the sum of the shares, times the sigmoid of a gate where there is one.
 // Launch: [kKvHeads, kSplits]. A group serves the query heads of one KV head; tiles of 32 keys go to
 // waves and splits in turn. No group waits for another.
 // LDS: the heads, weights of a tile for each wave, and the waves' results.
@@ -20,6 +20,7 @@ constexpr float kEps = 1e-6f;
 constexpr int kRotary = 128;
 constexpr bool kInterleaved = false;
 constexpr float kMagnitude = 1.0f;
+constexpr bool kGated = false;
 constexpr bool kQuantisedOutput = true;
 constexpr int kSplits = 8;
 constexpr int kWaves = 4;
@@ -28,6 +29,7 @@ constexpr int kWaves = 4;
 constexpr int kGroup = kHeads / kKvHeads;
 constexpr int kThreads = kWaves * kWaveSize;
 constexpr int kKvStride = kKvHeads * kHeadSize;
+constexpr int kQueryStride = kGated ? 2 * kHeadSize : kHeadSize;
 constexpr int kShare = kHeadSize + 2;  // the sums, the peak, the sum of weights
 static_assert(kHeads % kKvHeads == 0 && kHeadSize % 8 == 0);
 static_assert(!kQuantisedOutput || kHeadSize % 32 == 0, "blocks of 32 lie within a head");
@@ -47,12 +49,15 @@ DEVICE inline float peak_of(const float* shares, int count, i64 stride) {
 }
 
 // The result of head g from all of its shares; by one wave.
-DEVICE inline void finish_head(const float* shares, int count, i64 stride, int head, void* y) {
+DEVICE inline void finish_head(const float* shares, int count, i64 stride, int head, const float* q,
+                               void* y) {
     const float peak = peak_of(shares, count, stride);
     const float factor = fast_rcp(combine(shares, count, stride, kHeadSize + 1, peak));
     for (int i = 0; i < (kHeadSize + 31) / 32; ++i) {
         const int d = i * 32 + lane_id();
-        const float v = combine(shares, count, stride, imin(d, kHeadSize - 1), peak) * factor;
+        const int safe = imin(d, kHeadSize - 1);
+        float v = combine(shares, count, stride, safe, peak) * factor;
+        if constexpr (kGated) v *= sigmoid(q[head * kQueryStride + kHeadSize + safe]);
         if constexpr (kQuantisedOutput)
             quantise_wave(v, static_cast<XBlock*>(y) + head * (kHeadSize / 32) + i);
         else if (d < kHeadSize)
@@ -62,7 +67,7 @@ DEVICE inline void finish_head(const float* shares, int count, i64 stride, int h
 
 extern "C" KERNEL(kWaves* kWaveSize) void attention_step(
     const StepState* __restrict__ step,
-    const float* __restrict__ q,           // [kHeads, kHeadSize]
+    const float* __restrict__ q,           // [kHeads, kHeadSize]; where kGated each with its gate behind it
     const float* __restrict__ k,           // [kKvHeads, kHeadSize]
     const float* __restrict__ v,           // [kKvHeads, kHeadSize]
     const float* __restrict__ q_norm,      // [kHeadSize] where kNorm
@@ -81,11 +86,12 @@ extern "C" KERNEL(kWaves* kWaveSize) void attention_step(
     const int split = group_id_y();
     const int wave = kWaves == 1 ? 0 : wave_id();
     const int last = step->position;
+    if (step->rows < 1) return;
 
     for (int h = wave; h <= kGroup; h += kWaves) {
         const bool is_key = h == kGroup;
         norm_rope<kHeadSize, kNorm, kRotary, kInterleaved>(
-            is_key ? k + kv_head * kHeadSize : q + (kv_head * kGroup + h) * kHeadSize,
+            is_key ? k + kv_head * kHeadSize : q + (kv_head * kGroup + h) * kQueryStride,
             is_key ? k_norm : q_norm, kEps, turns, kMagnitude, float(last), heads[h]);
     }
     barrier();
@@ -118,7 +124,7 @@ extern "C" KERNEL(kWaves* kWaveSize) void attention_step(
     barrier();
     if constexpr (kSplits == 1) {
         for (int g = wave; g < kGroup; g += kWaves)
-            finish_head(waves[0][g], kWaves, kGroup * kShare, kv_head * kGroup + g, y);
+            finish_head(waves[0][g], kWaves, kGroup * kShare, kv_head * kGroup + g, q, y);
     } else {
         float* own = shares + i64(kv_head) * kGroup * kSplits * kShare;
         constexpr int kValues = kGroup * kShare;
@@ -140,7 +146,7 @@ extern "C" KERNEL(kWaves* kWaveSize) void attention_step(
         if (!is_last) return;
         fence_device();
         for (int g = wave; g < kGroup; g += kWaves)
-            finish_head(own + g * kSplits * kShare, kSplits, kShare, kv_head * kGroup + g, y);
+            finish_head(own + g * kSplits * kShare, kSplits, kShare, kv_head * kGroup + g, q, y);
     }
 }
 EXPORT_KERNEL(attention_step)

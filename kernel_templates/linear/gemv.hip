@@ -15,7 +15,7 @@ constexpr bool kBias = false;
 constexpr int kWaves = 4;
 #endif
 
-extern "C" KERNEL(kWaves* kWaveSize) void gemv(
+extern "C" STREAM_KERNEL(kWaves* kWaveSize) void gemv(
     const StepState* __restrict__ step,
     const u8* __restrict__ w,       // [kRows / 32, kCols / tile, tile bytes]
     const void* __restrict__ x,     // [rows, kCols / 32] XBlock or [rows, kCols] float

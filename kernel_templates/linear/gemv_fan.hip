@@ -40,7 +40,7 @@ DEVICE inline void product(const u8* w, const float* bias, float* y, int rows_of
     });
 }
 
-extern "C" KERNEL(kWaves* kWaveSize) void gemv_fan(
+extern "C" STREAM_KERNEL(kWaves* kWaveSize) void gemv_fan(
     const StepState* __restrict__ step,
     const void* __restrict__ x,          // [rows, kCols / 32] XBlock or [rows, kCols] float
     const float* __restrict__ squares,   // [rows, kCols / 32] where kNormed

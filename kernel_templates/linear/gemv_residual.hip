@@ -18,7 +18,7 @@ constexpr int kWaves = 4;
 
 static_assert(kRows % kTileRows == 0, "a tile of rows is one block of the output");
 
-extern "C" KERNEL(kWaves* kWaveSize) void gemv_residual(
+extern "C" STREAM_KERNEL(kWaves* kWaveSize) void gemv_residual(
     const StepState* __restrict__ step,
     const u8* __restrict__ w,            // [kRows / 32, kCols / tile, tile bytes]
     const void* __restrict__ x,          // [rows, kCols / 32] XBlock or [rows, kCols] float

@@ -18,7 +18,7 @@ constexpr int kWaves = 4;
 
 static_assert(kRows % kTileRows == 0, "a tile of rows is one block of the output");
 
-extern "C" KERNEL(kWaves* kWaveSize) void gemv_swiglu(
+extern "C" STREAM_KERNEL(kWaves* kWaveSize) void gemv_swiglu(
     const StepState* __restrict__ step,
     const u8* __restrict__ gate,         // [kRows / 32, kCols / tile, tile bytes]
     const u8* __restrict__ up,           // the same
@@ -33,8 +33,7 @@ extern "C" KERNEL(kWaves* kWaveSize) void gemv_swiglu(
     const Activations<kQuantisedInput> input{x, first, rows - 1};
 
     float acc[kTokens], up_acc[kTokens];
-    row_tile_dot<Gate, kCols, kTokens, kWaves>(gate, group_id(), input, acc);
-    row_tile_dot<Up, kCols, kTokens, kWaves>(up, group_id(), input, up_acc);
+    row_tile_dots<Gate, Up, kCols, kTokens, kWaves>(gate, up, group_id(), input, acc, up_acc);
     if constexpr (kWaves > 1)  // visible behind sum_waves' barrier
         UNROLL for (int t = 0; t < kTokens; ++t) up_part[wave_id()][t][lane_id()] = up_acc[t];
     sum_waves<kTokens, kWaves>(acc, gate_part, [&](int t, float g) {

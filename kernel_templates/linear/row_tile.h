@@ -81,6 +81,105 @@ struct GatheredActivations {
     DEVICE i64 row(int token) const { return rows[token]; }
 };
 
+// By 128-bit loads: activations are the same for all lanes, and not every target has scalar loads
+// that would put small ones together.
+DEVICE inline XBlock load_block(const XBlock* from) {
+    const u8* p = reinterpret_cast<const u8*>(from);
+    const U4 head = load128(p), low = load128(p + 16), high = load128(p + 32);
+    return {float_of(head.x), float_of(head.y), float_of(head.z), float_of(head.w),
+            {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w}};
+}
+
+// Tiles that a wave has on the way at once: small ones several, so that it is some KiB.
+template <class Quant>
+constexpr int kTilesInFlight = Quant::kPlanes >= 8 ? 1 : Quant::kPlanes >= 4 ? 2 : 4;
+
+// A wave's next tiles of a row tile: those at, at + kWaves, ...; behind the last one it is read again.
+template <class Quant, int kCols, int kWaves>
+struct TileSet {
+    static constexpr int kTiles = kCols / Quant::kTileElems;
+    static constexpr int kSet = kTilesInFlight<Quant>;
+    static constexpr int kStride = kSet * kWaves;
+    TileImage<Quant> tiles[kSet];
+
+    DEVICE void load(const u8* row, int at, int lane) {
+        UNROLL for (int i = 0; i < kSet; ++i)
+            tiles[i].load(row + i64(imin(at + i * kWaves, kTiles - 1)) * Quant::kTileBytes, lane);
+    }
+    DEVICE void multiply(const XBlock* x, int at, int lane, float& acc) const {
+        constexpr int kSteps = Quant::kTileElems / kStepElems;
+        UNROLL for (int i = 0; i < kSet; ++i) {
+            const int tile = at + i * kWaves;
+            if (kTiles % kStride != 0 && tile >= kTiles) break;
+            const auto head = Quant::load_head(tiles[i], lane);
+            UNROLL for (int step = 0; step < kSteps; ++step) {
+                Quants quants;
+                Quant::load(tiles[i], head, lane, step, quants);
+                acc += dot_step<Quant>(quants, load_block(x + tile * kSteps + step));
+            }
+        }
+    }
+};
+
+// The product of a decode step: one token, 8-bit activations. The next tiles' weights are on their
+// way while the current ones are multiplied.
+template <class Quant, int kCols, int kWaves>
+DEVICE inline float row_tile_step(const u8* row, const XBlock* x) {
+    using Tiles = TileSet<Quant, kCols, kWaves>;
+    constexpr int kTiles = Tiles::kTiles, kNext = Tiles::kStride;
+    const int lane = lane_id();
+    const int first = kWaves == 1 ? 0 : wave_id();
+    float acc = 0.0f;
+    Tiles a, b;
+    a.load(row, first, lane);
+    if constexpr (kTiles % kNext == 0 && kTiles / kNext <= 2) {  // no loop, so that all loads come first
+        if constexpr (kTiles > kNext) b.load(row, first + kNext, lane);
+        a.multiply(x, first, lane, acc);
+        if constexpr (kTiles > kNext) b.multiply(x, first + kNext, lane, acc);
+    } else {
+        ROLLED for (int tile = first; tile < kTiles; tile += 2 * kNext) {
+            b.load(row, tile + kNext, lane);
+            a.multiply(x, tile, lane, acc);
+            if (tile + kNext >= kTiles) break;
+            a.load(row, tile + 2 * kNext, lane);
+            b.multiply(x, tile + kNext, lane, acc);
+        }
+    }
+    return acc;
+}
+
+// Two products with one input, of one row tile each: while a tile of one is multiplied, one of the
+// other is on its way.
+template <class A, class B, int kCols, int kWaves>
+DEVICE inline void row_tile_steps(const u8* row_a, const u8* row_b, const XBlock* x, float& acc_a,
+                                  float& acc_b) {
+    acc_a = acc_b = 0.0f;
+    if constexpr (A::kTileElems != B::kTileElems || kTilesInFlight<A> != kTilesInFlight<B>) {
+        acc_a = row_tile_step<A, kCols, kWaves>(row_a, x);
+        acc_b = row_tile_step<B, kCols, kWaves>(row_b, x);
+    } else {
+        using TilesA = TileSet<A, kCols, kWaves>;
+        constexpr int kTiles = TilesA::kTiles, kNext = TilesA::kStride;
+        const int lane = lane_id();
+        const int first = kWaves == 1 ? 0 : wave_id();
+        TilesA a;
+        TileSet<B, kCols, kWaves> b;
+        a.load(row_a, first, lane);
+        if constexpr (kTiles == kNext) {
+            b.load(row_b, first, lane);
+            a.multiply(x, first, lane, acc_a);
+            b.multiply(x, first, lane, acc_b);
+        } else {
+            ROLLED for (int tile = first; tile < kTiles; tile += kNext) {
+                b.load(row_b, tile, lane);
+                a.multiply(x, tile, lane, acc_a);
+                a.load(row_a, tile + kNext, lane);
+                b.multiply(x, tile, lane, acc_b);
+            }
+        }
+    }
+}
+
 // acc[t] = this wave's share of row `lane` of row tile `row_tile` times token t.
 template <class Quant, int kCols, int kTokens, int kWaves, class Input>
 DEVICE inline void row_tile_dot(const u8* w, int row_tile, const Input& x, float (&acc)[kTokens]) {
@@ -93,6 +192,11 @@ DEVICE inline void row_tile_dot(const u8* w, int row_tile, const Input& x, float
     UNROLL for (int t = 0; t < kTokens; ++t) acc[t] = 0.0f;
     const int lane = lane_id();
     const u8* row = w + i64(row_tile) * kTiles * Quant::kTileBytes;
+    if constexpr (kTokens == 1 && kQuantised) {
+        acc[0] = row_tile_step<Quant, kCols, kWaves>(
+            row, static_cast<const XBlock*>(x.data) + x.row(0) * (kCols / 32));
+        return;
+    }
     // A loop that the compiler cannot unroll: several tiles at once spill.
     const int tiles = kTokens > 1 ? pinned(kTiles) : kTiles;
     for (int tile = kWaves == 1 ? 0 : wave_id(); tile < tiles; tile += kWaves) {
@@ -131,6 +235,21 @@ DEVICE inline void row_tile_dot(const u8* w, int row_tile, const Input& x, float
                 with_step(step, weights);
             }
         }
+    }
+}
+
+// The same for two matrices of one height with one input.
+template <class A, class B, int kCols, int kTokens, int kWaves, class Input>
+DEVICE inline void row_tile_dots(const u8* a, const u8* b, int row_tile, const Input& x,
+                                 float (&acc_a)[kTokens], float (&acc_b)[kTokens]) {
+    if constexpr (kTokens == 1 && Input::kQuantised) {
+        row_tile_steps<A, B, kCols, kWaves>(
+            a + i64(row_tile) * (kCols / A::kTileElems) * A::kTileBytes,
+            b + i64(row_tile) * (kCols / B::kTileElems) * B::kTileBytes,
+            static_cast<const XBlock*>(x.data) + x.row(0) * (kCols / 32), acc_a[0], acc_b[0]);
+    } else {
+        row_tile_dot<A, kCols, kTokens, kWaves>(a, row_tile, x, acc_a);
+        row_tile_dot<B, kCols, kTokens, kWaves>(b, row_tile, x, acc_b);
     }
 }
 

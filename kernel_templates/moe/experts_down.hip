@@ -16,7 +16,7 @@ constexpr int kWaves = 8;
 
 static_assert(kRows % kTileRows == 0, "an expert's matrix is a whole number of tiles");
 
-extern "C" KERNEL(kWaves* kWaveSize) void experts_down(
+extern "C" STREAM_KERNEL(kWaves* kWaveSize) void experts_down(
     const StepState* __restrict__ step,
     const int* __restrict__ ids,       // [rows, kUsed]
     const float* __restrict__ shares,  // [rows, kUsed]

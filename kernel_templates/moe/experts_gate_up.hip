@@ -19,7 +19,7 @@ constexpr int kWaves = 4;
 
 static_assert(kRows % kTileRows == 0, "an expert's matrix is a whole number of tiles");
 
-extern "C" KERNEL(kWaves* kWaveSize) void experts_gate_up(
+extern "C" STREAM_KERNEL(kWaves* kWaveSize) void experts_gate_up(
     const StepState* __restrict__ step,
     const int* __restrict__ ids,    // [rows, kUsed]
     const u8* __restrict__ gate,    // [experts, kRows / 32, kCols / tile, tile bytes]
@@ -33,8 +33,7 @@ extern "C" KERNEL(kWaves* kWaveSize) void experts_gate_up(
     const int tile = ids[slot] * (kRows / kTileRows) + group_id();
     const Activations<kQuantisedInput> input{x, row, row};
     float g[1], u[1];
-    row_tile_dot<Gate, kCols, 1, kWaves>(gate, tile, input, g);
-    row_tile_dot<Up, kCols, 1, kWaves>(up, tile, input, u);
+    row_tile_dots<Gate, Up, kCols, 1, kWaves>(gate, up, tile, input, g, u);
     if constexpr (kWaves > 1) {
         part[wave_id()][0][lane_id()] = g[0];
         part[wave_id()][1][lane_id()] = u[0];

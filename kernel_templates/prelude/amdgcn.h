@@ -7,7 +7,9 @@
 #define SHARED __attribute__((shared))
 #define KERNEL(threads) \
     __attribute__((global)) __attribute__((amdgpu_flat_work_group_size(threads, threads)))
+#define STREAM_KERNEL(threads) KERNEL(threads)
 #define UNROLL _Pragma("unroll")
+#define ROLLED _Pragma("unroll 1")
 #define EXPORT_KERNEL(name)
 
 DEVICE inline u32 bits_of(float value) { return __builtin_bit_cast(u32, value); }

@@ -8,7 +8,9 @@
 #define DEVICE
 #define SHARED static thread_local
 #define KERNEL(threads)
+#define STREAM_KERNEL(threads)
 #define UNROLL
+#define ROLLED
 #define EXPORT_KERNEL(name)                                                  \
     extern "C" __attribute__((visibility("default"))) void hetune_cpu_entry( \
         const unsigned char* args, HetuneLane* lane) {                       \

@@ -6,7 +6,11 @@
 #define DEVICE __device__ __attribute__((always_inline))
 #define SHARED __shared__
 #define KERNEL(threads) __global__ __launch_bounds__(threads)
+// ptxas would else take 32 registers for a group of 512, to have more groups resident, and wait for
+// each load before the next: with 128 to 200 a wave's loads of a whole tile are in flight.
+#define STREAM_KERNEL(threads) __global__ __launch_bounds__(threads, (threads) < 320 ? 320 / (threads) : 1)
 #define UNROLL _Pragma("unroll")
+#define ROLLED _Pragma("unroll 1")
 #define EXPORT_KERNEL(name)
 
 DEVICE inline u32 bits_of(float value) { return __float_as_uint(value); }
@@ -53,7 +57,7 @@ DEVICE inline U4 load128(const void* p) {
 }
 DEVICE inline U4 load128_stream(const void* p) {
     U4 v;
-    asm("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
         : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
         : "l"(p));
     return v;

@@ -2,7 +2,8 @@
 // 128-bit loads, half and bf16 conversion, fast exp / rsqrt / sine, device-scope atomics.
 //
 // The target's own file gives the primitives under these names (same list in each):
-//   KERNEL(threads) DEVICE SHARED UNROLL EXPORT_KERNEL(name)
+//   KERNEL(threads), or STREAM_KERNEL(threads) where it is about reading weights
+//   DEVICE SHARED UNROLL ROLLED EXPORT_KERNEL(name)
 //   thread_id() lane_id() wave_id() group_id() group_id_y() group_id_z()
 //   barrier() wave_barrier() shuffle_xor<Mask>(v) shuffle(v, lane) wave_fold<Lanes>(v, op)
 //   dot4(a, b, c) byte_perm(low, high, selector) load128(p) load128_stream(p)

@@ -17,17 +17,24 @@ struct IQ4_XS {
     static constexpr bool kInteger = true;
     static constexpr int kScaleElems = 32;
     static constexpr bool kHasOffset = false;
+    static constexpr int kPlanesAt = 256, kPlanes = 8, kSmalls = 2;
+
+    DEVICE static u32 small(const u8* tile, int lane, int i) {
+        return word_at(tile + 8 * lane + 4 * i);
+    }
 
     struct Head {
         float d;
         u32 upper, lower;
     };
-    DEVICE static Head load_head(const u8* tile, int lane) {
-        const u32 first = word_at(tile + 8 * lane);
-        return {half_to_float(u16(first & 0xffff)), first >> 16, word_at(tile + 8 * lane + 4)};
+    template <class Tile>
+    DEVICE static Head load_head(const Tile& tile, int lane) {
+        const u32 first = small_of<IQ4_XS>(tile, lane, 0);
+        return {half_to_float(u16(first & 0xffff)), first >> 16, small_of<IQ4_XS>(tile, lane, 1)};
     }
-    DEVICE static void load(const u8* tile, const Head& head, int lane, int step, Quants& out) {
-        split_nibbles(load128_stream(lane_row16(tile + 256 + 512 * step, lane)), out.q);
+    template <class Tile>
+    DEVICE static void load(const Tile& tile, const Head& head, int lane, int step, Quants& out) {
+        split_nibbles(plane16(tile, 256 + 512 * step, lane), out.q);
         UNROLL for (int j = 0; j < 8; ++j) out.q[j] = iq4_values(out.q[j]);
         const u32 scale = (head.lower >> (4 * step) & 15u) | (head.upper >> (2 * step) & 3u) << 4;
         out.scale[0] = head.d * float(int(scale) - 32);

@@ -18,28 +18,35 @@ struct Q3_K {
     static constexpr bool kInteger = true;
     static constexpr int kScaleElems = 16;
     static constexpr bool kHasOffset = true;
+    static constexpr int kPlanesAt = 64 + 3 * 128, kPlanes = 6, kSmalls = 4;
 
     static constexpr int kScalesAt = 64;
     static constexpr int kHighAt = kScalesAt + 3 * 128;
     static constexpr int kLowAt = kHighAt + 2 * 512;
+
+    DEVICE static u32 small(const u8* tile, int lane, int i) {
+        if (i == 0) return half_bits_at(tile + 2 * lane);
+        return word_at(tile + kScalesAt + 128 * (i - 1) + 4 * lane);
+    }
 
     struct Head {
         float d;
         u32 scales[4];  // 16 bytes, 32 too large
         u32 high[8];
     };
-    DEVICE static Head load_head(const u8* tile, int lane) {
+    template <class Tile>
+    DEVICE static Head load_head(const Tile& tile, int lane) {
         Head head;
-        head.d = half_at(tile + 2 * lane);
-        const u32 a = word_at(tile + kScalesAt + 4 * lane);
-        const u32 b = word_at(tile + kScalesAt + 128 + 4 * lane);
-        const u32 c = word_at(tile + kScalesAt + 256 + 4 * lane);
+        head.d = half_to_float(u16(small_of<Q3_K>(tile, lane, 0)));
+        const u32 a = small_of<Q3_K>(tile, lane, 1);
+        const u32 b = small_of<Q3_K>(tile, lane, 2);
+        const u32 c = small_of<Q3_K>(tile, lane, 3);
         const u32 low[4] = {a & 0x0f0f0f0fu, b & 0x0f0f0f0fu, (a >> 4) & 0x0f0f0f0fu,
                             (b >> 4) & 0x0f0f0f0fu};
         UNROLL for (int i = 0; i < 4; ++i)
             head.scales[i] = low[i] | (shifted(c, 4 - 2 * i) & 0x30303030u);
         UNROLL for (int p = 0; p < 2; ++p) {
-            const U4 raw = load128_stream(lane_row16(tile + kHighAt + 512 * p, lane));
+            const U4 raw = plane16(tile, kHighAt + 512 * p, lane);
             head.high[4 * p] = raw.x;
             head.high[4 * p + 1] = raw.y;
             head.high[4 * p + 2] = raw.z;
@@ -47,8 +54,9 @@ struct Q3_K {
         }
         return head;
     }
-    DEVICE static void load(const u8* tile, const Head& head, int lane, int step, Quants& out) {
-        load_two_bits(tile + kLowAt, lane, step, 0, out.q);
+    template <class Tile>
+    DEVICE static void load(const Tile& tile, const Head& head, int lane, int step, Quants& out) {
+        load_two_bits(tile, kLowAt, lane, step, 0, out.q);
         UNROLL for (int j = 0; j < 8; ++j)
             out.q[j] |= shifted(head.high[step], 2 - j) & 0x04040404u;
         UNROLL for (int half = 0; half < 2; ++half) {

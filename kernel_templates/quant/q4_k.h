@@ -17,13 +17,16 @@ struct Q4_K {
     static constexpr bool kInteger = true;
     static constexpr int kScaleElems = 32;
     static constexpr bool kHasOffset = true;
+    static constexpr int kPlanesAt = 0, kPlanes = 9, kSmalls = 0;
 
     using Head = KScales;
-    DEVICE static Head load_head(const u8* tile, int lane) {
-        return KScales::unpack(load128_stream(lane_row16(tile, lane)));
+    template <class Tile>
+    DEVICE static Head load_head(const Tile& tile, int lane) {
+        return KScales::unpack(plane16(tile, 0, lane));
     }
-    DEVICE static void load(const u8* tile, const Head& head, int lane, int step, Quants& out) {
-        split_nibbles(load128_stream(lane_row16(tile + 512 * (1 + step), lane)), out.q);
+    template <class Tile>
+    DEVICE static void load(const Tile& tile, const Head& head, int lane, int step, Quants& out) {
+        split_nibbles(plane16(tile, 512 * (1 + step), lane), out.q);
         head.apply(step, out);
     }
 

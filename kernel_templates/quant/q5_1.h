@@ -15,18 +15,25 @@ struct Q5_1 {
     static constexpr bool kInteger = true;
     static constexpr int kScaleElems = 32;
     static constexpr bool kHasOffset = true;
+    static constexpr int kPlanesAt = 256, kPlanes = 1, kSmalls = 2;
+
+    DEVICE static u32 small(const u8* tile, int lane, int i) {
+        return word_at(tile + 128 * i + 4 * lane);
+    }
 
     struct Head {
         float d, m;
     };
-    DEVICE static Head load_head(const u8* tile, int lane) {
-        const u32 raw = word_at(tile + 4 * lane);
+    template <class Tile>
+    DEVICE static Head load_head(const Tile& tile, int lane) {
+        const u32 raw = small_of<Q5_1>(tile, lane, 0);
         return {half_to_float(u16(raw & 0xffff)), half_to_float(u16(raw >> 16))};
     }
 
-    DEVICE static void load(const u8* tile, const Head& head, int lane, int, Quants& out) {
-        split_nibbles(load128_stream(lane_row16(tile + 256, lane)), out.q);
-        const u32 high = word_at(tile + 128 + 4 * lane);
+    template <class Tile>
+    DEVICE static void load(const Tile& tile, const Head& head, int lane, int, Quants& out) {
+        split_nibbles(plane16(tile, 256, lane), out.q);
+        const u32 high = small_of<Q5_1>(tile, lane, 1);
         UNROLL for (int j = 0; j < 8; ++j) out.q[j] |= shifted(high, 4 - j) & 0x10101010u;
         out.scale[0] = head.d;
         out.offset[0] = head.m;

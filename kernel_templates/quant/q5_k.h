@@ -17,16 +17,18 @@ struct Q5_K {
     static constexpr bool kInteger = true;
     static constexpr int kScaleElems = 32;
     static constexpr bool kHasOffset = true;
+    static constexpr int kPlanesAt = 0, kPlanes = 11, kSmalls = 0;
 
     struct Head {
         KScales scales;
         u32 high[8];
     };
-    DEVICE static Head load_head(const u8* tile, int lane) {
+    template <class Tile>
+    DEVICE static Head load_head(const Tile& tile, int lane) {
         Head head;
-        head.scales = KScales::unpack(load128_stream(lane_row16(tile, lane)));
+        head.scales = KScales::unpack(plane16(tile, 0, lane));
         UNROLL for (int p = 0; p < 2; ++p) {
-            const U4 raw = load128_stream(lane_row16(tile + 512 * (1 + p), lane));
+            const U4 raw = plane16(tile, 512 * (1 + p), lane);
             head.high[4 * p] = raw.x;
             head.high[4 * p + 1] = raw.y;
             head.high[4 * p + 2] = raw.z;
@@ -34,8 +36,9 @@ struct Q5_K {
         }
         return head;
     }
-    DEVICE static void load(const u8* tile, const Head& head, int lane, int step, Quants& out) {
-        split_nibbles(load128_stream(lane_row16(tile + 512 * (3 + step), lane)), out.q);
+    template <class Tile>
+    DEVICE static void load(const Tile& tile, const Head& head, int lane, int step, Quants& out) {
+        split_nibbles(plane16(tile, 512 * (3 + step), lane), out.q);
         UNROLL for (int j = 0; j < 8; ++j)
             out.q[j] |= shifted(head.high[step], 4 - j) & 0x10101010u;
         head.scales.apply(step, out);

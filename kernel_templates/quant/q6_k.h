@@ -17,23 +17,30 @@ struct Q6_K {
     static constexpr bool kInteger = true;
     static constexpr int kScaleElems = 16;
     static constexpr bool kHasOffset = true;
+    static constexpr int kPlanesAt = 64, kPlanes = 13, kSmalls = 1;
 
     static constexpr int kScalesAt = 64;
     static constexpr int kHighAt = kScalesAt + 512;
     static constexpr int kLowAt = kHighAt + 4 * 512;
 
+    DEVICE static u32 small(const u8* tile, int lane, int ) {
+        return half_bits_at(tile + 2 * lane);
+    }
+
     struct Head {
         float d;
         u32 scales[4];
     };
-    DEVICE static Head load_head(const u8* tile, int lane) {
-        const U4 raw = load128_stream(lane_row16(tile + kScalesAt, lane));
-        return {half_at(tile + 2 * lane), {raw.x, raw.y, raw.z, raw.w}};
+    template <class Tile>
+    DEVICE static Head load_head(const Tile& tile, int lane) {
+        const U4 raw = plane16(tile, kScalesAt, lane);
+        return {half_to_float(u16(small_of<Q6_K>(tile, lane, 0))), {raw.x, raw.y, raw.z, raw.w}};
     }
-    DEVICE static void load(const u8* tile, const Head& head, int lane, int step, Quants& out) {
+    template <class Tile>
+    DEVICE static void load(const Tile& tile, const Head& head, int lane, int step, Quants& out) {
         u32 high[8];
-        load_two_bits(tile + kHighAt, lane, step, 4, high);
-        split_nibbles(load128_stream(lane_row16(tile + kLowAt + 512 * step, lane)), out.q);
+        load_two_bits(tile, kHighAt, lane, step, 4, high);
+        split_nibbles(plane16(tile, kLowAt + 512 * step, lane), out.q);
         UNROLL for (int j = 0; j < 8; ++j) out.q[j] |= high[j];
         UNROLL for (int half = 0; half < 2; ++half) {
             out.scale[half] = head.d * signed_byte(head.scales, 2 * step + half);

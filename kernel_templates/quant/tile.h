@@ -13,10 +13,15 @@
 //       static constexpr int kScaleElems;       // 32 or 16: weights that share scale and offset
 //       static constexpr bool kHasOffset;
 //
+//       // Where kPlanes planes of [32 x 16 B] begin, and how many values besides a lane reads.
+//       static constexpr int kPlanesAt, kPlanes, kSmalls;
+//       DEVICE static u32 small(const u8* tile, int lane, int i);  // where kSmalls > 0
+//
 //       struct Head {};                              // what a lane keeps for a whole tile
-//       DEVICE static Head load_head(const u8* tile, int lane);
+//       // `tile`: const u8*, or a TileImage. All reads go through plane16 and small_of.
+//       DEVICE static Head load_head(const Tile& tile, int lane);
 //       // The 32 weights of row `lane` at k = 32 * step: weight = scale * q + offset.
-//       DEVICE static void load(const u8* tile, const Head&, int lane, int step, Quants& out);
+//       DEVICE static void load(const Tile& tile, const Head&, int lane, int step, Quants& out);
 //       DEVICE static void load_float(const u8* tile, int lane, int step, float (&w)[32]);
 //
 //       // Host only. One row's blocks of one tile, and the exact inverse.
@@ -48,7 +53,7 @@ struct Quants {
 
 // 32 consecutive activations, quantised: x[k] = scale * q[k]. 48 bytes, so that a wave gets all of
 // it with scalar loads. The sums serve formats with an offset.
-struct XBlock {
+struct alignas(16) XBlock {
     float scale;
     float sum;        // of the 32 dequantised values
     float sum_low;    // of the first 16
@@ -70,10 +75,40 @@ DEVICE inline void split_nibbles(const U4& raw, u32 (&q)[8]) {
 // Shifts left by a compile-time amount of either sign.
 DEVICE inline u32 shifted(u32 v, int left) { return left >= 0 ? v << left : v >> -left; }
 
-DEVICE inline float half_at(const u8* p) {
-    return half_to_float(*reinterpret_cast<const u16*>(p));
-}
+DEVICE inline u32 half_bits_at(const u8* p) { return *reinterpret_cast<const u16*>(p); }
 DEVICE inline u32 word_at(const u8* p) { return *reinterpret_cast<const u32*>(p); }
+
+// All that a lane reads of a tile, in registers: its loads are on their way before the first of them
+// is needed.
+template <class Quant>
+struct TileImage {
+    U4 planes[Quant::kPlanes];
+    u32 smalls[Quant::kSmalls > 0 ? Quant::kSmalls : 1];
+
+    DEVICE void load(const u8* tile, int lane) {
+        if constexpr (Quant::kSmalls > 0)
+            UNROLL for (int i = 0; i < Quant::kSmalls; ++i) smalls[i] = Quant::small(tile, lane, i);
+        UNROLL for (int p = 0; p < Quant::kPlanes; ++p)
+            planes[p] = load128_stream(lane_row16(tile + Quant::kPlanesAt + 512 * p, lane));
+    }
+};
+
+// The lane's 16 bytes of the plane at offset `at` of a tile.
+DEVICE inline U4 plane16(const u8* tile, int at, int lane) {
+    return load128_stream(lane_row16(tile + at, lane));
+}
+template <class Quant>
+DEVICE inline U4 plane16(const TileImage<Quant>& tile, int at, int) {
+    return tile.planes[(at - Quant::kPlanesAt) / 512];
+}
+template <class Quant>
+DEVICE inline u32 small_of(const u8* tile, int lane, int i) {
+    return Quant::small(tile, lane, i);
+}
+template <class Quant>
+DEVICE inline u32 small_of(const TileImage<Quant>& tile, int, int i) {
+    return tile.smalls[i];
+}
 
 #if defined(HETUNE_HOST)
 // `count` runs of 16 consecutive bytes of a row, one to each plane of [32 x 16 B]; and back.

@@ -15,7 +15,7 @@ const RegisterTemplate kCausalConv{{
     .params = {{"step", "const StepState*", ParamRole::kStep, "[1]"},
                {"x", "const float*", ParamRole::kActivations, "[rows, kWidth]"},
                {"w", "const float*", ParamRole::kWeights, "[kWidth, kTaps]"},
-               {"state", "float*", ParamRole::kState, "[kTaps - 1, kWidth]"},
+               {"state", "float*", ParamRole::kState, "[kTaps, kWidth]"},
                {"y", "float*", ParamRole::kOutput, "[rows, kWidth]"}},
 }};
 

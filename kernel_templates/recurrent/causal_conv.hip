@@ -1,6 +1,7 @@
 // y[t] = silu(sum over j of w[j] x[t - kTaps + 1 + j]), each channel for itself.
 // Launch: [ceil(kWidth / (32 kWaves))]; a lane owns a channel and walks over the step's rows. The
-// state is the last kTaps - 1 inputs, oldest first; rows beyond the step leave it alone.
+// state is a ring of the last kTaps inputs, that of position p in place p % kTaps (delta_step reads
+// and writes it too); rows beyond the step leave it alone.
 #include "elementwise/step_state.h"
 #include "prelude/prelude.h"
 
@@ -14,21 +15,23 @@ extern "C" KERNEL(kWaves* kWaveSize) void causal_conv(
     const StepState* __restrict__ step,
     const float* __restrict__ x,  // [rows, kWidth]
     const float* __restrict__ w,  // [kWidth, kTaps]
-    float* __restrict__ state,    // [kTaps - 1, kWidth]
+    float* __restrict__ state,    // [kTaps, kWidth]
     float* __restrict__ y) {      // [rows, kWidth]
     const int channel = group_id() * kWaves * kWaveSize + thread_id();
     if (channel >= kWidth) return;
     float weights[kTaps], window[kTaps];
     UNROLL for (int j = 0; j < kTaps; ++j) weights[j] = w[channel * kTaps + j];
-    UNROLL for (int j = 0; j < kTaps - 1; ++j) window[j] = state[j * kWidth + channel];
     const int rows = step->rows;
+    const int position = step->position;
+    UNROLL for (int j = 0; j < kTaps - 1; ++j)
+        window[j] = state[(position + 1 + j) % kTaps * kWidth + channel];
     for (int row = 0; row < rows; ++row) {
         window[kTaps - 1] = x[i64(row) * kWidth + channel];
         float sum = 0.0f;
         UNROLL for (int j = 0; j < kTaps; ++j) sum = fused_mul_add(weights[j], window[j], sum);
         y[i64(row) * kWidth + channel] = silu(sum);
+        state[(position + row) % kTaps * kWidth + channel] = window[kTaps - 1];
         UNROLL for (int j = 0; j < kTaps - 1; ++j) window[j] = window[j + 1];
     }
-    UNROLL for (int j = 0; j < kTaps - 1; ++j) state[j * kWidth + channel] = window[j];
 }
 EXPORT_KERNEL(causal_conv)

@@ -13,7 +13,8 @@ const RegisterTemplate kSample{{
     .params = {{"logits", "float*", ParamRole::kInOut, "[kVocabulary]"},
                {"state", "SamplerState*", ParamRole::kInOut, "[1]"},
                {"step", "StepState*", ParamRole::kInOut, "[1]"},
-               {"tokens", "i32*", ParamRole::kOutput, "[1]"}},
+               {"tokens", "i32*", ParamRole::kOutput, "[1]"},
+               {"ring", "i32*", ParamRole::kOutput, "[kTokenRing]"}},
 }};
 
 }  // namespace

@@ -1,6 +1,9 @@
 // Draws the next token from logits: repetition penalty, top-k, top-p, min-p, temperature, in that
 // order, as llama.cpp's default chain does. Launch: [1].
 //
+// The draw also goes to a ring in memory of the host, which may be some draws behind. Behind an end
+// token, or the last draw that was asked for, the step has no rows, and launches do nothing.
+//
 // Nothing is sorted: a cut is a threshold on the logit, found by bisecting the 32 bits of an
 // order-preserving integer, one pass over the logits each; equal logits stay or go together. The
 // draw walks the tokens in order of their ids, so it depends on seed and count alone.
@@ -71,11 +74,13 @@ extern "C" KERNEL(kWaves* kWaveSize) void sample(
     float* logits,           // [kVocabulary]; the penalty is applied in place
     SamplerState* state,     // [1]
     StepState* step,         // of the decode step that comes next
-    i32* tokens) {           // [1] its token
+    i32* tokens,             // [1] its token
+    i32* ring) {             // [kTokenRing] draw number n is at n % kTokenRing
     SHARED float shared[kWaves];
     SHARED float sums[kThreads];
-    SHARED int best[kThreads];
+    SHARED int best[kWaves];
     const int thread = thread_id();
+    if (step->rows < 1) return;
 
     const int window = imin(imin(state->window, state->count), kHistory);
     if (state->repeat_penalty != 1.0f) {
@@ -102,12 +107,14 @@ extern "C" KERNEL(kWaves* kWaveSize) void sample(
         }
     const float own = peak;
     peak = group_max<kWaves>(peak, shared);
-    best[thread] = own == peak ? at : kVocabulary;
-    barrier();
 
     int token = kVocabulary;
     if (state->temperature <= 0.0f) {
-        for (int t = 0; t < kThreads; ++t) token = imin(token, best[t]);
+        const int first = wave_fold<kWaveSize>(own == peak ? at : kVocabulary,
+                                               [](int x, int y) { return imin(x, y); });
+        if (lane_id() == 0) best[kWaves == 1 ? 0 : wave_id()] = first;
+        barrier();
+        UNROLL for (int w = 0; w < kWaves; ++w) token = imin(token, best[w]);
     } else {
         float cut = -3.4e38f;
         if (state->top_k > 0 && state->top_k < kVocabulary)
@@ -156,10 +163,13 @@ extern "C" KERNEL(kWaves* kWaveSize) void sample(
         token = best[0];
     }
     if (thread == 0) {
+        bool more = --state->left > 0;
+        for (int i = 0; i < state->end_count; ++i) more = more && token != state->ends[i];
+        ring[state->count % kTokenRing] = token;
         state->history[state->count % kHistory] = token;
         state->count += 1;
         step->position += 1;
-        step->rows = 1;
+        step->rows = more ? 1 : 0;
         tokens[0] = token;
     }
 }

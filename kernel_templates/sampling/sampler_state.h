@@ -4,7 +4,9 @@
 
 #include "prelude/types.h"
 
-constexpr int kHistory = 1024;  // tokens remembered for the repetition penalty, and read by the host
+constexpr int kHistory = 1024;  // tokens remembered for the repetition penalty
+constexpr int kEnds = 16;
+constexpr int kTokenRing = 64;  // draws that the host may be behind
 
 struct SamplerState {
     float temperature;     // 0: the most likely token
@@ -15,5 +17,9 @@ struct SamplerState {
     i32 window;            // how many tokens back a repetition counts, at most kHistory
     u32 seed;
     i32 count;             // tokens in the history so far; the newest is history[(count - 1) % kHistory]
+    i32 left;              // draws until the device stops by itself: StepState.rows becomes 0, and with
+                           // that every launch behind it does nothing
+    i32 end_count;
+    i32 ends[kEnds];       // tokens after which it stops, too
     i32 history[kHistory];
 };

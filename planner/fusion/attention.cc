@@ -1,6 +1,7 @@
 // Decode of one token: norm and rope of q and k, KV write and attention as one op, which only a
 // kernel knows:
-//   attention_step  q, k, v -> y  [q_norm, k_norm]   attributes of attention, head_rmsnorm and rope
+//   attention_step  q, k, v -> y  [q_norm, k_norm]   attributes of attention, head_rmsnorm and rope;
+//                   gated: q is what split_heads takes, and y is times the sigmoid of the other half
 #include "planner/fusion/rewrite.h"
 #include "planner/lowering.h"
 
@@ -53,6 +54,31 @@ bool fuse_attention_step(LayerGraph& graph, const PlanOptions& options, const Mo
     return false;
 }
 
+// split_heads before, and sigmoid_mul behind.
+bool fuse_gate(LayerGraph& graph, const PlanOptions&, const ModelFile&) {
+    for (size_t i = 0; i < graph.ops.size(); ++i) {
+        const Op attention = graph.ops[i];
+        if (attention.kind != "attention_step" || attention.attributes.contains("gated")) continue;
+        const auto split = producer(graph, attention.inputs[0]);
+        const auto gate = only_user(graph, attention.outputs[0]);
+        if (!split || graph.ops[*split].kind != "split_heads" || !gate || graph.ops[*gate].kind != "sigmoid_mul")
+            continue;
+        const Op &halves = graph.ops[*split], &product = graph.ops[*gate];
+        if (halves.outputs[0] != attention.inputs[0] || product.inputs[0] != attention.outputs[0] ||
+            product.inputs[1] != halves.outputs[1] || only_user(graph, halves.outputs[0]) != i ||
+            only_user(graph, halves.outputs[1]) != gate)
+            continue;
+        Op fused = attention;
+        fused.inputs[0] = halves.inputs[0];
+        fused.outputs = product.outputs;
+        fused.attributes["gated"] = 1;
+        replace(graph, *gate, std::move(fused), {i, *split});
+        return true;
+    }
+    return false;
+}
+
+const RegisterFusion kGateRule{{.name = "gate of attention", .priority = 40, .apply = fuse_gate}};
 const RegisterFusion kRule{{.name = "attention of one token", .priority = 50, .apply = fuse_attention_step}};
 
 }  // namespace

@@ -45,13 +45,21 @@ std::optional<bool> takes_quantised(const ModelFile& file, const PlanOptions& op
     return all;
 }
 
+std::span<const std::string> matrices_of_input(const Op& op) {
+    const std::span<const std::string> weights(op.weights);
+    if (op.kind == "linear_fan") return weights.first(op.outputs.size());
+    if (op.kind == "swiglu") return weights.first(2);
+    if (op.kind == "moe_step") return weights.first(op.integer("shared") != 0 ? 4 : 2);
+    return {};
+}
+
 bool factor_can_wait(const LayerGraph& graph, const ModelFile& file, const PlanOptions& options,
                      ValueId normed) {
     std::vector<std::string> weights;
     for (const size_t user : users(graph, normed)) {
         const Op& op = graph.ops[user];
-        if (op.kind != "linear_fan" && op.kind != "swiglu") return false;
-        const auto matrices = std::span(op.weights).first(op.kind == "swiglu" ? 2 : op.outputs.size());
+        const auto matrices = matrices_of_input(op);
+        if (matrices.empty() || op.inputs[0] != normed) return false;
         weights.insert(weights.end(), matrices.begin(), matrices.end());
     }
     return !weights.empty() && takes_quantised(file, options, weights).has_value();

@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "planner/layer_graph.h"
@@ -19,6 +20,10 @@ std::optional<size_t> only_user(const LayerGraph& graph, ValueId value);
 
 // Replaces the op at `at` by `fused`, and removes `others`.
 void replace(LayerGraph& graph, size_t at, Op fused, std::vector<size_t> others);
+
+// Weights of a fused op that multiply its first input, which may lack its norm's factor. Empty for
+// other ops.
+std::span<const std::string> matrices_of_input(const Op& op);
 
 // Whether products with these weights take 8-bit activations. Empty where they differ, or a format
 // is unknown.

@@ -2,63 +2,12 @@
 #include <algorithm>
 
 #include "planner/lower/linear.h"
+#include "planner/lower/normed.h"
 
 namespace hetune {
 namespace {
 
 uint32_t ceil_div(int64_t a, int64_t b) { return static_cast<uint32_t>((a + b - 1) / b); }
-
-// A norm's output between the fused op that makes it and those that read it: in the form that the
-// readers want, without its factor, beside the squares that the factor follows from.
-struct Normed {
-    PlanArg value, squares;
-    bool quantised;
-};
-
-bool wants_quantised(const PlanBuilder& b, const Op& reader) {
-    const size_t matrices = reader.kind == "swiglu" ? 2 : reader.outputs.size();
-    return b.options.activations == Activations::kQuantised &&
-           std::ranges::all_of(std::span(reader.weights).first(matrices),
-                               [&](const std::string& w) { return b.format(w).integer; });
-}
-
-Normed out_normed(PlanBuilder& b, ValueId normed) {
-    bool quantised = false;
-    for (const Op& op : b.graph.ops)
-        if (std::ranges::find(op.inputs, normed) != op.inputs.end()) quantised = wants_quantised(b, op);
-    return {b.out(normed, quantised ? Form::kQuantised : Form::kFloat), b.out(normed, Form::kSquares),
-            quantised};
-}
-
-// The input of a fused product: normed by the op before, or an ordinary value.
-struct FusedInput {
-    PlanArg value, squares;
-    bool quantised, due;
-    double eps;
-};
-
-FusedInput in_normed(PlanBuilder& b, ValueId x, const Op& reader) {
-    const bool quantised = wants_quantised(b, reader);
-    const bool due = b.has(x, Form::kSquares);
-    const Form form = quantised ? Form::kQuantised : Form::kFloat;
-    double eps = 0;
-    for (const Op& op : b.graph.ops)
-        if (due && std::ranges::find(op.outputs, x) != op.outputs.end()) eps = op.attribute("eps");
-    return {due ? b.in_due(x, form) : b.in(x, form), due ? b.in_due(x, Form::kSquares) : b.none(),
-            quantised, due, eps};
-}
-
-// 8-bit blocks where all readers of `value` are products that want them.
-bool output_quantised(const PlanBuilder& b, ValueId value) {
-    bool any = false;
-    for (const Op& op : b.graph.ops) {
-        if (std::ranges::find(op.inputs, value) == op.inputs.end()) continue;
-        const bool product = op.kind == "linear" || op.kind == "linear_add" || op.kind == "linear_add_norm";
-        if (!product || op.inputs[0] != value || !b.format(op.weights[0]).integer) return false;
-        any = true;
-    }
-    return any && b.options.activations == Activations::kQuantised && b.width(value) % 32 == 0;
-}
 
 int tokens_of(const PlanBuilder& b, const char* kernel, ValueId x) {
     return std::min(b.rows(x), b.tunable(kernel, "kTokens", 8));
@@ -226,6 +175,7 @@ void lower_attention_step(PlanBuilder& b, const Op& op) {
                             {"kRotary", constant(op.integer("rotary"))},
                             {"kInterleaved", constant(op.integer("interleaved") != 0)},
                             {"kMagnitude", constant(b.graph.rope_magnitude)},
+                            {"kGated", constant(op.attributes.contains("gated"))},
                             {"kQuantisedOutput", constant(quantised)},
                             {"kSplits", constant(splits)},
                             {"kWaves", constant(waves)}}},

@@ -37,7 +37,7 @@ void lower_causal_conv(PlanBuilder& b, const Op& op) {
     const ValueId x = op.inputs[0], y = op.outputs[0];
     const int64_t taps = op.integer("taps"), width = b.width(x);
     const int waves = waves_of(b, "causal_conv");
-    const int64_t state_bytes = (taps - 1) * width * 4;
+    const int64_t state_bytes = taps * width * 4;
     const PlanArg in = b.in(x);
     PlanStep step{.label = b.name(y),
                   .spec = {"causal_conv",

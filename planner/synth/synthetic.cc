@@ -1,10 +1,15 @@
 #include "planner/synth/synthetic.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
+#include <cerrno>
 #include <cmath>
-#include <fstream>
+#include <cstring>
+#include <mutex>
 #include <numbers>
 #include <random>
 #include <stdexcept>
@@ -19,6 +24,7 @@ namespace {
 
 constexpr int64_t kPoolBytes = 1 << 20;  // of random blocks, from which a matrix is drawn
 constexpr int64_t kRunBytes = 1 << 16;   // copied at once
+constexpr int64_t kPieceBytes = 32 << 20;  // of a matrix, made by one thread
 
 void set_metadata(GgufOutput& file, const ModelShape& s, const std::string& quant) {
     const std::string arch = s.architecture + ".";
@@ -105,33 +111,107 @@ std::vector<float> float_values(const ModelShape& shape, const ShapedTensor& ten
     return values;
 }
 
-// Draws runs of blocks from a pool. Rows differ, as each starts anywhere in it.
-void write_blocks(std::ostream& out, const QuantFormat& format, int64_t bytes, double rms,
-                  std::mt19937_64& random) {
-    const int64_t pool = kPoolBytes / format.block_bytes;
-    const std::vector<uint8_t> blocks = random_blocks(format, pool, rms, random);
-    while (bytes > 0) {
-        const auto from = static_cast<int64_t>(random() % static_cast<uint64_t>(pool));
-        const int64_t run = std::min({bytes, kRunBytes / format.block_bytes * format.block_bytes,
-                                      (pool - from) * format.block_bytes});
-        out.write(reinterpret_cast<const char*>(blocks.data() + from * format.block_bytes), run);
-        bytes -= run;
-    }
+// A piece of a tensor that one thread makes. Its random numbers follow from its place alone, so that
+// the file does not depend on how many threads there are.
+struct Piece {
+    size_t tensor;
+    int64_t first, bytes;  // within the tensor
+};
+
+std::mt19937_64 random_of(uint64_t seed, size_t tensor, int64_t piece) {
+    std::seed_seq words{static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32),
+                        static_cast<uint32_t>(tensor), static_cast<uint32_t>(piece)};
+    return std::mt19937_64(words);
 }
 
-void write_tensor(std::ostream& out, const ModelShape& shape, const ShapedTensor& tensor,
-                  const GgufOutput::Tensor& placed, std::mt19937_64& random) {
-    if (tensor.quantised) {
-        write_blocks(out, *find_quant(placed.ggml_type), placed.bytes,
-                     1.0 / std::sqrt(static_cast<double>(tensor.dims[0])), random);
-    } else {
-        const auto values = float_values(shape, tensor, placed.bytes / 4, random);
-        out.write(reinterpret_cast<const char*>(values.data()), placed.bytes);
+// Large matrices in pieces of whole blocks; vectors whole.
+std::vector<Piece> pieces_of(const std::vector<ShapedTensor>& tensors, const GgufOutput& file) {
+    std::vector<Piece> pieces;
+    for (size_t i = 0; i < tensors.size(); ++i) {
+        const GgufOutput::Tensor& placed = file.tensors()[i];
+        int64_t most = placed.bytes;
+        if (tensors[i].quantised) {
+            const int64_t block = find_quant(placed.ggml_type)->block_bytes;
+            most = std::min(most, kPieceBytes / block * block);
+        }
+        for (int64_t at = 0; at < placed.bytes; at += most)
+            pieces.push_back({i, at, std::min(most, placed.bytes - at)});
     }
-    const char padding[GgufOutput::kAlign] = {};
-    out.write(padding,
-              (GgufOutput::kAlign - placed.bytes % GgufOutput::kAlign) % GgufOutput::kAlign);
+    return pieces;
 }
+
+// Draws runs of blocks from a pool. Rows differ, as each starts anywhere in it.
+std::vector<uint8_t> drawn_blocks(const QuantFormat& format, int64_t bytes, double rms,
+                                  std::mt19937_64& random) {
+    const int64_t pool = std::min(kPoolBytes, bytes + format.block_bytes) / format.block_bytes;
+    const std::vector<uint8_t> blocks = random_blocks(format, pool, rms, random);
+    std::vector<uint8_t> drawn(static_cast<size_t>(bytes));
+    for (int64_t at = 0; at < bytes;) {
+        const auto from = static_cast<int64_t>(random() % static_cast<uint64_t>(pool));
+        const int64_t run = std::min({bytes - at, kRunBytes / format.block_bytes * format.block_bytes,
+                                      (pool - from) * format.block_bytes});
+        std::memcpy(drawn.data() + at, blocks.data() + from * format.block_bytes,
+                    static_cast<size_t>(run));
+        at += run;
+    }
+    return drawn;
+}
+
+std::vector<uint8_t> content_of(const Piece& piece, const ModelShape& shape, const ShapedTensor& tensor,
+                                const GgufOutput::Tensor& placed, uint64_t seed) {
+    std::mt19937_64 random = random_of(seed, piece.tensor, piece.first / kPieceBytes);
+    if (tensor.quantised)
+        return drawn_blocks(*find_quant(placed.ggml_type), piece.bytes,
+                            1.0 / std::sqrt(static_cast<double>(tensor.dims[0])), random);
+    const auto values = float_values(shape, tensor, placed.bytes / 4, random);
+    std::vector<uint8_t> bytes(static_cast<size_t>(piece.bytes));
+    std::memcpy(bytes.data(), values.data(), bytes.size());
+    return bytes;
+}
+
+// A file of a known length that several threads fill in; removed unless it was finished.
+class OutputFile {
+  public:
+    explicit OutputFile(const std::filesystem::path& path)
+        : path_(path), file_(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644)) {
+        ok_ = file_ >= 0;
+    }
+    ~OutputFile() {
+        if (file_ >= 0) close(file_);
+        std::error_code error;
+        std::filesystem::remove(path_, error);
+    }
+    OutputFile(const OutputFile&) = delete;
+    OutputFile& operator=(const OutputFile&) = delete;
+
+    bool ok() const { return ok_; }
+    void write(int64_t at, const void* bytes, size_t count) {
+        const auto* from = static_cast<const char*>(bytes);
+        while (count > 0 && ok_) {
+            const ssize_t done = pwrite(file_, from, count, at);
+            if (done < 0 && errno == EINTR) continue;
+            if (done <= 0) {
+                ok_ = false;
+                return;
+            }
+            from += done;
+            at += done;
+            count -= static_cast<size_t>(done);
+        }
+    }
+    // What was not written is zero.
+    void finish(int64_t bytes, const std::filesystem::path& path) {
+        ok_ = ok_ && ftruncate(file_, bytes) == 0;
+        std::error_code error;
+        if (ok_) std::filesystem::rename(path_, path, error);
+        ok_ = ok_ && !error;
+    }
+
+  private:
+    std::filesystem::path path_;
+    int file_;
+    std::atomic<bool> ok_;
+};
 
 }  // namespace
 
@@ -143,26 +223,32 @@ void write_synthetic(const ModelShape& shape, const SyntheticOptions& options,
     for (const ShapedTensor& tensor : tensors)
         file.add(tensor.name, mixed_type(options.quant, shape, tensor), tensor.dims);
 
-    const std::filesystem::path part = path.string() + ".part";
-    std::ofstream out(part, std::ios::binary);
     const std::string header = file.header();
-    out.write(header.data(), static_cast<std::streamsize>(header.size()));
-    std::mt19937_64 random(options.seed);
-    for (size_t i = 0; i < tensors.size() && out && !options.header_only; ++i) {
-        write_tensor(out, shape, tensors[i], file.tensors()[i], random);
-        if (options.progress)
-            options.progress(file.tensors()[i].offset + file.tensors()[i].bytes, file.data_bytes());
+    const auto header_bytes = static_cast<int64_t>(header.size());
+    OutputFile out(path.string() + ".part");
+    out.write(0, header.data(), header.size());
+    const std::vector<Piece> pieces =
+        options.header_only ? std::vector<Piece>() : pieces_of(tensors, file);
+    std::mutex progress_lock;
+    int64_t done_bytes = 0;
+#pragma omp parallel for schedule(dynamic, 1)
+    for (size_t p = 0; p < pieces.size(); ++p) {
+        if (!out.ok()) continue;
+        const Piece& piece = pieces[p];
+        const GgufOutput::Tensor& placed = file.tensors()[piece.tensor];
+        const std::vector<uint8_t> bytes =
+            content_of(piece, shape, tensors[piece.tensor], placed, options.seed);
+        out.write(header_bytes + placed.offset + piece.first, bytes.data(), bytes.size());
+        const std::lock_guard lock(progress_lock);
+        done_bytes += piece.bytes;
+        if (options.progress) options.progress(done_bytes, file.data_bytes());
     }
-    out.close();
-    std::error_code error;
-    if (out) std::filesystem::rename(part, path, error);
-    if (out && !error) return;
-    std::filesystem::remove(part, error);
-    throw std::runtime_error(fmt::format(
-        "{}: cannot be written ({} bytes are needed); name a folder "
-        "with room",
-        path.string(),
-        header.size() + (options.header_only ? 0 : static_cast<size_t>(file.data_bytes()))));
+    const int64_t total = header_bytes + (options.header_only ? 0 : file.data_bytes());
+    out.finish(total, path);
+    if (out.ok()) return;
+    throw std::runtime_error(
+        fmt::format("{}: cannot be written ({} bytes are needed); name a folder with room",
+                    path.string(), total));
 }
 
 }  // namespace hetune

@@ -29,12 +29,15 @@ GpuApi load_cuda() {
     cuda.find(api.host_register, "cuMemHostRegister_v2");
     cuda.find(api.host_unregister, "cuMemHostUnregister");
     cuda.find(api.host_address, "cuMemHostGetDevicePointer_v2");
+    cuda.find(api.host_allocate, "cuMemHostAlloc");
+    cuda.find(api.host_free, "cuMemFreeHost");
     cuda.find(api.to_device, "cuMemcpyHtoDAsync_v2");
     cuda.find(api.to_host, "cuMemcpyDtoHAsync_v2");
     cuda.find(api.fill, "cuMemsetD8Async");
     cuda.find(api.stream_create, "cuStreamCreate");
     cuda.find(api.stream_destroy, "cuStreamDestroy_v2");
     cuda.find(api.stream_synchronize, "cuStreamSynchronize");
+    cuda.find(api.stream_wait_event, "cuStreamWaitEvent");
     cuda.find(api.module_load, "cuModuleLoadData");
     cuda.find(api.module_unload, "cuModuleUnload");
     cuda.find(api.module_function, "cuModuleGetFunction");

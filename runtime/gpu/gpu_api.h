@@ -46,12 +46,15 @@ struct GpuApi {
     DriverCall<int(void* host, size_t bytes, unsigned flags)> host_register;
     DriverCall<int(void* host)> host_unregister;
     DriverCall<int(void** address, void* host, unsigned flags)> host_address;
+    DriverCall<int(void** host, size_t bytes, unsigned flags)> host_allocate;
+    DriverCall<int(void* host)> host_free;
     DriverCall<int(void* to, const void* from, size_t bytes, void* stream)> to_device;
     DriverCall<int(void* to, const void* from, size_t bytes, void* stream)> to_host;
     DriverCall<int(void* to, unsigned char value, size_t bytes, void* stream)> fill;
     DriverCall<int(void** stream, unsigned flags)> stream_create;
     DriverCall<int(void*)> stream_destroy;
     DriverCall<int(void*)> stream_synchronize;
+    DriverCall<int(void* stream, void* event, unsigned flags)> stream_wait_event;
     DriverCall<int(void** module, const void* image)> module_load;
     DriverCall<int(void*)> module_unload;
     DriverCall<int(void** function, void* module, const char* name)> module_function;
@@ -82,6 +85,8 @@ struct GpuApi {
 constexpr unsigned kStreamNonBlocking = 1;
 constexpr int kCaptureThreadLocal = 1;
 constexpr unsigned kHostRegisterPortable = 1, kHostRegisterMapped = 2, kHostRegisterReadOnly = 8;
+constexpr unsigned kHostAllocatePortable = 1, kHostAllocateMapped = 2;
+constexpr unsigned kEventBlockingSync = 1, kEventDisableTiming = 2;
 inline void* const kLaunchParamsPointer = reinterpret_cast<void*>(1);
 inline void* const kLaunchParamsSize = reinterpret_cast<void*>(2);
 

@@ -3,26 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <string_view>
+
+#include "runtime/gpu/staged_uploads.h"
 
 namespace hetune {
 namespace {
-
-struct GpuContext {
-    GpuApi api;
-    std::function<int()> make_current;
-};
-
-// Gives a handle back to the driver, on whatever thread that happens. A failure means that the
-// device is lost, and with it what the handle stood for.
-struct Release {
-    const GpuContext* context;
-    DriverCall<int(void*)> call;
-    void operator()(void* handle) const {
-        context->make_current();
-        call(handle);
-    }
-};
-using Handle = std::unique_ptr<void, Release>;
 
 class GpuBuffer : public Buffer {
   public:
@@ -53,6 +39,11 @@ struct GpuModule : Module {
     std::string entry;
 };
 
+struct GpuMark : Mark {
+    explicit GpuMark(Handle e) : event(std::move(e)) {}
+    Handle event;
+};
+
 struct GpuGraph : Graph {
     explicit GpuGraph(Handle e) : executable(std::move(e)) {}
     Handle executable;
@@ -65,6 +56,7 @@ class GpuDevice : public Device {
         context_.make_current = context_.api.attach(ordinal);
         enter("open");
         stream_ = make(api_.stream_create, api_.stream_destroy, kStreamNonBlocking);
+        staging_ = std::make_unique<StagedUploads>(context_);
         begin_ = make(api_.event_create, api_.event_destroy, 0u);
         end_ = make(api_.event_create, api_.event_destroy, 0u);
     }
@@ -109,6 +101,10 @@ class GpuDevice : public Device {
         enter("upload");
         void* address = static_cast<GpuBuffer&>(to).at(api_.backend, offset, from.size());
         if (from.empty()) return;
+        if (from.size() >= StagedUploads::kLeastBytes) {
+            poison_on_failure([&] { staging_->upload(address, from, stream_.get()); });
+            return;
+        }
         stream_check(api_.to_device(address, from.data(), from.size(), stream_.get()),
                      fmt::format("{} of {} bytes", api_.to_device.name, from.size()));
         wait();
@@ -148,9 +144,12 @@ class GpuDevice : public Device {
         size_t bytes = args.size();
         void* extra[] = {kLaunchParamsPointer, const_cast<std::byte*>(args.data()),
                          kLaunchParamsSize, &bytes, api_.launch_params_end};
-        stream_check(
+        const int status =
             api_.launch(kernel.function, shape.groups[0], shape.groups[1], shape.groups[2],
-                        shape.threads, 1, 1, shape.lds_bytes, stream_.get(), nullptr, extra),
+                        shape.threads, 1, 1, shape.lds_bytes, stream_.get(), nullptr, extra);
+        if (status == 0) return;
+        stream_check(
+            status,
             fmt::format("{} of {} with {} x {} x {} groups of {} threads", api_.launch.name,
                         kernel.entry, shape.groups[0], shape.groups[1], shape.groups[2],
                         shape.threads));
@@ -183,6 +182,34 @@ class GpuDevice : public Device {
             api_.graph_launch.name);
     }
 
+    HostMemory allocate_host(size_t bytes) override {
+        enter("allocate_host");
+        void *host = nullptr, *address = nullptr;
+        gpu_check(api_,
+                  api_.host_allocate(&host, std::max<size_t>(bytes, 1),
+                                     kHostAllocatePortable | kHostAllocateMapped),
+                  fmt::format("{} of {} bytes", api_.host_allocate.name, bytes));
+        Handle owned = own(host, api_.host_free);
+        gpu_check(api_, api_.host_address(&address, host, 0), api_.host_address.name);
+        return {std::make_unique<GpuBuffer>(address, bytes, std::move(owned)),
+                static_cast<std::byte*>(host)};
+    }
+    std::unique_ptr<Mark> make_mark() override {
+        enter("make_mark");
+        return std::make_unique<GpuMark>(make(api_.event_create, api_.event_destroy,
+                                              kEventBlockingSync | kEventDisableTiming));
+    }
+    void record(Mark& mark) override {
+        enter("record");
+        stream_check(api_.event_record(static_cast<GpuMark&>(mark).event.get(), stream_.get()),
+                     api_.event_record.name);
+    }
+    void wait(Mark& mark) override {
+        enter("wait");
+        stream_check(api_.event_synchronize(static_cast<GpuMark&>(mark).event.get()),
+                     api_.event_synchronize.name);
+    }
+
     double time_ms(const std::function<void()>& work) override {
         enter("time_ms");
         stream_check(api_.event_record(begin_.get(), stream_.get()), api_.event_record.name);
@@ -200,9 +227,7 @@ class GpuDevice : public Device {
     }
     template <class Create, class... Args>
     Handle make(const Create& create, const DriverCall<int(void*)>& release, Args... args) {
-        void* handle = nullptr;
-        gpu_check(api_, create(&handle, args...), create.name);
-        return own(handle, release);
+        return made_handle(context_, create, release, args...);
     }
     Handle end_capture() {
         void* graph = nullptr;
@@ -230,9 +255,14 @@ class GpuDevice : public Device {
     void wait() {
         stream_check(api_.stream_synchronize(stream_.get()), api_.stream_synchronize.name);
     }
-    void stream_check(int status, const std::string& call) {
+    // `call` is made into text only where there is something to tell.
+    void stream_check(int status, std::string_view call) {
+        if (status != 0) poison_on_failure([&] { gpu_check(api_, status, std::string(call)); });
+    }
+    template <class Work>
+    void poison_on_failure(Work&& work) {
         try {
-            gpu_check(api_, status, call);
+            work();
         } catch (const DeviceError& error) {
             poison_ = error.what();
             throw;
@@ -243,6 +273,7 @@ class GpuDevice : public Device {
     const GpuApi& api_ = context_.api;
     const Arch& arch_;
     GpuFacts facts_;
+    std::unique_ptr<StagedUploads> staging_;
     Handle stream_{nullptr, Release{}}, begin_{nullptr, Release{}}, end_{nullptr, Release{}};
     std::string poison_;  // what failed first
     bool capturing_ = false;

@@ -56,12 +56,15 @@ GpuApi load_hip(const Environment& environment) {
     hip.find(api.host_register, "hipHostRegister");
     hip.find(api.host_unregister, "hipHostUnregister");
     hip.find(api.host_address, "hipHostGetDevicePointer");
+    hip.find(api.host_allocate, "hipHostMalloc");
+    hip.find(api.host_free, "hipHostFree");
     hip.find(api.to_device, "hipMemcpyHtoDAsync");
     hip.find(api.to_host, "hipMemcpyDtoHAsync");
     hip.find(api.fill, "hipMemsetD8Async");
     hip.find(api.stream_create, "hipStreamCreateWithFlags");
     hip.find(api.stream_destroy, "hipStreamDestroy");
     hip.find(api.stream_synchronize, "hipStreamSynchronize");
+    hip.find(api.stream_wait_event, "hipStreamWaitEvent");
     hip.find(api.module_load, "hipModuleLoadData");
     hip.find(api.module_unload, "hipModuleUnload");
     hip.find(api.module_function, "hipModuleGetFunction");

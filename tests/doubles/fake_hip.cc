@@ -191,6 +191,20 @@ HIP_EXPORT int hipHostGetDevicePointer(void** address, void* host, unsigned) {
     });
 }
 
+HIP_EXPORT int hipHostMalloc(void** host, size_t bytes, unsigned) {
+    return enter("hipHostMalloc", [&](Fake& fake) {
+        *host = fake.memory.allocate_host(bytes);
+        return kSuccess;
+    });
+}
+HIP_EXPORT int hipHostFree(void* host) {
+    return enter("hipHostFree", [&](Fake& fake) {
+        fake.drain_all();
+        if (fake.memory.free(host, fake.misuse)) return kSuccess;
+        return fake.blame(kInvalidValue, "hipHostFree of what is not allocated");
+    });
+}
+
 HIP_EXPORT int hipMemcpyHtoDAsync(void* to, const void* from, size_t bytes, void* stream) {
     return enter("hipMemcpyHtoDAsync", [&](Fake& fake) {
         if (const Status wrong = check_memory(fake, "hipMemcpyHtoDAsync", to, bytes)) return wrong;
@@ -236,6 +250,19 @@ HIP_EXPORT int hipStreamSynchronize(void* stream) {
     return enter("hipStreamSynchronize", [&](Fake& fake) {
         Stream* live = fake.streams.find(stream);
         return live != nullptr ? fake.drain(*live) : fake.blame_handle("hipStreamSynchronize");
+    });
+}
+// Works of other streams run until the event has been reached as it was recorded by now.
+HIP_EXPORT int hipStreamWaitEvent(void* stream, void* event, unsigned) {
+    return enter("hipStreamWaitEvent", [&](Fake& fake) {
+        Event* live = fake.events.find(event);
+        if (live == nullptr) return fake.blame_handle("hipStreamWaitEvent");
+        return enqueue(fake, stream, "hipStreamWaitEvent", false, [&fake, live, turn = live->recorded] {
+            while (live->reached < turn)
+                if (!fake.run_another())
+                    return fake.blame(kLaunchFailure, "streams wait for each other");
+            return kSuccess;
+        });
     });
 }
 
@@ -296,8 +323,10 @@ HIP_EXPORT int hipEventRecord(void* event, void* stream) {
         Event* live = fake.events.find(event);
         if (live == nullptr) return fake.blame_handle("hipEventRecord");
         live->done = false;
+        ++live->recorded;
         return enqueue(fake, stream, "hipEventRecord", false, [live] {
-            *live = {.done = true, .at = std::chrono::steady_clock::now()};
+            live->done = ++live->reached == live->recorded;
+            live->at = std::chrono::steady_clock::now();
             return kSuccess;
         });
     });

@@ -29,6 +29,14 @@ void* FakeMemory::allocate(size_t bytes, size_t limit) {
     return reinterpret_cast<void*>(address);
 }
 
+void* FakeMemory::allocate_host(size_t bytes) {
+    const size_t used = used_;
+    void* address = allocate(bytes, SIZE_MAX - used);
+    used_ = used;
+    blocks_.at(reinterpret_cast<uint64_t>(address)).pinned = true;
+    return address;
+}
+
 bool FakeMemory::free(void* address, std::vector<std::string>& misuse) {
     const auto at = blocks_.find(reinterpret_cast<uint64_t>(address));
     if (at == blocks_.end() || !at->second.live || at->second.host) return false;
@@ -39,7 +47,7 @@ bool FakeMemory::free(void* address, std::vector<std::string>& misuse) {
         misuse.push_back(fmt::format("write outside of a buffer of {} bytes", block.bytes));
     std::fill_n(memory, block.bytes, kFreed);
     block.live = false;
-    used_ -= block.bytes;
+    if (!block.pinned) used_ -= block.bytes;
     return true;
 }
 

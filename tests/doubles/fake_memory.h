@@ -18,6 +18,9 @@ class FakeMemory {
     // harms nobody else and is recognised.
     bool free(void* address, std::vector<std::string>& misuse);
 
+    // Pinned memory of the host; free() takes it back.
+    void* allocate_host(size_t bytes);
+
     // Memory of the host that the device may use in place.
     void add_host(void* address, size_t bytes);
     bool remove_host(void* address);
@@ -36,6 +39,7 @@ class FakeMemory {
         size_t bytes = 0;
         bool live = true;
         bool host = false;
+        bool pinned = false;  // counts for no memory of the device
         std::unique_ptr<std::byte[]> storage;  // red zone, memory, red zone
     };
     const std::pair<const uint64_t, Block>* find(uint64_t address) const;

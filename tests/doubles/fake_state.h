@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdlib>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -48,7 +49,8 @@ inline int number(const char* name, const char* fallback) {
 using Work = std::function<Status()>;
 
 struct Stream {
-    std::vector<Work> pending;
+    std::deque<Work> pending;
+    bool busy = false;         // within one of its works
     Status failed = kSuccess;  // sticky: a GPU that faulted stays so
     bool capturing = false;
     std::vector<Work> captured;
@@ -65,6 +67,7 @@ struct Executable {
 };
 struct Event {
     bool done = false;
+    int recorded = 0, reached = 0;  // how often
     std::chrono::steady_clock::time_point at;
 };
 
@@ -112,10 +115,25 @@ struct Fake {
     Status blame_handle(const char* call) {
         return blame(kInvalidHandle, fmt::format("{} of a dead handle", call));
     }
+    void run_next(Stream& stream) {
+        const Work work = std::move(stream.pending.front());
+        stream.pending.pop_front();
+        stream.busy = true;
+        if (stream.failed == kSuccess) stream.failed = work();
+        stream.busy = false;
+    }
     Status drain(Stream& stream) {
-        for (const Work& work : std::exchange(stream.pending, {}))
-            if (stream.failed == kSuccess) stream.failed = work();
+        while (!stream.pending.empty()) run_next(stream);
         return stream.failed;
+    }
+    // Runs works of streams that are not within one; false when there are none.
+    bool run_another() {
+        Stream* next = nullptr;
+        streams.each([&](Stream& stream) {
+            if (!stream.busy && !stream.pending.empty()) next = &stream;
+        });
+        if (next != nullptr) run_next(*next);
+        return next != nullptr;
     }
     void drain_all() {
         streams.each([this](Stream& stream) { drain(stream); });

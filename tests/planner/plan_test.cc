@@ -6,6 +6,7 @@
 
 #include "kernel_templates/catalogue.h"
 #include "planner/plan_text.h"
+#include "planner/synth/synthetic.h"
 #include "tests/cache/test_folder.h"
 #include "tests/planner/small_model.h"
 
@@ -68,6 +69,22 @@ TEST_CASE("a small graph becomes these steps") {
         CAPTURE(row.what);
         small_model(row.type).write(path);
         CHECK(steps_of(plan_of(path, {.fusion = row.fusion})) == row.steps);
+    }
+}
+
+TEST_CASE("decoding, fused: no more than seven launches a layer of a hybrid mixture of experts") {
+    const TestFolder folder;
+    for (const char* like : {"qwen3.6-35b-a3b", "qwen3.6-27b", "qwen3-30b-a3b", "qwen3-8b", "llama3-8b"}) {
+        CAPTURE(like);
+        const auto path = folder.path() / "shape.gguf";
+        ModelShape shape = find_shape(like);
+        shape.layers = 8;
+        write_synthetic(shape, {.header_only = true}, path);
+        for (const char* arch : {"gfx1100", "gfx1151", "sm_90"}) {
+            const auto steps = static_cast<int>(plan_of(path, {}, arch).steps.size());
+            // The embedding and the logits come on top.
+            CHECK(steps - 2 <= shape.layers * (shape.experts > 0 ? 7 : 5));
+        }
     }
 }
 

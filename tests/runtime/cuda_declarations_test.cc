@@ -19,6 +19,9 @@ TEST_CASE("Functions of the CUDA driver are declared as in cuda.h") {
     CHECK_ABI(host_register, cuMemHostRegister);
     CHECK_ABI(host_unregister, cuMemHostUnregister);
     CHECK_ABI(host_address, cuMemHostGetDevicePointer);
+    CHECK_ABI(host_allocate, cuMemHostAlloc);
+    CHECK_ABI(host_free, cuMemFreeHost);
+    CHECK_ABI(stream_wait_event, cuStreamWaitEvent);
     CHECK_ABI(to_device, cuMemcpyHtoDAsync);
     CHECK_ABI(to_host, cuMemcpyDtoHAsync);
     CHECK_ABI(fill, cuMemsetD8Async);
@@ -51,6 +54,10 @@ TEST_CASE("Constants of the CUDA driver are those of cuda.h") {
     CHECK(CU_MEMHOSTREGISTER_PORTABLE == kHostRegisterPortable);
     CHECK(CU_MEMHOSTREGISTER_DEVICEMAP == kHostRegisterMapped);
     CHECK(CU_MEMHOSTREGISTER_READ_ONLY == kHostRegisterReadOnly);
+    CHECK(static_cast<unsigned>(CU_MEMHOSTALLOC_PORTABLE) == kHostAllocatePortable);
+    CHECK(static_cast<unsigned>(CU_MEMHOSTALLOC_DEVICEMAP) == kHostAllocateMapped);
+    CHECK(static_cast<unsigned>(CU_EVENT_BLOCKING_SYNC) == kEventBlockingSync);
+    CHECK(static_cast<unsigned>(CU_EVENT_DISABLE_TIMING) == kEventDisableTiming);
     CHECK(CUDA_SUCCESS == 0);
     CHECK(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT == 16);
     CHECK(CU_DEVICE_ATTRIBUTE_INTEGRATED == 18);

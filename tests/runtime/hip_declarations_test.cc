@@ -24,6 +24,9 @@ TEST_CASE("Functions of the HIP runtime are declared as in hip_runtime_api.h") {
     CHECK_ABI(host_register, hipHostRegister);
     CHECK_ABI(host_unregister, hipHostUnregister);
     CHECK_ABI(host_address, hipHostGetDevicePointer);
+    CHECK_ABI(host_allocate, hipHostMalloc);
+    CHECK_ABI(host_free, hipHostFree);
+    CHECK_ABI(stream_wait_event, hipStreamWaitEvent);
     CHECK_ABI(to_device, hipMemcpyHtoDAsync);
     CHECK_ABI(to_host, hipMemcpyDtoHAsync);
     CHECK_ABI(fill, hipMemsetD8Async);
@@ -55,6 +58,10 @@ TEST_CASE("Constants and properties of the HIP runtime are those of hip_runtime_
     CHECK(static_cast<int>(hipStreamCaptureModeThreadLocal) == kCaptureThreadLocal);
     CHECK(hipHostRegisterPortable == kHostRegisterPortable);
     CHECK(hipHostRegisterMapped == kHostRegisterMapped);
+    CHECK(hipHostMallocPortable == kHostAllocatePortable);
+    CHECK(hipHostMallocMapped == kHostAllocateMapped);
+    CHECK(hipEventBlockingSync == kEventBlockingSync);
+    CHECK(hipEventDisableTiming == kEventDisableTiming);
     CHECK(hipSuccess == 0);
     CHECK(hipErrorNoDevice == 100);
 

@@ -1,0 +1,75 @@
+// h = sum of share_k * down_k x_k over the experts that one token uses and the shared one, in that
+// order, + residual; and where kNormed also the next layer's input, as gemv_residual makes it.
+// Launch: [kRows / 32]; a group owns 32 rows of h, its waves take experts in turn.
+// LDS: a float a lane for each expert.
+#include "elementwise/step_state.h"
+#include "linear/fused.h"
+
+#ifndef HETUNE_SPEC
+#include "quant/q4_k.h"
+using Quant = Q4_K;
+using Shared = Q4_K;
+constexpr int kUsed = 8;
+constexpr int kRows = 2048;
+constexpr int kCols = 512;
+constexpr int kSharedCols = 512;
+constexpr bool kSharedGate = true;
+constexpr bool kQuantisedInput = true;
+constexpr bool kNormed = true;
+constexpr bool kQuantisedOutput = true;
+constexpr int kWaves = 9;
+#endif
+
+constexpr int kSlots = kUsed + (kSharedCols > 0 ? 1 : 0);
+static_assert(kRows % kTileRows == 0, "an expert's matrix is a whole number of tiles");
+
+extern "C" STREAM_KERNEL(kWaves* kWaveSize) void moe_down(
+    const StepState* __restrict__ step,
+    const int* __restrict__ ids,          // [kUsed]
+    const float* __restrict__ shares,     // [kUsed], and with kSharedGate that of the shared expert
+    const u8* __restrict__ w,             // [experts, kRows / 32, kCols / tile, tile bytes]
+    const u8* __restrict__ shared,        // [kRows / 32, kSharedCols / tile, tile bytes]
+    const void* __restrict__ x,           // [kUsed, kCols], and behind them [kSharedCols]; XBlock or float
+    const float* residual,                // [kRows]
+    const float* __restrict__ norm,       // [kRows] where kNormed
+    float* h,                             // [kRows]; may be residual
+    void* __restrict__ next,              // [kRows / 32] XBlock or [kRows] float
+    float* __restrict__ squares) {        // [kRows / 32] where kNormed
+    SHARED float part[kSlots][kWaveSize];
+    if (step->rows < 1) return;
+    const int tile = group_id();
+    const int wave = kWaves == 1 ? 0 : wave_id();
+    for (int k = wave; k < kSlots; k += kWaves) {
+        float dot[1];
+        if (kSharedCols == 0 || k < kUsed) {
+            row_tile_dot<Quant, kCols, 1, 1>(w, ids[imin(k, kUsed - 1)] * (kRows / kTileRows) + tile,
+                                             Activations<kQuantisedInput>{x, k, k}, dot);
+        } else {
+            constexpr int kBefore = kUsed * kCols;
+            constexpr i64 kBytes = kQuantisedInput ? i64(kBefore / 32) * sizeof(XBlock)
+                                                   : i64(kBefore) * sizeof(float);
+            row_tile_dot<Shared, (kSharedCols > 0 ? kSharedCols : kCols), 1, 1>(
+                shared, tile,
+                Activations<kQuantisedInput>{static_cast<const u8*>(x) + kBytes, 0, 0}, dot);
+        }
+        part[k][lane_id()] = dot[0];
+    }
+    barrier();
+    if (wave != 0) return;
+    float sum = 0.0f;
+    UNROLL for (int k = 0; k < kUsed; ++k)
+        sum = fused_mul_add(shares[k], part[k][lane_id()], sum);
+    if constexpr (kSharedCols > 0) {
+        const float own = part[kUsed][lane_id()];
+        sum += kSharedGate ? shares[kUsed] * own : own;
+    }
+    const int row = tile * kTileRows + lane_id();
+    const float v = sum + residual[row];
+    h[row] = v;
+    if constexpr (kNormed) {
+        const float square = wave_sum(v * v);
+        if (lane_id() == 0) squares[tile] = square;
+        store_block<kQuantisedOutput>(v * norm[row], next, tile);
+    }
+}
+EXPORT_KERNEL(moe_down)

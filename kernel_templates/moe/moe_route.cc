@@ -1,0 +1,36 @@
+#include "kernel_templates/catalogue.h"
+
+namespace hetune {
+namespace {
+
+const RegisterTemplate kMoeRoute{{
+    .name = "moe_route",
+    .file = "moe/moe_route.hip",
+    .layer = "moe_step",
+    .what = "router logits and choice of experts of one token",
+    .constants = {{"Quant", "Quant", "format of the router"},
+                  {"kExperts", "int", "experts"},
+                  {"kUsed", "int", "experts of a token"},
+                  {"kRenormalise", "bool", "shares of those chosen add up to 1"},
+                  {"kShared", "bool", "there is a gate of a shared expert"},
+                  {"kCols", "int", "width of x"},
+                  {"kNormed", "bool", "x is before its norm"},
+                  {"kEps", "float", "of that norm"},
+                  {"kSplits", "int", "shares of the columns"},
+                  {"kWaves", "int", "waves per group; they share K"}},
+    .tunables = {{"kSplits", {1, 2, 4, 8}}, {"kWaves", {1, 2, 4, 8}}},
+    .params = {{"step", "const StepState*", ParamRole::kStep, "[1]"},
+               {"x", "const float*", ParamRole::kActivations, "[kCols]"},
+               {"norm", "const float*", ParamRole::kWeights, "[kCols]"},
+               {"squares", "const float*", ParamRole::kActivations, "[kCols / 32]"},
+               {"w", "const u8*", ParamRole::kWeights, "[ceil(kExperts / 32), kCols / tile, tile bytes]"},
+               {"gate", "const float*", ParamRole::kWeights, "[1, kCols / 32, tile bytes]"},
+               {"parts", "float*", ParamRole::kOutput, "[kSplits, ceil(kExperts / 32) * 32 + 1]"},
+               {"counter", "int*", ParamRole::kState, "[1]"},
+               {"ids", "int*", ParamRole::kOutput, "[kUsed]"},
+               {"shares", "float*", ParamRole::kOutput, "[kUsed + kShared]"}},
+    .promises = {.wide_loads = true},
+}};
+
+}  // namespace
+}  // namespace hetune

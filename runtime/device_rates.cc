@@ -1,0 +1,65 @@
+#include "runtime/device_rates.h"
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+namespace hetune {
+namespace {
+
+constexpr int kPasses = 5;
+
+// Milliseconds of the fastest of a few.
+double best_ms(Device& device, const std::function<void()>& work) {
+    work();
+    device.synchronize();
+    double best = device.time_ms(work);
+    for (int pass = 1; pass < kPasses; ++pass) best = std::min(best, device.time_ms(work));
+    return best;
+}
+
+std::vector<std::byte> arguments_of(std::initializer_list<const Buffer*> buffers) {
+    std::vector<std::byte> args;
+    for (const Buffer* buffer : buffers) {
+        const uint64_t address = buffer->address();
+        const auto* bytes = reinterpret_cast<const std::byte*>(&address);
+        args.insert(args.end(), bytes, bytes + sizeof address);
+    }
+    return args;
+}
+
+void measure_reads(Device& device, KernelLibrary& library, DeviceRates& rates) {
+    // Lanes of the CPU device are fibers of a few threads: what is much for them is little.
+    const bool cpu = device.arch().family == ArchFamily::kCpu;
+    constexpr int64_t kPieces = 8, kLoops = 16;
+    const int64_t waves = cpu ? 1 : 8;
+    const int64_t group_bytes = kPieces * kLoops * waves * 32 * 16;
+    const auto free = static_cast<int64_t>(device.info().free_bytes);
+    const int64_t wanted = std::min(cpu ? int64_t{32} << 20 : int64_t{8} << 30, free / 2);
+    const int64_t groups = std::max<int64_t>(wanted / group_bytes, 1);
+    const KernelSpec spec{"read_memory",
+                          {{"kPieces", std::to_string(kPieces)},
+                           {"kPasses", std::to_string(kLoops)},
+                           {"kWaves", std::to_string(waves)}}};
+    const auto module = device.load(library.get({spec}).front());
+    const auto data = device.allocate(static_cast<size_t>(groups * group_bytes));
+    const auto sums = device.allocate(static_cast<size_t>(groups * waves * 4));
+    device.fill(*data, 0, data->bytes(), 0x5a);
+    const LaunchShape shape{.groups = {static_cast<uint32_t>(groups), 1, 1},
+                            .threads = static_cast<uint32_t>(32 * waves)};
+    const auto args = arguments_of({data.get(), sums.get()});
+    const double ms = best_ms(device, [&] { device.launch(*module, shape, args); });
+    rates.read_bytes = groups * group_bytes;
+    rates.read_gb_s = static_cast<double>(rates.read_bytes) / ms * 1e-6;
+}
+
+}  // namespace
+
+DeviceRates measure_rates(Device& device, KernelLibrary& library) {
+    DeviceRates rates;
+    measure_reads(device, library, rates);
+    rates.matrix_how = "not measured";
+    return rates;
+}
+
+}  // namespace hetune

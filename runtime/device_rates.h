@@ -1,0 +1,23 @@
+// What a device really does of what its maker says: measured, for benches to compare with.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "runtime/device.h"
+#include "runtime/kernel_library.h"
+
+namespace hetune {
+
+struct DeviceRates {
+    double read_gb_s = 0;     // a kernel that only reads
+    int64_t read_bytes = 0;   // how much in one pass
+    double matrix_tflops = 0; // f16 with f32 accumulation; 0: not measured
+    std::string matrix_how;   // "cuBLAS, 8192 cubed", "a loop of matrix instructions", or why not
+};
+
+// The best of a few passes each, behind one to warm up. Takes 8 GiB of device memory while it runs,
+// or half of what is free. Throws DeviceError and CompileError.
+DeviceRates measure_rates(Device& device, KernelLibrary& library);
+
+}  // namespace hetune

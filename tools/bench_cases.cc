@@ -1,0 +1,184 @@
+#include "tools/bench_cases.h"
+
+#include <fmt/format.h>
+#include <time.h>
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+
+#include "planner/plan_text.h"
+
+namespace hetune {
+namespace {
+
+double clock_seconds(clockid_t clock) {
+    timespec now{};
+    clock_gettime(clock, &now);
+    return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+double now_seconds() { return clock_seconds(CLOCK_MONOTONIC); }
+double cpu_seconds() { return clock_seconds(CLOCK_PROCESS_CPUTIME_ID); }
+
+// Tokens that are no text; the time of a step does not depend on them.
+std::vector<int32_t> some_tokens(int64_t count, int64_t vocabulary) {
+    std::vector<int32_t> tokens;
+    for (int64_t i = 0; i < count; ++i)
+        tokens.push_back(static_cast<int32_t>((i * 7919 + 13) % vocabulary));
+    return tokens;
+}
+
+void add_cost(BenchResult& sum, const Plan& plan, const Arch& arch, int64_t context) {
+    for (const PlanStep& step : plan.steps) {
+        const Roofline line = roofline(step.cost, arch, context);
+        sum.bytes += line.bytes;
+        sum.operations += line.operations;
+    }
+    sum.launches += static_cast<int64_t>(plan.steps.size());
+}
+
+// Costs of one pass: of decoding in the middle of the tokens, of a prompt in each of its steps.
+void add_costs(BenchResult& result, const Session& session) {
+    const BenchCase& what = result.what;
+    const Arch& arch = session.device().arch();
+    if (what.decode) {
+        add_cost(result, session.plan_for(1, false), arch, what.depth + what.tokens / 2);
+        result.bytes *= what.tokens;
+        result.operations *= what.tokens;
+        ++result.launches;
+        return;
+    }
+    std::map<int64_t, Plan> plans;
+    for (int64_t at = 0; at < what.tokens; at += session.options().prefill_rows) {
+        const auto rows = std::min<int64_t>(what.tokens - at, session.options().prefill_rows);
+        if (!plans.contains(rows)) plans[rows] = session.plan_for(static_cast<int>(rows), false);
+        // Each row sees those before it in its own step: half of them on the average.
+        add_cost(result, plans[rows], arch, what.depth + at + rows / 2);
+    }
+}
+
+struct Pass {
+    double seconds = 0, cpu_seconds = 0;
+};
+
+Pass run_once(Session& session, const BenchCase& what, const Session::Place& start) {
+    session.go_back(start);
+    if (what.decode) session.prompt(some_tokens(1, session.vocabulary()), {});
+    const std::vector<int32_t> prompt = some_tokens(what.tokens, session.vocabulary());
+    session.device().synchronize();
+    const double began = now_seconds(), cpu_began = cpu_seconds();
+    if (what.decode)
+        for (int64_t i = 0; i < what.tokens; ++i) session.next();
+    else
+        session.prompt(prompt, {});
+    return {now_seconds() - began, cpu_seconds() - cpu_began};
+}
+
+}  // namespace
+
+std::string BenchCase::name() const {
+    return fmt::format("{}{}{}", decode ? "tg" : "pp", tokens,
+                       depth > 0 ? fmt::format(" @ d{}", depth) : "");
+}
+
+Spread spread_of(std::vector<double> values) {
+    std::ranges::sort(values);
+    return {values[values.size() / 2], values.front(), values.back()};
+}
+
+double BenchResult::seconds() const {
+    return tokens_per_second.median > 0
+               ? static_cast<double>(what.tokens) / tokens_per_second.median
+               : 0;
+}
+double BenchResult::gb_s() const {
+    return seconds() > 0 ? static_cast<double>(bytes) / seconds() * 1e-9 : 0;
+}
+double BenchResult::tflops() const {
+    return seconds() > 0 ? static_cast<double>(operations) / seconds() * 1e-12 : 0;
+}
+
+std::vector<BenchResult> measure_cases(Session& session, const std::vector<BenchCase>& cases,
+                                       int repeats, double budget_seconds,
+                                       const std::function<void(const BenchResult&)>& after) {
+    const double began = now_seconds();
+    const auto left = [&] { return budget_seconds - (now_seconds() - began); };
+    double prompt_rate = 0;  // tokens a second, the least seen
+    std::vector<BenchResult> results;
+    int64_t filled = 0;
+    session.reset();
+    Session::Place start = session.place();
+    for (const BenchCase& what : cases) {
+        BenchResult& result = results.emplace_back(BenchResult{.what = what});
+        const double tokens = static_cast<double>(what.depth - filled) +
+                              (what.decode ? 0.0 : static_cast<double>(what.tokens * (repeats + 1)));
+        if (budget_seconds > 0 && (left() < 0 || (prompt_rate > 0 && tokens / prompt_rate > left()))) {
+            result.left_out = prompt_rate > 0
+                                  ? fmt::format("would take {:.0f} s at {:.0f} tok/s", tokens / prompt_rate,
+                                                prompt_rate)
+                                  : "no time is left";
+            after(result);
+            continue;
+        }
+        if (what.depth != filled) {
+            session.go_back(start);
+            const double fill_began = now_seconds();
+            session.prompt(some_tokens(what.depth - filled, session.vocabulary()), {});
+            const double rate =
+                static_cast<double>(what.depth - filled) / (now_seconds() - fill_began);
+            prompt_rate = prompt_rate > 0 ? std::min(prompt_rate, rate) : rate;
+            start = session.place();
+            filled = what.depth;
+        }
+        add_costs(result, session);
+        run_once(session, what, start);  // captures graphs, and warms up
+        std::vector<double> rates, host;
+        for (int i = 0; i < repeats; ++i) {
+            const Pass pass = run_once(session, what, start);
+            rates.push_back(static_cast<double>(what.tokens) / pass.seconds);
+            host.push_back(1e6 * pass.cpu_seconds / static_cast<double>(what.tokens));
+        }
+        result.tokens_per_second = spread_of(rates);
+        result.host_us = spread_of(host).median;
+        if (!what.decode)
+            prompt_rate = prompt_rate > 0 ? std::min(prompt_rate, result.tokens_per_second.median)
+                                          : result.tokens_per_second.median;
+        after(result);
+    }
+    session.reset();
+    return results;
+}
+
+std::vector<KernelTime> measure_kernels(Session& session, int64_t depth, double read_gb_s) {
+    const std::vector<int32_t> prompt =
+        some_tokens(std::max<int64_t>(depth, 1), session.vocabulary());
+    session.reset();
+    session.prompt(prompt, {});
+    BoundPlan& bound = session.decode_plan();
+    const std::vector<PlanStep>& steps = bound.plan().steps;
+    const std::vector<NamedKernel> names = named_kernels(bound.plan());
+    // In the order of the plan, so that each step finds the caches as they are in decoding.
+    std::vector<std::vector<double>> us(steps.size());
+    constexpr int kSweeps = 7;
+    for (int sweep = 0; sweep < kSweeps; ++sweep)
+        for (size_t i = 0; i < steps.size(); ++i)
+            us[i].push_back(1e3 * session.device().time_ms([&] { bound.launch(1, i, i + 1); }));
+    session.reset();
+    const double rate = read_gb_s > 0 ? read_gb_s : session.device().arch().bandwidth_gb_s;
+    std::vector<KernelTime> times;
+    for (size_t i = 0; i < steps.size(); ++i) {
+        const auto named = std::ranges::find(names, steps[i].spec, &NamedKernel::spec);
+        auto found = std::ranges::find(times, named->name, &KernelTime::kernel);
+        if (found == times.end())
+            found = times.insert(times.end(), {.kernel = named->name, .first = steps[i].label});
+        const int64_t bytes = roofline(steps[i].cost, session.device().arch(), depth).bytes;
+        ++found->launches;
+        found->us += spread_of(us[i]).median;
+        found->bytes += bytes;
+        found->floor_us += static_cast<double>(bytes) / rate * 1e-3;
+    }
+    std::ranges::stable_sort(times, std::ranges::greater(), &KernelTime::us);
+    return times;
+}
+
+}  // namespace hetune

@@ -1,0 +1,204 @@
+#include "tools/bench_report.h"
+
+#include <fmt/format.h>
+
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+
+#include "runtime/memory.h"
+#include "tools/model_options.h"
+
+namespace hetune {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+double percent(double part, double whole) { return whole > 0 ? 100 * part / whole : 0; }
+
+// Cells of the table that text, Markdown and CSV share.
+struct Row {
+    std::string test;
+    std::string left_out;
+    double median = 0, least = 0, most = 0;
+    double gb_s = 0, read_percent = 0, tflops = 0, matrix_percent = 0;
+    int64_t launches = 0;
+    double host_us = 0;
+};
+
+std::vector<Row> rows_of(const BenchReport& report) {
+    std::vector<Row> rows;
+    for (const BenchResult& r : report.results)
+        rows.push_back({r.what.name(), r.left_out, r.tokens_per_second.median, r.tokens_per_second.least,
+                        r.tokens_per_second.most, r.gb_s(), percent(r.gb_s(), report.rates.read_gb_s),
+                        r.tflops(), percent(r.tflops(), report.rates.matrix_tflops), r.launches,
+                        r.host_us});
+    return rows;
+}
+
+// The lines above the table.
+std::vector<std::pair<std::string, std::string>> facts_of(const BenchReport& report) {
+    const ModelInfo& m = report.model;
+    std::vector<std::pair<std::string, std::string>> facts = {
+        {"model", fmt::format("{} ({}), weights {}", m.name, m.architecture, report.quant)},
+        {"device", fmt::format("{} ({}, {}), {}", m.device, m.backend, m.arch, report.driver)},
+        {"kernels", fmt::format("by {}; activations {}, KV {}",
+                                m.compiler.substr(0, m.compiler.find(' ')), report.activations, report.kv)},
+        {"load", fmt::format("{:.2f} s: {} kernels compiled and {} cached in {:.2f} s, weights {} in {:.2f} s",
+                             m.load_seconds, m.kernels_compiled, m.kernels_cached, m.compile_seconds,
+                             m.weights_repacked ? "repacked" : "mapped", m.repack_seconds)},
+        {"memory", fmt::format("{} on the device, {} at most on the host",
+                               readable_bytes(report.device_bytes), readable_bytes(report.host_peak_bytes))},
+    };
+    if (report.rates.read_gb_s > 0)
+        facts.push_back({"measured", fmt::format("reads {:.0f} GB/s over {}; matrix rate {}",
+                                                 report.rates.read_gb_s, readable_bytes(report.rates.read_bytes),
+                                                 report.rates.matrix_tflops > 0
+                                                     ? fmt::format("{:.0f} TFLOP/s ({})", report.rates.matrix_tflops,
+                                                                   report.rates.matrix_how)
+                                                     : report.rates.matrix_how)});
+    facts.push_back({"hetune", fmt::format("{} ({})", HETUNE_VERSION, HETUNE_COMMIT)});
+    facts.push_back({"command", report.command});
+    return facts;
+}
+
+std::string text(const BenchReport& report) {
+    std::string out;
+    for (const auto& [name, value] : facts_of(report)) out += fmt::format("{:<9} {}\n", name, value);
+    out += fmt::format("\n{:<18} {:>10} {:>10} {:>10} {:>9} {:>7} {:>9} {:>7} {:>9} {:>8}\n", "test", "tok/s", "min",
+                       "max", "GB/s", "of read", "TFLOP/s", "of mat.", "launches", "host us");
+    for (const Row& r : rows_of(report)) {
+        out += r.left_out.empty()
+                   ? fmt::format("{:<18} {:>10.2f} {:>10.2f} {:>10.2f} {:>9.1f} {:>6.1f}% {:>9.2f} {:>6.1f}% {:>9} {:>8.2f}\n",
+                                 r.test, r.median, r.least, r.most, r.gb_s, r.read_percent, r.tflops,
+                                 r.matrix_percent, r.launches, r.host_us)
+                   : fmt::format("{:<18} left out: {}\n", r.test, r.left_out);
+    }
+    if (report.kernels.empty()) return out;
+    out += fmt::format("\n{:<24} {:<26} {:>8} {:>10} {:>10} {:>7} {:>10}\n", "kernels of a token", "first step",
+                       "launches", "us", "floor us", "share", "KiB");
+    double us = 0, floor_us = 0;
+    for (const KernelTime& k : report.kernels) {
+        us += k.us;
+        floor_us += k.floor_us;
+        out += fmt::format("{:<24} {:<26} {:>8} {:>10.2f} {:>10.2f} {:>6.1f}% {:>10.1f}\n", k.kernel, k.first,
+                           k.launches, k.us, k.floor_us, percent(k.floor_us, k.us),
+                           static_cast<double>(k.bytes) / 1024);
+    }
+    out += fmt::format("{:<24} {:<26} {:>8} {:>10.2f} {:>10.2f} {:>6.1f}%\n", "together", "", "", us, floor_us,
+                       percent(floor_us, us));
+    return out;
+}
+
+std::string markdown(const BenchReport& report) {
+    std::string out;
+    for (const auto& [name, value] : facts_of(report)) out += fmt::format("- {}: `{}`\n", name, value);
+    out += "\n| test | tok/s | min | max | GB/s | of read | TFLOP/s | of matrix | launches | host us |\n"
+           "| --- | --: | --: | --: | --: | --: | --: | --: | --: | --: |\n";
+    for (const Row& r : rows_of(report)) {
+        out += r.left_out.empty()
+                   ? fmt::format("| {} | {:.2f} | {:.2f} | {:.2f} | {:.1f} | {:.1f} % | {:.2f} | {:.1f} % | {} | {:.2f} |\n",
+                                 r.test, r.median, r.least, r.most, r.gb_s, r.read_percent, r.tflops,
+                                 r.matrix_percent, r.launches, r.host_us)
+                   : fmt::format("| {} | left out: {} | | | | | | | | |\n", r.test, r.left_out);
+    }
+    if (report.kernels.empty()) return out;
+    out += "\n| kernel | first step | launches | us | floor us | share | KiB |\n"
+           "| --- | --- | --: | --: | --: | --: | --: |\n";
+    for (const KernelTime& k : report.kernels)
+        out += fmt::format("| {} | {} | {} | {:.2f} | {:.2f} | {:.1f} % | {:.1f} |\n", k.kernel, k.first, k.launches,
+                           k.us, k.floor_us, percent(k.floor_us, k.us), static_cast<double>(k.bytes) / 1024);
+    return out;
+}
+
+// A field in quotes, its own doubled.
+std::string quoted(const std::string& field) {
+    std::string out = "\"";
+    for (const char c : field) out += c == '"' ? "\"\"" : std::string(1, c);
+    return out + "\"";
+}
+
+std::string csv(const BenchReport& report) {
+    std::string out = "model,quant,backend,device,driver,commit,command,test,tok_s,tok_s_min,tok_s_max,gb_s,"
+                      "read_percent,tflop_s,matrix_percent,launches,host_us,read_gb_s,matrix_tflop_s,left_out\n";
+    for (const Row& r : rows_of(report))
+        out += fmt::format("{},{},{},{},{},{},{},{},{:.3f},{:.3f},{:.3f},{:.2f},{:.2f},{:.3f},{:.2f},{},{:.3f},{:.1f},"
+                           "{:.2f},{}\n",
+                           quoted(report.model.name), report.quant, report.model.backend, quoted(report.model.device),
+                           quoted(report.driver), HETUNE_COMMIT, quoted(report.command), r.test, r.median, r.least,
+                           r.most, r.gb_s, r.read_percent, r.tflops, r.matrix_percent, r.launches, r.host_us,
+                           report.rates.read_gb_s, report.rates.matrix_tflops, quoted(r.left_out));
+    return out;
+}
+
+std::string json(const BenchReport& report) {
+    const ModelInfo& m = report.model;
+    Json out = {{"version", HETUNE_VERSION},
+                {"commit", HETUNE_COMMIT},
+                {"command", report.command},
+                {"model", m.name},
+                {"architecture", m.architecture},
+                {"quant", report.quant},
+                {"backend", m.backend},
+                {"device", m.device},
+                {"arch", m.arch},
+                {"driver", report.driver},
+                {"compiler", m.compiler},
+                {"activations", report.activations},
+                {"kv", report.kv},
+                {"repeats", report.repeats},
+                {"load_seconds", m.load_seconds},
+                {"compile_seconds", m.compile_seconds},
+                {"kernels_compiled", m.kernels_compiled},
+                {"kernels_cached", m.kernels_cached},
+                {"weights_repacked", m.weights_repacked},
+                {"weights_seconds", m.repack_seconds},
+                {"device_bytes", report.device_bytes},
+                {"host_peak_bytes", report.host_peak_bytes},
+                {"read_gb_s", report.rates.read_gb_s},
+                {"read_bytes", report.rates.read_bytes},
+                {"matrix_tflop_s", report.rates.matrix_tflops},
+                {"matrix_how", report.rates.matrix_how}};
+    out["tests"] = Json::array();
+    for (const Row& r : rows_of(report)) {
+        if (!r.left_out.empty()) {
+            out["tests"].push_back({{"test", r.test}, {"left_out", r.left_out}});
+            continue;
+        }
+        out["tests"].push_back({{"test", r.test},
+                                {"tok_s", {{"median", r.median}, {"min", r.least}, {"max", r.most}}},
+                                {"gb_s", r.gb_s},
+                                {"read_percent", r.read_percent},
+                                {"tflop_s", r.tflops},
+                                {"matrix_percent", r.matrix_percent},
+                                {"launches", r.launches},
+                                {"host_us", r.host_us}});
+    }
+    for (const KernelTime& k : report.kernels)
+        out["kernels"].push_back({{"kernel", k.kernel},
+                                  {"first", k.first},
+                                  {"launches", k.launches},
+                                  {"us", k.us},
+                                  {"floor_us", k.floor_us},
+                                  {"bytes", k.bytes}});
+    return out.dump(2) + "\n";
+}
+
+}  // namespace
+
+const std::vector<BenchFormat>& bench_formats() {
+    static const std::vector<BenchFormat> formats = {
+        {"text", "txt", text}, {"markdown", "md", markdown}, {"csv", "csv", csv}, {"json", "json", json}};
+    return formats;
+}
+
+std::string command_line() {
+    std::ifstream file("/proc/self/cmdline", std::ios::binary);
+    std::string line{std::istreambuf_iterator<char>(file), {}};
+    while (!line.empty() && line.back() == '\0') line.pop_back();
+    for (char& c : line)
+        if (c == '\0') c = ' ';
+    return line;
+}
+
+}  // namespace hetune
