@@ -175,7 +175,10 @@ inline Status enqueue(Fake& fake, void* handle, const char* call, bool capturabl
     if (stream->failed != kSuccess) return stream->failed;
     if (stream->capturing && !capturable)
         return fake.blame(kStreamCaptureInvalidated, fmt::format("{} while capturing", call));
-    (stream->capturing ? stream->captured : stream->pending).push_back(std::move(work));
+    if (stream->capturing)
+        stream->captured.push_back(std::move(work));
+    else
+        stream->pending.push_back(std::move(work));
     return kSuccess;
 }
 

@@ -19,6 +19,10 @@ TEST_CASE("The cpu device runs kernels with tails, barriers and several modules 
     }
 }
 
+TEST_CASE("A kernel of the cpu device writes memory of the host") {
+    test::writes_host_memory(*open_cpu_device(2), "x86-64-v3");
+}
+
 TEST_CASE("The cpu device replays what was captured") {
     test::replays_graphs(*open_cpu_device(2), "x86-64-v3");
 }

@@ -144,6 +144,28 @@ void runs_kernels(Device& device, const std::string& object_arch) {
     CHECK(ms < 10000);
 }
 
+void writes_host_memory(Device& device, const std::string& object_arch) {
+    constexpr int kCols = 96;
+    const auto add = device.load(compile(binary("Add", kCols, 1), object_arch));
+    const std::vector<float> values = ramp(kCols, 0.25f);
+    const auto x = put(device, values);
+    const auto step = step_of(device, 1);
+    const HostMemory host = device.allocate_host(kCols * sizeof(float));
+    REQUIRE(host.bytes != nullptr);
+    CHECK(host.buffer->bytes() == kCols * sizeof(float));
+    const auto first = device.make_mark(), second = device.make_mark();
+    const auto args = pointers({step.get(), x.get(), x.get(), host.buffer.get()});
+    for (const auto* mark : {&first, &second, &first}) {
+        std::memset(host.bytes, 0, host.buffer->bytes());
+        device.launch(*add, {.groups = {3, 1, 1}, .threads = 32}, args);
+        device.record(**mark);
+        device.wait(**mark);
+        std::vector<float> got(kCols);
+        std::memcpy(got.data(), host.bytes, host.buffer->bytes());
+        for (size_t i = 0; i < got.size(); ++i) REQUIRE(got[i] == 2 * values[i]);
+    }
+}
+
 void replays_graphs(Device& device, const std::string& object_arch) {
     constexpr int kRows = 2, kCols = 96;
     const auto add = device.load(compile(binary("Add", kCols, 1), object_arch));

@@ -26,6 +26,8 @@ std::vector<std::byte> pointers(std::initializer_list<const Buffer*> buffers);
 void copies_and_fills(Device& device);
 // The kernels are compiled for `object_arch`, which is the device's unless it is a double.
 void runs_kernels(Device& device, const std::string& object_arch);
+// Memory of the host that a kernel writes, read behind a mark.
+void writes_host_memory(Device& device, const std::string& object_arch);
 void replays_graphs(Device& device, const std::string& object_arch);
 
 }  // namespace hetune::test

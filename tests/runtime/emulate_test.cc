@@ -30,6 +30,12 @@ TEST_CASE("Emulated gfx1100 runs kernels with tails, barriers and several module
     test::runs_kernels(*device, device->arch().name);
 }
 
+TEST_CASE("Emulated gfx1100 writes memory of the host") {
+    if (no_emulator()) return;
+    const auto device = open_device("emulator");
+    test::writes_host_memory(*device, device->arch().name);
+}
+
 TEST_CASE("Emulated gfx1100 replays what was captured") {
     if (no_emulator()) return;
     const auto device = open_device("emulator");

@@ -144,6 +144,53 @@ TEST_CASE("The HIP device replays what was captured") {
     test::replays_graphs(*open_device("hip"), kObjectArch);
 }
 
+TEST_CASE("A kernel of the HIP device writes memory of the host, which is read behind a mark") {
+    const Double hip;
+    test::writes_host_memory(*open_device("hip"), kObjectArch);
+}
+
+TEST_CASE("A large upload goes through pinned memory in pieces, in order with launches and copies") {
+    const Double hip;
+    const auto device = open_device("hip");
+    const auto module = device->load(test::compile(test::binary("Add", 32, 1), kObjectArch));
+    // More than all pieces of the pinned memory together, and not a whole number of them.
+    std::vector<float> values((70u << 20) / 4 + 100);
+    for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i % 1000);
+    const auto big = test::put(*device, values), sum = device->allocate(128);
+    const int32_t state[2] = {0, 1};
+    const auto step = device->allocate(8);
+    device->upload(*step, 0, std::as_bytes(std::span(state)));
+    const auto args = test::pointers({step.get(), big.get(), big.get(), sum.get()});
+    device->launch(*module, {}, args);  // sees the upload before it, and not the one behind
+    const std::vector<float> others(values.size(), -1.0f);
+    device->upload(*big, 0, std::as_bytes(std::span(others)));
+    const std::vector<float> got = test::get(*device, *sum);
+    for (size_t i = 0; i < 32; ++i) REQUIRE(got[i] == 2 * values[i]);
+    CHECK(test::get(*device, *big) == others);
+    device->upload(*big, 400, std::as_bytes(std::span(values)).first(32u << 20));
+    const std::vector<float> after = test::get(*device, *big);
+    CHECK(after[99] == -1.0f);
+    CHECK(after[100] == values[0]);
+    CHECK(std::equal(values.begin(), values.begin() + (8 << 20), after.begin() + 100));
+    CHECK(after.back() == -1.0f);
+}
+
+TEST_CASE("A refused call of a large upload is named, and the device refuses what comes later") {
+    const Double hip;
+    for (const std::string call : {"hipHostMalloc", "hipStreamWaitEvent", "hipHostGetDevicePointer"}) {
+        CAPTURE(call);
+        const auto device = open_device("hip");
+        const auto big = device->allocate(4 << 20);
+        const std::vector<std::byte> bytes(4 << 20);
+        const Variables fault{{"HETUNE_FAKE_HIP_FAIL", call + ":1"}};
+        const bool host = call == "hipHostGetDevicePointer";
+        const std::string error =
+            error_of([&] { host ? void(device->allocate_host(64)) : device->upload(*big, 0, bytes); });
+        CHECK(error.find(call) != std::string::npos);
+        if (!host) CHECK(error_of([&] { device->allocate(1); }).find("refused") != std::string::npos);
+    }
+}
+
 TEST_CASE("An APU uses adopted memory in place, and copies what the driver will not map") {
     const Double hip;
     const Variables apu{{"HETUNE_FAKE_HIP_INTEGRATED", "1"}};

@@ -1,0 +1,116 @@
+// Drawing tokens on the device: steps in flight, where it stops, and what that costs the host.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <new>
+
+#include "tests/runtime/model_files.h"
+
+namespace {
+std::atomic<int64_t> allocations = 0;
+}  // namespace
+
+// Counts what this program takes from the heap.
+void* operator new(size_t bytes) {
+    ++allocations;
+    if (void* memory = std::malloc(bytes)) return memory;
+    throw std::bad_alloc();
+}
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+
+namespace hetune {
+namespace {
+
+// With recurrent state, and without.
+const std::string kFiles[] = {kModels + "/tiny-Q4_K_M.gguf", kModels + "/mini35-Q4_K_M.gguf"};
+
+std::vector<int32_t> draw(Session& session, std::span<const int32_t> prompt, int64_t count,
+                          const DrawLimit& limit) {
+    std::vector<int32_t> drawn = {session.prompt(prompt, {}, limit)};
+    while (static_cast<int64_t>(drawn.size()) < count) drawn.push_back(session.next());
+    return drawn;
+}
+
+TEST_CASE("a device that runs ahead draws the same tokens, stops behind an end, and can be stopped") {
+    for (const std::string& file : kFiles) {
+        CAPTURE(file);
+        Loaded loaded(file, {.context = 256});
+        Session& session = loaded.session;
+        const std::vector<int32_t> prompt = {5, 17, 300, 42}, more = {7, 99};
+        constexpr int64_t kCount = 12;
+        const std::vector<int32_t> wanted = draw(session, prompt, kCount, {.draws = 0});
+        const int32_t behind = session.prompt(more, {});
+        const int64_t position = session.position();
+
+        session.reset();
+        CHECK(draw(session, prompt, kCount, {.draws = kCount}) == wanted);
+        CHECK(session.position() == static_cast<int64_t>(prompt.size()) + kCount - 1);
+        CHECK(session.prompt(more, {}) == behind);
+        CHECK(session.position() == position);
+
+        // The caller stops in the middle: what was drawn beyond is forgotten.
+        session.reset();
+        const auto part = draw(session, prompt, 5, {.draws = kCount});
+        CHECK(std::equal(part.begin(), part.end(), wanted.begin()));
+        const int32_t behind_part = session.prompt(more, {});
+        session.reset();
+        draw(session, prompt, 5, {.draws = 0});
+        CHECK(session.prompt(more, {}) == behind_part);
+
+        // An end token: the first one that was not drawn before.
+        int64_t end = 1;
+        while (std::find(wanted.begin(), wanted.begin() + end, wanted[static_cast<size_t>(end)]) !=
+               wanted.begin() + end)
+            ++end;
+        const int32_t ends[] = {-1, wanted[static_cast<size_t>(end)]};
+        session.reset();
+        draw(session, prompt, end + 1, {.draws = 50, .ends = ends});
+        const int32_t behind_end = session.prompt(more, {});
+        session.reset();
+        draw(session, prompt, end + 1, {.draws = 0});
+        CHECK(session.prompt(more, {}) == behind_end);
+    }
+}
+
+TEST_CASE("a device that runs ahead stays within the context") {
+    Loaded loaded(kFiles[0], {.context = 16});
+    Session& session = loaded.session;
+    const std::vector<int32_t> prompt = {5, 17, 300, 42};
+    draw(session, prompt, 13, {.draws = 1000});
+    CHECK(session.room() == 0);
+    CHECK_THROWS_AS(session.next(), std::runtime_error);
+    session.reset();
+    CHECK(draw(session, prompt, 5, {.draws = 5}).size() == 5);
+}
+
+TEST_CASE("drawing a token takes nothing from the heap") {
+    Loaded loaded(kFiles[0], {.context = 64});
+    Session& session = loaded.session;
+    const std::vector<int32_t> prompt = {5, 17, 300, 42};
+    draw(session, prompt, 4, {.draws = 40});  // captures the graph
+    const int64_t before = allocations;
+    for (int i = 0; i < 30; ++i) session.next();
+    CHECK(allocations == before);
+}
+
+TEST_CASE("a place in the context is come back to, recurrent state and all") {
+    for (const std::string& file : kFiles) {
+        CAPTURE(file);
+        Loaded loaded(file, {.context = 64});
+        Session& session = loaded.session;
+        const std::vector<int32_t> prompt = {5, 17, 300, 42, 8};
+        session.forward(prompt, false);
+        const Session::Place place = session.place();
+        const auto wanted = session.forward(std::span(prompt).first(2), false);
+        session.forward(prompt, false);
+        session.go_back(place);
+        CHECK(session.position() == 5);
+        CHECK(session.forward(std::span(prompt).first(2), false) == wanted);
+    }
+}
+
+}  // namespace
+}  // namespace hetune
