@@ -48,16 +48,29 @@ DEVICE inline float peak_of(const float* shares, int count, i64 stride) {
     return peak;
 }
 
-// The result of head g from all of its shares; by one wave.
-DEVICE inline void finish_head(const float* shares, int count, i64 stride, int head, const float* q,
-                               void* y) {
-    const float peak = peak_of(shares, count, stride);
-    const float factor = fast_rcp(combine(shares, count, stride, kHeadSize + 1, peak));
-    for (int i = 0; i < (kHeadSize + 31) / 32; ++i) {
-        const int d = i * 32 + lane_id();
-        const int safe = imin(d, kHeadSize - 1);
-        float v = combine(shares, count, stride, safe, peak) * factor;
-        if constexpr (kGated) v *= sigmoid(q[head * kQueryStride + kHeadSize + safe]);
+// The result of a head from all of its shares; by one wave, of which a lane looks after each share's
+// weight.
+template <int kCount>
+DEVICE inline void finish_head(const float* shares, i64 stride, int head, const float* q, void* y) {
+    static_assert(kCount <= kWaveSize);
+    constexpr int kDims = (kHeadSize + 31) / 32;
+    const int lane = lane_id();
+    const float* own = shares + imin(lane, kCount - 1) * stride;  // all lanes stay active
+    const float own_peak = settled(own[kHeadSize]), own_sum = settled(own[kHeadSize + 1]);
+    const float peak = wave_max(own_peak);
+    const float weight = lane < kCount ? fast_exp(own_peak - peak) : 0.0f;
+    const float factor = fast_rcp(wave_sum(weight * own_sum));
+    float sums[kDims];
+    UNROLL for (int i = 0; i < kDims; ++i) sums[i] = 0.0f;
+    for (int s = 0; s < kCount; ++s) {
+        const float w = shuffle(weight, s);
+        UNROLL for (int i = 0; i < kDims; ++i)
+            sums[i] = fused_mul_add(w, shares[s * stride + imin(i * 32 + lane, kHeadSize - 1)], sums[i]);
+    }
+    UNROLL for (int i = 0; i < kDims; ++i) {
+        const int d = i * 32 + lane;
+        float v = sums[i] * factor;
+        if constexpr (kGated) v *= sigmoid(q[head * kQueryStride + kHeadSize + imin(d, kHeadSize - 1)]);
         if constexpr (kQuantisedOutput)
             quantise_wave(v, static_cast<XBlock*>(y) + head * (kHeadSize / 32) + i);
         else if (d < kHeadSize)
@@ -65,7 +78,7 @@ DEVICE inline void finish_head(const float* shares, int count, i64 stride, int h
     }
 }
 
-extern "C" KERNEL(kWaves* kWaveSize) void attention_step(
+extern "C" STREAM_KERNEL(kWaves* kWaveSize) void attention_step(
     const StepState* __restrict__ step,
     const float* __restrict__ q,           // [kHeads, kHeadSize]; where kGated each with its gate behind it
     const float* __restrict__ k,           // [kKvHeads, kHeadSize]
@@ -124,7 +137,7 @@ extern "C" KERNEL(kWaves* kWaveSize) void attention_step(
     barrier();
     if constexpr (kSplits == 1) {
         for (int g = wave; g < kGroup; g += kWaves)
-            finish_head(waves[0][g], kWaves, kGroup * kShare, kv_head * kGroup + g, q, y);
+            finish_head<kWaves>(waves[0][g], kGroup * kShare, kv_head * kGroup + g, q, y);
     } else {
         float* own = shares + i64(kv_head) * kGroup * kSplits * kShare;
         constexpr int kValues = kGroup * kShare;
@@ -146,7 +159,7 @@ extern "C" KERNEL(kWaves* kWaveSize) void attention_step(
         if (!is_last) return;
         fence_device();
         for (int g = wave; g < kGroup; g += kWaves)
-            finish_head(own + g * kSplits * kShare, kSplits, kShare, kv_head * kGroup + g, q, y);
+            finish_head<kSplits>(own + g * kSplits * kShare, kShare, kv_head * kGroup + g, q, y);
     }
 }
 EXPORT_KERNEL(attention_step)

@@ -112,10 +112,16 @@ struct TileSet {
             const int tile = at + i * kWaves;
             if (kTiles % kStride != 0 && tile >= kTiles) break;
             const auto head = Quant::load_head(tiles[i], lane);
+            int block = tile * kSteps;
             UNROLL for (int step = 0; step < kSteps; ++step) {
+                // A block takes 12 scalar registers: those of all steps at once would spill.
+                if ((i * kSteps + step) % 4 == 0) {
+                    acc = settled(acc);
+                    block = pinned(block);
+                }
                 Quants quants;
                 Quant::load(tiles[i], head, lane, step, quants);
-                acc += dot_step<Quant>(quants, load_block(x + tile * kSteps + step));
+                acc += dot_step<Quant>(quants, load_block(x + block + step));
             }
         }
     }
@@ -168,12 +174,14 @@ DEVICE inline void row_tile_steps(const u8* row_a, const u8* row_b, const XBlock
         if constexpr (kTiles == kNext) {
             b.load(row_b, first, lane);
             a.multiply(x, first, lane, acc_a);
+            acc_a = settled(acc_a);
             b.multiply(x, first, lane, acc_b);
         } else {
             ROLLED for (int tile = first; tile < kTiles; tile += kNext) {
                 b.load(row_b, tile, lane);
                 a.multiply(x, tile, lane, acc_a);
                 a.load(row_a, tile + kNext, lane);
+                acc_a = settled(acc_a);
                 b.multiply(x, tile, lane, acc_b);
             }
         }

@@ -7,8 +7,8 @@
 #define SHARED __shared__
 #define KERNEL(threads) __global__ __launch_bounds__(threads)
 // ptxas would else take 32 registers for a group of 512, to have more groups resident, and wait for
-// each load before the next: with 128 to 200 a wave's loads of a whole tile are in flight.
-#define STREAM_KERNEL(threads) __global__ __launch_bounds__(threads, (threads) < 320 ? 320 / (threads) : 1)
+// each load before the next: with 128 to 255 a wave's loads of a whole tile are in flight.
+#define STREAM_KERNEL(threads) __global__ __launch_bounds__(threads, (threads) < 256 ? 256 / (threads) : 1)
 #define UNROLL _Pragma("unroll")
 #define ROLLED _Pragma("unroll 1")
 #define EXPORT_KERNEL(name)
