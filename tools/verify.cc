@@ -19,6 +19,7 @@ struct VerifyArguments {
     double min_top1 = 93;
     int64_t rows = 256;
     bool values = false;
+    bool one_by_one = false;
     bool json = false;
 };
 
@@ -39,9 +40,17 @@ constexpr const char* kText =
     "In a right-angled triangle the square of the longest side equals the sum of the squares of the "
     "other two, so that sides of 3, 4 and 5 give 9 + 16 = 25. Nobody knows who noticed it first.";
 
-ModelComparison compare(Model& model, const std::vector<int32_t>& tokens) {
+ModelComparison compare(Model& model, const std::vector<int32_t>& tokens, bool one_by_one) {
     const ModelFile& file = ModelParts::file(model);
     ReferenceEngine oracle(file, build_layer_graph(file), model.info().context);
+    if (one_by_one) {  // the kernels of decoding
+        std::vector<float> logits;
+        for (const int32_t token : tokens) {
+            const std::vector<float> row = model.logits(std::span(&token, 1), false);
+            logits.insert(logits.end(), row.begin(), row.end());
+        }
+        return {compare_logits(oracle.forward(tokens, true), logits, oracle.vocabulary()), {}};
+    }
     if (Session* session = ModelParts::session(model)) return verify(*session, oracle, tokens);
     return {compare_logits(oracle.forward(tokens, true), model.logits(tokens, true),
                            oracle.vocabulary()),
@@ -100,7 +109,7 @@ int run(VerifyArguments& args) {
     if (tokens.empty()) tokens = model.tokenize(kText);
     tokens.resize(std::min(tokens.size(), static_cast<size_t>(std::min(args.rows, model.info().context))));
 
-    const ModelComparison report = compare(model, tokens);
+    const ModelComparison report = compare(model, tokens, args.one_by_one);
     const std::string missed = missed_gate(report.logits, args);
     if (args.json) print_json(model, report, missed.empty());
     else print_text(model, report, args.values);
@@ -120,6 +129,7 @@ const RegisterCommand kVerify{
         app.add_option("--rows", args->rows, "tokens to compare, at most")
             ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
             ->capture_default_str();
+        app.add_flag("--one-by-one", args->one_by_one, "feed tokens by decoding; no values of steps");
         app.add_flag("--values", args->values, "list every step, not only the worst of a layer");
         app.add_flag("--json", args->json, "print JSON");
         app.footer(

@@ -70,12 +70,14 @@ say() { printf '[%3d s] %s\n' $((SECONDS - began)) "$*"; }
 failed=0
 # step LIMIT NAME COMMAND...: its output goes to a file of that name; what fails is told, and the rest goes on.
 step() {
-    local limit=$1 name=$2 rest; shift 2
+    local limit=$1 name=$2 rest status; shift 2
     rest=$(left)
     ((limit > rest)) && limit=$rest
     if ((limit < 5)); then say "$name: left out, no time is left"; failed=1; return 1; fi
-    timeout --signal=INT --kill-after=5 "$limit" "$@" >"$out/$name.log" 2>"$out/$name.err" </dev/null && return 0
-    say "$name failed ($?), after:"
+    timeout --signal=INT --kill-after=5 "$limit" "$@" >"$out/$name.log" 2>"$out/$name.err" </dev/null
+    status=$?
+    ((status == 0)) && return 0
+    say "$name failed ($status), after:"
     tail -n 6 "$out/$name.err"
     failed=1
     return 1
@@ -87,8 +89,10 @@ sed -n '1,/^$/p' "$out/doctor.log" | head -12
 
 # Correctness first: a fast wrong answer is no figure.
 for model in tiny-Q4_K_M mini35-Q4_K_M; do
-    step 90 "verify-$model" "$program" verify "$root/tests/models/$model.gguf" "${choose[@]}"
-    grep -h 'against the oracle' "$out/verify-$model.log" 2>/dev/null | while read -r line; do say "$model: $line"; done
+    for how in "" --one-by-one; do
+        step 60 "verify-$model$how" "$program" verify "$root/tests/models/$model.gguf" "${choose[@]}" $how
+        grep -h 'against the oracle' "$out/verify-$model$how.log" 2>/dev/null | while read -r line; do say "$model ${how:---in steps}: $line"; done
+    done
 done
 
 # bench NAME SHAPE QUANT SECONDS: one model, made, benched, removed.
