@@ -2,10 +2,8 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sodium.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <zstd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -13,6 +11,8 @@
 #include <nlohmann/json.hpp>
 #include <system_error>
 
+#include "cache/blake2b.h"
+#include "cache/compression.h"
 #include "cache/index.h"
 #include "cache/object_file.h"
 #include "cache/tile_file.h"
@@ -21,14 +21,11 @@ namespace hetune {
 namespace {
 
 constexpr std::array<char, 8> kMagic = {'H', 'T', 'B', 'U', 'N', 'D', 'L', 'E'};
+constexpr std::array<char, 8> kSignedMagic = {'H', 'T', 'S', 'I', 'G', 'N', 'E', 'D'};
+constexpr std::string_view kSignedContext = "hetune bundle 1\n";
 constexpr uint64_t kVersion = 1;
 constexpr uint64_t kMaxManifestBytes = 256 << 20;
-constexpr uint64_t kMaxRatio = 1000;  // code objects compress 3 to 20 times
 constexpr size_t kPieceBytes = 4 << 20;
-constexpr int kZstdLevel = 9;
-constexpr size_t kHashBytes = 32;
-
-using Hash = std::array<unsigned char, kHashBytes>;
 
 struct Head {
     std::array<char, 8> magic;
@@ -39,58 +36,17 @@ struct Trailer {
     uint64_t offset;
     uint64_t stored_bytes;
     uint64_t bytes;
-    Hash hash;
+    Blake2bHash hash;
     std::array<char, 8> magic;
 };
-static_assert(sizeof(Head) == 16 && sizeof(Trailer) == 64);
 
-class Blake2b {
-  public:
-    Blake2b() { crypto_generichash_init(&state_, nullptr, 0, kHashBytes); }
-    void add(std::span<const std::byte> bytes) {
-        crypto_generichash_update(&state_, reinterpret_cast<const unsigned char*>(bytes.data()),
-                                  bytes.size());
-    }
-    Hash finish() {
-        Hash hash;
-        crypto_generichash_final(&state_, hash.data(), hash.size());
-        return hash;
-    }
-
-  private:
-    crypto_generichash_state state_;
+// Behind the trailer, where there is a signature.
+struct Signed {
+    PublicKey key;
+    Signature signature;
+    std::array<char, 8> magic;
 };
-
-Hash blake2b(std::span<const std::byte> bytes) {
-    Blake2b hash;
-    hash.add(bytes);
-    return hash.finish();
-}
-
-std::string hex(const Hash& hash) {
-    std::string text;
-    for (const unsigned char byte : hash) text += fmt::format("{:02x}", byte);
-    return text;
-}
-
-std::vector<std::byte> compress(std::span<const std::byte> bytes) {
-    std::vector<std::byte> stored(ZSTD_compressBound(bytes.size()));
-    const size_t size =
-        ZSTD_compress(stored.data(), stored.size(), bytes.data(), bytes.size(), kZstdLevel);
-    if (ZSTD_isError(size)) throw CacheError(fmt::format("zstd: {}", ZSTD_getErrorName(size)));
-    stored.resize(size);
-    return stored;
-}
-
-// Empty unless `stored` is exactly `bytes` bytes compressed.
-std::optional<std::vector<std::byte>> decompress(std::span<const std::byte> stored,
-                                                 uint64_t bytes) {
-    std::vector<std::byte> content(bytes);
-    const size_t size =
-        ZSTD_decompress(content.data(), content.size(), stored.data(), stored.size());
-    if (ZSTD_isError(size) || size != bytes) return std::nullopt;
-    return content;
-}
+static_assert(sizeof(Head) == 16 && sizeof(Trailer) == 64 && sizeof(Signed) == 104);
 
 // objects/ab/KEY or tiles/MODEL/LAYOUT.tiles: no other path exists, so none leaves the folder.
 bool is_member_path(std::string_view path) {
@@ -108,15 +64,22 @@ std::span<const std::byte> bytes_of(const T& value) {
     return std::as_bytes(std::span(&value, 1));
 }
 
+// What is signed: the trailer holds the hash of the manifest, and that the hash of each member.
+std::string signed_message(const Trailer& trailer) {
+    std::string message(kSignedContext);
+    message.append(reinterpret_cast<const char*>(&trailer), sizeof(trailer));
+    return message;
+}
+
 }  // namespace
 
-Bundle::Bundle(const std::filesystem::path& path)
+Bundle::Bundle(const std::filesystem::path& path, const Trust& trust)
     : path_(path), file_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
     struct stat info;
     if (!file_ || fstat(file_.get(), &info) != 0) fail(std::strerror(errno));
     if (!S_ISREG(info.st_mode)) fail("is no file");
     try {
-        read_manifest(static_cast<uint64_t>(info.st_size));
+        read_manifest(static_cast<uint64_t>(info.st_size), trust);
     } catch (const nlohmann::json::exception& error) {
         fail("has a broken manifest");
     }
@@ -137,7 +100,31 @@ void Bundle::read_at(uint64_t offset, std::span<std::byte> to) const {
     }
 }
 
-void Bundle::read_manifest(uint64_t file_bytes) {
+// Reads the signature at the end; gives the bytes before it.
+uint64_t Bundle::read_signature(uint64_t file_bytes, const Trust& trust) {
+    Signed end{};
+    const uint64_t least = sizeof(Head) + sizeof(Trailer) + sizeof(end);
+    if (file_bytes >= least)
+        read_at(file_bytes - sizeof(end), std::as_writable_bytes(std::span(&end, 1)));
+    if (end.magic != kSignedMagic) {
+        if (trust.required) fail("is not signed, and HETUNE_TRUSTED_KEYS asks for a signature");
+        return file_bytes;
+    }
+    file_bytes -= sizeof(end);
+    Trailer trailer{};
+    read_at(file_bytes - sizeof(trailer), std::as_writable_bytes(std::span(&trailer, 1)));
+    const std::string message = signed_message(trailer);
+    if (!end.key.verifies(std::as_bytes(std::span(message)), end.signature))
+        fail("has a signature that is not over its content");
+    if (trust.required && !trust.holds(end.key))
+        fail(
+            fmt::format("is signed by {}, which is not among HETUNE_TRUSTED_KEYS", end.key.text()));
+    signer_ = end.key;
+    return file_bytes;
+}
+
+void Bundle::read_manifest(uint64_t file_bytes, const Trust& trust) {
+    file_bytes = read_signature(file_bytes, trust);
     Head head{};
     Trailer trailer{};
     if (file_bytes < sizeof(head) + sizeof(trailer)) fail("is too short");
@@ -244,7 +231,7 @@ void BundleWriter::add_pack(std::string_view model, std::string_view layout,
     add({.path = fmt::format("tiles/{}/{}.tiles", model, layout), .bytes = file.size()}, file);
 }
 
-void BundleWriter::commit() {
+void BundleWriter::commit(const SigningKey* key) {
     auto list = nlohmann::ordered_json::array();
     for (const BundleMember& member : members_)
         list.push_back({{"path", member.path},
@@ -258,6 +245,11 @@ void BundleWriter::commit() {
     const Trailer trailer{offset_, stored.size(), content.size(), blake2b(stored), kMagic};
     write(stored);
     write(bytes_of(trailer));
+    if (key != nullptr) {
+        const std::string message = signed_message(trailer);
+        write(bytes_of(
+            Signed{key->public_key(), key->sign(std::as_bytes(std::span(message))), kSignedMagic}));
+    }
     file_.commit(target_);
 }
 

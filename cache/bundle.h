@@ -5,6 +5,7 @@
 //   members    objects compressed with zstd, tile packs as they are, at multiples of 4096 bytes
 //   manifest   JSON, compressed with zstd: path, offset, lengths and BLAKE2b-256 of each member
 //   64 bytes   trailer: place, lengths and BLAKE2b-256 of the manifest, magic
+//   104 bytes  if it is signed: public key, Ed25519 signature over the trailer, magic
 //
 // The same members give the same bytes. BLAKE2b is of the bytes as they are stored, and is checked
 // before anything is decompressed.
@@ -25,6 +26,7 @@
 #include "cache/code_object.h"
 #include "cache/error.h"
 #include "cache/key.h"
+#include "cache/signing.h"
 #include "cache/temp_file.h"
 
 namespace hetune {
@@ -44,8 +46,12 @@ struct BundleMember {
 // forms above, members lie inside the file, sizes are bounded before memory is taken.
 class Bundle {
   public:
-    // Reads trailer and manifest. Throws CacheError.
-    explicit Bundle(const std::filesystem::path& path);
+    // Reads signature, trailer and manifest. Throws CacheError, also where `trust` asks for a
+    // signature that is not there; a wrong signature is an error in any case.
+    explicit Bundle(const std::filesystem::path& path, const Trust& trust = {});
+
+    // Whose signature it has.
+    const std::optional<PublicKey>& signer() const { return signer_; }
 
     const std::vector<BundleMember>& members() const { return members_; }  // sorted by path
     // nullptr when there is none.
@@ -64,10 +70,12 @@ class Bundle {
   private:
     [[noreturn]] void fail(std::string_view what) const;
     void read_at(uint64_t offset, std::span<std::byte> to) const;
-    void read_manifest(uint64_t file_bytes);
+    uint64_t read_signature(uint64_t file_bytes, const Trust& trust);
+    void read_manifest(uint64_t file_bytes, const Trust& trust);
 
     std::filesystem::path path_;
     FileHandle file_;
+    std::optional<PublicKey> signer_;
     std::vector<BundleMember> members_;
     std::unordered_map<std::string_view, size_t> by_path_;
 };
@@ -78,7 +86,7 @@ class BundleWriter {
     explicit BundleWriter(const std::filesystem::path& target);
     void add_object(const CacheKey& key, std::span<const std::byte> file);
     void add_pack(std::string_view model, std::string_view layout, std::span<const std::byte> file);
-    void commit();
+    void commit(const SigningKey* key = nullptr);  // signed, where there is a key
 
   private:
     void write(std::span<const std::byte> bytes);

@@ -76,4 +76,18 @@ void CacheFolder::warn_once(const std::string& kind, const std::string& text) {
     if (warned_.insert(kind).second) warn_("cache: " + text);
 }
 
+std::vector<std::unique_ptr<Bundle>> open_bundles(CacheFolder& folder, const Trust& trust) {
+    std::vector<std::unique_ptr<Bundle>> bundles;
+    for (const auto& layer : folder.layers()) {
+        bundles.emplace_back();
+        if (!std::filesystem::is_regular_file(layer)) continue;
+        try {
+            bundles.back() = std::make_unique<Bundle>(layer, trust);
+        } catch (const CacheError& error) {
+            folder.warn_once(layer.string(), fmt::format("layer is not used: {}", error.what()));
+        }
+    }
+    return bundles;
+}
+
 }  // namespace hetune

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "cache/bundle.h"
 #include "cache/index.h"
 #include "cache/options.h"
 
@@ -51,5 +52,8 @@ class CacheFolder {
     std::mutex index_mutex_;
     std::unique_ptr<Index> index_;
 };
+
+// One for each layer; nullptr for a folder, and for a bundle that is refused, after a warning.
+std::vector<std::unique_ptr<Bundle>> open_bundles(CacheFolder& folder, const Trust& trust);
 
 }  // namespace hetune

@@ -22,17 +22,14 @@ constexpr std::chrono::minutes kPatience{10};  // then a claimed key is made a s
 CodeStore::CodeStore(const CacheOptions& options)
     : max_bytes_(options.max_bytes),
       folder_(options),
-      counted_{.layer_hits = std::vector<uint64_t>(options.layers.size())},
-      layer_hits_(std::make_unique<std::atomic<uint64_t>[]>(options.layers.size())) {
-    for (const auto& layer : folder_.layers()) {
-        bundles_.emplace_back();
-        if (!std::filesystem::is_regular_file(layer)) continue;
-        try {
-            bundles_.back() = std::make_unique<Bundle>(layer);
-        } catch (const CacheError& error) {
-            folder_.warn_once(layer.string(), fmt::format("layer is not used: {}", error.what()));
-        }
-    }
+      bundles_(open_bundles(folder_, options.trust)),
+      remote_(RemoteCache::open(options.remote, options.trust,
+                                [this](const std::string& kind, const std::string& text) {
+                                    folder_.warn_once(kind, text);
+                                })) {
+    for (const auto& layer : options.layers) places_.emplace_back("layer " + layer.string());
+    for (const char* name : {"folder", "memory", "remote"}) places_.emplace_back(name);
+    counted_ = statistics();
     const std::filesystem::path& folder = folder_.writable();
     if (!folder.empty()) sweep_temp_files(folder / "tmp", folder_.local_disk());
     try {
@@ -46,27 +43,34 @@ CodeStore::CodeStore(const CacheOptions& options)
 
 CodeStore::~CodeStore() { flush(); }
 
+std::optional<CodeObject> CodeStore::find_here(const CacheKey& key) {
+    auto found = load(key);
+    return found ? std::optional(count_hit(*std::move(found))) : std::nullopt;
+}
+
 std::optional<CodeObject> CodeStore::find(const CacheKey& key) {
-    auto code = load(key);
-    if (!code) {
+    auto found = load(key);
+    if (!found) found = fetch(key);
+    if (!found) {
         count_miss(key);
         return std::nullopt;
     }
-    return count_hit(*std::move(code));
+    return count_hit(*std::move(found));
 }
 
 CodeObject CodeStore::get_or_make(const CacheKey& key, const KeyParts& parts,
                                   const std::function<CodeObject()>& make) {
     const auto patience_ends = std::chrono::steady_clock::now() + kPatience;
     for (;;) {
-        if (auto code = load(key)) return count_hit(*std::move(code));
+        if (auto found = load(key)) return count_hit(*std::move(found));
         const std::optional<Claim> claim = claims_->claim(key);
         if (!claim && std::chrono::steady_clock::now() < patience_ends) {
             claims_->wait(key, kWait);
             continue;
         }
         // The one before us may have finished between our look and our claim.
-        if (auto code = load(key)) return count_hit(*std::move(code));
+        if (auto found = load(key)) return count_hit(*std::move(found));
+        if (auto found = fetch(key)) return count_hit(*std::move(found));
         count_miss(key);
         CodeObject code = make();
         put(key, code, parts);
@@ -74,10 +78,10 @@ CodeObject CodeStore::get_or_make(const CacheKey& key, const KeyParts& parts,
     }
 }
 
-CodeObject CodeStore::count_hit(CodeObject code) {
-    ++hits_;
-    saved_us_ += static_cast<int64_t>(code.compile_ms * 1000);
-    return code;
+CodeObject CodeStore::count_hit(Found found) {
+    ++places_[found.place].hits;
+    places_[found.place].saved_us += static_cast<int64_t>(found.code.compile_ms * 1000);
+    return std::move(found.code);
 }
 
 void CodeStore::count_miss(const CacheKey& key) {
@@ -86,27 +90,40 @@ void CodeStore::count_miss(const CacheKey& key) {
 }
 
 void CodeStore::put(const CacheKey& key, const CodeObject& code, const KeyParts& parts) {
-    if (!folder_.writable().empty() && store_file(key, code, parts)) return;
+    const auto file = encode_object(key, code, parts);
+    keep(key, code, parts, file);
+    if (remote_) remote_->store(key, file);
+}
+
+void CodeStore::keep(const CacheKey& key, const CodeObject& code, const KeyParts& parts,
+                     std::span<const std::byte> file) {
+    if (!folder_.writable().empty() && store_file(key, code, parts, file)) return;
     const std::unique_lock lock(memory_mutex_);
     memory_.insert_or_assign(key, code);
 }
 
-std::optional<CodeObject> CodeStore::load(const CacheKey& key) {
-    for (size_t i = 0; i < folder_.layers().size(); ++i) {
-        auto code = load_layer(i, key);
-        if (!code) continue;
-        ++layer_hits_[i];
-        return code;
-    }
+std::optional<CodeStore::Found> CodeStore::load(const CacheKey& key) {
+    for (size_t i = 0; i < folder_.layers().size(); ++i)
+        if (auto code = load_layer(i, key)) return Found{*std::move(code), i};
     if (!folder_.readable().empty()) {
         if (auto code = load_file(folder_.readable(), key)) {
             if (!folder_.writable().empty()) remember_use(key);
-            return code;
+            return Found{*std::move(code), folder_place()};
         }
     }
     const std::shared_lock lock(memory_mutex_);
     const auto found = memory_.find(key);
-    return found == memory_.end() ? std::nullopt : std::optional(found->second);
+    if (found == memory_.end()) return std::nullopt;
+    return Found{found->second, memory_place()};
+}
+
+std::optional<CodeStore::Found> CodeStore::fetch(const CacheKey& key) {
+    if (!remote_) return std::nullopt;
+    auto fetched = remote_->fetch(key);
+    if (!fetched) return std::nullopt;
+    const auto info = decode_object_info(fetched->file);
+    keep(key, fetched->code, info ? info->parts : KeyParts(), fetched->file);
+    return Found{std::move(fetched->code), remote_place()};
 }
 
 std::optional<CodeObject> CodeStore::load_layer(size_t layer, const CacheKey& key) {
@@ -142,15 +159,15 @@ std::optional<CodeObject> CodeStore::load_file(const std::filesystem::path& fold
     return std::nullopt;
 }
 
-bool CodeStore::store_file(const CacheKey& key, const CodeObject& code, const KeyParts& parts) try {
-    const auto bytes = encode_object(key, code, parts);
-    if (bytes.size() > kMaxObjectBytes) return false;
-    TempFile file(folder_.writable() / "tmp");
-    file.write(bytes);
-    file.commit(object_path(folder_.writable(), key));
+bool CodeStore::store_file(const CacheKey& key, const CodeObject& code, const KeyParts& parts,
+                           std::span<const std::byte> file) try {
+    if (file.size() > kMaxObjectBytes) return false;
+    TempFile temp(folder_.writable() / "tmp");
+    temp.write(file);
+    temp.commit(object_path(folder_.writable(), key));
     ++stored_;
     folder_.with_index([&](Index& index) {
-        index.add({key, code.entry, code.compile_ms, parts, bytes.size()}, std::time(nullptr));
+        index.add({key, code.entry, code.compile_ms, parts, file.size()}, std::time(nullptr));
     });
     keep_within_limit();
     return true;
@@ -193,12 +210,29 @@ void CodeStore::flush() {
             {"stored", since(now.stored, counted_.stored)},
             {"damaged", since(now.damaged, counted_.damaged)},
             {"saved_ms", since(now.saved_ms, counted_.saved_ms)}};
-        for (size_t i = 0; i < now.layer_hits.size(); ++i)
-            increments["layer " + folder_.layers()[i].string()] +=
-                since(now.layer_hits[i], counted_.layer_hits[i]);
+        for (size_t i = 0; i < now.places.size(); ++i) {
+            const std::string& name = now.places[i].name;
+            increments["hits " + name] += since(now.places[i].hits, counted_.places[i].hits);
+            increments["saved_ms " + name] +=
+                since(now.places[i].saved_ms, counted_.places[i].saved_ms);
+        }
         index.count(increments);
         counted_ = now;
     });
+}
+
+bool CodeStore::wants_recipes() const {
+    if (folder_.writable().empty()) return false;
+    const CacheStatistics now = statistics();
+    uint64_t from_layers = 0;
+    for (size_t i = 0; i < folder_place(); ++i) from_layers += now.places[i].hits;
+    return now.misses > 0 || now.hits > from_layers;
+}
+
+void CodeStore::record(const Recipe& recipe) try {
+    if (!folder_.writable().empty()) record_recipe(folder_.writable(), recipe);
+} catch (const std::exception& error) {
+    folder_.warn_once("recipe", fmt::format("a recipe is not recorded: {}", error.what()));
 }
 
 CacheStatistics CodeStore::statistics() const {
@@ -207,9 +241,13 @@ CacheStatistics CodeStore::statistics() const {
         const std::scoped_lock lock(missed_mutex_);
         missed = missed_.size();
     }
-    CacheStatistics statistics{hits_, missed, stored_, damaged_, saved_us_ / 1000.0, {}};
-    for (size_t i = 0; i < folder_.layers().size(); ++i)
-        statistics.layer_hits.push_back(layer_hits_[i]);
+    CacheStatistics statistics{.misses = missed, .stored = stored_, .damaged = damaged_};
+    for (const Place& place : places_) {
+        statistics.places.push_back(
+            {place.name, place.hits, static_cast<double>(place.saved_us) / 1000});
+        statistics.hits += statistics.places.back().hits;
+        statistics.saved_ms += statistics.places.back().saved_ms;
+    }
     return statistics;
 }
 

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -14,6 +15,7 @@
 #include <optional>
 #include <set>
 #include <shared_mutex>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -24,16 +26,26 @@
 #include "cache/code_object.h"
 #include "cache/key.h"
 #include "cache/options.h"
+#include "cache/recipe.h"
+#include "cache/remote.h"
 
 namespace hetune {
 
+struct PlaceStatistics {
+    std::string name;  // "layer PATH", "folder", "memory", "remote"
+    uint64_t hits = 0;
+    double saved_ms = 0;  // compile time of the hits; bundles do not tell it
+
+    bool operator==(const PlaceStatistics&) const = default;
+};
+
 struct CacheStatistics {
     uint64_t hits = 0;
-    uint64_t misses = 0;               // keys, however often each was asked for
-    uint64_t stored = 0;               // on disk
-    uint64_t damaged = 0;              // entries that failed their check
-    double saved_ms = 0;               // compile time of the hits
-    std::vector<uint64_t> layer_hits;  // one per CacheOptions::layers; included in `hits`
+    uint64_t misses = 0;   // keys, however often each was asked for
+    uint64_t stored = 0;   // on disk
+    uint64_t damaged = 0;  // entries that failed their check
+    double saved_ms = 0;
+    std::vector<PlaceStatistics> places;  // in the order in which they are asked
 
     bool operator==(const CacheStatistics&) const = default;
 };
@@ -48,9 +60,12 @@ class CodeStore {
     CodeStore(const CodeStore&) = delete;
     CodeStore& operator=(const CodeStore&) = delete;
 
-    // Layers first, then the folder, then what is in memory only. A damaged entry is removed and
-    // is a miss, so that it is compiled again.
+    // Layers first, then the folder, then what is in memory only, then the remote cache, whose
+    // object is kept here from then on. A damaged entry is removed and is a miss, so that it is
+    // compiled again.
     std::optional<CodeObject> find(const CacheKey& key);
+    // The same without the remote cache; does not count misses.
+    std::optional<CodeObject> find_here(const CacheKey& key);
 
     // Best effort: a full disk loses the entry, not the run. With two writers of one key either
     // entry is good, so the last one wins. Beyond CacheOptions::max_bytes those longest unused go.
@@ -68,16 +83,39 @@ class CodeStore {
         return claims_->wait(key, timeout);
     }
 
+    // Whether what was asked for so far is worth a recipe: not where read-only layers had all of
+    // it, so that a target of a shipped bundle writes nothing.
+    bool wants_recipes() const;
+    void record(const Recipe& recipe);  // best effort
+
     CacheStatistics statistics() const;  // of this store, since it was opened
     // The folder that is written to; empty while the store is in memory or read-only.
     const std::filesystem::path& writable_folder() const { return folder_.writable(); }
 
   private:
-    std::optional<CodeObject> load(const CacheKey& key);
+    struct Found {
+        CodeObject code;
+        size_t place = 0;  // of places_
+    };
+    struct Place {
+        std::string name;
+        std::atomic<uint64_t> hits = 0;
+        std::atomic<int64_t> saved_us = 0;
+        explicit Place(std::string the_name) : name(std::move(the_name)) {}
+    };
+    size_t folder_place() const { return folder_.layers().size(); }
+    size_t memory_place() const { return folder_place() + 1; }
+    size_t remote_place() const { return folder_place() + 2; }
+
+    std::optional<Found> load(const CacheKey& key);
+    std::optional<Found> fetch(const CacheKey& key);
     std::optional<CodeObject> load_layer(size_t layer, const CacheKey& key);
     std::optional<CodeObject> load_file(const std::filesystem::path& folder, const CacheKey& key);
-    bool store_file(const CacheKey& key, const CodeObject& code, const KeyParts& parts);
-    CodeObject count_hit(CodeObject code);
+    void keep(const CacheKey& key, const CodeObject& code, const KeyParts& parts,
+              std::span<const std::byte> file);
+    bool store_file(const CacheKey& key, const CodeObject& code, const KeyParts& parts,
+                    std::span<const std::byte> file);
+    CodeObject count_hit(Found found);
     void count_miss(const CacheKey& key);
     void remember_use(const CacheKey& key);
     void flush();
@@ -87,6 +125,7 @@ class CodeStore {
     CacheFolder folder_;
     std::vector<std::unique_ptr<Bundle>> bundles_;  // one per layer; nullptr: a folder
     std::unique_ptr<Claims> claims_;
+    std::unique_ptr<RemoteCache> remote_;  // nullptr: none
 
     std::mutex uses_mutex_;
     std::unordered_map<std::string, int64_t> uses_;  // key in hex -> time, since the last flush
@@ -98,11 +137,9 @@ class CodeStore {
     std::shared_mutex memory_mutex_;
     std::map<CacheKey, CodeObject> memory_;  // what the disk did not take
 
-    std::atomic<uint64_t> hits_ = 0;
     std::atomic<uint64_t> stored_ = 0;
     std::atomic<uint64_t> damaged_ = 0;
-    std::atomic<int64_t> saved_us_ = 0;
-    std::unique_ptr<std::atomic<uint64_t>[]> layer_hits_;
+    std::deque<Place> places_;  // layers, folder, memory, remote
 };
 
 }  // namespace hetune

@@ -93,7 +93,7 @@ FolderCheck prepare_cache_folder(const std::filesystem::path& folder) {
     if (std::string why = controlled_by_others(real); !why.empty()) return refused(std::move(why));
 
     FolderCheck check{FolderUse::kWritable, {}, on_local_disk(real.c_str())};
-    for (const char* name : {"objects", "tiles", "claims", "tmp"}) {
+    for (const char* name : {"objects", "tiles", "recipes", "claims", "tmp"}) {
         const std::filesystem::path sub = real / name;
         if (mkdir(sub.c_str(), 0700) != 0 && errno != EEXIST) {
             check.use = FolderUse::kReadOnly;

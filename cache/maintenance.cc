@@ -9,6 +9,7 @@
 #include <unordered_set>
 
 #include "cache/object_file.h"
+#include "cache/recipe.h"
 #include "cache/tile_store.h"
 
 namespace hetune {
@@ -54,6 +55,15 @@ void verify_packs(CacheFolder& folder, bool repair, VerifyReport& report) {
             report.damaged.push_back(file.path.string());
             if (repair) unlink(file.path.c_str());
         }
+    }
+}
+
+void verify_recipes(CacheFolder& folder, bool repair, VerifyReport& report) {
+    std::vector<std::filesystem::path> damaged;
+    report.recipes = list_recipes(folder.readable(), &damaged).size();
+    for (const auto& path : damaged) {
+        report.damaged.push_back(path.string());
+        if (repair) unlink(path.c_str());
     }
 }
 
@@ -137,6 +147,7 @@ VerifyReport verify_cache(CacheFolder& folder, bool repair) {
     std::unordered_set<std::string> good;
     verify_objects(folder, repair, report, good);
     verify_packs(folder, repair, report);
+    verify_recipes(folder, repair, report);
     if (!folder.writable().empty()) verify_index(folder, repair, report, good);
     return report;
 }
@@ -154,6 +165,10 @@ Removed clear_cache(CacheFolder& folder) {
     folder.with_index([](Index& index) { index.remove_all_objects(); });
     for (const TilePackFile& pack : list_tile_packs(folder.writable()))
         if (unlink(pack.path.c_str()) == 0) removed.pack_bytes += pack.bytes;
+    std::error_code ignored;
+    for (const auto& entry :
+         std::filesystem::directory_iterator(folder.writable() / "recipes", ignored))
+        unlink(entry.path().c_str());
     sweep_temp_files(folder.writable() / "tmp", folder.local_disk());
     return removed;
 }

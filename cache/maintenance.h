@@ -37,7 +37,8 @@ Removed evict_objects(CacheFolder& folder, uint64_t max_bytes,
 struct VerifyReport {
     uint64_t objects = 0;  // good ones
     uint64_t packs = 0;
-    std::vector<std::string> damaged;  // objects and packs, by path
+    uint64_t recipes = 0;
+    std::vector<std::string> damaged;  // of all three, by path
     std::vector<std::string> strange;  // files that the cache did not write; left alone
     uint64_t rows_without_file = 0;
     uint64_t files_without_row = 0;
@@ -49,8 +50,8 @@ struct VerifyReport {
 };
 VerifyReport verify_cache(CacheFolder& folder, bool repair);
 
-// Removes all objects, packs and temporaries of the writable folder. What processes have open
-// stays usable to them.
+// Removes all objects, packs, recipes and temporaries of the writable folder. What processes have
+// open stays usable to them.
 Removed clear_cache(CacheFolder& folder);
 
 }  // namespace hetune

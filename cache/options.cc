@@ -9,6 +9,8 @@
 #include <mutex>
 #include <set>
 
+#include "cache/error.h"
+
 namespace hetune {
 namespace {
 
@@ -41,6 +43,16 @@ void read_size(const char* name, uint64_t& size, const WarnFunction& warn) {
     } else if (warn) {
         warn(fmt::format("cache: {}={} is no size such as 500M or 2G: {} bytes are used", name,
                          text, size));
+    }
+}
+
+Trust read_trust(const WarnFunction& warn) {
+    try {
+        return parse_trust(variable("HETUNE_TRUSTED_KEYS"));
+    } catch (const CacheError& error) {
+        if (warn)
+            warn(fmt::format("cache: {}: no bundle and no remote object is used", error.what()));
+        return {.required = true};
     }
 }
 
@@ -86,6 +98,9 @@ CacheOptions cache_options_from_environment(WarnFunction warn) {
         if (end > start) options.layers.emplace_back(layers.substr(start, end - start));
         start = end + 1;
     }
+    options.trust = read_trust(warn);
+    options.remote = {variable("HETUNE_REMOTE_CACHE"), variable("HETUNE_REMOTE_TRUST") == "1",
+                      variable("HETUNE_SIGN_KEY")};
     read_size("HETUNE_CACHE_SIZE", options.max_bytes, warn);
     read_size("HETUNE_TILES_SIZE", options.max_tile_bytes, warn);
     options.warn = std::move(warn);

@@ -10,9 +10,18 @@
 #include <string_view>
 #include <vector>
 
+#include "cache/signing.h"
+
 namespace hetune {
 
 using WarnFunction = std::function<void(const std::string&)>;
+
+// A cache that machines share (remote.h).
+struct RemoteOptions {
+    std::string url;                    // redis://..., http://..., https://...; empty: none
+    bool trust_all = false;             // without keys, use what anybody has stored there
+    std::filesystem::path signing_key;  // of what is stored there; empty: unsigned
+};
 
 struct CacheOptions {
     std::filesystem::path folder;               // empty: in memory only
@@ -22,11 +31,15 @@ struct CacheOptions {
     bool read_only = false;                     // never write into `folder`
     // Empty: ask the file system. False: rollback journal instead of WAL, leases instead of locks.
     std::optional<bool> local_disk;
+    Trust trust;  // whose bundles and remote objects are used
+    RemoteOptions remote;
     WarnFunction warn;  // one line per call, from any thread; may be empty
 };
 
 // From HETUNE_CACHE_DIR, else XDG_CACHE_HOME/hetune, else HOME/.cache/hetune (none: in memory, with
 // a warning); HETUNE_CACHE_PATH (layers, colon separated); HETUNE_CACHE_SIZE, HETUNE_TILES_SIZE.
+// HETUNE_TRUSTED_KEYS (signing.h; keys that cannot be read give a warning, and nothing is trusted).
+// HETUNE_REMOTE_CACHE, HETUNE_REMOTE_TRUST=1, HETUNE_SIGN_KEY (a file of `hetune cache keygen`).
 // A size that cannot be read gives the default and a warning. `warn` gets each line once, also when
 // several stores are opened with these options.
 CacheOptions cache_options_from_environment(WarnFunction warn);

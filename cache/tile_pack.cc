@@ -11,9 +11,9 @@
 
 namespace hetune {
 
-Mapping::Mapping(const FileHandle& file, uint64_t bytes, bool writable) {
+Mapping::Mapping(const FileHandle& file, uint64_t bytes, bool writable, uint64_t offset) {
     void* start = mmap(nullptr, bytes, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED,
-                       file.get(), 0);
+                       file.get(), static_cast<off_t>(offset));
     if (start == MAP_FAILED) throw std::system_error(errno, std::generic_category(), "mmap");
     bytes_ = {static_cast<std::byte*>(start), bytes};
 }
@@ -31,15 +31,31 @@ std::optional<TilePack> TilePack::open(const std::filesystem::path& path) try {
         info.st_size == 0)
         return std::nullopt;
     flock(pack.file_.get(), LOCK_SH | LOCK_NB);
-    pack.mapping_ = Mapping(pack.file_, static_cast<uint64_t>(info.st_size), false);
-    auto entries = decode_tile_head(pack.mapping_.bytes());
-    if (!entries) return std::nullopt;
-    pack.entries_ = *std::move(entries);
-    for (size_t i = 0; i < pack.entries_.size(); ++i)
-        pack.by_name_.emplace(pack.entries_[i].name, i);
+    if (!pack.map(0, static_cast<uint64_t>(info.st_size))) return std::nullopt;
     return pack;
 } catch (const std::system_error&) {
     return std::nullopt;
+}
+
+std::optional<TilePack> TilePack::open_member(const std::filesystem::path& bundle,
+                                              const BundleMember& member) try {
+    TilePack pack;
+    pack.path_ = bundle / member.path;
+    pack.file_ = FileHandle(::open(bundle.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!pack.file_ || member.bytes == 0 || !pack.map(member.offset, member.bytes))
+        return std::nullopt;
+    return pack;
+} catch (const std::system_error&) {
+    return std::nullopt;
+}
+
+bool TilePack::map(uint64_t offset, uint64_t bytes) {
+    mapping_ = Mapping(file_, bytes, false, offset);
+    auto entries = decode_tile_head(mapping_.bytes());
+    if (!entries) return false;
+    entries_ = *std::move(entries);
+    for (size_t i = 0; i < entries_.size(); ++i) by_name_.emplace(entries_[i].name, i);
+    return true;
 }
 
 std::span<const std::byte> TilePack::tensor(std::string_view name) const {

@@ -11,17 +11,18 @@
 #include <utility>
 #include <vector>
 
+#include "cache/bundle.h"
 #include "cache/temp_file.h"
 #include "cache/tile_file.h"
 
 namespace hetune {
 
-// Owns a shared mapping of a whole file.
+// Owns a shared mapping of a file, or of a part of one that starts at a page.
 class Mapping {
   public:
     Mapping() = default;
     // Throws std::system_error.
-    Mapping(const FileHandle& file, uint64_t bytes, bool writable);
+    Mapping(const FileHandle& file, uint64_t bytes, bool writable, uint64_t offset = 0);
     Mapping(Mapping&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}
     Mapping& operator=(Mapping&& other) noexcept {
         std::swap(bytes_, other.bytes_);
@@ -50,9 +51,13 @@ class TilePack {
 
     // Empty when the file is missing or its head, directory or length is wrong.
     static std::optional<TilePack> open(const std::filesystem::path& path);
+    // One that lies within a bundle, for which path() names bundle and member.
+    static std::optional<TilePack> open_member(const std::filesystem::path& bundle,
+                                               const BundleMember& member);
 
   private:
     TilePack() = default;
+    bool map(uint64_t offset, uint64_t bytes);
 
     std::filesystem::path path_;
     FileHandle file_;  // locked (shared), so that eviction knows it is in use

@@ -103,11 +103,15 @@ void TileWriter::resume() {
 }
 
 std::span<std::byte> TileWriter::tensor(size_t index) {
-    const auto bytes = mapping_.bytes().subspan(entries_[index].offset, entries_[index].bytes);
-    // All pages at once: one fault for each costs 12 us on ext4, five times the copy itself. Where
-    // the kernel cannot (before 5.14) they come one by one.
-    if (!bytes.empty()) madvise(bytes.data(), bytes.size(), MADV_POPULATE_WRITE);
-    return bytes;
+    return mapping_.bytes().subspan(entries_[index].offset, entries_[index].bytes);
+}
+
+void TileWriter::touch(std::span<std::byte> part) {
+    if (part.empty()) return;
+    const auto start = reinterpret_cast<uintptr_t>(part.data());
+    const uintptr_t page = start / kTileAlignment * kTileAlignment;
+    // Where the kernel cannot (before 5.14) they come one by one.
+    madvise(reinterpret_cast<void*>(page), start - page + part.size(), MADV_POPULATE_WRITE);
 }
 
 void TileWriter::finish_tensor(size_t index) {
@@ -135,16 +139,18 @@ bool TileWriter::commit() try {
 }
 
 TileStore::TileStore(const CacheOptions& options)
-    : folder_(options), max_bytes_(options.max_tile_bytes) {}
+    : folder_(options),
+      trust_(options.trust),
+      bundles_(open_bundles(folder_, options.trust)),
+      max_bytes_(options.max_tile_bytes) {}
 
 std::optional<TilePack> TileStore::open(const CacheKey& model, std::string_view layout) {
     if (!is_layout_name(layout)) return std::nullopt;
-    for (const auto& layer : folder_.layers())
-        if (!layer.empty())
-            if (auto pack = TilePack::open(pack_path(layer, model, layout))) return pack;
+    for (size_t i = 0; i < folder_.layers().size(); ++i)
+        if (auto pack = open_in_layer(i, model, layout)) return pack;
     if (folder_.readable().empty()) return std::nullopt;
     const std::filesystem::path path = pack_path(folder_.readable(), model, layout);
-    auto pack = TilePack::open(path);
+    auto pack = open_path(path);
     if (folder_.writable().empty()) return pack;
     if (pack) {
         utimensat(AT_FDCWD, path.c_str(), nullptr, 0);  // the time of last use, for eviction
@@ -152,6 +158,37 @@ std::optional<TilePack> TileStore::open(const CacheKey& model, std::string_view 
         discard(model, layout);
     }
     return pack;
+}
+
+bool TileStore::is_damaged(const std::filesystem::path& path) {
+    const std::scoped_lock lock(damaged_mutex_);
+    return damaged_.contains(path);
+}
+
+std::optional<TilePack> TileStore::open_path(const std::filesystem::path& path) {
+    return is_damaged(path) ? std::nullopt : TilePack::open(path);
+}
+
+std::optional<TilePack> TileStore::open_in_layer(size_t layer, const CacheKey& model,
+                                                 std::string_view layout) {
+    const auto& path = folder_.layers()[layer];
+    if (path.empty()) return std::nullopt;
+    if (!bundles_[layer]) return open_path(pack_path(path, model, layout));
+    const BundleMember* member =
+        bundles_[layer]->find(fmt::format("tiles/{}/{}.tiles", model.hex(), layout));
+    if (member == nullptr || is_damaged(path / member->path)) return std::nullopt;
+    auto pack = TilePack::open_member(path, *member);
+    try {
+        // What the signature vouches for is BLAKE2b; the hashes of the pack find damage only.
+        if (pack && trust_.required) bundles_[layer]->read(*member, [](const auto&) {});
+        if (pack) return pack;
+    } catch (const CacheError&) {
+    }
+    folder_.warn_once("damaged tiles",
+                      fmt::format("{} is damaged and not used", (path / member->path).string()));
+    const std::scoped_lock lock(damaged_mutex_);
+    damaged_.insert(path / member->path);
+    return std::nullopt;
 }
 
 std::optional<TilePack> TileStore::wait(const CacheKey& model, std::string_view layout) {
@@ -220,6 +257,23 @@ void TileStore::discard(const CacheKey& model, std::string_view layout) {
         folder_.warn_once("damaged tiles", fmt::format("{} was damaged and is removed; its weights "
                                                        "are repacked",
                                                        path.string()));
+}
+
+void TileStore::discard(const TilePack& pack) {
+    const auto [in_folder, in_path] =
+        std::mismatch(folder_.writable().begin(), folder_.writable().end(), pack.path().begin(),
+                      pack.path().end());
+    const bool ours = !folder_.writable().empty() && in_folder == folder_.writable().end();
+    if (ours && unlink(pack.path().c_str()) == 0) {
+        folder_.warn_once("damaged tiles", fmt::format("{} was damaged and is removed; its weights "
+                                                       "are repacked",
+                                                       pack.path().string()));
+        return;
+    }
+    folder_.warn_once("damaged tiles",
+                      fmt::format("{} is damaged and not used", pack.path().string()));
+    const std::scoped_lock lock(damaged_mutex_);
+    damaged_.insert(pack.path());
 }
 
 std::optional<CacheKey> TileStore::known_model(const std::vector<std::filesystem::path>& files) {

@@ -7,7 +7,7 @@
 //   if (!pack)
 //       if (auto writer = tiles.begin(model, layout, tensors)) {
 //           // any number of threads, for each i with !writer->finished(i):
-//           //     fill writer->tensor(i); writer->finish_tensor(i);
+//           //     touch and fill writer->tensor(i), or parts of it; writer->finish_tensor(i);
 //           if (writer->commit()) pack = tiles.open(model, layout);
 //       }
 //   if (!pack) ...                                       // repack into memory
@@ -17,7 +17,9 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <mutex>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -39,8 +41,11 @@ class TileWriter {
         uint64_t bytes = 0;
     };
 
-    // From any thread, one thread per tensor.
+    // From any thread. Several may fill one tensor; one of them finishes it.
     std::span<std::byte> tensor(size_t index);
+    // Makes the pages of a part of a tensor, all at once: one fault for each costs 12 us on ext4,
+    // five times the copy itself. What is not touched gets its pages one by one.
+    static void touch(std::span<std::byte> part);
     void finish_tensor(size_t index);
     bool finished(size_t index) const { return finished_[index] != 0; }  // also by a run before
 
@@ -68,7 +73,7 @@ class TileStore {
   public:
     explicit TileStore(const CacheOptions& options);
 
-    // Layers first. A pack that is damaged is removed and absent.
+    // Layers first, within a bundle too. A pack that is damaged is removed and absent.
     std::optional<TilePack> open(const CacheKey& model, std::string_view layout);
 
     // Waits as long as another process or thread is writing the pack, then opens it.
@@ -82,6 +87,8 @@ class TileStore {
 
     // Removes a pack that failed verify().
     void discard(const CacheKey& model, std::string_view layout);
+    // The same of one that open() gave; in a layer it stays, and this store opens it no more.
+    void discard(const TilePack& pack);
 
     // The identity that remember_model() gave to these very files, if their settled_stat() is the
     // same: spares reading them again.
@@ -89,8 +96,17 @@ class TileStore {
     void remember_model(const std::vector<std::filesystem::path>& files, const CacheKey& identity);
 
   private:
+    bool is_damaged(const std::filesystem::path& path);
+    std::optional<TilePack> open_path(const std::filesystem::path& path);
+    std::optional<TilePack> open_in_layer(size_t layer, const CacheKey& model,
+                                          std::string_view layout);
+
     CacheFolder folder_;
+    const Trust trust_;
+    std::vector<std::unique_ptr<Bundle>> bundles_;  // one per layer; nullptr: a folder
     uint64_t max_bytes_;
+    std::mutex damaged_mutex_;
+    std::set<std::filesystem::path> damaged_;  // in layers
 };
 
 struct TilePackFile {

@@ -84,12 +84,13 @@ Transferred export_bundle(const CacheFolder& folder, const ExportSelection& sele
         ++done.packs;
         done.bytes += pack->file_bytes().size();
     }
-    writer.commit();
+    writer.commit(selection.key);
     return done;
 }
 
 Transferred write_bundle(CodeStore& store, const std::map<CacheKey, KeyParts>& objects,
-                         const std::vector<BundledPack>& packs, const std::filesystem::path& target) {
+                         const std::vector<BundledPack>& packs, const std::filesystem::path& target,
+                         const SigningKey* key) {
     Transferred done;
     BundleWriter writer(target);
     for (const auto& [key, parts] : objects)
@@ -99,7 +100,7 @@ Transferred write_bundle(CodeStore& store, const std::map<CacheKey, KeyParts>& o
         ++done.packs;
         done.bytes += member.pack->file_bytes().size();
     }
-    writer.commit();
+    writer.commit(key);
     return done;
 }
 

@@ -15,8 +15,9 @@
 namespace hetune {
 
 struct ExportSelection {
-    std::vector<std::string> archs;  // of objects, by the key part "arch"; empty: all
-    bool tiles = false;              // tile packs too
+    std::vector<std::string> archs;   // of objects, by the key part "arch"; empty: all
+    bool tiles = false;               // tile packs too
+    const SigningKey* key = nullptr;  // signs the bundle
 };
 
 struct Transferred {
@@ -40,7 +41,8 @@ struct BundledPack {
 // and of these tile packs, in the order of their paths. The same bytes as export_bundle gives.
 // Throws CacheError and std::system_error.
 Transferred write_bundle(CodeStore& store, const std::map<CacheKey, KeyParts>& objects,
-                         const std::vector<BundledPack>& packs, const std::filesystem::path& target);
+                         const std::vector<BundledPack>& packs, const std::filesystem::path& target,
+                         const SigningKey* key = nullptr);
 
 // Checks each member and adds it to the writable folder, under the same guarantees as any other
 // entry: killed half-way, what has been added is whole. Throws CacheError and std::system_error.

@@ -129,14 +129,14 @@ std::string TemplateSources::render(const KernelSpec& spec, TargetFamily family)
                 fmt::format("{} lacks the constant {}", spec.to_string(), constant.name));
         if (constant.type == "Quant") {
             append(append, "quant/" + lower(value->second) + ".h");
-            text += fmt::format("using {} = {};\n", constant.name, value->second);
         } else if (const char* header = header_of_type(constant.type)) {
             append(append, header);
-            text += fmt::format("using {} = {};\n", constant.name, value->second);
-        } else {
-            text += fmt::format("constexpr {} {} = {};\n", constant.type, constant.name,
-                                value->second);
         }
+        const bool is_type = constant.type == "Quant" || header_of_type(constant.type) != nullptr;
+        text += fmt::format("#line 1 \"{}\"\n", kConstantsFile);
+        text += is_type ? fmt::format("using {} = {};\n", constant.name, value->second)
+                        : fmt::format("constexpr {} {} = {};\n", constant.type, constant.name,
+                                      value->second);
     }
     for (const auto& [name, value] : spec.constants)
         if (std::ranges::find(info->constants, name, &TemplateConstant::name) ==

@@ -70,6 +70,9 @@ struct RegisterTemplate {
     explicit RegisterTemplate(TemplateInfo info);
 };
 
+// What #line marks of a rendered source call the constants that a spec sets.
+constexpr const char* kConstantsFile = "constants";
+
 // Target of a rendered source: which prelude file it gets.
 enum class TargetFamily { kAmd, kNvidia, kCpu };
 

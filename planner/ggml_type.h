@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 namespace hetune {
 
@@ -14,5 +15,6 @@ struct GgmlType {
 
 // nullptr for a number that GGUF does not define (or no longer does).
 const GgmlType* find_ggml_type(uint32_t id);
+const GgmlType* find_ggml_type(std::string_view name);
 
 }  // namespace hetune

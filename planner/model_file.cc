@@ -38,6 +38,7 @@ struct ModelFile::Impl {
     std::filesystem::path path;
     std::vector<std::filesystem::path> parts;
     std::vector<MappedFile> maps;
+    std::vector<std::byte> header;  // in the place of maps
     std::map<std::string, MetaValue> metadata;
     std::vector<Tensor> tensors;
     std::unordered_map<std::string_view, size_t> by_name;
@@ -116,6 +117,20 @@ ModelFile::ModelFile(const std::filesystem::path& path, Open mode)
             impl_->fail(fmt::format("tensor '{}' stands in two parts", impl_->tensors[i].name));
 }
 
+ModelFile::ModelFile(const std::string& name, std::vector<std::byte> header)
+    : impl_(std::make_unique<Impl>()) {
+    impl_->path = name;
+    impl_->parts = {name};
+    impl_->header = std::move(header);
+    GgufPart part = parse_gguf(name, impl_->header, true);
+    impl_->bytes = impl_->header.size();
+    impl_->version = part.version;
+    impl_->metadata = std::move(part.metadata);
+    impl_->tensors = std::move(part.tensors);
+    for (size_t i = 0; i < impl_->tensors.size(); ++i)
+        impl_->by_name.emplace(impl_->tensors[i].name, i);
+}
+
 ModelFile::~ModelFile() = default;
 ModelFile::ModelFile(ModelFile&&) noexcept = default;
 ModelFile& ModelFile::operator=(ModelFile&&) noexcept = default;
@@ -125,6 +140,7 @@ const std::vector<std::filesystem::path>& ModelFile::parts() const { return impl
 const std::map<std::string, MetaValue>& ModelFile::metadata() const { return impl_->metadata; }
 const std::vector<Tensor>& ModelFile::tensors() const { return impl_->tensors; }
 std::vector<std::span<const std::byte>> ModelFile::headers() const {
+    if (impl_->maps.empty()) return {impl_->header};
     std::vector<std::span<const std::byte>> headers;
     for (const MappedFile& map : impl_->maps) {
         const auto all = map.bytes();

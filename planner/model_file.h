@@ -53,6 +53,8 @@ class ModelFile {
     enum class Open { kWhole, kHeaderOnly };
     // Maps and validates; reads no weight. Throws ModelError.
     explicit ModelFile(const std::filesystem::path& path, Open mode = Open::kWhole);
+    // kHeaderOnly, of a header in memory; `name` is what errors call it.
+    ModelFile(const std::string& name, std::vector<std::byte> header);
     ~ModelFile();
     ModelFile(ModelFile&&) noexcept;
     ModelFile& operator=(ModelFile&&) noexcept;

@@ -4,12 +4,34 @@
 #include <fmt/ranges.h>
 
 #include <atomic>
-#include <exception>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <thread>
 
 namespace hetune {
+namespace {
+
+// A rendered source, taken apart along its #line marks, so that `hetune cache why` can name the
+// included file that changed. The constants, which have parts of their own, are not in it.
+std::map<std::string, std::string> lines_by_file(const std::string& source) {
+    std::map<std::string, std::string> files;
+    std::string* file = nullptr;
+    for (size_t at = 0; at < source.size();) {
+        const size_t end = std::min(source.find('\n', at), source.size());
+        const std::string_view line(source.data() + at, end - at);
+        at = end + 1;
+        const size_t from = line.find('"');
+        if (line.starts_with("#line ") && from != std::string_view::npos && line.ends_with('"'))
+            file = &files[std::string(line.substr(from + 1, line.size() - from - 2))];
+        else if (file != nullptr)
+            file->append(line).push_back('\n');
+    }
+    files.erase(kConstantsFile);
+    return files;
+}
+
+}  // namespace
 
 KernelLibrary::KernelLibrary(const Arch& arch, CodeStore& store, Environment environment,
                              std::string_view forced_compiler, int jobs)
@@ -37,6 +59,8 @@ KeyParts KernelLibrary::key_parts(const KernelSpec& spec) const {
                       {"options", options_},
                       {"source", content_hash(text.data(), text.size()).hex()}};
     for (const auto& [name, value] : spec.constants) parts["constant " + name] = value;
+    for (const auto& [name, lines] : lines_by_file(text))
+        parts["file " + name] = content_hash(lines.data(), lines.size()).hex();
     return parts;
 }
 
@@ -58,17 +82,40 @@ void KernelLibrary::check_instructions(const KernelSpec& spec, const CodeObject&
 
 std::vector<CodeObject> KernelLibrary::get(const std::vector<KernelSpec>& specs,
                                            const Progress& progress) {
-    std::vector<CodeObject> codes(specs.size());
+    Result result = get_or_compile(specs, progress);
+    if (!result.failures.empty()) std::rethrow_exception(result.failures[0].second);
+    return std::move(result.codes);
+}
+
+std::vector<KernelLibrary::Failure> KernelLibrary::compile_all(const std::vector<KernelSpec>& specs,
+                                                               const Progress& progress) {
+    std::vector<Failure> failures;
+    for (const auto& [index, failure] : get_or_compile(specs, progress).failures) {
+        try {
+            std::rethrow_exception(failure);
+        } catch (const CompileError& error) {
+            failures.push_back({specs[index], error.what()});
+        }
+    }
+    return failures;
+}
+
+KernelLibrary::Result KernelLibrary::get_or_compile(const std::vector<KernelSpec>& specs,
+                                                    const Progress& progress) {
+    Result result{std::vector<CodeObject>(specs.size()), {}};
+    std::vector<CodeObject>& codes = result.codes;
     std::vector<size_t> missing;
     for (size_t i = 0; i < specs.size(); ++i) {
-        if (auto found = store_.find(key(specs[i]))) {
+        // A remote cache is asked later, by several threads, unless nothing may be compiled.
+        const CacheKey name = key(specs[i]);
+        if (auto found = environment_.no_jit ? store_.find(name) : store_.find_here(name)) {
             codes[i] = *std::move(found);
             ++statistics_.cached;
         } else {
             missing.push_back(i);
         }
     }
-    if (missing.empty()) return codes;
+    if (missing.empty()) return result;
     if (environment_.no_jit) {
         std::string names;
         for (const size_t i : missing) names += "\n  " + specs[i].to_string();
@@ -82,7 +129,6 @@ std::vector<CodeObject> KernelLibrary::get(const std::vector<KernelSpec>& specs,
 
     std::atomic<size_t> next = 0, done = 0;
     std::mutex mutex;
-    std::exception_ptr failure;
     auto work = [&] {
         for (size_t at = next++; at < missing.size(); at = next++) {
             const size_t i = missing[at];
@@ -99,7 +145,7 @@ std::vector<CodeObject> KernelLibrary::get(const std::vector<KernelSpec>& specs,
                 if (progress) progress(++done, missing.size());
             } catch (...) {
                 const std::lock_guard lock(mutex);
-                if (failure == nullptr) failure = std::current_exception();
+                result.failures.emplace_back(i, std::current_exception());
             }
         }
     };
@@ -109,8 +155,7 @@ std::vector<CodeObject> KernelLibrary::get(const std::vector<KernelSpec>& specs,
         const auto count = std::min(static_cast<size_t>(jobs_), missing.size());
         for (size_t t = 0; t < count; ++t) threads.emplace_back(work);
     }
-    if (failure != nullptr) std::rethrow_exception(failure);
-    return codes;
+    return result;
 }
 
 std::vector<KernelSpec> KernelLibrary::missing(const std::vector<KernelSpec>& specs) {

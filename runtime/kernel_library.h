@@ -2,6 +2,7 @@
 // compilers at once as there are cores.
 #pragma once
 
+#include <exception>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -32,6 +33,14 @@ class KernelLibrary {
     // did compile is in the store by then. With Environment::no_jit it lists what is missing.
     std::vector<CodeObject> get(const std::vector<KernelSpec>& specs, const Progress& progress = {});
 
+    struct Failure {
+        KernelSpec spec;
+        std::string what;  // of the CompileError
+    };
+    // Compiles what the store lacks and skips what a compiler refuses or dies on: gives that.
+    std::vector<Failure> compile_all(const std::vector<KernelSpec>& specs,
+                                     const Progress& progress = {});
+
     // Those that get() would compile, in the same order.
     std::vector<KernelSpec> missing(const std::vector<KernelSpec>& specs);
 
@@ -43,6 +52,11 @@ class KernelLibrary {
     const Statistics& statistics() const { return statistics_; }
 
   private:
+    struct Result {
+        std::vector<CodeObject> codes;
+        std::vector<std::pair<size_t, std::exception_ptr>> failures;  // by index of the spec
+    };
+    Result get_or_compile(const std::vector<KernelSpec>& specs, const Progress& progress);
     CodeObject compile(const KernelSpec& spec);
     void check_instructions(const KernelSpec& spec, const CodeObject& code);
 

@@ -10,6 +10,7 @@
 #include "runtime/hetune.h"
 #include "runtime/model_parts.h"
 #include "runtime/reference/reference_engine.h"
+#include "runtime/replay.h"
 #include "runtime/session.h"
 #include "runtime/tokenizer/chat_template.h"
 #include "runtime/tokenizer/stream_decoder.h"
@@ -48,6 +49,7 @@ struct __attribute__((visibility("hidden"))) Model::Impl {
 
     void load();
     void load_session(const LayerGraph& graph);
+    void record(const SessionOptions& wanted);  // as recipes
     // One token after another, from the compiled session or from the oracle.
     int32_t prompt(std::span<const int32_t> tokens, const Sampling& sampling, const DrawLimit& limit);
     int32_t next();
@@ -102,18 +104,27 @@ void Model::Impl::load_session(const LayerGraph&) {
     Environment environment = read_environment();
     environment.no_jit |= options.no_jit;
     library.emplace(device->arch(), *codes, environment, options.compiler, options.jobs);
-    auto made = std::make_unique<Session>(
-        file, *device, *library, tiles ? &*tiles : nullptr,
-        SessionOptions{.context = options.context,
-                       .prefill_rows = options.prefill_rows,
-                       .fusion = options.fusion,
-                       .activations = options.float_activations ? Activations::kFloat : Activations::kQuantised,
-                       .kv = kv_type(options.kv_type),
-                       .all_logits = options.all_logits,
-                       .memory_limit = options.memory_limit},
-        [this](const std::string& stage, size_t done, size_t total) {
-            if (options.progress) options.progress(stage, done, total);
-        });
+    const SessionOptions wanted{
+        .context = options.context,
+        .prefill_rows = options.prefill_rows,
+        .fusion = options.fusion,
+        .activations = options.float_activations ? Activations::kFloat : Activations::kQuantised,
+        .kv = kv_type(options.kv_type),
+        .all_logits = options.all_logits,
+        .memory_limit = options.memory_limit};
+    std::unique_ptr<Session> made;
+    try {
+        made =
+            std::make_unique<Session>(file, *device, *library, tiles ? &*tiles : nullptr, wanted,
+                                      [this](const std::string& stage, size_t done, size_t total) {
+                                          if (options.progress)
+                                              options.progress(stage, done, total);
+                                      });
+    } catch (const CompileError&) {
+        record(wanted);
+        throw;
+    }
+    record(wanted);
     session = made.get();
     engine = std::move(made);
     const DeviceInfo about = device->info();
@@ -128,6 +139,11 @@ void Model::Impl::load_session(const LayerGraph&) {
     info.weights_repacked = session->repacked();
     info.compile_seconds = session->times().compile_ms / 1e3;
     info.repack_seconds = session->times().repack_ms / 1e3;
+}
+
+void Model::Impl::record(const SessionOptions& wanted) {
+    if (!codes->wants_recipes()) return;
+    for (const Recipe& recipe : recipes_of_session(file, wanted)) codes->record(recipe);
 }
 
 int32_t Model::Impl::prompt(std::span<const int32_t> tokens, const Sampling& sampling,

@@ -1,6 +1,7 @@
 #include "runtime/weights.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 
 #include "cache/model_identity.h"
@@ -37,6 +38,58 @@ void pack(const ModelFile& file, const PlanBuffer& buffer, std::span<std::byte> 
 #pragma omp parallel for schedule(dynamic, 4)
     for (int64_t i = 0; i < row_tiles; ++i)
         pack_tiles(format, tensor.rows(), tensor.cols(), raw, tiles, i, i + 1);
+}
+
+// A run of row tiles of one tensor: what one thread packs at a time.
+struct Chunk {
+    size_t tensor = 0;
+    int64_t first = 0, last = 0;
+};
+constexpr int64_t kChunkBytes = 8 << 20;
+
+// All tensors that the writer lacks, with all cores; whoever packs the last chunk of a tensor
+// hashes it, while the others go on.
+void pack_all(const ModelFile& file, const std::vector<PlanBuffer>& buffers, TileWriter& writer,
+              const Weights::Progress& progress) {
+    std::vector<Chunk> chunks;
+    std::vector<std::atomic<int64_t>> left(buffers.size());
+    size_t done = 0;
+    for (size_t t = 0; t < buffers.size(); ++t) {
+        if (writer.finished(t)) {
+            ++done;
+            continue;
+        }
+        const int64_t tiles = (file.tensor(buffers[t].tensor).rows() + 31) / 32;
+        const int64_t step = std::clamp<int64_t>(kChunkBytes * tiles / buffers[t].bytes, 1, tiles);
+        for (int64_t at = 0; at < tiles; at += step, ++left[t])
+            chunks.push_back({t, at, std::min(at + step, tiles)});
+    }
+    if (progress) progress(done, buffers.size());
+#pragma omp parallel for schedule(dynamic, 1)
+    for (size_t i = 0; i < chunks.size(); ++i) {
+        const auto [t, first, last] = chunks[i];
+        const Tensor& tensor = file.tensor(buffers[t].tensor);
+        const auto to = writer.tensor(t);
+        const int64_t tile_bytes = buffers[t].bytes / ((tensor.rows() + 31) / 32);
+        TileWriter::touch(to.subspan(static_cast<size_t>(first * tile_bytes),
+                                     static_cast<size_t>((last - first) * tile_bytes)));
+        pack_tiles(*find_quant(tensor.ggml_type), tensor.rows(), tensor.cols(),
+                   reinterpret_cast<const uint8_t*>(tensor.data.data()),
+                   reinterpret_cast<uint8_t*>(to.data()), first, last);
+        if (--left[t] > 0) continue;
+        writer.finish_tensor(t);
+#pragma omp critical
+        if (progress) progress(++done, buffers.size());
+    }
+}
+
+// Whether every tensor still has its hash: with all cores, as it is read for the first time here.
+bool is_good(const TilePack& pack) {
+    bool good = true;
+#pragma omp parallel for schedule(dynamic, 1) reduction(&& : good)
+    for (size_t i = 0; i < pack.entries().size(); ++i)
+        good = good && pack.verify(pack.entries()[i].name);
+    return good;
 }
 
 CacheKey identity_of(const ModelFile& file, TileStore& store) {
@@ -104,7 +157,10 @@ std::optional<StoredTiles> find_tiles(const ModelFile& file, TileStore& store) {
 
 std::optional<StoredTiles> store_tiles(const ModelFile& file, const std::vector<PlanBuffer>& buffers,
                                        TileStore& store, const Weights::Progress& progress) {
-    if (auto found = find_tiles(file, store)) return found;
+    while (auto found = find_tiles(file, store)) {
+        if (is_good(found->pack)) return found;
+        store.discard(found->pack);
+    }
     std::vector<PlanBuffer> wanted;
     std::vector<TileWriter::Tensor> tensors;
     for (const PlanBuffer& buffer : buffers)
@@ -115,13 +171,7 @@ std::optional<StoredTiles> store_tiles(const ModelFile& file, const std::vector<
     const CacheKey model = identity_of(file, store);
     auto writer = store.begin(model, kTileLayout, tensors);
     if (!writer) return std::nullopt;
-    for (size_t i = 0; i < wanted.size(); ++i) {
-        if (!writer->finished(i)) {
-            pack(file, wanted[i], writer->tensor(i));
-            writer->finish_tensor(i);
-        }
-        if (progress) progress(i + 1, wanted.size());
-    }
+    pack_all(file, wanted, *writer, progress);
     if (!writer->commit()) return std::nullopt;
     auto stored = store.open(model, kTileLayout);
     if (!stored) return std::nullopt;

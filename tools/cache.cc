@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <nlohmann/json.hpp>
 
 #include "tools/cache_commands.h"
 
@@ -29,15 +30,27 @@ std::shared_ptr<bool> json_flag(CLI::App& app) {
     return json;
 }
 
+void print_json(const nlohmann::ordered_json& json) { fmt::print("{}\n", json.dump(2)); }
+
+void require_writable(const CacheFolder& folder) {
+    if (folder.writable().empty())
+        throw CacheError(
+            "the cache folder cannot be written; set HETUNE_CACHE_DIR to one that can");
+}
+
+CommandBody add_subcommands(CLI::App& app, std::span<const CacheSubcommand> commands) {
+    app.require_subcommand(1);
+    auto chosen = std::make_shared<CommandBody>();
+    for (const CacheSubcommand& command : commands) {
+        CLI::App* sub = app.add_subcommand(command.name, command.description);
+        sub->callback([chosen, body = command.setup(*sub)] { *chosen = body; });
+    }
+    return [chosen] { return (*chosen)(); };
+}
+
 namespace {
 
-struct Subcommand {
-    const char* name;
-    const char* description;
-    CommandBody (*setup)(CLI::App&);
-};
-
-constexpr Subcommand kSubcommands[] = {
+constexpr CacheSubcommand kSubcommands[] = {
     {"stats", "Size, hits, misses and time saved", cache_stats},
     {"ls", "Lists the code objects and tile packs", cache_ls},
     {"show", "Prints all that is known about one code object", cache_show},
@@ -46,6 +59,8 @@ constexpr Subcommand kSubcommands[] = {
     {"gc", "Removes what has been unused longest", cache_gc},
     {"export", "Writes a bundle: one file that serves as a layer or is imported", cache_export},
     {"import", "Adds the content of a bundle to the cache", cache_import},
+    {"keygen", "Makes a key that signs bundles and remote objects", cache_keygen},
+    {"recipes", "What was needed, to be compiled elsewhere: export, merge, ls", cache_recipes},
     {"path", "Prints the folder and the layers", cache_path},
     {"clear", "Removes everything", cache_clear},
 };
@@ -53,19 +68,14 @@ constexpr Subcommand kSubcommands[] = {
 const RegisterCommand kCache{
     "cache", "Inspects and looks after the cache of compiled kernels and repacked weights",
     [](CLI::App& app) {
-        app.require_subcommand(1);
         app.footer(
             "Examples:\n  hetune cache stats\n  hetune cache why gemv\n"
             "  hetune cache gc --size 500M --age 30d\n\n"
             "The cache is in HETUNE_CACHE_DIR, else XDG_CACHE_HOME/hetune, else ~/.cache/hetune;\n"
             "HETUNE_CACHE_PATH names read-only layers, HETUNE_CACHE_SIZE and HETUNE_TILES_SIZE\n"
-            "the limits. `hetune cache COMMAND --help` has the options and an example.");
-        auto chosen = std::make_shared<CommandBody>();
-        for (const Subcommand& command : kSubcommands) {
-            CLI::App* sub = app.add_subcommand(command.name, command.description);
-            sub->callback([chosen, body = command.setup(*sub)] { *chosen = body; });
-        }
-        return [chosen] { return (*chosen)(); };
+            "the limits; docs/cache.md has them all. `hetune cache COMMAND --help` has the options "
+            "and an example.");
+        return add_subcommands(app, kSubcommands);
     }};
 
 }  // namespace

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <span>
 #include <string>
 
 #include "cache/cache_folder.h"
@@ -20,13 +22,30 @@ CommandBody cache_path(CLI::App& app);
 CommandBody cache_verify(CLI::App& app);
 CommandBody cache_gc(CLI::App& app);
 CommandBody cache_clear(CLI::App& app);
+
+// cache_transfer.cc
 CommandBody cache_export(CLI::App& app);
 CommandBody cache_import(CLI::App& app);
+CommandBody cache_keygen(CLI::App& app);
+
+// cache_recipes.cc
+CommandBody cache_recipes(CLI::App& app);
+
+struct CacheSubcommand {
+    const char* name;
+    const char* description;
+    CommandBody (*setup)(CLI::App&);
+};
+// One of them is required; the body is that of the one that was given.
+CommandBody add_subcommands(CLI::App& app, std::span<const CacheSubcommand> commands);
 
 // The cache of the environment; warnings go to stderr.
 CacheOptions cache_options();
 // "12.3 MiB"
 std::string readable_bytes(uint64_t bytes);
+void print_json(const nlohmann::ordered_json& json);
+// Throws CacheError.
+void require_writable(const CacheFolder& folder);
 // --json
 std::shared_ptr<bool> json_flag(CLI::App& app);
 

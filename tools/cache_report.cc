@@ -10,6 +10,8 @@
 #include "cache/explain.h"
 #include "cache/maintenance.h"
 #include "cache/object_file.h"
+#include "cache/recipe.h"
+#include "cache/remote_transport.h"
 #include "cache/tile_store.h"
 #include "tools/cache_commands.h"
 
@@ -22,15 +24,13 @@ std::string local_time(int64_t seconds) {
     return fmt::format("{:%Y-%m-%d %H:%M:%S}", fmt::localtime(static_cast<time_t>(seconds)));
 }
 
-void print_json(const Json& json) { fmt::print("{}\n", json.dump(2)); }
-
 struct LayerSummary {
     std::string path;
     std::string kind;  // "folder", "bundle", or why it is not used
     uint64_t objects = 0;
 };
 
-std::vector<LayerSummary> summarise_layers(const CacheFolder& folder) {
+std::vector<LayerSummary> summarise_layers(const CacheFolder& folder, const Trust& trust) {
     std::vector<LayerSummary> layers;
     for (const auto& path : folder.layers()) {
         if (path.empty()) continue;  // refused, with a warning
@@ -39,7 +39,7 @@ std::vector<LayerSummary> summarise_layers(const CacheFolder& folder) {
             if (std::filesystem::is_regular_file(path)) {
                 layer.kind = "bundle";
                 layer.objects = static_cast<uint64_t>(
-                    std::ranges::count_if(Bundle(path).members(), &BundleMember::is_object));
+                    std::ranges::count_if(Bundle(path, trust).members(), &BundleMember::is_object));
             } else {
                 each_object_file(path, [&](const auto&, const auto&) { ++layer.objects; });
             }
@@ -51,6 +51,15 @@ std::vector<LayerSummary> summarise_layers(const CacheFolder& folder) {
     return layers;
 }
 
+// Without its password.
+std::string shown_remote(const CacheOptions& options) {
+    try {
+        return split_url(options.remote.url).shown();
+    } catch (const RemoteError& error) {
+        return error.what();
+    }
+}
+
 void print_stats(bool json) {
     const CacheOptions options = cache_options();
     CacheFolder folder(options);
@@ -60,17 +69,23 @@ void print_stats(bool json) {
     for (const TilePackFile& pack : packs) pack_bytes += pack.bytes;
     std::unordered_map<std::string, double> counters;
     folder.with_index([&](Index& index) { counters = index.counters(); });
+    const size_t recipes = list_recipes(folder.readable()).size();
+    std::vector<std::string> places;
+    for (const auto& layer : options.layers) places.push_back("layer " + layer.string());
+    places.insert(places.end(), {"folder", "memory", "remote"});
     const double hits = counters["hits"];
     const double asked = hits + counters["misses"];
-    const auto layers = summarise_layers(folder);
+    const auto layers = summarise_layers(folder, options.trust);
 
     if (json) {
-        Json list = Json::array();
+        Json list = Json::array(), used = Json::array();
         for (const LayerSummary& layer : layers)
-            list.push_back({{"path", layer.path},
-                            {"kind", layer.kind},
-                            {"objects", layer.objects},
-                            {"hits", counters["layer " + layer.path]}});
+            list.push_back(
+                {{"path", layer.path}, {"kind", layer.kind}, {"objects", layer.objects}});
+        for (const std::string& place : places)
+            used.push_back({{"place", place},
+                            {"hits", counters["hits " + place]},
+                            {"saved_ms", counters["saved_ms " + place]}});
         print_json({{"folder", folder.readable().string()},
                     {"writable", !folder.writable().empty()},
                     {"objects", objects},
@@ -84,6 +99,9 @@ void print_stats(bool json) {
                     {"stored", counters["stored"]},
                     {"damaged", counters["damaged"]},
                     {"saved_ms", counters["saved_ms"]},
+                    {"recipes", recipes},
+                    {"remote", options.remote.url.empty() ? Json() : Json(shown_remote(options))},
+                    {"places", used},
                     {"layers", list}});
         return;
     }
@@ -98,9 +116,14 @@ void print_stats(bool json) {
     fmt::print("stored        {:.0f}\n", counters["stored"]);
     fmt::print("damaged       {:.0f}\n", counters["damaged"]);
     fmt::print("time saved    {:.1f} s of compiling\n", counters["saved_ms"] / 1000);
+    fmt::print("recipes       {}\n", recipes);
+    for (const std::string& place : places)
+        fmt::print("  from {}: {:.0f} hits, {:.1f} s saved\n", place, counters["hits " + place],
+                   counters["saved_ms " + place] / 1000);
     for (const LayerSummary& layer : layers)
-        fmt::print("layer         {}: {}, {} code objects, {:.0f} hits\n", layer.path, layer.kind,
-                   layer.objects, counters["layer " + layer.path]);
+        fmt::print("layer         {}: {}, {} code objects\n", layer.path, layer.kind,
+                   layer.objects);
+    if (!options.remote.url.empty()) fmt::print("remote        {}\n", shown_remote(options));
 }
 
 void print_list(const std::string& kernel, bool json) {

@@ -1,4 +1,4 @@
-// hetune cache verify | gc | clear | export | import
+// hetune cache verify | gc | clear
 #include <fmt/format.h>
 
 #include <charconv>
@@ -6,7 +6,6 @@
 
 #include "cache/maintenance.h"
 #include "cache/tile_store.h"
-#include "cache/transfer.h"
 #include "tools/cache_commands.h"
 
 namespace hetune {
@@ -15,8 +14,6 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr int kFailed = 1;
-
-void print_json(const Json& json) { fmt::print("{}\n", json.dump(2)); }
 
 // "30d", "12h", "90m", "45s" in seconds.
 int64_t parse_age(const std::string& text) {
@@ -37,12 +34,6 @@ uint64_t parse_size_option(const char* name, const std::string& text, uint64_t o
     throw CacheError(fmt::format("{} {}: give a size such as 500M or 2G", name, text));
 }
 
-void require_writable(const CacheFolder& folder) {
-    if (folder.writable().empty())
-        throw CacheError(
-            "the cache folder cannot be written; set HETUNE_CACHE_DIR to one that can");
-}
-
 int verify(bool repair, bool json) {
     CacheFolder folder(cache_options());
     if (repair) require_writable(folder);
@@ -51,6 +42,7 @@ int verify(bool repair, bool json) {
         print_json({{"clean", report.clean()},
                     {"objects", report.objects},
                     {"tile_packs", report.packs},
+                    {"recipes", report.recipes},
                     {"damaged", report.damaged},
                     {"strange", report.strange},
                     {"rows_without_file", report.rows_without_file},
@@ -58,7 +50,8 @@ int verify(bool repair, bool json) {
                     {"index_problem", report.index_problem},
                     {"repaired", repair && !report.clean()}});
     } else {
-        fmt::print("{} code objects and {} tile packs are good\n", report.objects, report.packs);
+        fmt::print("{} code objects, {} tile packs and {} recipes are good\n", report.objects,
+                   report.packs, report.recipes);
         for (const auto& path : report.damaged)
             fmt::print("damaged{}: {}\n", repair ? " and removed" : "", path);
         for (const auto& path : report.strange) fmt::print("not of the cache: {}\n", path);
@@ -131,47 +124,6 @@ CommandBody cache_clear(CLI::App& app) {
         if (!*yes)
             throw CacheError(fmt::format("this empties {}; say --yes", folder.writable().string()));
         print_removed(clear_cache(folder), *json);
-        return 0;
-    };
-}
-
-CommandBody cache_export(CLI::App& app) {
-    auto selection = std::make_shared<ExportSelection>();
-    auto target = std::make_shared<std::string>();
-    app.add_option("-o,--output", *target, "The bundle to write")->required();
-    app.add_option("--arch", selection->archs, "Only kernels for this arch; may be repeated");
-    app.add_flag("--tiles", selection->tiles, "Repacked weights too");
-    app.footer(
-        "Example:\n  hetune cache export -o kernels.htb --arch gfx1100\n"
-        "  HETUNE_CACHE_PATH=kernels.htb hetune run model.gguf");
-    return [selection, target, json = json_flag(app)] {
-        const Transferred done = export_bundle(CacheFolder(cache_options()), *selection, *target);
-        if (*json)
-            print_json(
-                {{"objects", done.objects}, {"tile_packs", done.packs}, {"bytes", done.bytes}});
-        else
-            fmt::print("{}: {} code objects, {} tile packs, {}\n", *target, done.objects,
-                       done.packs, readable_bytes(std::filesystem::file_size(*target)));
-        return 0;
-    };
-}
-
-CommandBody cache_import(CLI::App& app) {
-    auto source = std::make_shared<std::string>();
-    app.add_option("BUNDLE", *source, "A bundle of `hetune cache export`")->required();
-    app.footer("Example:\n  hetune cache import kernels.htb");
-    return [source, json = json_flag(app)] {
-        CacheFolder folder(cache_options());
-        require_writable(folder);
-        const Transferred done = import_bundle(folder, Bundle(*source));
-        if (*json)
-            print_json({{"objects", done.objects},
-                        {"tile_packs", done.packs},
-                        {"present", done.present},
-                        {"bytes", done.bytes}});
-        else
-            fmt::print("{} code objects and {} tile packs imported, {} were there already\n",
-                       done.objects, done.packs, done.present);
         return 0;
     };
 }

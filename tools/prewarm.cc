@@ -7,9 +7,12 @@
 
 #include "cache/transfer.h"
 #include "planner/arch.h"
+#include "planner/model_header.h"
 #include "runtime/device.h"
 #include "runtime/hetune.h"
 #include "runtime/kernel_library.h"
+#include "runtime/memory.h"
+#include "runtime/replay.h"
 #include "runtime/session_plans.h"
 #include "runtime/weights.h"
 #include "tools/cache_commands.h"
@@ -23,14 +26,17 @@ using Json = nlohmann::ordered_json;
 constexpr int kMissing = 1;
 
 struct PrewarmArguments {
-    std::string file;
+    std::string file;     // of a model, or its description in JSON
+    std::string recipes;  // in the place of a model
     std::vector<std::string> archs;
     std::vector<std::string> compilers = {""};
     std::vector<int> prefill_rows = {ModelOptions().prefill_rows};
+    std::vector<int> batches;
+    std::vector<int64_t> contexts;
     std::vector<std::string> activations = {"q8"};
     std::vector<std::string> kv = {ModelOptions().kv_type};
     std::string shard = "1/1";
-    std::string bundle;
+    std::string bundle, key;
     int jobs = 0;
     bool tiles = false, check = false, dry_run = false, json = false;
 
@@ -54,10 +60,13 @@ Shard parse_shard(const std::string& text) {
     return {number - 1, count};
 }
 
-// One for each choice of rows, activations and KV type.
+// One for each choice of rows, activations and KV type. A batch is a step of its number of rows
+// with the logits of each, which a session of as many prefill rows has too.
 std::vector<SessionOptions> sessions(const PrewarmArguments& args) {
+    std::vector<int> all_rows = args.prefill_rows;
+    all_rows.insert(all_rows.end(), args.batches.begin(), args.batches.end());
     std::vector<SessionOptions> list;
-    for (const int rows : args.prefill_rows)
+    for (const int rows : all_rows)
         for (const Activations activations : {Activations::kQuantised, Activations::kFloat})
             for (const KvType kv : {KvType::kF16, KvType::kBF16, KvType::kF32})
                 if (std::ranges::count(args.activations, to_string(activations)) > 0 &&
@@ -66,31 +75,41 @@ std::vector<SessionOptions> sessions(const PrewarmArguments& args) {
     return list;
 }
 
+ModelFile open_model(const PrewarmArguments& args) {
+    if (std::filesystem::path(args.file).extension() == ".json") {
+        if (args.tiles) throw std::runtime_error("--tiles needs a model file with its weights");
+        return read_model_description(args.file);
+    }
+    // Without its weights a file is good enough, unless they are repacked.
+    return ModelFile(args.file,
+                     args.tiles ? ModelFile::Open::kWhole : ModelFile::Open::kHeaderOnly);
+}
+
 // The kernels of one arch by one compiler.
 struct Job {
     Arch arch;
     std::unique_ptr<KernelLibrary> library;
     std::vector<KernelSpec> kernels;  // of the shard
     std::vector<KernelSpec> missing;
-    std::string failure;  // the first; empty: none
+    std::vector<KernelLibrary::Failure> failures;
 };
 
 class Prewarm {
   public:
     explicit Prewarm(const PrewarmArguments& args)
-        : args_(args),
-          shard_(parse_shard(args.shard)),
-          // Without its weights a file is good enough, unless they are repacked.
-          file_(args.file, args.tiles ? ModelFile::Open::kWhole : ModelFile::Open::kHeaderOnly),
-          cache_(cache_options()),
-          store_(cache_) {
+        : args_(args), shard_(parse_shard(args.shard)), cache_(cache_options()), store_(cache_) {
+        if (!args.key.empty()) key_ = SigningKey::load(args.key);
+        if (args.recipes.empty())
+            file_.emplace(open_model(args));
+        else
+            recipes_ = read_recipes(args.recipes);
         Environment environment = read_environment();
         environment.no_jit = false;  // compiling is what this command is for
         for (const Arch& arch : archs())
             for (const std::string& compiler : args.compilers) {
                 Job job{arch, std::make_unique<KernelLibrary>(arch, store_, environment, compiler,
                                                               args.jobs)};
-                for (KernelSpec& spec : kernels_of_sessions(file_, arch, sessions(args)))
+                for (KernelSpec& spec : kernels(arch))
                     if (shard_.holds(job.library->key(spec)))
                         job.kernels.push_back(std::move(spec));
                 jobs_.push_back(std::move(job));
@@ -112,6 +131,11 @@ class Prewarm {
     }
 
   private:
+    std::vector<KernelSpec> kernels(const Arch& arch) const {
+        return file_ ? kernels_of_sessions(*file_, arch, sessions(args_))
+                     : kernels_of_recipes(recipes_, arch);
+    }
+
     std::vector<Arch> archs() const {
         if (args_.archs.empty()) return {open_device("")->arch()};
         std::vector<Arch> list;
@@ -120,13 +144,9 @@ class Prewarm {
     }
 
     void compile(Job& job) {
-        try {
-            job.library->get(job.kernels, [&](size_t done, size_t total) {
-                progress_.update(job.arch.name, done, total);
-            });
-        } catch (const CompileError& error) {
-            job.failure = error.what();
-        }
+        job.failures = job.library->compile_all(job.kernels, [&](size_t done, size_t total) {
+            progress_.update(job.arch.name, done, total);
+        });
     }
 
     void repack() {
@@ -134,11 +154,11 @@ class Prewarm {
         tiles_ =
             args_.compiles()
                 ? store_tiles(
-                      file_,
-                      session_plans(build_layer_graph(file_), file_, jobs_[0].arch, {}).buffers(),
+                      *file_,
+                      session_plans(build_layer_graph(*file_), *file_, jobs_[0].arch, {}).buffers(),
                       store,
                       [&](size_t done, size_t total) { progress_.update("repack", done, total); })
-                : find_tiles(file_, store);
+                : find_tiles(*file_, store);
     }
 
     void write() {
@@ -148,7 +168,18 @@ class Prewarm {
                 objects.emplace(job.library->key(spec), job.library->key_parts(spec));
         std::vector<BundledPack> packs;
         if (tiles_) packs.push_back({tiles_->model, tiles_->layout, &tiles_->pack});
-        write_bundle(store_, objects, packs, args_.bundle);
+        write_bundle(store_, objects, packs, args_.bundle, key_ ? &*key_ : nullptr);
+    }
+
+    // What each context takes, of the plans with the first choice of everything.
+    std::vector<MemoryNeeds> needs(const Job& job) const {
+        std::vector<MemoryNeeds> list;
+        if (!file_ || args_.contexts.empty()) return list;
+        const SessionPlans plans =
+            session_plans(build_layer_graph(*file_), *file_, job.arch, sessions(args_).at(0));
+        for (const int64_t context : args_.contexts)
+            list.push_back(memory_needs(plans.steps, context, 0));
+        return list;
     }
 
     bool tiles_missing() const { return args_.tiles && shard_.index == 0 && !tiles_; }
@@ -159,6 +190,7 @@ class Prewarm {
 
     Json report_json() const {
         Json json = {{"model", args_.file}, {"complete", complete()}, {"jobs", Json::array()}};
+        if (!file_) json["recipes"] = recipes_.size();
         for (const Job& job : jobs_) {
             Json one = {{"arch", job.arch.name},
                         {"compiler", job.library->compiler().identity()},
@@ -168,7 +200,11 @@ class Prewarm {
             for (const KernelSpec& spec : job.missing)
                 one["missing"].push_back(
                     {{"key", job.library->key(spec).hex()}, {"kernel", spec.to_string()}});
-            if (!job.failure.empty()) one["failed"] = job.failure;
+            for (const KernelLibrary::Failure& failure : job.failures)
+                one["failed"].push_back(
+                    {{"kernel", failure.spec.to_string()}, {"error", failure.what}});
+            for (const MemoryNeeds& need : needs(job))
+                one["memory"].push_back({{"context", need.context}, {"bytes", need.total()}});
             json["jobs"].push_back(std::move(one));
         }
         if (args_.tiles)
@@ -187,7 +223,11 @@ class Prewarm {
                        job.missing.size());
             for (const KernelSpec& spec : job.missing)
                 fmt::print("  missing: {}\n", spec.to_string());
-            if (!job.failure.empty()) fmt::print(stderr, "hetune: {}\n", job.failure);
+            for (const KernelLibrary::Failure& failure : job.failures)
+                fmt::print(stderr, "hetune: skipped: {}\n", failure.what);
+            for (const MemoryNeeds& need : needs(job))
+                fmt::print("  --ctx {}: {} of memory\n", need.context,
+                           readable_bytes(static_cast<uint64_t>(need.total())));
         }
         if (args_.tiles && shard_.index == 0)
             fmt::print("tiles: {}\n", !tiles_            ? "missing"
@@ -198,7 +238,9 @@ class Prewarm {
 
     const PrewarmArguments& args_;
     Shard shard_;
-    ModelFile file_;
+    std::optional<ModelFile> file_;
+    std::vector<Recipe> recipes_;  // where there is no file
+    std::optional<SigningKey> key_;
     CacheOptions cache_;
     CodeStore store_;
     std::vector<Job> jobs_;
@@ -212,7 +254,13 @@ const RegisterCommand kPrewarm{
         auto args = std::make_shared<PrewarmArguments>();
         std::vector<std::string> archs;
         for (const Arch& arch : known_archs()) archs.push_back(arch.name);
-        app.add_option("FILE", args->file, "GGUF model (its header will do)")->required();
+        auto* what = app.add_option_group("What to compile", "one of the two");
+        what->require_option(1);
+        what->add_option("FILE", args->file,
+                         "GGUF model (its header will do), or the JSON of `hetune inspect MODEL "
+                         "--json --tensors`");
+        auto* recipes = what->add_option("--recipes", args->recipes,
+                                         "what was recorded (`hetune cache recipes export`)");
         app.add_option("--arch", args->archs,
                        fmt::format("{}; may be repeated; default: that of this machine",
                                    fmt::join(archs, ", ")))
@@ -224,7 +272,18 @@ const RegisterCommand kPrewarm{
                        "tokens of one prefill step; may be repeated")
             ->check(CLI::Range(1, 4096))
             ->allow_extra_args(false)
-            ->capture_default_str();
+            ->capture_default_str()
+            ->excludes(recipes);
+        app.add_option("--batch", args->batches,
+                       "also decode steps of that many sequences at once; may be repeated")
+            ->check(CLI::Range(1, 4096))
+            ->allow_extra_args(false)
+            ->excludes(recipes);
+        app.add_option("--ctx", args->contexts,
+                       "print the memory that this context takes; kernels serve every context")
+            ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
+            ->allow_extra_args(false)
+            ->excludes(recipes);
         app.add_option("--activations", args->activations, "q8 or f32; may be repeated")
             ->check(CLI::IsMember({"q8", "f32"}))
             ->allow_extra_args(false)
@@ -238,9 +297,12 @@ const RegisterCommand kPrewarm{
         app.add_option("--shard", args->shard,
                        "only part I of N, as 2/4; the first part has the tiles")
             ->capture_default_str();
-        app.add_flag("--tiles", args->tiles, "repack the weights too; needs the whole file");
+        app.add_flag("--tiles", args->tiles, "repack the weights too; needs the whole file")
+            ->excludes(recipes);
         auto* output = app.add_option("-o,--output", args->bundle,
                                       "also write a bundle of just these objects");
+        app.add_option("--sign", args->key, "sign the bundle with this key (`hetune cache keygen`)")
+            ->needs(output);
         auto* check = app.add_flag("--check", args->check,
                                    "compile nothing; list what is missing, and exit 1 if any")
                           ->excludes(output);
@@ -257,7 +319,9 @@ const RegisterCommand kPrewarm{
             "Examples:\n  hetune prewarm model.gguf --arch gfx1100 --arch gfx1151 -o kernels.htb\n"
             "  HETUNE_CACHE_PATH=kernels.htb hetune run model.gguf --no-jit\n"
             "  hetune prewarm model.gguf --arch gfx1100 --shard 2/4 -o part2.htb\n"
-            "  hetune prewarm model.gguf --check");
+            "  hetune prewarm model.gguf --check\n"
+            "  hetune prewarm --recipes fleet.recipes --arch gfx1201 -o kernels.htb --sign "
+            "farm.key");
         return [args] { return Prewarm(*args).run(); };
     }};
 

@@ -1,13 +1,16 @@
 #include "planner/synth/gguf_output.h"
 
 #include <cassert>
+#include <iterator>
 
 #include "planner/ggml_type.h"
 
 namespace hetune {
 namespace {
 
-enum ValueType : uint32_t { kU32 = 4, kI32 = 5, kF32 = 6, kBool = 7, kString = 8, kArray = 9 };
+enum ValueType : uint32_t {
+    kU32 = 4, kI32 = 5, kF32 = 6, kBool = 7, kString = 8, kArray = 9, kU64 = 10, kI64 = 11, kF64 = 12
+};
 
 template <class T>
 void number(std::string& to, T value) {
@@ -20,6 +23,28 @@ void string(std::string& to, const std::string& text) {
 void array(std::string& to, ValueType type, size_t count) {
     number(to, type);
     number(to, uint64_t{count});
+}
+
+ValueType type_of(const MetaValue& value) {
+    constexpr ValueType kTypes[] = {kU64, kI64, kF64, kBool, kString, kArray};
+    static_assert(std::size(kTypes) == std::variant_size_v<decltype(MetaValue::value)>);
+    return kTypes[value.value.index()];
+}
+
+void body(std::string& to, const MetaValue& value) {
+    std::visit(
+        [&](const auto& v) {
+            using T = std::decay_t<decltype(v)>;
+            if constexpr (std::is_same_v<T, std::string>) {
+                string(to, v);
+            } else if constexpr (std::is_same_v<T, MetaArray>) {
+                array(to, v.empty() ? kU64 : type_of(v[0]), v.size());
+                for (const MetaValue& element : v) body(to, element);
+            } else {
+                number(to, v);
+            }
+        },
+        value.value);
 }
 
 }  // namespace
@@ -54,6 +79,10 @@ void GgufOutput::set(const std::string& key, const std::vector<int32_t>& values)
     entry(key, kArray);
     array(metadata_, kI32, values.size());
     for (const int32_t value : values) number(metadata_, value);
+}
+void GgufOutput::set(const std::string& key, const MetaValue& value) {
+    entry(key, type_of(value));
+    body(metadata_, value);
 }
 
 void GgufOutput::add(const std::string& name, uint32_t ggml_type,

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "planner/model_file.h"
+
 namespace hetune {
 
 class GgufOutput {
@@ -28,6 +30,8 @@ class GgufOutput {
     void set(const std::string& key, bool value);
     void set(const std::string& key, const std::vector<std::string>& values);
     void set(const std::string& key, const std::vector<int32_t>& values);
+    // As it was read: integers with 64 bits, floats as float64. Elements of an array are of one type.
+    void set(const std::string& key, const MetaValue& value);
 
     // `dims` in ggml order, whole blocks in the first.
     void add(const std::string& name, uint32_t ggml_type, const std::vector<int64_t>& dims);

@@ -112,7 +112,39 @@ TEST_CASE("A bundle is a layer as it is, without being unpacked") {
     CodeStore store({.layers = {bundle}});
     for (int i = 0; i < 5; ++i) CHECK(store.find(sample_key(i)) == shipped(i));
     CHECK_FALSE(store.find(sample_key(5)).has_value());
-    CHECK(store.statistics().layer_hits == std::vector<uint64_t>{5});
+    CHECK(store.statistics().places[0].hits == 5);
+}
+
+TEST_CASE("A tile pack is mapped where it lies in a bundle; a damaged one is passed over") {
+    TestFolder from;
+    TestFolder to;
+    fill(from.path(), 1);
+    const auto bundle = to.path() / "kernels.htb";
+    export_to(from.path(), bundle);
+    const BundleMember member = Bundle(bundle).members().back();
+    REQUIRE_FALSE(member.is_object());
+    {
+        TileStore store({.folder = to.path() / "cache", .layers = {bundle}});
+        const auto pack = store.open(kModel, "l1");
+        REQUIRE(pack.has_value());
+        CHECK(pack->verify_all());
+        CHECK(pack->tensor("a")[4999] == std::byte{5});
+        CHECK_FALSE(store.open(kModel, "l2").has_value());
+        CHECK(list_tile_packs(to.path() / "cache").empty());
+    }
+    std::string bytes = read_text(bundle);
+    bytes[member.offset + member.bytes - 4096] ^= 1;  // in a tensor
+    write_text(bundle, bytes);
+    Warnings warnings;
+    TileStore store(
+        {.folder = to.path() / "cache", .layers = {bundle}, .warn = warnings.function()});
+    const auto damaged = store.open(kModel, "l1");
+    REQUIRE(damaged.has_value());  // its head is good
+    CHECK_FALSE(damaged->verify_all());
+    store.discard(*damaged);
+    CHECK_FALSE(store.open(kModel, "l1").has_value());
+    CHECK(read_text(bundle) == bytes);
+    CHECK(warnings.list().size() == 1);
 }
 
 TEST_CASE("Equal kernels give equal bundles, whenever and how fast they were compiled") {

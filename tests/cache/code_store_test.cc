@@ -28,7 +28,8 @@ TEST_CASE("CodeStore gives back what was put, in the same and in a later process
         CHECK_FALSE(store.find(sample_key(1)).has_value());
         store.put(sample_key(1), sample_object(1), sample_parts(1));
         CHECK(store.find(sample_key(1)) == sample_object(1));
-        CHECK(store.statistics() == CacheStatistics{1, 1, 1, 0, 70.5, {}});
+        CHECK(store.statistics() ==
+              CacheStatistics{1, 1, 1, 0, 70.5, {{"folder", 1, 70.5}, {"memory"}, {"remote"}}});
     }
     CodeStore later({.folder = folder.path()});
     CHECK(later.find(sample_key(1)) == sample_object(1));
@@ -115,7 +116,9 @@ TEST_CASE("CodeStore asks its layers before its folder and never writes to them"
     CodeStore({.folder = layer.path()}).put(sample_key(1), sample_object(1), {});
     CodeStore store({.folder = folder.path(), .layers = {folder.path() / "none", layer.path()}});
     CHECK(store.find(sample_key(1)) == sample_object(1));
-    CHECK(store.statistics().layer_hits == std::vector<uint64_t>{0, 1});
+    CHECK(store.statistics().places[0].hits == 0);
+    CHECK(store.statistics().places[1].hits == 1);
+    CHECK(store.statistics().places[1].name == "layer " + layer.path().string());
     CHECK_FALSE(std::filesystem::exists(object_path(folder.path(), sample_key(1))));
     const auto path = object_path(layer.path(), sample_key(1));
     write_text(path, "broken");

@@ -12,8 +12,11 @@
 #include <cstdio>
 
 #include "cache/code_store.h"
+#include "cache/error.h"
 #include "cache/maintenance.h"
+#include "cache/recipe.h"
 #include "cache/tile_store.h"
+#include "cache/transfer.h"
 #include "tests/cache/samples.h"
 #include "tests/cache/test_folder.h"
 
@@ -157,6 +160,71 @@ void use_cache(const std::filesystem::path& folder) {
     if (const auto pack = tiles.open(kModel, "l")) REQUIRE(pack->verify("a"));
 }
 
+// Migrates an old index, imports a bundle of the keys 2 and 3, evicts all but one object, records a
+// recipe. Import and record may fail; that is said by an exception, and what is whole stays.
+void look_after_cache(const std::filesystem::path& folder) {
+    CacheFolder cache({.folder = folder});
+    try {
+        if (!cache.writable().empty())
+            import_bundle(cache, Bundle(folder.parent_path() / "bundle"));
+    } catch (const CacheError&) {
+    } catch (const std::system_error&) {
+    }
+    try {
+        record_recipe(folder, {"m", {{"rows", "1"}}, std::vector<std::byte>(100)});
+    } catch (const std::system_error&) {
+    }
+    evict_objects(cache, 700);
+}
+
+void make_bundle(const std::filesystem::path& path) {
+    TestFolder source;
+    {
+        CodeStore store({.folder = source.path()});
+        for (const int number : {2, 3}) {
+            CodeObject code = sample_object(number);
+            store.put(sample_key(number), code, sample_parts(number));
+        }
+    }
+    export_bundle(CacheFolder({.folder = source.path()}), {}, path);
+}
+
+// Whatever the order of use, what is there is right.
+bool right(CodeStore& store, int number) {
+    auto code = store.find(sample_key(number));
+    if (!code) return true;
+    code->compile_ms = sample_object(number).compile_ms;  // bundles leave it out
+    return *code == sample_object(number);
+}
+
+// The number of calls that could fail.
+int fail_each_call_of_upkeep(int error, bool lasting) {
+    for (int n = 0;; ++n) {
+        CAPTURE(error);
+        CAPTURE(lasting);
+        CAPTURE(n);
+        TestFolder place;
+        const auto folder = place.path() / "cache";
+        CodeStore({.folder = folder}).put(sample_key(1), sample_object(1), sample_parts(1));
+        make_bundle(place.path() / "bundle");
+        Database(folder / "index.db", 1000)
+            .execute("DROP TABLE claims; DROP TABLE models; PRAGMA user_version = 1");
+        fault = {n, error, lasting, false};
+        look_after_cache(folder);
+        const bool reached = fault.reached;
+        fault = {};
+
+        CacheFolder cache({.folder = folder});
+        const VerifyReport report = verify_cache(cache, true);
+        REQUIRE(report.damaged.empty());
+        REQUIRE(report.index_problem.empty());
+        REQUIRE(verify_cache(cache, false).clean());
+        CodeStore store({.folder = folder});
+        for (const int number : {1, 2, 3}) REQUIRE(right(store, number));
+        if (!reached) return n;
+    }
+}
+
 // The number of calls that could fail.
 int fail_each_call(int error, bool lasting) {
     for (int n = 0;; ++n) {
@@ -189,6 +257,12 @@ int fail_each_call(int error, bool lasting) {
 TEST_CASE("Whichever call the disk fails, nothing throws, nothing is damaged, old entries stay") {
     for (const int error : {EIO, ENOSPC, EMFILE})
         for (const bool lasting : {false, true}) CHECK(fail_each_call(error, lasting) > 20);
+}
+
+TEST_CASE("The same while an index is migrated, a bundle imported and objects evicted") {
+    for (const int error : {EIO, ENOSPC})
+        for (const bool lasting : {false, true})
+            CHECK(fail_each_call_of_upkeep(error, lasting) > 20);
 }
 
 }  // namespace

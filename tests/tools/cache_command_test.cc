@@ -33,6 +33,10 @@ TEST_CASE("stats counts objects, hits, misses and time saved") {
     CHECK(stats["misses"] == 1);
     CHECK(stats["stored"] == 4);
     CHECK(stats["saved_ms"] == 70.5);
+    CHECK(stats["places"] == nlohmann::json::parse(
+                                 R"([{"place": "folder", "hits": 1, "saved_ms": 70.5},
+                                     {"place": "memory", "hits": 0, "saved_ms": 0},
+                                     {"place": "remote", "hits": 0, "saved_ms": 0}])"));
     CHECK(hetune_cache(folder, "stats").output.find("hits          1 of 2 (50.0 %)") !=
           std::string::npos);
 }
@@ -105,6 +109,35 @@ TEST_CASE("export and import carry a cache to another place; clear asks for --ye
     CHECK(std::ranges::count(refused.output, '\n') == 1);
 }
 
+TEST_CASE("a bundle is exported signed, imported where its key is trusted, refused elsewhere") {
+    TestFolder from;
+    TestFolder to;
+    fill(from);
+    const std::string key = (from.path() / "farm key").string();
+    const auto made = hetune_cache(from, fmt::format("keygen '{}' --json", key)).json();
+    CHECK(made["public_key"].get<std::string>().starts_with("hetune-public:"));
+    CHECK(hetune_cache(from, fmt::format("keygen '{}'", key)).status == 1);  // not over another
+    const std::string bundle = (from.path() / "kernels.htb").string();
+    const auto import = [&](const std::string& trusted) {
+        return run_hetune(to.path() / "cache", fmt::format("cache import '{}'", bundle),
+                          fmt::format("HETUNE_TRUSTED_KEYS='{}'", trusted));
+    };
+    CHECK(hetune_cache(from, fmt::format("export -o '{}'", bundle)).status == 0);
+    const CommandResult unsigned_one = import(key + ".pub");
+    CHECK(unsigned_one.status == 1);
+    CHECK(unsigned_one.lines() == 1);
+    CHECK(unsigned_one.says("not signed"));
+    CHECK(hetune_cache(from, fmt::format("export -o '{}' --sign '{}'", bundle, key)).status == 0);
+    CHECK(import(made["public_key"]).status == 0);
+    CHECK(import(key + ".pub").status == 0);
+    CHECK(import("").status == 0);
+    const CommandResult unreadable = import("/nonexistent.pub");
+    CHECK(unreadable.status == 1);
+    CHECK(unreadable.says("/nonexistent.pub cannot be read"));
+    CHECK(hetune_cache(from, fmt::format("export -o '{}' --sign '{}.pub'", bundle, key)).status ==
+          1);
+}
+
 TEST_CASE("path prints the folder; wrong usage exits 2; every subcommand has help") {
     TestFolder folder;
     CHECK(hetune_cache(folder, "path").output == (folder.path() / "cache").string() + "\n");
@@ -112,7 +145,8 @@ TEST_CASE("path prints the folder; wrong usage exits 2; every subcommand has hel
     CHECK(hetune_cache(folder, "nonsense").status == 2);
     CHECK(hetune_cache(folder, "show").status == 2);
     for (const char* name :
-         {"stats", "ls", "show", "why", "verify", "gc", "export", "import", "path", "clear"}) {
+         {"stats", "ls", "show", "why", "verify", "gc", "export", "import", "path", "clear",
+          "keygen", "recipes", "recipes ls", "recipes merge", "recipes export"}) {
         const CommandResult help = hetune_cache(folder, fmt::format("{} --help", name));
         CHECK(help.status == 0);
         CHECK(help.output.find("hetune cache") != std::string::npos);

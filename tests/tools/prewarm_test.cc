@@ -82,7 +82,9 @@ TEST_CASE("a bundle of prewarm serves as a layer, and nothing is written beside 
     const CommandResult run = run_hetune(empty.path(), "run " + kRun, layer);
     REQUIRE(run.status == 0);
     CHECK(run.json()["kernels_compiled"] == 0);
+    CHECK(run.json()["weights_repacked"] == false);
     CHECK(objects_in(empty.path()).empty());
+    CHECK(fs::is_empty(empty.path() / "tiles"));
     // And prewarm finds everything in the layer, from which it writes the same bundle again.
     const fs::path again = empty.path() / "again.htb";
     CHECK(
@@ -92,6 +94,73 @@ TEST_CASE("a bundle of prewarm serves as a layer, and nothing is written beside 
     const Bundle one(kBundle), two(again);
     CHECK(std::ranges::count_if(one.members(), &BundleMember::is_object) ==
           std::ranges::count_if(two.members(), &BundleMember::is_object));
+}
+
+// Every file below a folder, with its size; not what SQLite keeps beside its database.
+std::set<std::string> files_in(const fs::path& folder) {
+    std::set<std::string> files;
+    for (const auto& entry : fs::recursive_directory_iterator(folder))
+        if (entry.is_regular_file()) files.insert(entry.path().string());
+    return files;
+}
+
+TEST_CASE(
+    "the files of a target do not grow by a run from a bundle, nor does a read-only one need any") {
+    warm_cache();
+    const TestFolder target;
+    const std::string layer = "HETUNE_CACHE_PATH=" + kBundle.string();
+    REQUIRE(run_hetune(target.path(), "run " + kRun, layer).status == 0);  // makes folder and tiles
+    const auto before = files_in(target.path());
+    REQUIRE(run_hetune(target.path(), "run " + kRun, layer).status == 0);
+    CHECK(files_in(target.path()) == before);
+    CHECK(fs::is_empty(target.path() / "objects"));
+    CHECK(fs::is_empty(target.path() / "recipes"));
+    const CommandResult run = run_hetune("/proc/nothing can be made here", "run " + kRun, layer);
+    REQUIRE(run.status == 0);
+    CHECK(run.json()["kernels_compiled"] == 0);
+}
+
+TEST_CASE("a description in JSON is as good as the model; a batch and a context are asked for") {
+    const fs::path cache = warm_cache();
+    const fs::path json = kWarm.path() / "tiny.json";
+    REQUIRE(std::system(fmt::format("'{}/bin/hetune' inspect {} --json --tensors > {}",
+                                    HETUNE_BUILD_DIR, kTiny, json.string())
+                            .c_str()) == 0);
+    const CommandResult check =
+        run_hetune(cache, "prewarm --check --json --ctx 100 --ctx 200 " + json.string() + kArch);
+    REQUIRE(check.status == 0);
+    const auto job = check.json()["jobs"][0];
+    CHECK(job["memory"][0]["context"] == 100);
+    CHECK(job["memory"][1]["bytes"] > job["memory"][0]["bytes"]);
+    // Another number of rows is other kernels.
+    const CommandResult batch =
+        run_hetune(cache, "prewarm --dry-run --json --batch 3 " + json.string() + kArch);
+    REQUIRE(batch.status == 0);
+    CHECK(batch.json()["jobs"][0]["kernels"] >= job["kernels"]);
+
+    std::ofstream(json) << R"({"metadata": {}, "tensors": [{"name": "a", "type": "Q9_K"}]})";
+    const CommandResult broken = run_hetune(cache, "prewarm " + json.string() + kArch);
+    CHECK(broken.status == 1);
+    CHECK(broken.lines() == 1);
+    CHECK(broken.says("tiny.json: tensor 'a' has the unknown type 'Q9_K'"));
+}
+
+TEST_CASE(
+    "a byte of the tiles that flips is found when a model is loaded, and the answer is right") {
+    const TestFolder other;
+    fs::copy(warm_cache(), other.path() / "cache", fs::copy_options::recursive);
+    const CommandResult good = run_hetune(other.path() / "cache", "run " + kRun);
+    REQUIRE(good.json()["weights_repacked"] == false);
+    for (const auto& entry : fs::recursive_directory_iterator(other.path() / "cache" / "tiles"))
+        if (entry.path().extension() == ".tiles") {
+            std::fstream file(entry.path(), std::ios::in | std::ios::out | std::ios::binary);
+            file.seekp(static_cast<std::streamoff>(fs::file_size(entry.path()) / 2));
+            file.put('\xA5');
+        }
+    const CommandResult damaged = run_hetune(other.path() / "cache", "run " + kRun);
+    CHECK(damaged.json()["weights_repacked"] == true);
+    CHECK(damaged.json()["text"] == good.json()["text"]);
+    CHECK(run_hetune(other.path() / "cache", "run " + kRun).json()["weights_repacked"] == false);
 }
 
 TEST_CASE("two folders, a shard at a time or all at once, of the header alone: the same bytes") {

@@ -172,6 +172,7 @@ void write_tiles(benchmark::State& state) {
             break;
         }
         for (size_t i = 0; i < kPackTensors; ++i) {
+            TileWriter::touch(writer->tensor(i));
             std::memcpy(writer->tensor(i).data(), source.data(), source.size());
             writer->finish_tensor(i);
         }

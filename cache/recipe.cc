@@ -1,0 +1,176 @@
+#include "cache/recipe.h"
+
+#include <fmt/format.h>
+#include <sodium.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "cache/blake2b.h"
+#include "cache/compression.h"
+#include "cache/error.h"
+#include "cache/temp_file.h"
+
+namespace hetune {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr int kVersion = 1;
+constexpr uint64_t kMaxHeaderBytes = 16 << 20;
+constexpr uint64_t kMaxFileBytes = 256 << 20;
+constexpr int kBase64 = sodium_base64_VARIANT_ORIGINAL;
+
+std::string to_base64(std::span<const std::byte> bytes) {
+    std::string text(sodium_base64_ENCODED_LEN(bytes.size(), kBase64), '\0');
+    sodium_bin2base64(text.data(), text.size(),
+                      reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(), kBase64);
+    text.pop_back();  // the zero
+    return text;
+}
+
+std::vector<std::byte> from_base64(const std::string& text) {
+    std::vector<std::byte> bytes(text.size() / 4 * 3);
+    size_t size = 0;
+    const char* end = nullptr;
+    if (sodium_base642bin(reinterpret_cast<unsigned char*>(bytes.data()), bytes.size(), text.data(),
+                          text.size(), nullptr, &size, &end, kBase64) != 0 ||
+        end != text.data() + text.size())
+        throw CacheError("its header is no base64");
+    bytes.resize(size);
+    return bytes;
+}
+
+void sort_and_unite(std::vector<Recipe>& recipes) {
+    std::vector<std::pair<std::string, Recipe>> by_id;
+    for (Recipe& recipe : recipes) by_id.emplace_back(recipe.id(), std::move(recipe));
+    // Of two names for one need, the first in the alphabet.
+    std::ranges::sort(by_id, {},
+                      [](const auto& entry) { return std::tie(entry.first, entry.second.model); });
+    const auto same = std::ranges::unique(by_id, {}, [](const auto& entry) { return entry.first; });
+    by_id.erase(same.begin(), same.end());
+    recipes.clear();
+    for (auto& [id, recipe] : by_id) recipes.push_back(std::move(recipe));
+}
+
+bool is_id(std::string_view name) {
+    return name.size() == 64 &&
+           name.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+}
+
+void drop_oldest(const std::filesystem::path& shelf) {
+    std::vector<std::pair<std::filesystem::file_time_type, std::filesystem::path>> files;
+    std::error_code error;
+    for (const auto& entry : std::filesystem::directory_iterator(shelf, error))
+        files.emplace_back(entry.last_write_time(error), entry.path());
+    if (files.size() <= kMaxRecipes) return;
+    std::ranges::sort(files);
+    for (size_t i = 0; i < files.size() - kMaxRecipes; ++i) unlink(files[i].second.c_str());
+}
+
+}  // namespace
+
+std::string Recipe::id() const {
+    Blake2b hash;
+    const std::string text = Json(plan).dump();
+    hash.add(std::as_bytes(std::span(text)));
+    hash.add(header);
+    return hex(hash.finish());
+}
+
+std::string Recipe::line() const {
+    return Json{{"recipe", kVersion},
+                {"id", id()},
+                {"model", model},
+                {"plan", plan},
+                {"header_bytes", header.size()},
+                {"header", to_base64(compress(header))}}
+        .dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+Recipe Recipe::parse(std::string_view line) try {
+    const Json json = Json::parse(line);
+    if (json.at("recipe") != kVersion)
+        throw CacheError(fmt::format("it has version {}, this hetune reads {}",
+                                     json.at("recipe").dump(), kVersion));
+    Recipe recipe{json.at("model"), json.at("plan"), {}};
+    const uint64_t bytes = json.at("header_bytes");
+    const auto stored = from_base64(json.at("header"));
+    if (bytes > kMaxHeaderBytes || bytes / kMaxRatio > stored.size())
+        throw CacheError(fmt::format("its header claims {} bytes", bytes));
+    auto header = decompress(stored, bytes);
+    if (!header) throw CacheError("its header cannot be decompressed");
+    recipe.header = *std::move(header);
+    if (recipe.id() != json.at("id")) throw CacheError("it is damaged");
+    return recipe;
+} catch (const nlohmann::json::exception&) {
+    throw CacheError("it is no recipe");
+}
+
+std::vector<Recipe> read_recipes(const std::filesystem::path& file) {
+    const auto bytes = read_file(file, kMaxFileBytes);
+    if (!bytes) throw CacheError(fmt::format("{}: cannot be read", file.string()));
+    std::string_view text(reinterpret_cast<const char*>(bytes->data()), bytes->size());
+    std::vector<Recipe> recipes;
+    for (int number = 1; !text.empty(); ++number) {
+        const size_t end = std::min(text.find('\n'), text.size());
+        const std::string_view line = text.substr(0, end);
+        text.remove_prefix(std::min(end + 1, text.size()));
+        if (line.empty()) continue;
+        try {
+            recipes.push_back(Recipe::parse(line));
+        } catch (const CacheError& error) {
+            throw CacheError(fmt::format("{}:{}: {}", file.string(), number, error.what()));
+        }
+    }
+    sort_and_unite(recipes);
+    return recipes;
+}
+
+void write_recipes(std::vector<Recipe> recipes, const std::filesystem::path& file) {
+    sort_and_unite(recipes);
+    const auto target = std::filesystem::absolute(file);
+    TempFile temp(target.parent_path());
+    for (const Recipe& recipe : recipes) {
+        const std::string line = recipe.line() + "\n";
+        temp.write(std::as_bytes(std::span(line)));
+    }
+    temp.commit(target);
+}
+
+std::vector<Recipe> list_recipes(const std::filesystem::path& folder,
+                                 std::vector<std::filesystem::path>* damaged) {
+    std::vector<Recipe> recipes;
+    std::error_code error;
+    for (const auto& entry : std::filesystem::directory_iterator(folder / "recipes", error)) {
+        const auto bytes = read_file(entry.path(), kMaxFileBytes);
+        try {
+            if (!bytes || !is_id(entry.path().filename().string())) throw CacheError("no recipe");
+            recipes.push_back(
+                Recipe::parse({reinterpret_cast<const char*>(bytes->data()), bytes->size()}));
+            if (recipes.back().id() != entry.path().filename()) {
+                recipes.pop_back();
+                throw CacheError("another recipe");
+            }
+        } catch (const CacheError&) {
+            if (damaged != nullptr) damaged->push_back(entry.path());
+        }
+    }
+    sort_and_unite(recipes);
+    return recipes;
+}
+
+bool record_recipe(const std::filesystem::path& folder, const Recipe& recipe) {
+    const auto path = folder / "recipes" / recipe.id();
+    if (std::filesystem::exists(path)) return false;
+    const std::string line = recipe.line() + "\n";
+    TempFile temp(folder / "tmp");
+    temp.write(std::as_bytes(std::span(line)));
+    temp.commit(path);
+    drop_oldest(folder / "recipes");
+    return true;
+}
+
+}  // namespace hetune

@@ -1,0 +1,20 @@
+// Recipes: recorded by whoever loads a model, replayed by `hetune prewarm --recipes`.
+#pragma once
+
+#include <map>
+#include <vector>
+
+#include "cache/recipe.h"
+#include "runtime/session_plans.h"
+
+namespace hetune {
+
+// The plans that a session with these options runs.
+std::vector<Recipe> recipes_of_session(const ModelFile& file, const SessionOptions& options);
+
+// The kernels of each recipe's plan, planned anew for `arch` with the tunables of that arch; each
+// once, sorted by their text. Throws CacheError for a plan that this hetune does not know, and
+// ModelError.
+std::vector<KernelSpec> kernels_of_recipes(const std::vector<Recipe>& recipes, const Arch& arch);
+
+}  // namespace hetune

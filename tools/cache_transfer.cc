@@ -1,0 +1,90 @@
+// hetune cache export | import | keygen
+#include <fmt/format.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "cache/transfer.h"
+#include "tools/cache_commands.h"
+
+namespace hetune {
+
+CommandBody cache_export(CLI::App& app) {
+    auto selection = std::make_shared<ExportSelection>();
+    auto target = std::make_shared<std::string>();
+    app.add_option("-o,--output", *target, "The bundle to write")->required();
+    app.add_option("--arch", selection->archs, "Only kernels for this arch; may be repeated");
+    app.add_flag("--tiles", selection->tiles, "Repacked weights too");
+    auto key = std::make_shared<std::string>();
+    app.add_option("--sign", *key, "Sign it with this key (`hetune cache keygen`)");
+    app.footer(
+        "Example:\n  hetune cache export -o kernels.htb --arch gfx1100\n"
+        "  HETUNE_CACHE_PATH=kernels.htb hetune run model.gguf");
+    return [selection, target, key, json = json_flag(app)] {
+        std::optional<SigningKey> signing;
+        if (!key->empty()) signing = SigningKey::load(*key);
+        selection->key = signing ? &*signing : nullptr;
+        const Transferred done = export_bundle(CacheFolder(cache_options()), *selection, *target);
+        if (*json)
+            print_json({{"objects", done.objects},
+                        {"tile_packs", done.packs},
+                        {"bytes", done.bytes},
+                        {"signed", signing.has_value()}});
+        else
+            fmt::print("{}: {} code objects, {} tile packs, {}\n", *target, done.objects,
+                       done.packs, readable_bytes(std::filesystem::file_size(*target)));
+        return 0;
+    };
+}
+
+CommandBody cache_import(CLI::App& app) {
+    auto source = std::make_shared<std::string>();
+    app.add_option("BUNDLE", *source, "A bundle of `hetune cache export`")->required();
+    app.footer("Example:\n  hetune cache import kernels.htb");
+    return [source, json = json_flag(app)] {
+        const CacheOptions options = cache_options();
+        CacheFolder folder(options);
+        require_writable(folder);
+        const Transferred done = import_bundle(folder, Bundle(*source, options.trust));
+        if (*json)
+            print_json({{"objects", done.objects},
+                        {"tile_packs", done.packs},
+                        {"present", done.present},
+                        {"bytes", done.bytes}});
+        else
+            fmt::print("{} code objects and {} tile packs imported, {} were there already\n",
+                       done.objects, done.packs, done.present);
+        return 0;
+    };
+}
+
+CommandBody cache_keygen(CLI::App& app) {
+    auto target = std::make_shared<std::string>();
+    app.add_option("FILE", *target, "The secret key to write; FILE.pub gets the public one")
+        ->required();
+    app.footer(
+        "The secret key signs bundles (--sign) and what a remote cache is given "
+        "(HETUNE_SIGN_KEY).\n"
+        "Machines that trust it have its public key, or a file with several, in "
+        "HETUNE_TRUSTED_KEYS.\n\n"
+        "Example:\n  hetune cache keygen farm.key\n"
+        "  hetune prewarm model.gguf --arch gfx1100 -o kernels.htb --sign farm.key\n"
+        "  HETUNE_TRUSTED_KEYS=farm.key.pub HETUNE_CACHE_PATH=kernels.htb hetune run model.gguf");
+    return [target, json = json_flag(app)] {
+        const SigningKey key = SigningKey::generate();
+        key.save(*target);
+        const std::string text = key.public_key().text() + "\n";
+        std::ofstream file(*target + ".pub");
+        if (!(file << text).flush())
+            throw CacheError(fmt::format("{}.pub: cannot be written", *target));
+        if (*json)
+            print_json({{"secret_key", *target},
+                        {"public_key_file", *target + ".pub"},
+                        {"public_key", key.public_key().text()}});
+        else
+            fmt::print("{}: keep it secret\n{}.pub: {}", *target, *target, text);
+        return 0;
+    };
+}
+
+}  // namespace hetune
