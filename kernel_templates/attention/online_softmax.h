@@ -33,7 +33,10 @@ DEVICE inline void attend_tile(SoftmaxState<kGroup, kHeadSize>& state, const flo
     constexpr int kDims = SoftmaxState<kGroup, kHeadSize>::kDims;
     const int lane = lane_id();
     const int key = first + lane;
-    const auto* k = k_head + i64(imin(key, last)) * kKvStride;  // clamped: no branch around loads
+    const i64 own = i64(imin(key, last)) * kKvStride;  // clamped: no branch around loads
+    const auto* k = k_head + own;
+    const float k_scale = Kv::template scale<kHeadSize>(k) * scale;
+    const float v_scale = Kv::template scale<kHeadSize>(v_head + own);
     float score[kGroup];
     UNROLL for (int g = 0; g < kGroup; ++g) score[g] = 0.0f;
     for (int d = 0; d < kHeadSize; d += 8) {
@@ -45,14 +48,14 @@ DEVICE inline void attend_tile(SoftmaxState<kGroup, kHeadSize>& state, const flo
                 score[g] = fused_mul_add(part[i], column[g * kHeadSize + i], score[g]);
     }
     UNROLL for (int g = 0; g < kGroup; ++g) {
-        const float s = key <= last ? score[g] * scale : kNoScore;
+        const float s = key <= last ? score[g] * k_scale : kNoScore;
         const float peak = fmax2(state.peak[g], wave_max(s));
         const float weight = key <= last ? fast_exp(s - peak) : 0.0f;
         const float old = fast_exp(state.peak[g] - peak);
         state.peak[g] = peak;
         state.sum[g] = state.sum[g] * old + wave_sum(weight);
         UNROLL for (int i = 0; i < kDims; ++i) state.out[g][i] *= old;
-        weights[g][lane] = weight;
+        weights[g][lane] = weight * v_scale;
     }
     wave_barrier();
     const int keys = imin(last - first + 1, kWaveSize);
