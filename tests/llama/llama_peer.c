@@ -1,5 +1,5 @@
 /* What llama.cpp makes of a file, for llama_test:
-     llama_peer load MODEL                    reads metadata and tensor list as for inference
+     llama_peer load MODEL                    maps the file as for inference
      llama_peer logits MODEL TOKENS OUT       float32 logits of every token; TOKENS and OUT are raw arrays
      llama_peer tokens MODEL TEXTS OUT        TEXTS: int32 length and bytes of each; OUT: int32 count and ids
    Everything is float32 that can be. Exit code 1 and a line on stderr when llama.cpp refuses. */
@@ -87,7 +87,8 @@ int main(int argc, char** argv) {
     ggml_backend_load_all();
     struct llama_model_params params = llama_model_default_params();
     params.vocab_only = tokens;
-    params.no_alloc = loads;
+    params.load_mode = LLAMA_LOAD_MODE_MMAP;
+    params.use_extra_bufts = 0; /* weights stay in the file, in their own layout */
     params.n_gpu_layers = 0;
     struct llama_model* model = llama_model_load_from_file(argv[2], params);
     if (model == NULL) return fail("llama.cpp refuses", argv[2]);

@@ -70,9 +70,9 @@ LogitsDistance distance_to_peer(const ModelShape& shape, const char* quant) {
 
 TEST_CASE("llama.cpp loads a random model of every architecture and gives the oracle's logits") {
     for (const ModelShape& shape : small_models())
-        for (const auto& [quant, most] : {std::pair("F32", 1e-8), {"F16", 1e-4}, {"Q8_0", 2e-2}}) {
+        for (const auto& [quant, most] : {std::pair("F32", 1e-8), {"F16", 1e-5}, {"Q8_0", 5e-2}}) {
             const LogitsDistance distance = distance_to_peer(shape, quant);
-            MESSAGE(shape.name, " ", quant, ": mean KL ", distance.mean_kl);
+            MESSAGE(shape.name, " ", std::string(quant), ": mean KL ", distance.mean_kl);
             CAPTURE(shape.name);
             CHECK(distance.mean_kl < most);
         }
@@ -99,7 +99,9 @@ TEST_CASE("llama.cpp takes metadata and tensors of every model that synth knows,
             CAPTURE(known.name);
             CAPTURE(quant);
             const std::string path = in_folder("shape.gguf");
-            write_synthetic(known, {.quant = quant, .header_only = true}, path);
+            ModelShape shape = known;
+            shape.layers = std::min(shape.layers, 4);  // llama.cpp asks for the file's pages in advance
+            write_synthetic(shape, {.quant = quant, .header_only = true}, path);
             int64_t end = 0;  // of the data: a hole, which takes no room
             {
                 const ModelFile header(path, ModelFile::Open::kHeaderOnly);

@@ -77,12 +77,15 @@ TEST_CASE("the compiled hybrid model gives llama.cpp's logits, fused and not, in
             const auto distance = compare_logits(wanted, single, session.vocabulary());
             MESSAGE("mean KL ", distance.mean_kl, " top-1 ", distance.top1);
             CHECK(distance.mean_kl < (floats ? 1e-5 : 5e-3));
-            // Decoding, fused, rounds activations to 8 bits before their norm's factor, and prefill
-            // behind it.
-            const double limit = fusion && !floats ? 2e-2 : 1e-3;
-            for (const size_t size : {size_t{7}, size_t{64}})
-                CHECK(relative_difference(in_steps(session, tokens, size), single) < limit);
-            if (!floats || fusion) continue;
+            // In chunks the delta net adds in another order: 1e-6 in floats, but in 8 bits it turns the
+            // rounding of some activation. Decoding, fused, also rounds activations before their norm's
+            // factor, and prefill behind it. Both are far below what 8 bits cost.
+            for (const size_t size : {size_t{7}, size_t{64}}) {
+                const double difference = relative_difference(in_steps(session, tokens, size), single);
+                MESSAGE("steps of ", size, ": ", difference);
+                CHECK(difference < (floats || !fusion ? 1e-3 : 2e-2));
+            }
+            if (!floats) continue;
 
             const std::vector<int32_t> many = sequence("sequence320");
             session.reset();

@@ -12,23 +12,26 @@ constexpr std::string_view kCased =
     R"((?:(?![\x{560}-\x{588}\x{10c7}\x{10cd}\x{10d0}-\x{10ff}\x{1c80}-\x{1c88}\x{2d00}-\x{2d2d})"
     R"(\x{a790}-\x{a7fa}\x{ab30}-\x{ab68}\x{10570}-\x{105bc}\x{16e40}-\x{16e7f}\x{1d400}-\x{1df1e}])\p{L&})+)";
 
-// CJK ideographs, and all between them and Hangul, which the file spells as ranges.
-constexpr std::string_view kIdeographs = R"([\x{4e00}-\x{9fa5}\x{800}-\x{4e00}\x{ac00}-\x{d7ff}]+)";
+// CJK ideographs, Hangul and what lies before them. The ranges of the file hold spaces too (U+3000),
+// which llama.cpp takes for spaces.
+std::string ideographs() {
+    return fmt::format(R"((?:(?![{}])[\x{{800}}-\x{{9fa5}}\x{{ac00}}-\x{{d7ff}}])+)", kSpace);
+}
 
 // Source: tokenizer.json of DeepSeek LLM.
 const RegisterPreTokenizer llm{
     {.names = {"deepseek-llm"},
      .patterns = {R"([\r\n])", fmt::format("[{}]?{}", kSpace, kCased),
                   fmt::format(R"([{}]?[!-/:-~\x{{ff01}}-\x{{ff0f}}\x{{ff1a}}-\x{{ff5e}})"
-                              R"(\x{{2018}}-\x{{201f}}\x{{3000}}-\x{{3002}}]+)",
+                              R"(\x{{2018}}-\x{{201f}}\x{{3001}}\x{{3002}}]+)",
                               kSpace),
-                  fmt::format(R"([{}]+\z)", kSpace), std::string(kIdeographs), R"(\p{N}+)"}}};
+                  fmt::format(R"([{}]+\z)", kSpace), ideographs(), R"(\p{N}+)"}}};
 
 // Source: tokenizer.json of DeepSeek Coder.
 const RegisterPreTokenizer coder{
     {.names = {"deepseek-coder"},
      .patterns = {R"([\r\n])", fmt::format(R"([{}]?\p{{L}}+)", kSpace),
-                  fmt::format(R"([{}]?\p{{P}}+)", kSpace), std::string(kIdeographs), R"(\p{N})"}}};
+                  fmt::format(R"([{}]?\p{{P}}+)", kSpace), ideographs(), R"(\p{N})"}}};
 
 // Source: tokenizer.json of DeepSeek V3.
 const RegisterPreTokenizer v3{
