@@ -12,7 +12,7 @@ struct KvTypeInfo {
     KvType type;
     std::string_view name, functor;
     int64_t element_bytes;
-    int64_t scale_bytes;  // behind the values of a head
+    int64_t scale_bytes;  // of a head, behind the values of all
 };
 
 constexpr KvTypeInfo kTypes[] = {
@@ -42,8 +42,8 @@ std::vector<std::string> kv_type_names() {
 
 std::string kv_functor(KvType type) { return std::string(info(type).functor); }
 
-int64_t kv_head_bytes(KvType type, int64_t head_size) {
-    return head_size * info(type).element_bytes + info(type).scale_bytes;
+int64_t kv_row_bytes(KvType type, int64_t heads, int64_t head_size) {
+    return heads * head_size * info(type).element_bytes + (heads * info(type).scale_bytes + 15) / 16 * 16;
 }
 
 }  // namespace hetune

@@ -14,6 +14,6 @@ std::string_view to_string(KvType type);               // "f16", "bf16", "f32", 
 KvType kv_type(std::string_view name);                 // throws std::runtime_error, which lists them
 std::vector<std::string> kv_type_names();
 std::string kv_functor(KvType type);                   // "KvF16": the type's name in kernel_templates
-int64_t kv_head_bytes(KvType type, int64_t head_size);  // of one position of one KV head, K or V
+int64_t kv_row_bytes(KvType type, int64_t heads, int64_t head_size);  // of one position, K or V
 
 }  // namespace hetune

@@ -16,8 +16,8 @@ const RegisterTemplate kKvWrite{{
     .params = {{"step", "const StepState*", ParamRole::kStep, "[1]"},
                {"k", "const float*", ParamRole::kActivations, "[rows, kKvHeads, kHeadSize]"},
                {"v", "const float*", ParamRole::kActivations, "[rows, kKvHeads, kHeadSize]"},
-               {"k_cache", "Kv::Element*", ParamRole::kState, "[context, kKvHeads, head]"},
-               {"v_cache", "Kv::Element*", ParamRole::kState, "[context, kKvHeads, head]"}},
+               {"k_cache", "Kv::Element*", ParamRole::kState, "[context, kRowElements]"},
+               {"v_cache", "Kv::Element*", ParamRole::kState, "[context, kRowElements]"}},
 }};
 
 }  // namespace

@@ -1,6 +1,6 @@
 // Appends the step's rows to one layer's KV cache. Launch: [ceil(kKvHeads / kWaves), rows]; a wave
 // writes one head of one row.
-// The cache is [position][kKvHeads][head], so that its capacity is in no kernel.
+// The cache is [position][row of Kv], so that its capacity is in no kernel.
 #include "attention/kv_type.h"
 #include "elementwise/step_state.h"
 
@@ -15,14 +15,14 @@ extern "C" KERNEL(kWaves* kWaveSize) void kv_write(
     const StepState* __restrict__ step,
     const float* __restrict__ k,             // [rows, kKvHeads, kHeadSize]
     const float* __restrict__ v,             // [rows, kKvHeads, kHeadSize]
-    Kv::Element* __restrict__ k_cache,       // [context, kKvHeads, head]
-    Kv::Element* __restrict__ v_cache) {     // [context, kKvHeads, head]
+    Kv::Element* __restrict__ k_cache,       // [context, kRowElements]
+    Kv::Element* __restrict__ v_cache) {     // [context, kRowElements]
     const int head = group_id() * kWaves + (kWaves == 1 ? 0 : wave_id());
     const int row = group_id_y();
     if (row >= step->rows || head >= kKvHeads) return;
     const i64 from = (i64(row) * kKvHeads + head) * kHeadSize;
-    const i64 to = (i64(step->position + row) * kKvHeads + head) * Kv::kHeadElements<kHeadSize>;
-    Kv::store_head<kHeadSize>(k_cache + to, k + from);
-    Kv::store_head<kHeadSize>(v_cache + to, v + from);
+    const i64 to = i64(step->position + row) * Kv::kRowElements<kKvHeads, kHeadSize> + head * kHeadSize;
+    Kv::store_head<kKvHeads, kHeadSize>(k_cache + to, head, k + from);
+    Kv::store_head<kKvHeads, kHeadSize>(v_cache + to, head, v + from);
 }
 EXPORT_KERNEL(kv_write)

@@ -77,7 +77,7 @@ void lower_attention(PlanBuilder& b, const Op& op) {
                    .threads = static_cast<uint32_t>(32 * waves),
                    .rows_axis = 2};
     split.cost.activation_bytes = rows * heads * (head_size + splits * (head_size + 2)) * 4;
-    split.cost.kv_bytes_per_context = 2 * kv_heads * kv_head_bytes(b.options.kv, head_size);
+    split.cost.kv_bytes_per_context = 2 * kv_row_bytes(b.options.kv, kv_heads, head_size);
     split.cost.operations_per_context = 4 * rows * heads * head_size;
     b.emit(std::move(split));
 

@@ -186,7 +186,7 @@ void lower_attention_step(PlanBuilder& b, const Op& op) {
                   .groups = {static_cast<uint32_t>(kv_heads), static_cast<uint32_t>(splits), 1},
                   .threads = static_cast<uint32_t>(32 * waves)};
     step.cost.activation_bytes = (heads + 2 * kv_heads) * head_size * 4 + form_bytes(quantised, heads * head_size);
-    step.cost.kv_bytes_per_context = 2 * kv_heads * kv_head_bytes(b.options.kv, head_size);
+    step.cost.kv_bytes_per_context = 2 * kv_row_bytes(b.options.kv, kv_heads, head_size);
     step.cost.operations_per_context = 4 * heads * head_size;
     b.emit(std::move(step));
 }

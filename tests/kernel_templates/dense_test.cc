@@ -191,7 +191,7 @@ void check_attention(const AttentionCase& c, int64_t rows) {
     const auto k = random_floats(total * static_cast<size_t>(kv_width), 21);
     const auto v = random_floats(total * static_cast<size_t>(kv_width), 22);
     const auto q = random_floats(static_cast<size_t>(rows * c.heads * c.size), 23);
-    const size_t cache_bytes = total * static_cast<size_t>(c.kv_heads * kv_head_bytes(kv_type(c.kv), c.size));
+    const size_t cache_bytes = total * static_cast<size_t>(kv_row_bytes(kv_type(c.kv), c.kv_heads, c.size));
 
     KernelRun write(specs[0]);
     write.step(0, static_cast<int>(total)).in(k).in(v);
@@ -247,16 +247,17 @@ TEST_CASE("an 8-bit KV cache keeps each head with a scale of its own, and zeros 
     }
     KernelRun run({"kv_write",
                    {{"Kv", "KvQ8"}, {"kKvHeads", text(kHeads)}, {"kHeadSize", text(kSize)}, {"kWaves", "1"}}});
-    const auto head_bytes = static_cast<size_t>(kv_head_bytes(KvType::kQ8, kSize));
-    run.step(1, 1).in(k).in(v).out(2 * kHeads * head_bytes).out(2 * kHeads * head_bytes);
+    const auto row_bytes = static_cast<size_t>(kv_row_bytes(KvType::kQ8, kHeads, kSize));
+    run.step(1, 1).in(k).in(v).out(2 * row_bytes).out(2 * row_bytes);
     run.launch({kHeads, 2}, 32);
     const auto cache = run.get<int8_t>(3);
     for (size_t h = 0; h < kHeads; ++h) {
         CAPTURE(h);
-        const int8_t* head = cache.data() + (kHeads + h) * head_bytes;  // position 1
+        const int8_t* row = cache.data() + row_bytes;  // position 1
+        const int8_t* head = row + h * kSize;
         const auto from = row_of(k, static_cast<int64_t>(h), kSize);
         float scale = 0, peak = 0;
-        std::memcpy(&scale, head + kSize, sizeof scale);
+        std::memcpy(&scale, row + kHeads * kSize + h * sizeof scale, sizeof scale);
         for (const float x : from) peak = std::max(peak, std::abs(x));
         CHECK(scale == doctest::Approx(peak / 127));
         for (size_t i = 0; i < kSize; ++i)
