@@ -250,13 +250,21 @@ PlanArg PlanBuilder::turns() {
                    static_cast<int64_t>(std::max<size_t>(graph.rope_turns.size(), 1)) * 8), 0};
 }
 
-PlanArg PlanBuilder::kv(int layer, const char* which, int64_t row_width) {
-    const int64_t element = options.kv == KvType::kF32 ? 4 : 2;
-    return {buffer(fmt::format("kv.{}.{}", layer, which), BufferRole::kKv, 0, row_width * element), 0};
+PlanArg PlanBuilder::kv(int layer, const char* which, int64_t heads, int64_t head_size) {
+    if (options.kv == KvType::kQ8 && head_size % 16 != 0)
+        throw ModelError(fmt::format("{}: heads of {} values; --kv q8 needs a multiple of 16",
+                                     file.path().string(), head_size));
+    return {buffer(fmt::format("kv.{}.{}", layer, which), BufferRole::kKv, 0,
+                   kv_row_bytes(options.kv, heads, head_size)),
+            0};
 }
 
 PlanArg PlanBuilder::state(const std::string& state_name, int64_t bytes) {
     return {buffer(state_name, BufferRole::kState, bytes), 0};
+}
+
+PlanArg PlanBuilder::counters(const std::string& counters_name, int64_t bytes) {
+    return {buffer(counters_name, BufferRole::kCounters, bytes), 0};
 }
 
 PlanArg PlanBuilder::step(ValueId value) {
@@ -327,15 +335,6 @@ int default_splits(const Arch& arch, int64_t groups) {
     int splits = 1;
     while (splits < 32 && splits * groups < arch.compute_units) splits *= 2;
     return splits;
-}
-
-std::string kv_functor(KvType type) {
-    switch (type) {
-        case KvType::kF16: return "KvF16";
-        case KvType::kBF16: return "KvBF16";
-        case KvType::kF32: return "KvF32";
-    }
-    return "";
 }
 
 std::string constant(int64_t value) { return std::to_string(value); }

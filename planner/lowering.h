@@ -61,8 +61,9 @@ class PlanBuilder {
     PlanArg tiles(const std::string& tensor);
     PlanArg raw(const std::string& tensor);
     PlanArg turns();
-    PlanArg kv(int layer, const char* which, int64_t width);  // "k", "v"
+    PlanArg kv(int layer, const char* which, int64_t heads, int64_t head_size);  // "k", "v"
     PlanArg state(const std::string& name, int64_t bytes);
+    PlanArg counters(const std::string& name, int64_t bytes);  // zero before and after each launch
     PlanArg step(ValueId value);  // the StepState that counts the value's rows
     PlanArg tokens();
     PlanArg none();               // for a pointer that the constants switch off
@@ -135,7 +136,6 @@ int default_waves(const Arch& arch, int64_t groups, int64_t steps_of_k);
 
 // Shares of the context for attention in decode: enough groups for every compute unit.
 int default_splits(const Arch& arch, int64_t groups);
-std::string kv_functor(KvType type);  // "KvF16": the type's name in kernel_templates
 
 std::string constant(int64_t value);
 std::string constant(int value);

@@ -11,18 +11,9 @@ std::string_view to_string(Activations activations) {
     return activations == Activations::kQuantised ? "q8" : "f32";
 }
 
-std::string_view to_string(KvType type) {
-    switch (type) {
-        case KvType::kF16: return "f16";
-        case KvType::kBF16: return "bf16";
-        case KvType::kF32: return "f32";
-    }
-    return "";
-}
-
 std::string_view to_string(BufferRole role) {
     constexpr std::string_view kNames[] = {"tiles", "raw",   "rope",  "kv",    "state",
-                                           "scratch", "step", "tokens", "logits", "sampler"};
+                                           "scratch", "step", "tokens", "logits", "sampler", "counters"};
     return kNames[static_cast<size_t>(role)];
 }
 

@@ -9,14 +9,13 @@
 
 #include "kernel_templates/spec.h"
 #include "planner/arch.h"
+#include "planner/kv_type.h"
 #include "planner/layer_graph.h"
 
 namespace hetune {
 
 enum class Activations { kQuantised, kFloat };  // what integer weights are multiplied with
-enum class KvType { kF16, kBF16, kF32 };
 std::string_view to_string(Activations activations);  // "q8", "f32"
-std::string_view to_string(KvType type);              // "f16", ...
 
 struct PlanOptions {
     int rows = 1;              // tokens of one step: 1 decodes, more is prefill (or a batch)
@@ -42,6 +41,7 @@ enum class BufferRole {
     kTokens,    // int32 [rows]
     kLogits,    // float [rows or 1, vocabulary]
     kSampler,   // SamplerState; the ring of drawn tokens
+    kCounters,  // zero between launches
 };
 
 std::string_view to_string(BufferRole role);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <vector>
 
 namespace hetune {
 
@@ -10,6 +11,12 @@ std::unique_ptr<Buffer> Device::adopt(std::span<const std::byte> host) {
     std::unique_ptr<Buffer> buffer = allocate(host.size());
     upload(*buffer, 0, host);
     return buffer;
+}
+
+void Device::copy(Buffer& to, const Buffer& from) {
+    std::vector<std::byte> host(from.bytes());
+    download(host, from, 0);
+    upload(to, 0, host);
 }
 
 std::vector<Backend>& backends() {

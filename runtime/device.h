@@ -94,6 +94,8 @@ class Device {
     virtual void upload(Buffer& to, size_t offset, std::span<const std::byte> from) = 0;
     virtual void download(std::span<std::byte> to, const Buffer& from, size_t offset) = 0;
     virtual void fill(Buffer& buffer, size_t offset, size_t bytes, uint8_t value) = 0;
+    // All of `from` to the front of `to`, in the order of launches. The default goes through the host.
+    virtual void copy(Buffer& to, const Buffer& from);
 
     virtual std::unique_ptr<Module> load(const CodeObject& code) = 0;
 

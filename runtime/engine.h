@@ -21,6 +21,9 @@ class Engine {
     // last one. Throws std::runtime_error when the context is full or a token is no token.
     virtual std::vector<float> forward(std::span<const int32_t> tokens, bool every_row) = 0;
     virtual void reset() = 0;
+    // Cuts the context back to its first `position` tokens, as if no more had come. Throws
+    // std::runtime_error when it has fewer.
+    virtual void truncate(int64_t position) = 0;
     virtual int64_t position() const = 0;
     virtual int64_t vocabulary() const = 0;
     virtual int64_t context() const = 0;  // capacity in tokens

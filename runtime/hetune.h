@@ -47,10 +47,12 @@ struct ModelOptions {
     int prefill_rows = 64;          // tokens of one prefill step
     bool fusion = true;             // false: one kernel per primitive operation
     bool float_activations = false; // multiply weights with floats rather than with 8-bit integers
-    std::string kv_type = "f16";    // "f16", "bf16", "f32"
+    std::string kv_type = "f16";    // "f16", "bf16", "f32", "q8" (8 bits, a scale for each head)
     bool tiles = true;              // keep repacked weights on disk
     bool all_logits = false;        // logits() of every position will be asked for
     int64_t memory_limit = 0;       // bytes; 0: what the device has free
+    std::string pre_tokenizer;      // instead of the one that the file names, "qwen2"; empty: the file's
+    int state_snapshots = 4;        // recurrent states kept, to go back in the context
     int jobs = 0;                   // compilers at once; 0: one per core
     bool no_jit = false;            // compile nothing: an error that lists the kernels not in the cache
     // While loading: "compile" or "repack", with how many are done of how many. May be empty.
@@ -111,8 +113,9 @@ class HETUNE_API Model {
     };
     Generated generate(std::string_view prompt, const Options& options, const OnText& on_text);
     Generated generate(std::span<const int32_t> prompt, const Options& options, const OnText& on_text);
-    // The next turn of a conversation, by the model's own chat template. Keeps the context of the
-    // turns before, as long as the template only appends.
+    // The next turn of a conversation, by the model's own chat template. Keeps as much of the context
+    // as this conversation and the one before have in common, so that messages may also be taken back
+    // or changed.
     Generated chat(const std::vector<Message>& conversation, const Options& options, const OnText& on_text);
 
     // Appends tokens and gives logits: [tokens, vocabulary], or [vocabulary] of the last one.

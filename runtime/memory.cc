@@ -15,7 +15,8 @@ std::string readable_bytes(int64_t bytes) {
     return unit == 0 ? fmt::format("{} B", bytes) : fmt::format("{:.1f} {}", value, kUnits[unit]);
 }
 
-MemoryNeeds memory_needs(std::span<const Plan> plans, int64_t context, int64_t code_bytes) {
+MemoryNeeds memory_needs(std::span<const Plan> plans, int64_t context, int64_t code_bytes,
+                         int snapshots) {
     MemoryNeeds needs{.code = code_bytes, .context = context};
     std::map<std::string, PlanBuffer> shared;  // by name; of scratch the largest
     for (const Plan& plan : plans)
@@ -39,6 +40,7 @@ MemoryNeeds memory_needs(std::span<const Plan> plans, int64_t context, int64_t c
             default: needs.scratch += buffer.bytes;
         }
     }
+    needs.snapshots = snapshots * needs.state;
     return needs;
 }
 
@@ -56,6 +58,8 @@ std::string memory_table(const MemoryNeeds& needs) {
     row("weights", needs.weights);
     row(fmt::format("KV cache, {} tokens", needs.context), needs.kv());
     if (needs.state > 0) row("recurrent state", needs.state);
+    if (needs.snapshots > 0)
+        row(fmt::format("{} snapshots of the state", needs.snapshots / needs.state), needs.snapshots);
     row("activations", needs.scratch);
     if (needs.code > 0) row("code", needs.code);
     row("together", needs.total());

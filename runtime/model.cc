@@ -31,12 +31,6 @@ class Stopwatch {
     std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-KvType kv_type(const std::string& name) {
-    for (const KvType type : {KvType::kF16, KvType::kBF16, KvType::kF32})
-        if (to_string(type) == name) return type;
-    throw std::runtime_error(fmt::format("unknown KV type '{}'; known: f16, bf16, f32", name));
-}
-
 int32_t most_likely(std::span<const float> logits) {
     return static_cast<int32_t>(std::ranges::max_element(logits) - logits.begin());
 }
@@ -45,7 +39,7 @@ int32_t most_likely(std::span<const float> logits) {
 
 struct __attribute__((visibility("hidden"))) Model::Impl {
     Impl(const std::string& path, ModelOptions the_options)
-        : options(std::move(the_options)), file(path), tokenizer(file), chat_template(file, tokenizer) {}
+        : options(std::move(the_options)), file(path), tokenizer(file, options.pre_tokenizer), chat_template(file, tokenizer) {}
 
     void load();
     void load_session(const LayerGraph& graph);
@@ -53,6 +47,8 @@ struct __attribute__((visibility("hidden"))) Model::Impl {
     // One token after another, from the compiled session or from the oracle.
     int32_t prompt(std::span<const int32_t> tokens, const Sampling& sampling, const DrawLimit& limit);
     int32_t next();
+    // Cuts context and history back to the first `count` tokens of the history.
+    void truncate(size_t count);
     int64_t room() const { return engine->context() - engine->position(); }
 
     ModelOptions options;
@@ -110,6 +106,7 @@ void Model::Impl::load_session(const LayerGraph&) {
         .fusion = options.fusion,
         .activations = options.float_activations ? Activations::kFloat : Activations::kQuantised,
         .kv = kv_type(options.kv_type),
+        .state_snapshots = options.state_snapshots,
         .all_logits = options.all_logits,
         .memory_limit = options.memory_limit};
     std::unique_ptr<Session> made;
@@ -160,6 +157,14 @@ int32_t Model::Impl::next() {
     const int32_t token = most_likely(engine->forward(oracle_pending, false));
     oracle_pending = {token};
     return token;
+}
+
+void Model::Impl::truncate(size_t count) {
+    history.resize(count);
+    if (session != nullptr) return session->truncate(static_cast<int64_t>(count));
+    const auto held = static_cast<size_t>(engine->position());
+    if (count < held) engine->truncate(static_cast<int64_t>(count));
+    oracle_pending.resize(count < held ? 0 : count - held);
 }
 
 Model::Model(const std::string& path, ModelOptions options)
@@ -231,14 +236,13 @@ Generated Model::chat(const std::vector<Message>& conversation, const Options& o
         messages.push_back({{"role", message.role}, {"content", message.content}});
     const std::vector<int32_t> tokens =
         ChatTemplate::encode(impl_->tokenizer, impl_->chat_template.render(messages));
-    // What the context already holds need not be computed again. A template that rewrites earlier
-    // turns makes the context start anew.
+    // What the context already holds need not be computed again. Where the conversation was edited, or
+    // the template rewrites earlier turns, it goes back to where they part; one token is left to run.
     const auto& held = impl_->history;
-    const bool appends = held.size() < tokens.size() &&
-                         std::equal(held.begin(), held.end(), tokens.begin());
-    if (!appends) reset();
-    const auto fresh = std::span(tokens).subspan(appends ? held.size() : 0);
-    return generate(fresh, options, on_text);
+    const auto parting = std::ranges::mismatch(held, tokens).in1 - held.begin();
+    const size_t kept = std::min(static_cast<size_t>(parting), tokens.size() - 1);
+    if (kept < held.size()) impl_->truncate(kept);
+    return generate(std::span(tokens).subspan(kept), options, on_text);
 }
 
 std::vector<float> Model::logits(std::span<const int32_t> tokens, bool every_position) {

@@ -43,7 +43,7 @@ Session::Session(const ModelFile& file, Device& device, KernelLibrary& library, 
     const DeviceInfo info = device.info();
     const int64_t limit =
         options_.memory_limit > 0 ? options_.memory_limit : static_cast<int64_t>(info.free_bytes);
-    check_memory(memory_needs(plans, options_.context, 0), limit, info.name);
+    check_memory(memory_needs(plans, options_.context, 0, options_.state_snapshots), limit, info.name);
     times_.plan_ms = watch.lap();
 
     const std::vector<KernelSpec> wanted = needed.kernels();
@@ -52,7 +52,7 @@ Session::Session(const ModelFile& file, Device& device, KernelLibrary& library, 
     times_.compile_ms = watch.lap();
     int64_t code_bytes = 0;
     for (const CodeObject& code : codes) code_bytes += static_cast<int64_t>(code.bytes.size());
-    memory_ = memory_needs(plans, options_.context, code_bytes);
+    memory_ = memory_needs(plans, options_.context, code_bytes, options_.state_snapshots);
     check_memory(memory_, limit, info.name);
 
     for (size_t i = 0; i < wanted.size(); ++i)
@@ -65,7 +65,7 @@ Session::Session(const ModelFile& file, Device& device, KernelLibrary& library, 
     for (const Plan& plan : plans)
         for (const PlanBuffer& buffer : plan.buffers)
             if (buffer.role == BufferRole::kScratch || buffer.role == BufferRole::kKv ||
-                buffer.role == BufferRole::kState)
+                buffer.role == BufferRole::kState || buffer.role == BufferRole::kCounters)
                 shared(buffer);
     times_.load_ms = watch.lap();
     weights_.load(needed.buffers(), [&](size_t done, size_t total) { if (progress) progress("repack", done, total); });
@@ -78,6 +78,15 @@ Session::Session(const ModelFile& file, Device& device, KernelLibrary& library, 
         device_, std::move(sampler), modules_,
         std::vector<Buffer*>{decode_.logits, shared_.at("sampler").get(), decode_.step, decode_.tokens,
                              ring_.buffer.get()});
+    std::vector<Buffer*> state;
+    for (const PlanBuffer& buffer : decode_.plan->plan().buffers) {
+        if (buffer.role == BufferRole::kState) state.push_back(shared_.at(buffer.name).get());
+        if (buffer.role != BufferRole::kCounters) continue;
+        Buffer& counters = *shared_.at(buffer.name);
+        device_.fill(counters, 0, counters.bytes(), 0);
+    }
+    snapshots_ = std::make_unique<StateSnapshots>(device_, std::move(state), options_.state_snapshots,
+                                                  options_.context);
     reset();
     times_.load_ms += watch.lap();
 }
@@ -122,16 +131,20 @@ void Session::reset() {
     in_flight_ = 0;
     position_ = 0;
     tokens_.clear();
-    clear_states();
+    snapshots_->clear();
 }
 
-// Recurrent state of an empty context.
-void Session::clear_states() {
-    for (const PlanBuffer& buffer : decode_.plan->plan().buffers)
-        if (buffer.role == BufferRole::kState) {
-            Buffer& state = *shared_.at(buffer.name);
-            device_.fill(state, 0, state.bytes(), 0);
-        }
+void Session::truncate(int64_t position) {
+    if (position < 0 || position > static_cast<int64_t>(tokens_.size()))
+        throw std::runtime_error(
+            fmt::format("the context of {} tokens cannot be cut back to {}", tokens_.size(), position));
+    tokens_.resize(static_cast<size_t>(position));
+    rewind(std::min(position, position_));
+}
+
+void Session::advance(int64_t tokens) {
+    position_ += tokens;
+    if (snapshots_->due(position_ - tokens, position_)) snapshots_->keep(position_);
 }
 
 Session::Place Session::place() {
@@ -150,6 +163,7 @@ Session::Place Session::place() {
 void Session::go_back(const Place& place) {
     device_.synchronize();
     in_flight_ = 0;
+    snapshots_->forget_beyond(place.position);
     for (const auto& [name, bytes] : place.states) device_.upload(*shared_.at(name), 0, bytes);
     position_ = place.position;
     tokens_.assign(place.tokens.begin(), place.tokens.end());
@@ -164,7 +178,15 @@ void Session::put_inputs(Bound& bound, std::span<const int32_t> tokens) {
 void Session::step(Bound& bound, std::span<const int32_t> tokens) {
     put_inputs(bound, tokens);
     bound.plan->run(static_cast<int>(tokens.size()));
-    position_ += static_cast<int64_t>(tokens.size());
+    advance(static_cast<int64_t>(tokens.size()));
+}
+
+void Session::run_to(int64_t end) {
+    while (position_ < end) {
+        const auto rest = std::span(tokens_).subspan(static_cast<size_t>(position_), static_cast<size_t>(end - position_));
+        Bound& bound = rest.size() == 1 ? decode_ : prefill_;
+        step(bound, rest.first(std::min(rest.size(), static_cast<size_t>(bound.plan->plan().options.rows))));
+    }
 }
 
 void Session::check_tokens(std::span<const int32_t> tokens) const {
@@ -217,7 +239,7 @@ int32_t Session::prompt(std::span<const int32_t> tokens, const Sampling& samplin
     check_sampling(sampling);
     settle();
     tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
-    std::span<const int32_t> rest = std::span(tokens_).subspan(static_cast<size_t>(position_));
+    const std::span<const int32_t> rest = std::span(tokens_).subspan(static_cast<size_t>(position_));
     if (rest.empty()) throw std::runtime_error("the prompt has no token");
     try {
         check_tokens(rest);
@@ -225,7 +247,9 @@ int32_t Session::prompt(std::span<const int32_t> tokens, const Sampling& samplin
         tokens_.resize(tokens_.size() - tokens.size());
         throw;
     }
-    append(rest);
+    snapshots_->keep(position_);  // the end of the answer before
+    run_to(static_cast<int64_t>(tokens_.size()));
+    snapshots_->keep(position_);
     // Without a limit the device draws as it is asked to.
     const bool limited = limit.draws > 0 && limit.ends.size() <= static_cast<size_t>(most_ends());
     const DrawLimit on_device = limited ? limit : DrawLimit{};
@@ -241,16 +265,6 @@ int32_t Session::prompt(std::span<const int32_t> tokens, const Sampling& samplin
     device_.record(*marks_.front());
     device_.wait(*marks_.front());
     return drawn_token();
-}
-
-// Into the context, in steps of prefill.
-void Session::append(std::span<const int32_t> rest) {
-    while (!rest.empty()) {
-        Bound& bound = rest.size() == 1 ? decode_ : prefill_;
-        const size_t rows = std::min(rest.size(), static_cast<size_t>(bound.plan->plan().options.rows));
-        step(bound, rest.first(rows));
-        rest = rest.subspan(rows);
-    }
 }
 
 // One more token and its draw behind what is in flight.
@@ -269,10 +283,12 @@ void Session::launch_next() {
 int32_t Session::next() {
     if (room() < 1) throw std::runtime_error(fmt::format("the context of {} tokens is full", options_.context));
     if (in_flight_ == 0) launch_next();
-    while (in_flight_ < kStepsInFlight && ahead_ > 0 && room() > in_flight_) launch_next();
+    while (in_flight_ < kStepsInFlight && ahead_ > 0 && room() > in_flight_ &&
+           !snapshots_->due(position_, position_ + in_flight_))  // the state to keep, not a later one
+        launch_next();
     device_.wait(*marks_[static_cast<size_t>(drawn_) % marks_.size()]);
     --in_flight_;
-    ++position_;
+    advance(1);
     return drawn_token();
 }
 
@@ -290,25 +306,19 @@ int32_t Session::drawn_token() {
     return token;
 }
 
-// Gives up draws in flight. Their keys and values lie behind the context's end, but recurrent state
-// has moved on with them: the context is then computed anew, from its tokens.
-void Session::settle() {
-    ahead_ = 0;
-    if (in_flight_ == 0) return;
-    device_.synchronize();
-    in_flight_ = 0;
-    if (!recurrent()) return;
-    const std::vector<int32_t> context(tokens_.begin(), tokens_.begin() + position_);
-    clear_states();
-    position_ = 0;
-    append(context);
-}
+// Gives up draws in flight.
+void Session::settle() { rewind(position_); }
 
-bool Session::recurrent() const {
-    // The counters are zero between launches.
-    return std::ranges::any_of(decode_.plan->plan().buffers, [](const PlanBuffer& buffer) {
-        return buffer.role == BufferRole::kState && buffer.name != "attention.counters";
-    });
+// Keys and values behind the context's end do no harm, but recurrent state that has moved beyond it is
+// restored from a snapshot and run from there.
+void Session::rewind(int64_t end) {
+    const int64_t reached = position_ + in_flight_;
+    if (in_flight_ > 0) device_.synchronize();
+    in_flight_ = ahead_ = 0;
+    position_ = end;
+    if (reached == end || !snapshots_->has_state()) return;
+    position_ = snapshots_->restore(end);
+    run_to(end);
 }
 
 }  // namespace hetune

@@ -18,6 +18,7 @@
 #include "runtime/memory.h"
 #include "runtime/sampling.h"
 #include "runtime/session_plans.h"
+#include "runtime/state_snapshots.h"
 #include "runtime/weights.h"
 
 namespace hetune {
@@ -53,8 +54,8 @@ class Session : public Engine {
     //
     // A caller that says in `limit` how many tokens it will draw, those of `prompt` included, lets
     // the device run ahead of the host by a few steps. It stops by itself behind an end token and
-    // the last draw; a caller that stops earlier makes the next call compute the context anew where
-    // the model has recurrent state.
+    // the last draw; a caller that stops earlier makes the next call restore recurrent state from the
+    // nearest snapshot.
     int32_t prompt(std::span<const int32_t> tokens, const Sampling& sampling,
                    const DrawLimit& limit = {.draws = 0});
     int32_t next();
@@ -72,6 +73,10 @@ class Session : public Engine {
     void go_back(const Place& place);
 
     void reset() override;
+    // A recurrent state is restored from the nearest snapshot, kept at the ends of prompts and
+    // answers and now and then between, and runs from there. A token drawn last and not yet part of
+    // the context is given up.
+    void truncate(int64_t position) override;
     int64_t position() const override { return position_; }
     int64_t vocabulary() const override { return graph_.vocabulary; }
     int64_t context() const override { return options_.context; }
@@ -99,13 +104,16 @@ class Session : public Engine {
     void put_inputs(Bound& bound, std::span<const int32_t> tokens);
     // One step of at most the plan's rows; its logits are then in the plan's buffer.
     void step(Bound& bound, std::span<const int32_t> tokens);
+    // The state that `position` was reached with may be kept.
+    void advance(int64_t tokens);
+    // Runs tokens_ from position_ to `end`, in steps.
+    void run_to(int64_t end);
     void check_tokens(std::span<const int32_t> tokens) const;
     int32_t drawn_token();
     void launch_next();
     void settle();
-    void append(std::span<const int32_t> tokens);
-    void clear_states();
-    bool recurrent() const;
+    // Makes `end` (at most position_) the context's end, whatever is in flight.
+    void rewind(int64_t end);
 
     const ModelFile& file_;
     Device& device_;
@@ -115,6 +123,7 @@ class Session : public Engine {
     Modules modules_;
     std::map<std::string, std::unique_ptr<Buffer>> shared_;  // KV, state, scratch
     Bound decode_, prefill_, all_;
+    std::unique_ptr<StateSnapshots> snapshots_;
     std::unique_ptr<BoundPlan> sampler_;
     std::unique_ptr<Graph> token_graph_;  // decode and draw
     HostMemory ring_;                     // of drawn tokens

@@ -18,6 +18,7 @@ struct SessionOptions {
     bool fusion = true;
     Activations activations = Activations::kQuantised;
     KvType kv = KvType::kF16;
+    int state_snapshots = 4;   // copies of the recurrent state (state_snapshots.h)
     bool all_logits = false;   // forward(…, every_row) will be called
     int64_t memory_limit = 0;  // bytes; 0: what the device has free
     std::map<std::string, std::map<std::string, std::string>> tunables;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "cache/options.h"
+#include "planner/kv_type.h"
 #include "tools/progress.h"
 
 namespace hetune {
@@ -19,8 +20,12 @@ void ModelArguments::add_to(CLI::App& app) {
         ->check(CLI::IsMember({"on", "off"}))->capture_default_str();
     app.add_option("--activations", activations, "q8: 8-bit dot products, or f32")
         ->check(CLI::IsMember({"q8", "f32"}))->capture_default_str();
-    app.add_option("--kv", options.kv_type, "type of the KV cache: f16, bf16 or f32")
-        ->check(CLI::IsMember({"f16", "bf16", "f32"}))->capture_default_str();
+    app.add_option("--kv", options.kv_type, "type of the KV cache: f16, bf16, f32 or q8")
+        ->check(CLI::IsMember(kv_type_names()))->capture_default_str();
+    app.add_option("--state-snapshots", options.state_snapshots,
+                   "recurrent states to keep, so that the context can be cut back; 0: none")
+        ->check(CLI::Range(0, 1024))->capture_default_str();
+    app.add_option("--pre", options.pre_tokenizer, "pre-tokenizer, instead of the file's: qwen2, llama-bpe, ...");
     app.add_flag("!--no-tiles", options.tiles, "do not keep repacked weights on disk");
     app.add_option("--memory-limit", memory_limit, "most memory to take, as 8G; default: what is free");
     app.add_option("-j,--jobs", options.jobs, "compilers at once; default: one per core")

@@ -16,8 +16,8 @@ struct ModelArguments {
     std::string memory_limit;
     ModelOptions options;
 
-    // FILE, --backend, --compiler, --ctx, --fusion, --activations, --kv, --no-tiles,
-    // --memory-limit, --jobs, --no-jit.
+    // FILE, --backend, --compiler, --ctx, --fusion, --activations, --kv, --state-snapshots, --pre,
+    // --no-tiles, --memory-limit, --jobs, --no-jit.
     void add_to(CLI::App& app);
     // Loads it, with a progress bar on stderr and warnings below it.
     Model load();

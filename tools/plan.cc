@@ -39,8 +39,7 @@ PlanOptions plan_options(const PlanArguments& args) {
     PlanOptions options{.rows = args.rows > 0 ? args.rows : args.prefill ? kPrefillRows : 1,
                         .fusion = args.fusion == "on"};
     options.activations = args.activations == "f32" ? Activations::kFloat : Activations::kQuantised;
-    for (const KvType type : {KvType::kF16, KvType::kBF16, KvType::kF32})
-        if (to_string(type) == args.kv) options.kv = type;
+    options.kv = kv_type(args.kv);
     return options;
 }
 
@@ -102,7 +101,7 @@ void print_text(const PlanArguments& args, const Planned& made) {
     fmt::print("{}", plan_text(made.plan, made.arch, made.context));
     const NamedKernel sampler = made.kernels().back();
     fmt::print("then {}: {}\n", sampler.name, sampler.spec.to_string());
-    const MemoryNeeds needs = memory_needs(std::span(&made.plan, 1), made.context, 0);
+    const MemoryNeeds needs = memory_needs(std::span(&made.plan, 1), made.context, 0, ModelOptions().state_snapshots);
     fmt::print("\nmemory of this plan\n{}", memory_table(needs));
     if (!args.resources) return;
     Workshop workshop(made.arch, args);
@@ -172,8 +171,8 @@ const RegisterCommand kPlan{
             ->check(CLI::IsMember({"on", "off"}))->capture_default_str();
         app.add_option("--activations", args->activations, "q8: 8-bit dot products, or f32")
             ->check(CLI::IsMember({"q8", "f32"}))->capture_default_str();
-        app.add_option("--kv", args->kv, "type of the KV cache: f16, bf16 or f32")
-            ->check(CLI::IsMember({"f16", "bf16", "f32"}))->capture_default_str();
+        app.add_option("--kv", args->kv, "type of the KV cache: f16, bf16, f32 or q8")
+            ->check(CLI::IsMember(kv_type_names()))->capture_default_str();
         app.add_option("--compiler", args->compiler, "hiprtc, comgr, clang or nvrtc; default: the best there is");
         app.add_option("-j,--jobs", args->jobs, "compilers at once; default: one per core")
             ->check(CLI::Range(1, 1024));

@@ -68,10 +68,10 @@ std::vector<SessionOptions> sessions(const PrewarmArguments& args) {
     std::vector<SessionOptions> list;
     for (const int rows : all_rows)
         for (const Activations activations : {Activations::kQuantised, Activations::kFloat})
-            for (const KvType kv : {KvType::kF16, KvType::kBF16, KvType::kF32})
+            for (const std::string& kv : kv_type_names())
                 if (std::ranges::count(args.activations, to_string(activations)) > 0 &&
-                    std::ranges::count(args.kv, to_string(kv)) > 0)
-                    list.push_back({.prefill_rows = rows, .activations = activations, .kv = kv});
+                    std::ranges::count(args.kv, kv) > 0)
+                    list.push_back({.prefill_rows = rows, .activations = activations, .kv = kv_type(kv)});
     return list;
 }
 
@@ -288,8 +288,8 @@ const RegisterCommand kPrewarm{
             ->check(CLI::IsMember({"q8", "f32"}))
             ->allow_extra_args(false)
             ->capture_default_str();
-        app.add_option("--kv", args->kv, "f16, bf16 or f32; may be repeated")
-            ->check(CLI::IsMember({"f16", "bf16", "f32"}))
+        app.add_option("--kv", args->kv, "f16, bf16, f32 or q8; may be repeated")
+            ->check(CLI::IsMember(kv_type_names()))
             ->allow_extra_args(false)
             ->capture_default_str();
         app.add_option("-j,--jobs", args->jobs, "compilers at once; default: one per core")

@@ -122,12 +122,24 @@ void run_once(const RunArguments& args, Model& model, Totals& totals) {
     totals.add(g);
 }
 
+// Takes back messages of the end of a conversation up to and with one of `role`; false if there is none.
+bool take_back(std::vector<Message>& messages, std::string_view role) {
+    for (size_t count = messages.size(); count > 0; --count)
+        if (messages[count - 1].role == role) {
+            messages.resize(count - 1);
+            return true;
+        }
+    return false;
+}
+
 // Turn by turn until the end of input. Ctrl-C stops an answer and keeps the conversation.
 void converse(const RunArguments& args, Model& model, Totals& totals) {
     const bool terminal = isatty(STDIN_FILENO) != 0;
     if (terminal)
-        fmt::print(stderr, "An empty line or Ctrl-D ends; Ctrl-C stops an answer; /reset starts anew.\n");
+        fmt::print(stderr, "An empty line or Ctrl-D ends; Ctrl-C stops an answer; /regen asks for another answer, "
+                           "/undo takes the last turn back, /reset starts anew.\n");
     auto messages = opening(args);
+    Model::Options options = args.options;
     for (;;) {
         if (terminal) fmt::print("> ");
         std::fflush(stdout);
@@ -140,15 +152,28 @@ void converse(const RunArguments& args, Model& model, Totals& totals) {
             model.reset();
             continue;
         }
-        messages.push_back({"user", line});
+        if (line == "/undo") {
+            if (!take_back(messages, "user")) fmt::print(stderr, "There is no turn to take back.\n");
+            continue;
+        }
+        const auto before = messages;
+        if (line == "/regen") {
+            if (!take_back(messages, "assistant")) {
+                fmt::print(stderr, "There is no answer yet.\n");
+                continue;
+            }
+            ++options.sampling.seed;  // or the draws would be the same
+        } else {
+            messages.push_back({"user", line});
+        }
         try {
-            const Generated g = model.chat(messages, args.options, printer(args, totals));
+            const Generated g = model.chat(messages, options, printer(args, totals));
             messages.push_back({"assistant", g.text});
             totals.add(g);
             if (g.stop == "context") fmt::print(stderr, "\nThe context is full; /reset starts anew.");
         } catch (const std::runtime_error& error) {
             fmt::print(stderr, "hetune: {}\n", error.what());
-            messages.pop_back();
+            messages = before;
         }
         if (!args.json) fmt::print("\n");
     }

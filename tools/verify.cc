@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "runtime/model_parts.h"
 #include "runtime/verify.h"
@@ -57,6 +58,20 @@ ModelComparison compare(Model& model, const std::vector<int32_t>& tokens, bool o
             {}};
 }
 
+// What a KV cache in 8 bits costs: the distance to the logits with one in f16. Takes the model's place, so
+// that its memory is free for the other.
+std::optional<LogitsDistance> kv_distance(VerifyArguments& args, std::optional<Model>& model,
+                                          const std::vector<int32_t>& tokens) {
+    if (args.model.options.kv_type != "q8" || model->info().backend == "reference") return std::nullopt;
+    const int64_t vocabulary = model->info().vocabulary;
+    model->reset();
+    const std::vector<float> in_8_bits = model->logits(tokens, true);
+    model.reset();
+    args.model.options.kv_type = "f16";
+    model.emplace(args.model.load());
+    return compare_logits(model->logits(tokens, true), in_8_bits, vocabulary);
+}
+
 // Why the gate is missed; empty when it is not. A NaN misses it.
 std::string missed_gate(const LogitsDistance& distance, const VerifyArguments& args) {
     if (!(distance.mean_kl <= args.max_kl))
@@ -74,8 +89,11 @@ nlohmann::ordered_json errors_json(std::span<const ValueError> errors) {
     return list;
 }
 
-void print_json(const Model& model, const ModelComparison& report, bool passed) {
+void print_json(const Model& model, const ModelComparison& report, const std::optional<LogitsDistance>& kv,
+                bool passed) {
     const LogitsDistance& d = report.logits;
+    nlohmann::ordered_json against_f16;
+    if (kv) against_f16 = {{"mean_kl", kv->mean_kl}, {"max_kl", kv->max_kl}, {"top1", kv->top1}};
     fmt::print("{}\n", nlohmann::ordered_json{{"model", model.info().name},
                                               {"backend", model.info().backend},
                                               {"arch", model.info().arch},
@@ -84,17 +102,22 @@ void print_json(const Model& model, const ModelComparison& report, bool passed) 
                                               {"max_kl", d.max_kl},
                                               {"top1", d.top1},
                                               {"max_abs", d.max_abs},
+                                              {"q8_kv_against_f16", against_f16},
                                               {"passed", passed},
                                               {"layers", errors_json(worst_of_layers(report.values))},
                                               {"values", errors_json(report.values)}}
                            .dump(2));
 }
 
-void print_text(const Model& model, const ModelComparison& report, bool every_value) {
+void print_text(const Model& model, const ModelComparison& report, const std::optional<LogitsDistance>& kv,
+                bool every_value) {
     const LogitsDistance& d = report.logits;
     fmt::print("{}\n{} tokens against the oracle: mean KL {:.3g}, max KL {:.3g}, top-1 {:.2f} %, "
                "largest difference of a logit {:.3g}\n",
                device_line(model.info()), d.rows, d.mean_kl, d.max_kl, d.top1, d.max_abs);
+    if (kv)
+        fmt::print("the KV cache in 8 bits against one in f16: mean KL {:.3g}, max KL {:.3g}, top-1 {:.2f} %\n",
+                   kv->mean_kl, kv->max_kl, kv->top1);
     if (report.values.empty()) return;
     fmt::print("\n{:>6}  {:<36} {:>14}\n", "layer", every_value ? "step" : "worst step", "relative error");
     for (const ValueError& error : every_value ? report.values : worst_of_layers(report.values))
@@ -104,15 +127,16 @@ void print_text(const Model& model, const ModelComparison& report, bool every_va
 
 int run(VerifyArguments& args) {
     args.model.options.all_logits = true;
-    Model model = args.model.load();
-    std::vector<int32_t> tokens = args.input.read(model);
-    if (tokens.empty()) tokens = model.tokenize(kText);
-    tokens.resize(std::min(tokens.size(), static_cast<size_t>(std::min(args.rows, model.info().context))));
+    std::optional<Model> model(args.model.load());
+    std::vector<int32_t> tokens = args.input.read(*model);
+    if (tokens.empty()) tokens = model->tokenize(kText);
+    tokens.resize(std::min(tokens.size(), static_cast<size_t>(std::min(args.rows, model->info().context))));
 
-    const ModelComparison report = compare(model, tokens, args.one_by_one);
+    const ModelComparison report = compare(*model, tokens, args.one_by_one);
+    const std::optional<LogitsDistance> kv = kv_distance(args, model, tokens);
     const std::string missed = missed_gate(report.logits, args);
-    if (args.json) print_json(model, report, missed.empty());
-    else print_text(model, report, args.values);
+    if (args.json) print_json(*model, report, kv, missed.empty());
+    else print_text(*model, report, kv, args.values);
     if (missed.empty()) return 0;
     throw std::runtime_error(fmt::format("{}: {}", args.model.file, missed));
 }

@@ -18,8 +18,8 @@ const RegisterTemplate kAttentionSplit{{
     .tunables = {{"kSplits", {1, 4, 8, 16, 32, 64}}, {"kWaves", {1, 2, 4, 8}}},
     .params = {{"step", "const StepState*", ParamRole::kStep, "[1]"},
                {"q", "const float*", ParamRole::kActivations, "[rows, kHeads, kHeadSize]"},
-               {"k_cache", "const Kv::Element*", ParamRole::kState, "[context, kKvHeads, kHeadSize]"},
-               {"v_cache", "const Kv::Element*", ParamRole::kState, "[context, kKvHeads, kHeadSize]"},
+               {"k_cache", "const Kv::Element*", ParamRole::kState, "[context, kRowElements]"},
+               {"v_cache", "const Kv::Element*", ParamRole::kState, "[context, kRowElements]"},
                {"shares", "float*", ParamRole::kOutput, "[rows, kHeads, kSplits, kHeadSize + 2]"}},
     .promises = {.wide_loads = true},
 }};

@@ -21,10 +21,9 @@ static_assert(kHeads % kKvHeads == 0 && kHeadSize % 8 == 0);
 extern "C" KERNEL(kWaves* kWaveSize) void attention_split(
     const StepState* __restrict__ step,
     const float* __restrict__ q,                  // [rows, kHeads, kHeadSize]
-    const Kv::Element* __restrict__ k_cache,      // [context, kKvHeads, kHeadSize]
-    const Kv::Element* __restrict__ v_cache,      // [context, kKvHeads, kHeadSize]
+    const Kv::Element* __restrict__ k_cache,      // [context, kRowElements]
+    const Kv::Element* __restrict__ v_cache,      // [context, kRowElements]
     float* __restrict__ shares) {                 // [rows, kHeads, kSplits, kHeadSize + 2]
-    constexpr int kKvStride = kKvHeads * kHeadSize;
     constexpr int kShare = kHeadSize + 2;  // the sums, the peak, the sum of weights
     SHARED float weights[kWaves][kGroup][kWaveSize];
     SHARED float waves[kWaves][kGroup][kShare];
@@ -38,9 +37,9 @@ extern "C" KERNEL(kWaves* kWaveSize) void attention_split(
     SoftmaxState<kGroup, kHeadSize> state;
     state.clear();
     for (int tile = split * kWaves + wave; tile * 32 <= last; tile += kSplits * kWaves)
-        attend_tile<Kv, kGroup, kHeadSize, kKvStride>(
+        attend_tile<Kv, kGroup, kHeadSize, kKvHeads>(
             state, q + (i64(row) * kHeads + kv_head * kGroup) * kHeadSize, kScale,
-            k_cache + kv_head * kHeadSize, v_cache + kv_head * kHeadSize, tile * 32, last,
+            k_cache, v_cache, kv_head, tile * 32, last,
             weights[wave]);
 
     UNROLL for (int g = 0; g < kGroup; ++g) {

@@ -28,7 +28,6 @@ constexpr int kWaves = 4;
 
 constexpr int kGroup = kHeads / kKvHeads;
 constexpr int kThreads = kWaves * kWaveSize;
-constexpr int kKvStride = kKvHeads * kHeadSize;
 constexpr int kQueryStride = kGated ? 2 * kHeadSize : kHeadSize;
 constexpr int kShare = kHeadSize + 2;  // the sums, the peak, the sum of weights
 static_assert(kHeads % kKvHeads == 0 && kHeadSize % 8 == 0);
@@ -86,8 +85,8 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void attention_step(
     const float* __restrict__ q_norm,      // [kHeadSize] where kNorm
     const float* __restrict__ k_norm,      // [kHeadSize] where kNorm
     const float* __restrict__ turns,       // [kRotary / 2][2] where kRotary > 0
-    Kv::Element* k_cache,                  // [context, kKvHeads, kHeadSize]
-    Kv::Element* v_cache,                  // [context, kKvHeads, kHeadSize]
+    Kv::Element* k_cache,                  // [context, kRowElements]
+    Kv::Element* v_cache,                  // [context, kRowElements]
     float* shares,                         // [kHeads, kSplits, kHeadSize + 2]
     int* counters,                         // [kKvHeads], 0 between launches
     void* __restrict__ y) {                // [kHeads * kHeadSize / 32] XBlock or [kHeads, kHeadSize]
@@ -109,21 +108,18 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void attention_step(
     }
     barrier();
     if (last / 32 / kWaves % kSplits == split) {  // the new key lies in a tile of this group
-        const i64 at = i64(last) * kKvStride + kv_head * kHeadSize;
-        for (int d = thread_id(); d < kHeadSize; d += kThreads) {
-            Kv::store(k_cache + at + d, heads[kGroup][d]);
-            Kv::store(v_cache + at + d, v[kv_head * kHeadSize + d]);
-        }
+        const i64 at = i64(last) * Kv::kRowElements<kKvHeads, kHeadSize> + kv_head * kHeadSize;
+        if (wave == 0) Kv::store_head<kKvHeads, kHeadSize>(k_cache + at, kv_head, heads[kGroup]);
+        if (wave == kWaves - 1)
+            Kv::store_head<kKvHeads, kHeadSize>(v_cache + at, kv_head, v + kv_head * kHeadSize);
     }
     barrier();
 
     SoftmaxState<kGroup, kHeadSize> state;
     state.clear();
     for (int tile = split * kWaves + wave; tile * 32 <= last; tile += kSplits * kWaves)
-        attend_tile<Kv, kGroup, kHeadSize, kKvStride>(state, heads[0], kScale,
-                                                      k_cache + kv_head * kHeadSize,
-                                                      v_cache + kv_head * kHeadSize, tile * 32,
-                                                      last, weights[wave]);
+        attend_tile<Kv, kGroup, kHeadSize, kKvHeads>(state, heads[0], kScale, k_cache, v_cache, kv_head,
+                                                     tile * 32, last, weights[wave]);
     UNROLL for (int g = 0; g < kGroup; ++g) {
         UNROLL for (int i = 0; i < state.kDims; ++i) {
             const int d = lane_id() + 32 * i;

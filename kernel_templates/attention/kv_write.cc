@@ -9,14 +9,15 @@ const RegisterTemplate kKvWrite{{
     .layer = "kv_write",
     .what = "appends rows to one layer's KV cache",
     .constants = {{"Kv", "Kv", "element type of the cache"},
-                  {"kWidth", "int", "KV heads times head size"},
+                  {"kKvHeads", "int", "KV heads"},
+                  {"kHeadSize", "int", "width of a head"},
                   {"kWaves", "int", "waves per group"}},
     .tunables = {{"kWaves", {1, 2, 4, 8}}},
     .params = {{"step", "const StepState*", ParamRole::kStep, "[1]"},
-               {"k", "const float*", ParamRole::kActivations, "[rows, kWidth]"},
-               {"v", "const float*", ParamRole::kActivations, "[rows, kWidth]"},
-               {"k_cache", "Kv::Element*", ParamRole::kState, "[context, kWidth]"},
-               {"v_cache", "Kv::Element*", ParamRole::kState, "[context, kWidth]"}},
+               {"k", "const float*", ParamRole::kActivations, "[rows, kKvHeads, kHeadSize]"},
+               {"v", "const float*", ParamRole::kActivations, "[rows, kKvHeads, kHeadSize]"},
+               {"k_cache", "Kv::Element*", ParamRole::kState, "[context, kRowElements]"},
+               {"v_cache", "Kv::Element*", ParamRole::kState, "[context, kRowElements]"}},
 }};
 
 }  // namespace

@@ -25,39 +25,47 @@ struct SoftmaxState {
 
 // Keys first .. first + 31, of which those up to `last` count. `weights` is LDS of this wave,
 // [kGroup][32].
-template <class Kv, int kGroup, int kHeadSize, int kKvStride>
+template <class Kv, int kGroup, int kHeadSize, int kKvHeads>
 DEVICE inline void attend_tile(SoftmaxState<kGroup, kHeadSize>& state, const float* q,
-                               float scale, const typename Kv::Element* k_head,
-                               const typename Kv::Element* v_head, int first, int last,
+                               float scale, const typename Kv::Element* k_cache,
+                               const typename Kv::Element* v_cache, int kv_head, int first, int last,
                                float (*weights)[kWaveSize]) {
+    constexpr i64 kRow = Kv::template kRowElements<kKvHeads, kHeadSize>;
+    const auto* k_head = k_cache + kv_head * kHeadSize;
+    const auto* v_head = v_cache + kv_head * kHeadSize;
     constexpr int kDims = SoftmaxState<kGroup, kHeadSize>::kDims;
     const int lane = lane_id();
     const int key = first + lane;
-    const auto* k = k_head + i64(imin(key, last)) * kKvStride;  // clamped: no branch around loads
+    const i64 own = i64(imin(key, last)) * kRow;  // clamped: no branch around loads
+    const auto* k = k_head + own;
+    const float k_scale = Kv::template scale<kKvHeads, kHeadSize>(k, kv_head) * scale;
+    const float v_scale = Kv::template scale<kKvHeads, kHeadSize>(v_head + own, kv_head);
     float score[kGroup];
     UNROLL for (int g = 0; g < kGroup; ++g) score[g] = 0.0f;
-    for (int d = 0; d < kHeadSize; d += 8) {
-        float part[8];
-        Kv::load8(k + d, part);
-        const float* column = q + pinned(d);  // all of q at once would spill
-        UNROLL for (int g = 0; g < kGroup; ++g)
-            UNROLL for (int i = 0; i < 8; ++i)
-                score[g] = fused_mul_add(part[i], column[g * kHeadSize + i], score[g]);
+    for (int d = 0; d < kHeadSize; d += Kv::kStep) {
+        float part[Kv::kStep];
+        Kv::load_step(k + d, part);
+        UNROLL for (int half = 0; half < Kv::kStep; half += 8) {
+            const float* column = q + pinned(d + half);  // all of q at once would spill
+            UNROLL for (int g = 0; g < kGroup; ++g)
+                UNROLL for (int i = 0; i < 8; ++i)
+                    score[g] = fused_mul_add(part[half + i], column[g * kHeadSize + i], score[g]);
+        }
     }
     UNROLL for (int g = 0; g < kGroup; ++g) {
-        const float s = key <= last ? score[g] * scale : kNoScore;
+        const float s = key <= last ? score[g] * k_scale : kNoScore;
         const float peak = fmax2(state.peak[g], wave_max(s));
         const float weight = key <= last ? fast_exp(s - peak) : 0.0f;
         const float old = fast_exp(state.peak[g] - peak);
         state.peak[g] = peak;
         state.sum[g] = state.sum[g] * old + wave_sum(weight);
         UNROLL for (int i = 0; i < kDims; ++i) state.out[g][i] *= old;
-        weights[g][lane] = weight;
+        weights[g][lane] = weight * v_scale;
     }
     wave_barrier();
     const int keys = imin(last - first + 1, kWaveSize);
     for (int j = 0; j < keys; ++j) {
-        const auto* v = v_head + i64(first + j) * kKvStride;
+        const auto* v = v_head + i64(first + j) * kRow;
         UNROLL for (int i = 0; i < kDims; ++i) {
             const int d = lane + 32 * i;
             const float value = Kv::load(v + (kHeadSize % 32 == 0 ? d : imin(d, kHeadSize - 1)));

@@ -42,18 +42,19 @@ void lower_attention(PlanBuilder& b, const Op& op) {
     const auto rows = static_cast<uint32_t>(b.rows(q));
     const std::string kv_type = kv_functor(b.options.kv);
     const bool cpu = b.arch.family == ArchFamily::kCpu;
-    const PlanArg k_cache = b.kv(layer, "k", kv_width), v_cache = b.kv(layer, "v", kv_width);
+    const PlanArg k_cache = b.kv(layer, "k", kv_heads, head_size);
+    const PlanArg v_cache = b.kv(layer, "v", kv_heads, head_size);
     const PlanArg k_in = b.in(k), v_in = b.in(v), q_in = b.in(q);
 
     const int write_waves = b.tunable("kv_write", "kWaves", cpu ? 1 : 4);
     PlanStep write{.label = b.name(y) + ".kv_write",
                    .spec = {"kv_write",
                             {{"Kv", kv_type},
-                             {"kWidth", constant(kv_width)},
+                             {"kKvHeads", constant(kv_heads)},
+                             {"kHeadSize", constant(head_size)},
                              {"kWaves", constant(write_waves)}}},
                    .args = {b.step(k), k_in, v_in, k_cache, v_cache},
-                   .groups = {static_cast<uint32_t>((kv_width + 32 * write_waves - 1) / (32 * write_waves)),
-                              rows, 1},
+                   .groups = {static_cast<uint32_t>((kv_heads + write_waves - 1) / write_waves), rows, 1},
                    .threads = static_cast<uint32_t>(32 * write_waves),
                    .rows_axis = 1};
     write.cost.activation_bytes = 2 * rows * kv_width * 4;
@@ -76,7 +77,7 @@ void lower_attention(PlanBuilder& b, const Op& op) {
                    .threads = static_cast<uint32_t>(32 * waves),
                    .rows_axis = 2};
     split.cost.activation_bytes = rows * heads * (head_size + splits * (head_size + 2)) * 4;
-    split.cost.kv_bytes_per_context = 2 * kv_width * (b.options.kv == KvType::kF32 ? 4 : 2);
+    split.cost.kv_bytes_per_context = 2 * kv_row_bytes(b.options.kv, kv_heads, head_size);
     split.cost.operations_per_context = 4 * rows * heads * head_size;
     b.emit(std::move(split));
 

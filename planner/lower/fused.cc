@@ -153,7 +153,7 @@ void lower_embed_norm(PlanBuilder& b, const Op& op) {
 void lower_attention_step(PlanBuilder& b, const Op& op) {
     const ValueId y = op.outputs[0];
     const int64_t heads = op.integer("heads"), kv_heads = op.integer("kv_heads");
-    const int64_t head_size = op.integer("head_size"), kv_width = kv_heads * head_size;
+    const int64_t head_size = op.integer("head_size");
     const int layer = static_cast<int>(op.integer("kv"));
     const bool norm = !op.weights.empty();
     const bool quantised = output_quantised(b, y) && head_size % 32 == 0;
@@ -162,7 +162,7 @@ void lower_attention_step(PlanBuilder& b, const Op& op) {
     const int splits = b.tunable("attention_step", "kSplits", default_splits(b.arch, kv_heads));
     const PlanArg shares = splits > 1 ? b.scratch(heads * splits * (head_size + 2) * 4) : b.none();
     const PlanArg counters =
-        splits > 1 ? b.state("attention.counters", kv_heads * 4) : b.none();
+        splits > 1 ? b.counters("attention.counters", kv_heads * 4) : b.none();
     PlanStep step{.label = b.name(y),
                   .spec = {"attention_step",
                            {{"Kv", kv_functor(b.options.kv)},
@@ -180,13 +180,13 @@ void lower_attention_step(PlanBuilder& b, const Op& op) {
                             {"kSplits", constant(splits)},
                             {"kWaves", constant(waves)}}},
                   .args = {b.step(y), q, k, v, norm ? b.raw(op.weights[0]) : b.none(),
-                           norm ? b.raw(op.weights[1]) : b.none(), b.turns(), b.kv(layer, "k", kv_width),
-                           b.kv(layer, "v", kv_width), shares, counters,
+                           norm ? b.raw(op.weights[1]) : b.none(), b.turns(), b.kv(layer, "k", kv_heads, head_size),
+                           b.kv(layer, "v", kv_heads, head_size), shares, counters,
                            b.out(y, quantised ? Form::kQuantised : Form::kFloat)},
                   .groups = {static_cast<uint32_t>(kv_heads), static_cast<uint32_t>(splits), 1},
                   .threads = static_cast<uint32_t>(32 * waves)};
     step.cost.activation_bytes = (heads + 2 * kv_heads) * head_size * 4 + form_bytes(quantised, heads * head_size);
-    step.cost.kv_bytes_per_context = 2 * kv_width * (b.options.kv == KvType::kF32 ? 4 : 2);
+    step.cost.kv_bytes_per_context = 2 * kv_row_bytes(b.options.kv, kv_heads, head_size);
     step.cost.operations_per_context = 4 * heads * head_size;
     b.emit(std::move(step));
 }

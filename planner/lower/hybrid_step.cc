@@ -107,7 +107,7 @@ void lower_route(PlanBuilder& b, const Op& op, const MoeStep& m, const FusedInpu
                   .args = {b.step(op.outputs[0]), in.due ? b.in(op.inputs[1]) : b.in(op.inputs[0]),
                            in.due ? b.raw(m.norm) : b.none(), in.squares, b.tiles(m.router),
                            m.shared_gate ? b.tiles(m.share) : b.none(), b.scratch(splits * (row_tiles * 32 + 1) * 4),
-                           b.state("route.counters", 4), ids, shares},
+                           b.counters("route.counters", 4), ids, shares},
                   .groups = {static_cast<uint32_t>(groups / splits), static_cast<uint32_t>(splits), 1},
                   .threads = static_cast<uint32_t>(32 * waves)};
     step.cost.weight_bytes = tiles_bytes(format, m.experts, m.width) + (m.shared_gate ? m.width * 4 : 0);

@@ -215,8 +215,10 @@ void DecoderBuilder::set_rope(int64_t rotary) {
         return value;
     };
     const double base = positive(".rope.freq_base", 10000.0);
-    const std::string type = file.get_string(arch + ".rope.scaling.type", "none");
-    const double factor = type == "none" ? 1.0 : positive(".rope.scaling.factor", 1.0);
+    // A factor without a type, or under its old name, is linear.
+    const std::string type = file.get_string(arch + ".rope.scaling.type", "linear");
+    const double factor =
+        type == "none" ? 1.0 : positive(".rope.scaling.factor", positive(".rope.scale_linear", 1.0));
     if (type != "none" && type != "linear" && type != "yarn")
         throw ModelError(fmt::format("{}: {}.rope.scaling.type is '{}'; known: none, linear, yarn",
                                      file.path().string(), arch, type));
@@ -227,9 +229,9 @@ void DecoderBuilder::set_rope(int64_t rotary) {
     if (type == "yarn") {
         const double original = positive(".rope.scaling.original_context_length",
                                          static_cast<double>(graph.trained_context));
-        low = std::max(0.0, std::floor(yarn_dimension(32, original, base, rotary)));
+        low = std::max(0.0, std::floor(yarn_dimension(positive(".rope.scaling.yarn_beta_fast", 32), original, base, rotary)));
         high = std::min(static_cast<double>(rotary) - 1,
-                        std::ceil(yarn_dimension(1, original, base, rotary)));
+                        std::ceil(yarn_dimension(positive(".rope.scaling.yarn_beta_slow", 1), original, base, rotary)));
         graph.rope_magnitude = file.get_float(arch + ".rope.scaling.attn_factor", 1.0) *
                                (1.0 + 0.1 * std::log(factor));
     }

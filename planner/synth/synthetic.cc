@@ -46,6 +46,11 @@ void set_metadata(GgufOutput& file, const ModelShape& s, const std::string& quan
     file.set(arch + "rope.freq_base", s.rope_base);
     const int64_t rotary = s.rotary > 0 ? s.rotary : s.head_size;
     file.set(arch + "rope.dimension_count", rotary);
+    if (!s.rope_scaling.empty()) {
+        file.set(arch + "rope.scaling.type", s.rope_scaling);
+        file.set(arch + "rope.scaling.factor", s.rope_scale);
+        if (s.rope_trained > 0) file.set(arch + "rope.scaling.original_context_length", s.rope_trained);
+    }
     if (s.inner > 0) file.set(arch + "feed_forward_length", s.inner);
     if (s.experts > 0) {
         file.set(arch + "expert_count", s.experts);

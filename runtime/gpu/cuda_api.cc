@@ -33,6 +33,7 @@ GpuApi load_cuda() {
     cuda.find(api.host_free, "cuMemFreeHost");
     cuda.find(api.to_device, "cuMemcpyHtoDAsync_v2");
     cuda.find(api.to_host, "cuMemcpyDtoHAsync_v2");
+    cuda.find(api.on_device, "cuMemcpyDtoDAsync_v2");
     cuda.find(api.fill, "cuMemsetD8Async");
     cuda.find(api.stream_create, "cuStreamCreate");
     cuda.find(api.stream_destroy, "cuStreamDestroy_v2");

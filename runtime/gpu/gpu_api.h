@@ -50,6 +50,7 @@ struct GpuApi {
     DriverCall<int(void* host)> host_free;
     DriverCall<int(void* to, const void* from, size_t bytes, void* stream)> to_device;
     DriverCall<int(void* to, const void* from, size_t bytes, void* stream)> to_host;
+    DriverCall<int(void* to, void* from, size_t bytes, void* stream)> on_device;
     DriverCall<int(void* to, unsigned char value, size_t bytes, void* stream)> fill;
     DriverCall<int(void** stream, unsigned flags)> stream_create;
     DriverCall<int(void*)> stream_destroy;

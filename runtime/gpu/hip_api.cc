@@ -60,6 +60,7 @@ GpuApi load_hip(const Environment& environment) {
     hip.find(api.host_free, "hipHostFree");
     hip.find(api.to_device, "hipMemcpyHtoDAsync");
     hip.find(api.to_host, "hipMemcpyDtoHAsync");
+    hip.find(api.on_device, "hipMemcpyDtoDAsync");
     hip.find(api.fill, "hipMemsetD8Async");
     hip.find(api.stream_create, "hipStreamCreateWithFlags");
     hip.find(api.stream_destroy, "hipStreamDestroy");

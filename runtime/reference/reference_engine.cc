@@ -38,6 +38,17 @@ ReferenceEngine::ReferenceEngine(const ModelFile& file, LayerGraph graph, int64_
 void ReferenceEngine::reset() {
     position_ = 0;
     state_.clear();
+    tokens_.clear();
+}
+
+// From the start: nothing keeps old states here.
+void ReferenceEngine::truncate(int64_t position) {
+    if (position < 0 || position > position_)
+        throw std::runtime_error(
+            fmt::format("the context of {} tokens cannot be cut back to {}", position_, position));
+    const std::vector<int32_t> kept(tokens_.begin(), tokens_.begin() + position);
+    reset();
+    if (!kept.empty()) forward(kept, false);
 }
 
 std::vector<float> ReferenceEngine::forward(std::span<const int32_t> tokens, bool every_row) {
@@ -51,6 +62,7 @@ std::vector<float> ReferenceEngine::forward(std::span<const int32_t> tokens, boo
         primitives().at(op.kind)(
             Step{file_, graph_, op, tokens, position_, context_, values_, state_});
     position_ += static_cast<int64_t>(tokens.size());
+    tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
     const auto& logits = values_[static_cast<size_t>(graph_.logits)];
     return every_row ? logits : std::vector<float>(logits.end() - graph_.vocabulary, logits.end());
 }

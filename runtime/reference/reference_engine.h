@@ -18,6 +18,7 @@ class ReferenceEngine : public Engine {
 
     std::vector<float> forward(std::span<const int32_t> tokens, bool every_row) override;
     void reset() override;
+    void truncate(int64_t position) override;
     int64_t position() const override { return position_; }
     int64_t vocabulary() const override { return graph_.vocabulary; }
     int64_t context() const override { return context_; }
@@ -55,6 +56,7 @@ class ReferenceEngine : public Engine {
     LayerGraph graph_;
     int64_t context_;
     int64_t position_ = 0;
+    std::vector<int32_t> tokens_;  // of the context
     std::vector<std::vector<float>> values_;
     std::map<std::string, std::vector<float>> state_;
 };

@@ -24,6 +24,9 @@ struct PreTokenizer {
 // Unicode's White_Space, for use within [].
 inline constexpr std::string_view kSpace = R"(\t-\r\x{85}\p{Z})";
 
+// GPT-2's pattern (pre/gpt2.cc), which several others end with.
+std::string gpt2_pattern();
+
 struct RegisterPreTokenizer {
     explicit RegisterPreTokenizer(PreTokenizer pre_tokenizer);
 };

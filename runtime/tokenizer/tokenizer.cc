@@ -9,7 +9,7 @@
 
 namespace hetune {
 
-Tokenizer::Tokenizer(const ModelFile& file)
+Tokenizer::Tokenizer(const ModelFile& file, const std::string& pre_name)
     : vocabulary_(std::make_unique<Vocabulary>(file)),
       special_tokens_(std::make_unique<SpecialTokens>(*vocabulary_)) {
     const auto fail = [&](const std::string& what) {
@@ -17,13 +17,17 @@ Tokenizer::Tokenizer(const ModelFile& file)
     };
     const std::string model = file.get_string("tokenizer.ggml.model");
     if (model == "gpt2") {
-        const std::string name = file.get_string("tokenizer.ggml.pre", "default");
+        const std::string name =
+            pre_name.empty() ? file.get_string("tokenizer.ggml.pre", "default") : pre_name;
         const PreTokenizer* pre = find_pre_tokenizer(name);
         if (pre == nullptr)
-            fail(fmt::format("the pre-tokenizer '{}' is not known; hetune has {}", name,
-                             fmt::join(pre_tokenizer_names(), ", ")));
+            fail(fmt::format("the pre-tokenizer '{}' is not known; --pre NAME takes another one. hetune has {}",
+                             name, fmt::join(pre_tokenizer_names(), ", ")));
         subword_ = std::make_unique<ByteLevelBpe>(file, *vocabulary_, *pre);
         add_bos_ = pre->adds_bos && bos() != kNoToken;
+    } else if (!pre_name.empty()) {
+        fail(fmt::format("--pre {}: its tokenizer is of the kind '{}', which has no pre-tokenizer", pre_name,
+                         model));
     } else if (model == "llama") {
         subword_ = std::make_unique<SentencePiece>(*vocabulary_);
         add_bos_ = bos() != kNoToken;

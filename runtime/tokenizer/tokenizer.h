@@ -20,8 +20,9 @@ namespace hetune {
 class Tokenizer {
   public:
     // Does not refer to the file afterwards. Throws ModelError when the file has no tokenizer, one
-    // of a kind that hetune lacks, or one that contradicts itself.
-    explicit Tokenizer(const ModelFile& file);
+    // of a kind that hetune lacks, or one that contradicts itself. `pre`: the pre-tokenizer to use
+    // instead of the file's (--pre).
+    explicit Tokenizer(const ModelFile& file, const std::string& pre = {});
 
     // Any bytes will do; those that are no UTF-8 become byte tokens.
     //   add_special: with the BOS and EOS that the model wants around a whole text.

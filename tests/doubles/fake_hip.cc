@@ -224,6 +224,16 @@ HIP_EXPORT int hipMemcpyDtoHAsync(void* to, const void* from, size_t bytes, void
         });
     });
 }
+HIP_EXPORT int hipMemcpyDtoDAsync(void* to, void* from, size_t bytes, void* stream) {
+    return enter("hipMemcpyDtoDAsync", [&](Fake& fake) {
+        if (const Status wrong = check_memory(fake, "hipMemcpyDtoDAsync", to, bytes)) return wrong;
+        if (const Status wrong = check_memory(fake, "hipMemcpyDtoDAsync", from, bytes)) return wrong;
+        return enqueue(fake, stream, "hipMemcpyDtoDAsync", false, [=] {
+            std::memcpy(to, from, bytes);
+            return kSuccess;
+        });
+    });
+}
 HIP_EXPORT int hipMemsetD8Async(void* to, unsigned char value, size_t bytes, void* stream) {
     return enter("hipMemsetD8Async", [&](Fake& fake) {
         if (const Status wrong = check_memory(fake, "hipMemsetD8Async", to, bytes)) return wrong;

@@ -6,6 +6,7 @@
 #include <numbers>
 
 #include "kernel_templates/quant/registry.h"
+#include "planner/kv_type.h"
 #include "runtime/reference/primitives.h"
 #include "tests/kernel_templates/kernel_run.h"
 
@@ -157,10 +158,22 @@ struct AttentionCase {
     int splits, waves;
 };
 
+double kv_tolerance(KvType type) {
+    switch (type) {
+        case KvType::kF32: return kTolerance;
+        case KvType::kF16: return kHalfTolerance;
+        case KvType::kBF16: return 8 * kHalfTolerance;
+        case KvType::kQ8: return 1e-2;  // half a step of 127, in scores and in values
+    }
+    return 0;
+}
+
 std::vector<KernelSpec> attention_specs(const AttentionCase& c) {
-    return {{"kv_write", {{"Kv", c.kv}, {"kWidth", text(c.kv_heads * c.size)}, {"kWaves", "1"}}},
+    const std::string kv = kv_functor(kv_type(c.kv));
+    return {{"kv_write",
+             {{"Kv", kv}, {"kKvHeads", text(c.kv_heads)}, {"kHeadSize", text(c.size)}, {"kWaves", "2"}}},
             {"attention_split",
-             {{"Kv", c.kv},
+             {{"Kv", kv},
               {"kHeads", text(c.heads)},
               {"kKvHeads", text(c.kv_heads)},
               {"kHeadSize", text(c.size)},
@@ -178,12 +191,12 @@ void check_attention(const AttentionCase& c, int64_t rows) {
     const auto k = random_floats(total * static_cast<size_t>(kv_width), 21);
     const auto v = random_floats(total * static_cast<size_t>(kv_width), 22);
     const auto q = random_floats(static_cast<size_t>(rows * c.heads * c.size), 23);
-    const size_t element = std::string(c.kv) == "KvF32" ? 4 : 2;
+    const size_t cache_bytes = total * static_cast<size_t>(kv_row_bytes(kv_type(c.kv), c.kv_heads, c.size));
 
     KernelRun write(specs[0]);
     write.step(0, static_cast<int>(total)).in(k).in(v);
-    write.out(k.size() * element).out(k.size() * element);
-    write.launch({groups_of(kv_width, 32), static_cast<uint32_t>(total)}, 32);
+    write.out(cache_bytes).out(cache_bytes);
+    write.launch({groups_of(c.kv_heads, 2), static_cast<uint32_t>(total)}, 64);
     const int position = static_cast<int>(c.context) - 1;
     const auto share_bytes = static_cast<size_t>(rows * c.heads * c.splits * (c.size + 2)) * 4;
     KernelRun split(specs[1]);
@@ -201,15 +214,16 @@ void check_attention(const AttentionCase& c, int64_t rows) {
                           kv_width, position + i / c.heads + 1, 0.125,
                           std::span(wanted).subspan(static_cast<size_t>(i * c.size), static_cast<size_t>(c.size)));
     }
-    CHECK(relative_error(merge.get<float>(2), wanted) < (element == 4 ? kTolerance : c.kv[2] == 'B' ? 8 * kHalfTolerance : kHalfTolerance));
+    CHECK(relative_error(merge.get<float>(2), wanted) < kv_tolerance(kv_type(c.kv)));
 }
 
 TEST_CASE("attention equals the oracle over head sizes, contexts, splits and cache types") {
     std::vector<AttentionCase> list;
     for (const int64_t size : {64, 80, 128, 256})
-        for (const int64_t context : {1, 31, 33, 1000}) list.push_back({4, 2, size, context, "KvF32", 2, 2});
-    list.push_back({8, 1, 128, 1000, "KvF16", 8, 1});
-    list.push_back({4, 4, 64, 100, "KvBF16", 1, 4});
+        for (const int64_t context : {1, 31, 33, 1000}) list.push_back({4, 2, size, context, "f32", 2, 2});
+    list.push_back({8, 1, 128, 1000, "f16", 8, 1});
+    list.push_back({4, 4, 64, 100, "bf16", 1, 4});
+    for (const int64_t size : {64, 80, 128, 256}) list.push_back({4, 2, size, 500, "q8", 2, 2});
     std::vector<KernelSpec> specs;
     for (const auto& c : list)
         for (auto& spec : attention_specs(c)) specs.push_back(std::move(spec));
@@ -220,6 +234,34 @@ TEST_CASE("attention equals the oracle over head sizes, contexts, splits and cac
         CAPTURE(c.kv);
         check_attention(c, 1);
         check_attention(c, 5);
+    }
+}
+
+TEST_CASE("an 8-bit KV cache keeps each head with a scale of its own, and zeros as zeros") {
+    constexpr int64_t kHeads = 3, kSize = 80;
+    auto k = random_floats(2 * kHeads * kSize, 31);
+    const auto v = random_floats(k.size(), 32);
+    for (int64_t i = 0; i < kSize; ++i) {
+        k[static_cast<size_t>(kSize + i)] *= 1e-3f;  // a small head beside large ones
+        k[static_cast<size_t>(2 * kSize + i)] = 0;
+    }
+    KernelRun run({"kv_write",
+                   {{"Kv", "KvQ8"}, {"kKvHeads", text(kHeads)}, {"kHeadSize", text(kSize)}, {"kWaves", "1"}}});
+    const auto row_bytes = static_cast<size_t>(kv_row_bytes(KvType::kQ8, kHeads, kSize));
+    run.step(1, 1).in(k).in(v).out(2 * row_bytes).out(2 * row_bytes);
+    run.launch({kHeads, 2}, 32);
+    const auto cache = run.get<int8_t>(3);
+    for (size_t h = 0; h < kHeads; ++h) {
+        CAPTURE(h);
+        const int8_t* row = cache.data() + row_bytes;  // position 1
+        const int8_t* head = row + h * kSize;
+        const auto from = row_of(k, static_cast<int64_t>(h), kSize);
+        float scale = 0, peak = 0;
+        std::memcpy(&scale, row + kHeads * kSize + h * sizeof scale, sizeof scale);
+        for (const float x : from) peak = std::max(peak, std::abs(x));
+        CHECK(scale == doctest::Approx(peak / 127));
+        for (size_t i = 0; i < kSize; ++i)
+            CHECK(std::abs(static_cast<float>(head[i]) * scale - from[i]) <= 0.501f * scale);
     }
 }
 

@@ -123,6 +123,7 @@ TEST_CASE("causal_conv carries its state from step to step, and no row beyond th
 
 struct DeltaNet {
     int64_t key_heads, heads, key_size, value_size, waves;
+    int64_t chunk = 0;  // 0: token by token
 
     int64_t channels() const { return 2 * key_heads * key_size + heads * value_size; }
     KernelSpec spec() const {
@@ -134,10 +135,52 @@ struct DeltaNet {
                  {"kEps", "1e-6f"},
                  {"kWaves", text(waves)}}};
     }
+    KernelSpec prepare_spec() const {
+        KernelSpec prepare = spec();
+        prepare.name = "delta_net_prepare";
+        prepare.constants["kChunk"] = text(chunk);
+        return prepare;
+    }
+    KernelSpec chunk_spec() const {
+        KernelSpec step = prepare_spec();
+        step.name = "delta_net_chunk";
+        step.constants.erase("kKeyHeads");
+        step.constants.erase("kEps");
+        return step;
+    }
+    size_t chunk_bytes() const {
+        return static_cast<size_t>(chunk * (3 * key_size + value_size + chunk) + 16) * 4;
+    }
 };
 
-void check_delta_net(const DeltaNet& net) {
-    constexpr int64_t kRows = 7;
+struct DeltaNetStep {
+    std::vector<float> qkv, a, b, rate, bias, state;
+};
+
+// y, with the state moved on; buffers hold `room` rows.
+std::vector<float> run_delta_net(const DeltaNet& net, DeltaNetStep& in, int position, int rows, int64_t room) {
+    const size_t y_bytes = static_cast<size_t>(room * net.heads * net.value_size) * 4;
+    const auto heads = static_cast<uint32_t>(net.heads), threads = static_cast<uint32_t>(32 * net.waves);
+    if (net.chunk == 0) {
+        KernelRun run(net.spec());
+        run.step(position, rows).in(in.qkv).in(in.a).in(in.b).in(in.rate).in(in.bias).in(in.state).out(y_bytes);
+        run.launch({heads, groups_of(net.value_size, 32)}, threads);
+        in.state = run.get<float>(6);
+        return run.get<float>(7);
+    }
+    const uint32_t chunks = groups_of(rows, net.chunk);
+    KernelRun prepare(net.prepare_spec());
+    prepare.step(position, rows).in(in.qkv).in(in.a).in(in.b).in(in.rate).in(in.bias);
+    prepare.out(chunks * static_cast<size_t>(net.heads) * net.chunk_bytes()).launch({heads, chunks}, threads);
+    KernelRun step(net.chunk_spec());
+    step.step(position, rows).in(prepare.get<float>(6)).in(in.state).out(y_bytes);
+    step.launch({heads, groups_of(net.value_size, 32)}, threads);
+    in.state = step.get<float>(2);
+    return step.get<float>(3);
+}
+
+void check_delta_net(const DeltaNet& net, const std::vector<int>& steps) {
+    const int64_t kRows = std::accumulate(steps.begin(), steps.end(), int64_t{0});
     const auto qkv = random_floats(static_cast<size_t>(kRows * net.channels()), 1);
     const auto a = random_floats(static_cast<size_t>(kRows * net.heads), 2);
     const auto b = random_floats(a.size(), 3), bias = random_floats(static_cast<size_t>(net.heads), 4);
@@ -165,20 +208,16 @@ void check_delta_net(const DeltaNet& net) {
         }
 
     std::vector<float> got;
-    for (const int rows : {1, 4, 2}) {  // the state goes on; buffers always have all rows
+    for (const int rows : steps) {  // the state goes on; buffers always have all rows
         const auto done = static_cast<int64_t>(got.size()) / (net.heads * net.value_size);
         const auto from = [&](const std::vector<float>& values, int64_t width) {
             std::vector<float> rest(values.begin() + done * width, values.end());
             rest.resize(values.size(), 1e3f);
             return rest;
         };
-        KernelRun run(net.spec());
-        run.step(static_cast<int>(done), rows).in(from(qkv, net.channels())).in(from(a, net.heads));
-        run.in(from(b, net.heads)).in(rate).in(bias).in(state).out(wanted.size() * 4);
-        run.launch({static_cast<uint32_t>(net.heads), groups_of(net.value_size, 32)},
-                   static_cast<uint32_t>(32 * net.waves));
-        state = run.get<float>(6);
-        const auto y = run.get<float>(7);
+        DeltaNetStep in{from(qkv, net.channels()), from(a, net.heads), from(b, net.heads), rate, bias, state};
+        const auto y = run_delta_net(net, in, static_cast<int>(done), rows, kRows);
+        state = in.state;
         got.insert(got.end(), y.begin(), y.begin() + rows * net.heads * net.value_size);
         CHECK(untouched(std::span(y).subspan(static_cast<size_t>(rows * net.heads * net.value_size))));
     }
@@ -190,7 +229,34 @@ TEST_CASE("delta_net equals the oracle over steps of several rows, and so does i
     for (const DeltaNet& net : {DeltaNet{2, 4, 64, 64, 1}, DeltaNet{2, 4, 64, 64, 4},
                                 DeltaNet{1, 3, 16, 40, 2}, DeltaNet{2, 2, 128, 32, 8}}) {
         CAPTURE(net.spec().to_string());
-        check_delta_net(net);
+        check_delta_net(net, {1, 4, 2});
+    }
+}
+
+TEST_CASE("delta_net in chunks equals the oracle: whole chunks, parts of them, one row, over 320 tokens") {
+    for (const DeltaNet& net : {DeltaNet{2, 4, 64, 64, 1, 32}, DeltaNet{2, 4, 64, 64, 4, 32},
+                                DeltaNet{1, 3, 16, 40, 2, 32}, DeltaNet{2, 2, 128, 32, 8, 32},
+                                DeltaNet{1, 2, 32, 32, 4, 16}}) {
+        CAPTURE(net.prepare_spec().to_string());
+        check_delta_net(net, {33, 1, 64, 7});
+    }
+    check_delta_net({2, 4, 64, 64, 1, 32}, {320});
+}
+
+TEST_CASE("delta_net in chunks stays exact where a head forgets all at once, and where it forgets nothing") {
+    for (const float decay : {-300.0f, 0.0f}) {
+        CAPTURE(decay);
+        const DeltaNet net{1, 1, 32, 32, 1, 32}, serial{1, 1, 32, 32, 1};
+        constexpr int64_t kRows = 64;
+        DeltaNetStep in{random_floats(static_cast<size_t>(kRows * net.channels()), 1),
+                        random_floats(kRows, 2), random_floats(kRows, 3), {decay}, {1.0f},
+                        random_floats(32 * 32, 4)};
+        for (size_t row = 0; row < kRows; ++row)  // only some rows forget
+            if (row % 9 != 4) in.a[row] = -100.0f;
+        DeltaNetStep other = in;
+        const auto got = run_delta_net(net, in, 0, kRows, kRows);
+        CHECK(relative_error(got, run_delta_net(serial, other, 0, kRows, kRows)) < kRecurrentTolerance);
+        CHECK(relative_error(in.state, other.state) < kRecurrentTolerance);
     }
 }
 

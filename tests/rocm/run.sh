@@ -7,39 +7,9 @@ set -euo pipefail
 suite=$1 root=$2 bin=$3 worker=$4
 shift 4
 
-skip() {
-    echo "skipped: $*"
-    [ "${HETUNE_REQUIRE_ROCM:-0}" = 1 ] && exit 1
-    exit 77
-}
-
-[ "$(id -u)" = 0 ] || skip "making a Debian root takes root"
-command -v debootstrap > /dev/null || skip "debootstrap is not installed"
-
-# Of two tests that start together one makes the root.
-mkdir -p "$(dirname "$root")"
-exec 9> "$root.lock"
-flock 9
-
-if [ ! -e "$root/.complete" ]; then
-    # shellcheck source=/dev/null
-    release=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
-    # The dollar signs are apt's own.
-    # shellcheck disable=SC2016
-    mirror=$(apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Created-By: Packages' |
-        awk -v release="$release" '$1 == release { print $2; exit }')
-    [ -n "$mirror" ] || skip "no mirror of Debian $release among this machine's apt sources"
-    rm -rf "$root"
-    log="$root.log"
-    # The script of sid serves suites that this debootstrap does not know yet.
-    debootstrap --variant=minbase --no-check-gpg "$suite" "$root" "$mirror" sid > "$log" 2>&1 ||
-        skip "debootstrap of $suite failed; see $log"
-    {
-        chroot "$root" apt-get -o Acquire::Check-Valid-Until=false update &&
-            chroot "$root" apt-get install -y --no-install-recommends "$@"
-    } >> "$log" 2>&1 || skip "$suite has no installable $*; see $log"
-    touch "$root/.complete"
-fi
+# shellcheck source=tests/debian_root.sh
+source "$(dirname "$0")/../debian_root.sh"
+make_root "$suite" "$root" "$@"
 
 # What rocm_test needs beyond the C and C++ libraries, which are newer in the root than here.
 home="$root/opt/hetune"

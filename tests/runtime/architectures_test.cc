@@ -12,6 +12,7 @@
 #include "runtime/logits_distance.h"
 #include "runtime/reference/reference_engine.h"
 #include "tests/runtime/model_files.h"
+#include "tests/runtime/small_shapes.h"
 
 namespace hetune {
 namespace {
@@ -22,46 +23,6 @@ std::string written(const ModelShape& shape, const SyntheticOptions& options) {
     const std::string path = folder / fmt::format("{}-{}.gguf", shape.name, options.quant);
     write_synthetic(shape, options, path);
     return path;
-}
-
-ModelShape small(const char* architecture) {
-    return {.name = architecture, .architecture = architecture, .layers = 2, .hidden = 256,
-            .inner = 512, .heads = 4, .kv_heads = 2, .head_size = 64, .context = 512,
-            .vocabulary = 320};
-}
-
-ModelShape with_experts(ModelShape shape, int64_t shared) {
-    shape.inner = 0;
-    shape.experts = 6;
-    shape.experts_used = 2;
-    shape.expert_inner = 256;
-    shape.shared_inner = shared;
-    return shape;
-}
-
-ModelShape with_delta_net(ModelShape shape) {
-    shape.layers = 4;
-    shape.rotary = 16;
-    shape.key_heads = 2;
-    shape.value_heads = 6;
-    shape.state_size = 32;
-    shape.attention_interval = 2;
-    return shape;
-}
-
-std::vector<ModelShape> small_models() {
-    ModelShape llama = small("llama"), tied = small("qwen3");
-    llama.rope_base = 10000;
-    llama.rope_factor = 8;
-    tied.tied = true;
-    return {llama, small("qwen2"), tied, with_experts(small("qwen3moe"), 0),
-            with_delta_net(small("qwen35")), with_experts(with_delta_net(small("qwen35moe")), 256)};
-}
-
-std::vector<int32_t> some_tokens(size_t count) {
-    std::vector<int32_t> tokens;
-    for (size_t i = 0; i < count; ++i) tokens.push_back(static_cast<int32_t>(i * 97 % 311));
-    return tokens;
 }
 
 TEST_CASE("every architecture gives the oracle's logits, in steps and token by token") {
@@ -85,6 +46,27 @@ TEST_CASE("every architecture gives the oracle's logits, in steps and token by t
             const auto single = compare_logits(wanted, one_by_one(session, tokens), shape.vocabulary);
             CHECK(single.mean_kl < 1e-8);
         }
+}
+
+TEST_CASE("experts give the oracle's logits at any number of rows, sorted by expert and not") {
+    const ModelShape shape = with_experts(small("qwen3moe"), 0);
+    const std::vector<int32_t> tokens = some_tokens(64);
+    const std::string path = written(shape, {.quant = "Q4_K_M"});
+    std::vector<float> wanted;
+    for (const int rows : {1, 2, 5, 8, 15, 16, 64}) {
+        CAPTURE(rows);
+        Loaded loaded(path, {.context = 64,
+                             .prefill_rows = rows,
+                             .activations = Activations::kFloat,
+                             .kv = KvType::kF32,
+                             .all_logits = true});
+        if (wanted.empty()) {
+            ReferenceEngine oracle(loaded.file, build_layer_graph(loaded.file), 64);
+            wanted = oracle.forward(tokens, true);
+        }
+        const auto distance = compare_logits(wanted, loaded.session.forward(tokens, true), shape.vocabulary);
+        CHECK(distance.mean_kl < 1e-8);
+    }
 }
 
 TEST_CASE("8-bit activations cost every architecture little") {

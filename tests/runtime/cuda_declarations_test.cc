@@ -24,6 +24,7 @@ TEST_CASE("Functions of the CUDA driver are declared as in cuda.h") {
     CHECK_ABI(stream_wait_event, cuStreamWaitEvent);
     CHECK_ABI(to_device, cuMemcpyHtoDAsync);
     CHECK_ABI(to_host, cuMemcpyDtoHAsync);
+    CHECK_ABI(on_device, cuMemcpyDtoDAsync);
     CHECK_ABI(fill, cuMemsetD8Async);
     CHECK_ABI(stream_create, cuStreamCreate);
     CHECK_ABI(stream_destroy, cuStreamDestroy);

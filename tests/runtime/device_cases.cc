@@ -90,6 +90,13 @@ void copies_and_fills(Device& device) {
     CHECK(after[1] == values[1]);
     CHECK(after[990] == values[100]);
 
+    const auto twin = device.allocate(4100);
+    device.copy(*twin, *buffer);
+    std::vector<float> copied(1000);
+    device.download(std::as_writable_bytes(std::span(copied)), *twin, 0);
+    CHECK(std::memcmp(copied.data(), after.data(), 4000) == 0);
+    CHECK_THROWS_AS(device.copy(*buffer, *twin), DeviceError);
+
     CHECK_THROWS_AS(device.upload(*buffer, 3996, std::as_bytes(std::span(part))), DeviceError);
     CHECK_THROWS_AS(device.download(std::as_writable_bytes(std::span(part)), *buffer, SIZE_MAX),
                     DeviceError);

@@ -4,10 +4,12 @@
 #include <span>
 
 #include "cache/code_store.h"
+#include "planner/synth/synthetic.h"
 #include "device_cases.h"
 #include "runtime/logits_distance.h"
 #include "runtime/reference/reference_engine.h"
 #include "runtime/session.h"
+#include "tests/runtime/small_shapes.h"
 
 namespace hetune {
 namespace {
@@ -75,6 +77,29 @@ TEST_CASE("Emulated gfx1100 prefills and decodes the tiny model with the oracle'
     };
     same(prompt);
     same(std::vector<int32_t>{117});
+}
+
+TEST_CASE("Emulated gfx1100 runs a hybrid model: delta net in chunks, then token by token, KV cache in 8 bits") {
+    if (no_emulator()) return;
+    ModelShape shape = with_delta_net(small("qwen35"));
+    shape.layers = 2;
+    shape.inner = 256;
+    const std::string path = HETUNE_BUILD_DIR "/emulated-hybrid.gguf";
+    write_synthetic(shape, {.quant = "F16"}, path);
+    const ModelFile file(path);
+    const auto device = open_device("emulator");
+    CodeStore store({.folder = HETUNE_BUILD_DIR "/test-cache"});
+    KernelLibrary library(device->arch(), store, read_environment());
+    Session session(file, *device, library, nullptr,
+                    {.context = 64, .prefill_rows = 34, .kv = KvType::kQ8, .memory_limit = 1 << 30});
+    ReferenceEngine oracle(file, build_layer_graph(file), 64);
+    const std::vector<int32_t> tokens = some_tokens(35);
+    for (const auto part : {std::span(tokens).first(34), std::span(tokens).last(1)}) {
+        const auto distance = compare_logits(oracle.forward(part, false), session.forward(part, false),
+                                             session.vocabulary());
+        MESSAGE("KL ", distance.mean_kl);
+        CHECK(distance.mean_kl < 1e-4);
+    }
 }
 
 }  // namespace hetune

@@ -29,6 +29,7 @@ TEST_CASE("Functions of the HIP runtime are declared as in hip_runtime_api.h") {
     CHECK_ABI(stream_wait_event, hipStreamWaitEvent);
     CHECK_ABI(to_device, hipMemcpyHtoDAsync);
     CHECK_ABI(to_host, hipMemcpyDtoHAsync);
+    CHECK_ABI(on_device, hipMemcpyDtoDAsync);
     CHECK_ABI(fill, hipMemsetD8Async);
     CHECK_ABI(stream_create, hipStreamCreateWithFlags);
     CHECK_ABI(stream_destroy, hipStreamDestroy);

@@ -238,6 +238,7 @@ TEST_CASE("A failed call of any kind is named, with its number") {
         const auto args = test::pointers({step.get(), x.get(), x.get(), x.get()});
         const auto graph = device->capture([&] { device->launch(*module, {}, args); });
         device->fill(*x, 0, 4, 0);
+        device->copy(*x, *step);
         device->time_ms([&] { device->replay(*graph); });
         device->synchronize();
         test::get(*device, *x);
@@ -251,6 +252,7 @@ TEST_CASE("A failed call of any kind is named, with its number") {
                            "hipMemcpyHtoDAsync",
                            "hipMemcpyDtoHAsync",
                            "hipMemsetD8Async",
+                           "hipMemcpyDtoDAsync",
                            "hipStreamCreateWithFlags",
                            "hipStreamSynchronize",
                            "hipModuleLoadData",

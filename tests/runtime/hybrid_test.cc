@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "runtime/logits_distance.h"
+#include "runtime/memory.h"
 #include "runtime/reference/reference_engine.h"
 #include "tests/runtime/model_files.h"
 
@@ -76,12 +77,15 @@ TEST_CASE("the compiled hybrid model gives llama.cpp's logits, fused and not, in
             const auto distance = compare_logits(wanted, single, session.vocabulary());
             MESSAGE("mean KL ", distance.mean_kl, " top-1 ", distance.top1);
             CHECK(distance.mean_kl < (floats ? 1e-5 : 5e-3));
-            // Decoding, fused, rounds activations to 8 bits before their norm's factor, and prefill
-            // behind it.
-            const double limit = fusion && !floats ? 2e-2 : 1e-3;
-            for (const size_t size : {size_t{7}, size_t{64}})
-                CHECK(relative_difference(in_steps(session, tokens, size), single) < limit);
-            if (!floats || fusion) continue;
+            // In chunks the delta net adds in another order: 1e-6 in floats, but in 8 bits it turns the
+            // rounding of some activation. Decoding, fused, also rounds activations before their norm's
+            // factor, and prefill behind it. Both are far below what 8 bits cost.
+            for (const size_t size : {size_t{7}, size_t{64}}) {
+                const double difference = relative_difference(in_steps(session, tokens, size), single);
+                MESSAGE("steps of ", size, ": ", difference);
+                CHECK(difference < (floats || !fusion ? 1e-3 : 2e-2));
+            }
+            if (!floats) continue;
 
             const std::vector<int32_t> many = sequence("sequence320");
             session.reset();
@@ -92,6 +96,56 @@ TEST_CASE("the compiled hybrid model gives llama.cpp's logits, fused and not, in
             MESSAGE("mean KL of tokens 257 to 320 ", far.mean_kl);
             CHECK(far.mean_kl < 1e-5);
         }
+}
+
+TEST_CASE("a context cut back gives the logits of one that never went further, with snapshots and without") {
+    const std::vector<int32_t> tokens = sequence();
+    const auto begin = std::span(tokens);
+    for (const char* model : {"mini35-Q4_K_M", "tiny-Q4_K_M"})
+        for (const int snapshots : {3, 0}) {
+            CAPTURE(model);
+            CAPTURE(snapshots);
+            Loaded loaded(kModels + "/" + model + ".gguf", {.context = 96,
+                                                          .prefill_rows = 16,
+                                                          .activations = Activations::kFloat,
+                                                          .kv = KvType::kF32,
+                                                          .state_snapshots = snapshots});
+            Session& session = loaded.session;
+            session.forward(begin.first(30), false);
+            const auto wanted = session.forward(begin.subspan(30, 2), false);
+            session.forward(begin.subspan(32, 8), false);
+            for (const int64_t position : {30, 3}) {  // near a snapshot, and near the start
+                session.truncate(position);
+                CHECK(session.position() == position);
+                const auto rest = begin.subspan(static_cast<size_t>(position), static_cast<size_t>(32 - position));
+                CHECK(relative_difference(session.forward(rest, false), wanted) < 1e-4);
+                session.forward(begin.subspan(32, 8), false);
+            }
+            CHECK_THROWS_WITH(session.truncate(41), "the context of 40 tokens cannot be cut back to 41");
+
+            // The same for what is generated, from a drawn token on.
+            session.reset();
+            const int32_t first = session.prompt(begin.first(20), {});
+            const int32_t second = session.next();
+            session.next();
+            session.truncate(19);
+            CHECK(session.prompt(begin.subspan(19, 1), {}) == first);
+            CHECK(session.next() == second);
+        }
+}
+
+TEST_CASE("snapshots of the recurrent state are in the memory table, and a dense model has none") {
+    const auto table = [](const char* model, int snapshots) {
+        const ModelFile file(kModels + "/" + model + ".gguf");
+        const LayerGraph graph = build_layer_graph(file);
+        const Plan plan = make_plan(graph, file, find_arch("gfx1100"), {});
+        return memory_needs(std::span(&plan, 1), 512, 0, snapshots);
+    };
+    const MemoryNeeds hybrid = table("mini35-Q4_K_M", 3);
+    CHECK(hybrid.snapshots == 3 * hybrid.state);
+    CHECK(memory_table(hybrid).find("3 snapshots of the state") != std::string::npos);
+    CHECK(hybrid.total() - table("mini35-Q4_K_M", 0).total() == hybrid.snapshots);
+    CHECK(table("tiny-Q4_K_M", 3).snapshots == 0);
 }
 
 }  // namespace

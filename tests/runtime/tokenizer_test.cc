@@ -216,6 +216,30 @@ TEST_CASE("Pre-tokenizers differ where their models do") {
     CHECK(split("qwen2", "x\r\n\r\n  y") == Words{"x", "\r\n\r\n", " ", " y"});
     CHECK(split("qwen2", "\xFF\xFE x\xC3") == Words{"\xFF\xFE", " x", "\xC3"});
     CHECK(split("qwen2", "").empty());
+    CHECK(split("tekken", "camelCase HTTPServer 12//") ==
+          Words{"camel", "Case", " HTTPServer", " ", "1", "2", "//"});
+    CHECK(split("gpt-4o", "Don'T 1234") == Words{"Don'T", " ", "123", "4"});
+    CHECK(split("smollm", "a 12") == Words{"a", " ", "1", "2"});
+    CHECK(split("falcon", "a`b 1234") == Words{"a", "`", "b", " ", "123", "4"});
+    CHECK(split("bloom", "a(b c, 12") == Words{"a", "(", "b", " c", ",", " 12"});
+    CHECK(split("viking", "a 12") == Words{"a", " ", "1", "2"});
+    CHECK(split("deepseek-llm", "ab 中文 12\n") == Words{"ab", " ", "中文", " ", "12", "\n"});
+    CHECK(split("deepseek-coder", "a, 12") == Words{"a", ",", " ", "1", "2"});
+    CHECK(split("deepseek-v3", "a.b 1234 中文") == Words{"a", ".b", " ", "123", "4", " ", "中文"});
+    CHECK(split("seed-coder", "x;\n") == Words{"x", ";", "\n"});
+}
+
+TEST_CASE("Another pre-tokenizer may be asked for; one that is not known is named, with those that are") {
+    const auto path = std::filesystem::temp_directory_path() / ("hetune-pre-" + std::to_string(::getpid()) + ".gguf");
+    tiny_as("brand-new").write(path);
+    const ModelFile file(path);
+    std::filesystem::remove(path);
+    CHECK_THROWS_WITH_AS(Tokenizer{file},
+                         doctest::Contains("the pre-tokenizer 'brand-new' is not known; --pre NAME takes another"),
+                         ModelError);
+    CHECK_THROWS_WITH_AS(Tokenizer(file, "newer"), doctest::Contains("'newer' is not known"), ModelError);
+    CHECK(Tokenizer(file, "qwen2").encode("Hello, world!", false, false) ==
+          tiny().encode("Hello, world!", false, false));
 }
 
 TEST_CASE("The qwen35 pre-tokenizer keeps combining marks with their letters") {
@@ -315,8 +339,8 @@ TEST_CASE("Tokenizer refuses files that contradict themselves") {
         contains(error_of(GgufWriter{}.set("tokenizer.ggml.tokens", std::vector<std::string>{"a"})),
                  "lacks the metadata key 'tokenizer.ggml.model'"));
     CHECK(contains(error_of(tiny_as("mystery")),
-                   "pre-tokenizer 'mystery' is not known; hetune has "
-                   "deepseek-r1-qwen, default, gpt-2, llama-bpe"));
+                   "pre-tokenizer 'mystery' is not known; --pre NAME takes another one. hetune has "
+                   "a.x-4.0, bloom, chatglm-bpe, "));
     CHECK(contains(error_of(tiny_as("qwen2").set("tokenizer.ggml.eos_token_id", 4096u)),
                    "eos_token_id is 4096, outside the vocabulary of 4096"));
     CHECK(contains(error_of(tiny_as("qwen2").set("tokenizer.ggml.add_eos_token", true)),

@@ -136,5 +136,39 @@ TEST_CASE("verify compares with the oracle, which agrees with itself") {
     CHECK(report["passed"] == true);
 }
 
+// The tiny model with a chat template: one more entry in front of its metadata, of a length that leaves
+// the tensors aligned.
+std::string tiny_with_chat(const TestFolder& folder) {
+    std::ifstream from(kTiny, std::ios::binary);
+    std::string bytes((std::istreambuf_iterator<char>(from)), {});
+    std::string text = "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}<assistant>{##}";
+    const std::string key = "tokenizer.chat_template";
+    const auto number = [](auto value) { return std::string(reinterpret_cast<const char*>(&value), sizeof value); };
+    text.insert(text.size() - 2, (32 - (8 + key.size() + 4 + 8 + text.size()) % 32) % 32, ' ');
+    ++bytes[16];  // the number of entries
+    bytes.insert(24, number(uint64_t{key.size()}) + key + number(uint32_t{8}) + number(uint64_t{text.size()}) + text);
+    const std::string path = folder.path() / "chat.gguf";
+    std::ofstream(path, std::ios::binary) << bytes;
+    return path;
+}
+
+TEST_CASE("a conversation asks for another answer with /regen and takes turns back with /undo") {
+    TestFolder folder;
+    const std::string model = tiny_with_chat(folder);
+    std::ofstream(folder.path() / "turns") << "Hello\n/regen\nMore\n/undo\nMore\n/undo\n/undo\n/undo\n/regen\n\n";
+    const CommandResult result =
+        run_hetune(folder.path(), fmt::format("run {} --backend reference -c 128 -n 3 -q < {}", model,
+                                              (folder.path() / "turns").string()));
+    CAPTURE(result.output);
+    CHECK(result.status == 0);
+    // Greedy, so that the same turn has the same answer.
+    const size_t first_end = result.output.find('\n');
+    const std::string first = result.output.substr(0, first_end + 1);
+    const size_t more_end = result.output.find('\n', 2 * first.size());
+    const std::string more = result.output.substr(2 * first.size(), more_end + 1 - 2 * first.size());
+    CHECK(result.output ==
+          first + first + more + more + "There is no turn to take back.\nThere is no answer yet.\n");
+}
+
 }  // namespace
 }  // namespace hetune

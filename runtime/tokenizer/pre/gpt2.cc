@@ -5,7 +5,6 @@
 #include "runtime/tokenizer/pre_tokenizer.h"
 
 namespace hetune {
-namespace {
 
 // Source: the encoder of GPT-2 (github.com/openai/gpt-2).
 std::string gpt2_pattern() {
@@ -14,7 +13,12 @@ std::string gpt2_pattern() {
                        kSpace);
 }
 
-const RegisterPreTokenizer gpt2{{.names = {"gpt-2"}, .patterns = {gpt2_pattern()}}};
+namespace {
+
+const RegisterPreTokenizer gpt2{
+    {.names = {"gpt-2", "phi-2", "mpt", "olmo", "jais", "trillion", "exaone4", "gigachat", "a.x-4.0", "mellum",
+               "granite-docling"},
+     .patterns = {gpt2_pattern()}}};
 
 // Source: llama.cpp, whose files these are.
 const RegisterPreTokenizer unnamed{{

@@ -7,16 +7,23 @@ namespace hetune {
 namespace {
 
 // Source: tokenizer.json of Llama 3, with its (?i:) written out: PCRE2 would fold U+017F to s too.
-const RegisterPreTokenizer llama{{
-    .names = {"llama-bpe", "llama3", "llama-v3"},
-    .patterns = {fmt::format(R"('(?:[sStTmMdD]|[rR][eE]|[vV][eE]|[lL][lL])|)"
-                             R"([^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}|)"
-                             R"( ?[^{0}\p{{L}}\p{{N}}]+[\r\n]*|)"
-                             R"([{0}]*[\r\n]+|[{0}]+(?![^{0}])|[{0}]+)",
-                             kSpace)},
-    .whole_words_first = true,
-    .adds_bos = true,
-}};
+std::string llama_pattern() {
+    return fmt::format(R"('(?:[sStTmMdD]|[rR][eE]|[vV][eE]|[lL][lL])|)"
+                       R"([^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}|)"
+                       R"( ?[^{0}\p{{L}}\p{{N}}]+[\r\n]*|)"
+                       R"([{0}]*[\r\n]+|[{0}]+(?![^{0}])|[{0}]+)",
+                       kSpace);
+}
+
+const RegisterPreTokenizer llama{{.names = {"llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral",
+                                            "midm-2.0", "lfm2"},
+                                  .patterns = {llama_pattern()},
+                                  .whole_words_first = true,
+                                  .adds_bos = true}};
+
+// The same words, merged from their parts.
+const RegisterPreTokenizer merged{
+    {.names = {"smaug-bpe", "dbrx", "glm4", "chatglm-bpe"}, .patterns = {llama_pattern()}}};
 
 }  // namespace
 }  // namespace hetune

@@ -1,0 +1,75 @@
+// The gated delta rule of a prefill step, chunk by chunk.
+#include "planner/lowering.h"
+
+namespace hetune {
+namespace {
+
+// Tokens of a chunk, and the fewest rows of a step for which it is worth it: a chunk is computed as
+// a whole, however few of its tokens a step has. kernel_templates/recurrent/delta_chunk.h says why 32.
+constexpr int kChunk = 32;
+
+// DeltaChunk::kFloats of kernel_templates/recurrent/delta_chunk.h.
+int64_t chunk_floats(int64_t key_size, int64_t value_size) {
+    return kChunk * (3 * key_size + value_size + kChunk) + 16;
+}
+
+bool fits(const PlanBuilder& b, const Op& op) {
+    return b.options.fusion && b.rows(op.inputs[0]) >= kChunk && op.integer("key_size") % 8 == 0 &&
+           op.integer("key_size") <= 128;  // LDS
+}
+
+void lower_delta_net_chunk(PlanBuilder& b, const Op& op) {
+    const ValueId qkv = op.inputs[0], y = op.outputs[0];
+    const int64_t rows = b.rows(qkv), chunks = (rows + kChunk - 1) / kChunk;
+    const int64_t heads = op.integer("value_heads");
+    const int64_t key_size = op.integer("key_size"), value_size = op.integer("value_size");
+    const int waves = b.arch.family == ArchFamily::kCpu ? 1 : 4;
+    const int64_t state_bytes = heads * key_size * value_size * 4;
+    const PlanArg in = b.in(qkv), alpha = b.in(op.inputs[1]), beta = b.in(op.inputs[2]);
+    const PlanArg scratch = b.scratch(chunks * heads * chunk_floats(key_size, value_size) * 4);
+
+    const int prepare_waves = b.tunable("delta_net_prepare", "kWaves", waves);
+    PlanStep prepare{.label = b.name(y) + ".prepare",
+                     .spec = {"delta_net_prepare",
+                              {{"kKeyHeads", constant(op.integer("key_heads"))},
+                               {"kValueHeads", constant(heads)},
+                               {"kKeySize", constant(key_size)},
+                               {"kValueSize", constant(value_size)},
+                               {"kEps", constant(op.attribute("eps"))},
+                               {"kChunk", constant(kChunk)},
+                               {"kWaves", constant(prepare_waves)}}},
+                     .args = {b.step(qkv), in, alpha, beta, b.raw(op.weights[0]), b.raw(op.weights[1]), scratch},
+                     .groups = {static_cast<uint32_t>(heads), static_cast<uint32_t>(chunks), 1},
+                     .threads = static_cast<uint32_t>(32 * prepare_waves),
+                     .rows_axis = 1,
+                     .rows_per_group = kChunk};
+    prepare.cost.activation_bytes = rows * b.width(qkv) * 4 + scratch.bytes;
+    prepare.cost.operations = 2 * rows * heads * kChunk * (3 * key_size + value_size);
+    b.emit(std::move(prepare));
+
+    const int step_waves = b.tunable("delta_net_chunk", "kWaves", waves);
+    PlanStep step{.label = b.name(y),
+                  .spec = {"delta_net_chunk",
+                           {{"kValueHeads", constant(heads)},
+                            {"kKeySize", constant(key_size)},
+                            {"kValueSize", constant(value_size)},
+                            {"kChunk", constant(kChunk)},
+                            {"kWaves", constant(step_waves)}}},
+                  .args = {b.step(qkv), scratch,
+                           b.state("state." + std::to_string(op.integer("state")) + ".delta", state_bytes),
+                           b.out(y)},
+                  .groups = {static_cast<uint32_t>(heads), static_cast<uint32_t>((value_size + 31) / 32), 1},
+                  .threads = static_cast<uint32_t>(32 * step_waves)};
+    step.cost.activation_bytes = scratch.bytes + rows * b.width(y) * 4 + 2 * state_bytes;
+    step.cost.operations = 2 * rows * heads * value_size * (3 * key_size + kChunk);
+    b.emit(std::move(step));
+}
+
+const RegisterLowering kLowering{{.layer = "delta_net",
+                                  .variant = "chunked",
+                                  .priority = 10,
+                                  .fits = fits,
+                                  .emit = lower_delta_net_chunk}};
+
+}  // namespace
+}  // namespace hetune

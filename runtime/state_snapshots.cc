@@ -1,0 +1,70 @@
+#include "runtime/state_snapshots.h"
+
+#include <algorithm>
+
+namespace hetune {
+
+StateSnapshots::StateSnapshots(Device& device, std::vector<Buffer*> state, int count, int64_t context)
+    : device_(device), state_(std::move(state)) {
+    if (state_.empty() || count == 0) return;
+    every_ = std::max<int64_t>(context / (count + 1), 1);
+    for (int i = 0; i < count; ++i) {
+        auto& copies = free_.emplace_back();
+        for (const Buffer* buffer : state_) copies.push_back(device_.allocate(buffer->bytes()));
+    }
+}
+
+void StateSnapshots::keep(int64_t position) {
+    if (every_ == 0 || position == 0) return;
+    auto at = std::ranges::lower_bound(kept_, position, {}, &Snapshot::position);
+    if (at != kept_.end() && at->position == position) return;
+    make_room();
+    at = std::ranges::lower_bound(kept_, position, {}, &Snapshot::position);
+    Snapshot snapshot{position, std::move(free_.back())};
+    free_.pop_back();
+    for (size_t i = 0; i < state_.size(); ++i) device_.copy(*snapshot.copies[i], *state_[i]);
+    kept_.insert(at, std::move(snapshot));
+}
+
+void StateSnapshots::make_room() {
+    if (!free_.empty()) return;
+    const auto gap_without = [&](size_t i) {
+        return kept_[i + 1].position - (i == 0 ? 0 : kept_[i - 1].position);
+    };
+    size_t victim = 0;
+    for (size_t i = 1; i + 1 < kept_.size(); ++i)
+        if (gap_without(i) < gap_without(victim)) victim = i;
+    free_.push_back(std::move(kept_[victim].copies));
+    kept_.erase(kept_.begin() + static_cast<ptrdiff_t>(victim));
+}
+
+bool StateSnapshots::due(int64_t before, int64_t after) const {
+    return every_ > 0 && before / every_ != after / every_;
+}
+
+void StateSnapshots::forget_beyond(int64_t position) {
+    while (!kept_.empty() && kept_.back().position > position) {
+        free_.push_back(std::move(kept_.back().copies));
+        kept_.pop_back();
+    }
+}
+
+int64_t StateSnapshots::restore(int64_t position) {
+    forget_beyond(position);
+    if (kept_.empty()) {
+        for (Buffer* buffer : state_) device_.fill(*buffer, 0, buffer->bytes(), 0);
+        return 0;
+    }
+    for (size_t i = 0; i < state_.size(); ++i) device_.copy(*state_[i], *kept_.back().copies[i]);
+    return kept_.back().position;
+}
+
+void StateSnapshots::clear() { restore(0); }
+
+std::vector<int64_t> StateSnapshots::positions() const {
+    std::vector<int64_t> list;
+    for (const Snapshot& snapshot : kept_) list.push_back(snapshot.position);
+    return list;
+}
+
+}  // namespace hetune
