@@ -1,5 +1,5 @@
 // make_plan: the plan of the defaults, and where tunings say otherwise another one with those.
-#include <fmt/format.h>
+#include <algorithm>
 
 #include "planner/lowering.h"
 #include "planner/tuning_space.h"
