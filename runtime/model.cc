@@ -14,6 +14,7 @@
 #include "runtime/tokenizer/chat_template.h"
 #include "runtime/tokenizer/stream_decoder.h"
 #include "runtime/tokenizer/tokenizer.h"
+#include "runtime/tune/tunings_for.h"
 
 namespace hetune {
 namespace {
@@ -48,6 +49,8 @@ struct __attribute__((visibility("hidden"))) Model::Impl {
 
     void load();
     void load_session(const LayerGraph& graph);
+    // What `hetune autotune` found for this device and compiler; says what is stale.
+    Tunings chosen_tunings(const CacheOptions& cache, const Environment& environment);
     // One token after another, from the compiled session or from the oracle.
     int32_t prompt(std::span<const int32_t> tokens, const Sampling& sampling, const DrawLimit& limit);
     int32_t next();
@@ -110,7 +113,8 @@ void Model::Impl::load_session(const LayerGraph&) {
                        .activations = options.float_activations ? Activations::kFloat : Activations::kQuantised,
                        .kv = kv_type(options.kv_type),
                        .all_logits = options.all_logits,
-                       .memory_limit = options.memory_limit},
+                       .memory_limit = options.memory_limit,
+                       .tunings = chosen_tunings(cache, environment)},
         [this](const std::string& stage, size_t done, size_t total) {
             if (options.progress) options.progress(stage, done, total);
         });
@@ -128,6 +132,16 @@ void Model::Impl::load_session(const LayerGraph&) {
     info.weights_repacked = session->repacked();
     info.compile_seconds = session->times().compile_ms / 1e3;
     info.repack_seconds = session->times().repack_ms / 1e3;
+}
+
+Tunings Model::Impl::chosen_tunings(const CacheOptions& cache, const Environment& environment) {
+    const auto chosen = stored_tunings(cache, device->arch(), device->info().name,
+                                       library->compiler().identity(), tune_use(environment.tune));
+    if (chosen.stale > 0 && options.warn)
+        options.warn(fmt::format("{} of {} tunings were found with another compiler; `hetune autotune` tries "
+                                 "them again (HETUNE_TUNE=off does without)",
+                                 chosen.stale, chosen.used));
+    return chosen.tunings;
 }
 
 int32_t Model::Impl::prompt(std::span<const int32_t> tokens, const Sampling& sampling,

@@ -8,6 +8,8 @@
 #include <stdexcept>
 #include <tuple>
 
+#include "cache/tuning_store.h"
+
 namespace hetune {
 namespace {
 
@@ -52,6 +54,21 @@ ChosenTunings tunings_for(std::span<const TuningRecord> records, const Arch& arc
         }
     }
     return chosen;
+}
+
+std::vector<TuningRecord> stored_records(const CacheOptions& cache, std::string_view arch) {
+    CacheOptions readable = cache;
+    readable.read_only = true;  // no index is needed
+    std::error_code ignored;
+    if (!std::filesystem::exists(readable.folder, ignored)) readable.folder.clear();
+    const CacheFolder folder(readable);
+    return TuningStore(folder).all(arch);
+}
+
+ChosenTunings stored_tunings(const CacheOptions& cache, const Arch& arch, const std::string& device,
+                             const std::string& compiler, TuneUse use) {
+    if (use == TuneUse::kOff) return {};
+    return tunings_for(stored_records(cache, arch.name), arch, device, compiler, use);
 }
 
 std::vector<Tunings> all_tunings_for(std::span<const TuningRecord> records, const Arch& arch,

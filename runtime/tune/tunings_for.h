@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "cache/options.h"
 #include "cache/tuning_record.h"
 #include "planner/arch.h"
 #include "planner/tunings.h"
@@ -29,6 +30,11 @@ struct ChosenTunings {
 // known, as on a build box.
 ChosenTunings tunings_for(std::span<const TuningRecord> records, const Arch& arch,
                           const std::string& device, const std::string& compiler, TuneUse use);
+
+// The same, from a cache folder and its layers.
+ChosenTunings stored_tunings(const CacheOptions& cache, const Arch& arch, const std::string& device,
+                             const std::string& compiler, TuneUse use);
+std::vector<TuningRecord> stored_records(const CacheOptions& cache, std::string_view arch);
 
 // What a build box prepares for, as it does not know the device: the defaults, and what each
 // device of this arch that has results would take.
