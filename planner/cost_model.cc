@@ -12,6 +12,7 @@ namespace {
 
 constexpr int kGuessedVgprs = 64;  // of a kernel that is not compiled yet
 constexpr int64_t kMiB = 1 << 20;
+constexpr double kCacheSpeedup = 3;  // of the last level over memory
 
 // Last-level caches: the makers' pages of the cards in planner/arch.cc (AMD: Infinity Cache, or
 // L2 where there is none).
@@ -31,6 +32,13 @@ int64_t cache_bytes(const Arch& arch) {
 
 uint64_t group_count(const PlanStep& step) {
     return std::max<uint64_t>(1, uint64_t{step.groups[0]} * step.groups[1] * step.groups[2]);
+}
+
+// Bytes that all waves ask for: every group of rows passes over the weights once, from the second
+// on out of a cache.
+double asked_bytes(const PlanStep& step, const Roofline& line) {
+    const double passes = step.rows_axis >= 0 ? step.groups[step.rows_axis] : 1;
+    return static_cast<double>(line.bytes) + static_cast<double>(step.cost.weight_bytes) * (passes - 1);
 }
 
 int units_of(const Arch& arch) {
@@ -70,12 +78,13 @@ Prediction predict_gpu(const PlanStep& step, const Arch& arch, const Roofline& l
     const double rounds = std::ceil(groups / slots);
     // The last round is as long as the others, however few groups it has.
     const double tail = groups > slots ? rounds * slots / groups : 1.0;
-    p.memory_us = static_cast<double>(line.bytes) / (arch.bandwidth_gb_s * 1e3) * tail;
+    const double bytes = asked_bytes(step, line);
+    p.memory_us = std::max(static_cast<double>(line.bytes), bytes / kCacheSpeedup) / (arch.bandwidth_gb_s * 1e3) * tail;
     // A group of one wave leaves the other SIMDs of its unit idle until there are more groups.
     const double busy = std::min(1.0, groups * waves / (units_of(arch) * arch.simds_per_unit));
     p.math_us = static_cast<double>(line.operations) / (arch.half_tflops * 1e6 * std::max(busy, 1e-6)) * tail;
     // One wave after the other: its loads wait for memory as often as it can have them on their way.
-    const double bytes_of_wave = static_cast<double>(line.bytes) / (groups * waves);
+    const double bytes_of_wave = bytes / (groups * waves);
     p.serial_us = rounds * (std::ceil(bytes_of_wave / facts.wave_bytes) * facts.latency_us +
                             (waves > 1 ? facts.barrier_us * std::log2(2 * waves) : 0.0));
     p.us = std::max({p.memory_us, p.math_us, p.serial_us}) + p.launch_us;

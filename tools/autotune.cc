@@ -127,7 +127,8 @@ Json result_json(const AutotuneArguments& args, const Arch& arch, const std::str
     for (const TunedKernel& kernel : result.kernels) {
         Json one = {{"label", kernel.label}, {"rows", kernel.rows}, {"launches", kernel.launches}, {"source", kernel.source}};
         one["id"] = kernel.record.key.hash().hex();
-        for (auto& [name, value] : to_json(kernel.record).items()) one[name] = value;
+        const Json record = to_json(kernel.record);  // items() does not keep a temporary
+        for (const auto& [name, value] : record.items()) one[name] = value;
         kernels.push_back(std::move(one));
     }
     for (const TunedPlan& plan : result.plans) {

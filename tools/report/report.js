@@ -71,7 +71,7 @@ function sweepPlot(parent, kernel, tunable) {
         width: 330, height: 190, legend: {show: false}, cursor: {show: false},
         scales: {x: {time: false, range: [-0.5, values.length - 0.5]}, y: {range: [0, top]}},
         axes: [{label: tunable, labelSize: 18, size: 28, splits: values.map((_, i) => i), values: () => values.map(String), grid: {show: false}},
-               {label: "us", labelSize: 16, size: 52}],
+               {label: "us", labelSize: 18, size: 62}],
         series: [{}, {paths: () => null, points: {show: false}}],
         hooks: {draw: [draw]}}, [values.map((_, i) => i), values.map(() => null)], parent);
 }
