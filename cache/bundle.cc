@@ -48,8 +48,11 @@ struct Signed {
 };
 static_assert(sizeof(Head) == 16 && sizeof(Trailer) == 64 && sizeof(Signed) == 104);
 
-// objects/ab/KEY or tiles/MODEL/LAYOUT.tiles: no other path exists, so none leaves the folder.
+// objects/ab/KEY, tiles/MODEL/LAYOUT.tiles or tunings/KEY.json: no other path exists, so none
+// leaves the folder.
 bool is_member_path(std::string_view path) {
+    if (path.starts_with("tunings/"))
+        return path.size() == 45 && path.ends_with(".json") && CacheKey::from_hex(path.substr(8, 32));
     if (path.starts_with("objects/")) {
         const auto key = path.size() == 43 ? CacheKey::from_hex(path.substr(11)) : std::nullopt;
         return key && path[10] == '/' && path.substr(8, 2) == path.substr(11, 2);
@@ -156,7 +159,7 @@ void Bundle::read_manifest(uint64_t file_bytes, const Trust& trust) {
         if (member.offset < sizeof(head) || member.offset > trailer.offset ||
             member.stored_bytes > trailer.offset - member.offset)
             fail(fmt::format("'{}' does not lie inside it", member.path));
-        if (member.is_object()
+        if (member.is_compressed()
                 ? member.bytes > kMaxObjectBytes || member.bytes / kMaxRatio > member.stored_bytes
                 : member.bytes != member.stored_bytes)
             fail(fmt::format("'{}' claims {} bytes in {}", member.path, member.bytes,
@@ -181,7 +184,7 @@ std::vector<std::byte> Bundle::read(const BundleMember& member) const {
 
 void Bundle::read(const BundleMember& member,
                   const std::function<void(std::span<const std::byte>)>& use) const {
-    if (member.is_object()) return use(read(member));
+    if (member.is_compressed()) return use(read(member));
     Blake2b hash;
     std::vector<std::byte> piece;
     for (uint64_t done = 0; done < member.bytes; done += piece.size()) {
@@ -221,6 +224,10 @@ void BundleWriter::add(BundleMember member, std::span<const std::byte> stored) {
 
 void BundleWriter::add_object(const CacheKey& key, std::span<const std::byte> file) {
     add({.path = object_name(key), .bytes = file.size()}, compress(file));
+}
+
+void BundleWriter::add_tuning(std::string_view path, std::string_view text) {
+    add({.path = std::string(path), .bytes = text.size()}, compress(std::as_bytes(std::span(text))));
 }
 
 void BundleWriter::add_pack(std::string_view model, std::string_view layout,

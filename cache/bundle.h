@@ -2,7 +2,7 @@
 // read-only layer.
 //
 //   16 bytes   magic, format version
-//   members    objects compressed with zstd, tile packs as they are, at multiples of 4096 bytes
+//   members    objects and tuning results compressed with zstd, tile packs as they are, at multiples of 4096 bytes
 //   manifest   JSON, compressed with zstd: path, offset, lengths and BLAKE2b-256 of each member
 //   64 bytes   trailer: place, lengths and BLAKE2b-256 of the manifest, magic
 //   104 bytes  if it is signed: public key, Ed25519 signature over the trailer, magic
@@ -32,17 +32,19 @@
 namespace hetune {
 
 struct BundleMember {
-    std::string path;  // as in a cache folder: objects/ab/KEY, tiles/MODEL/LAYOUT.tiles
+    std::string path;  // as in a cache folder: objects/ab/KEY, tiles/MODEL/LAYOUT.tiles, tunings/KEY.json
     uint64_t offset = 0;
     uint64_t stored_bytes = 0;  // in the bundle
     uint64_t bytes = 0;         // of the content; equal for tile packs
     std::string blake2b;        // of the stored bytes, 64 hex digits
 
     bool is_object() const { return path.starts_with("objects/"); }
+    bool is_tuning() const { return path.starts_with("tunings/"); }
+    bool is_compressed() const { return is_object() || is_tuning(); }
     bool operator==(const BundleMember&) const = default;
 };
 
-// Thread-safe. Nothing of the file is believed before it is checked: paths have one of the two
+// Thread-safe. Nothing of the file is believed before it is checked: paths have one of the
 // forms above, members lie inside the file, sizes are bounded before memory is taken.
 class Bundle {
   public:
@@ -57,7 +59,7 @@ class Bundle {
     // nullptr when there is none.
     const BundleMember* find(std::string_view path) const;
 
-    // The content of an object, checked. Throws CacheError.
+    // The content of an object or a tuning, checked. Throws CacheError.
     std::vector<std::byte> read(const BundleMember& member) const;
     // The content of any member, in pieces; the hash is checked behind the last one. Throws
     // CacheError and what `use` throws.
@@ -85,6 +87,7 @@ class BundleWriter {
   public:
     explicit BundleWriter(const std::filesystem::path& target);
     void add_object(const CacheKey& key, std::span<const std::byte> file);
+    void add_tuning(std::string_view path, std::string_view text);
     void add_pack(std::string_view model, std::string_view layout, std::span<const std::byte> file);
     void commit(const SigningKey* key = nullptr);  // signed, where there is a key
 

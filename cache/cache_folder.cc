@@ -70,7 +70,7 @@ void CacheFolder::drop_index(const std::exception& error) {
     warn_once("index", fmt::format("going on without the index: {}", error.what()));
 }
 
-void CacheFolder::warn_once(const std::string& kind, const std::string& text) {
+void CacheFolder::warn_once(const std::string& kind, const std::string& text) const {
     if (!warn_) return;
     const std::scoped_lock lock(warned_mutex_);
     if (warned_.insert(kind).second) warn_("cache: " + text);

@@ -34,15 +34,15 @@ class CacheFolder {
     bool has_index();
 
     // One warning for each kind.
-    void warn_once(const std::string& kind, const std::string& text);
+    void warn_once(const std::string& kind, const std::string& text) const;
 
   private:
     void open(const CacheOptions& options);
     void drop_index(const std::exception& error);
 
     WarnFunction warn_;
-    std::mutex warned_mutex_;
-    std::set<std::string> warned_;
+    mutable std::mutex warned_mutex_;
+    mutable std::set<std::string> warned_;
 
     std::filesystem::path readable_;
     std::filesystem::path writable_;

@@ -8,6 +8,7 @@
 
 #include "cache/object_file.h"
 #include "cache/tile_store.h"
+#include "cache/tuning_store.h"
 
 namespace hetune {
 namespace {
@@ -36,6 +37,17 @@ void export_object(const CacheKey& key, const std::filesystem::path& path,
     const auto info = decode_object_info(*file);
     if (!code || !info || !is_selected(*info, selection)) return;
     add_object(key, *std::move(code), info->parts, writer, done);
+}
+
+// In the order of their paths.
+void add_tunings(std::vector<TuningRecord> records, BundleWriter& writer, Transferred& done) {
+    std::ranges::sort(records, {}, [](const TuningRecord& r) { return r.key.hash(); });
+    for (const TuningRecord& record : records) {
+        const std::string text = encode_tuning(record);
+        writer.add_tuning(tuning_name(record.key.hash()), text);
+        ++done.tunings;
+        done.bytes += text.size();
+    }
 }
 
 void import_object(CacheFolder& folder, const Bundle& bundle, const BundleMember& member,
@@ -84,13 +96,21 @@ Transferred export_bundle(const CacheFolder& folder, const ExportSelection& sele
         ++done.packs;
         done.bytes += pack->file_bytes().size();
     }
+    if (selection.tunings) {
+        std::vector<TuningRecord> records = TuningStore(folder).all();
+        std::erase_if(records, [&](const TuningRecord& r) {
+            return !selection.archs.empty() && std::ranges::count(selection.archs, r.key.arch) == 0;
+        });
+        add_tunings(std::move(records), writer, done);
+    }
     writer.commit(selection.key);
     return done;
 }
 
 Transferred write_bundle(CodeStore& store, const std::map<CacheKey, KeyParts>& objects,
-                         const std::vector<BundledPack>& packs, const std::filesystem::path& target,
-                         const SigningKey* key) {
+                         const std::vector<BundledPack>& packs,
+                         const std::vector<TuningRecord>& tunings,
+                         const std::filesystem::path& target, const SigningKey* key) {
     Transferred done;
     BundleWriter writer(target);
     for (const auto& [key, parts] : objects)
@@ -100,6 +120,7 @@ Transferred write_bundle(CodeStore& store, const std::map<CacheKey, KeyParts>& o
         ++done.packs;
         done.bytes += member.pack->file_bytes().size();
     }
+    add_tunings(tunings, writer, done);
     writer.commit(key);
     return done;
 }
@@ -109,6 +130,12 @@ Transferred import_bundle(CacheFolder& folder, const Bundle& bundle) {
         throw CacheError("there is no writable cache folder to import into");
     Transferred done;
     for (const BundleMember& member : bundle.members()) {
+        if (member.is_tuning()) {
+            TuningStore(folder).put(decode_tuning(bundle.read(member)));
+            ++done.tunings;
+            done.bytes += member.bytes;
+            continue;
+        }
         const std::filesystem::path target = folder.writable() / member.path;
         if (std::filesystem::exists(target)) {
             ++done.present;

@@ -11,18 +11,21 @@
 #include "cache/cache_folder.h"
 #include "cache/code_store.h"
 #include "cache/tile_pack.h"
+#include "cache/tuning_record.h"
 
 namespace hetune {
 
 struct ExportSelection {
     std::vector<std::string> archs;   // of objects, by the key part "arch"; empty: all
     bool tiles = false;               // tile packs too
+    bool tunings = true;              // tuning results, of these archs
     const SigningKey* key = nullptr;  // signs the bundle
 };
 
 struct Transferred {
     uint64_t objects = 0;
     uint64_t packs = 0;
+    uint64_t tunings = 0;
     uint64_t present = 0;  // import: was there already
     uint64_t bytes = 0;    // of content
 };
@@ -38,13 +41,15 @@ struct BundledPack {
 };
 
 // Writes a bundle of these code objects, wherever the store has them (those it lacks are left out),
-// and of these tile packs, in the order of their paths. The same bytes as export_bundle gives.
+// of these tile packs, in the order of their paths, and of these tuning results. The same bytes as
+// export_bundle gives.
 // Throws CacheError and std::system_error.
 Transferred write_bundle(CodeStore& store, const std::map<CacheKey, KeyParts>& objects,
-                         const std::vector<BundledPack>& packs, const std::filesystem::path& target,
-                         const SigningKey* key = nullptr);
+                         const std::vector<BundledPack>& packs,
+                         const std::vector<TuningRecord>& tunings,
+                         const std::filesystem::path& target, const SigningKey* key = nullptr);
 
-// Checks each member and adds it to the writable folder, under the same guarantees as any other
+// Checks each member and adds it (of two tuning results with one key the better stays) to the writable folder, under the same guarantees as any other
 // entry: killed half-way, what has been added is whole. Throws CacheError and std::system_error.
 Transferred import_bundle(CacheFolder& folder, const Bundle& bundle);
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cstdlib>
 #include <deque>
 #include <fstream>
 #include <set>
@@ -61,6 +62,26 @@ std::string_view to_string(ParamRole role) {
         case ParamRole::kInOut: return "inout";
     }
     return {};
+}
+
+int64_t SpecValues::operator()(const std::string& name) const {
+    const auto found = spec_.constants.find(name);
+    return found == spec_.constants.end() ? 0 : std::strtoll(found->second.c_str(), nullptr, 10);
+}
+
+int64_t lds_bytes(const KernelSpec& spec) {
+    const TemplateInfo* info = find_template(spec.name);
+    return info == nullptr || !info->lds_bytes ? 0 : info->lds_bytes(SpecValues(spec));
+}
+
+std::string refusal(const KernelSpec& spec, const TargetLimits& limits) {
+    const SpecValues values(spec);
+    if (const int64_t threads = 32 * values("kWaves"); threads > limits.max_threads)
+        return fmt::format("{} threads, but a group has at most {}", threads, limits.max_threads);
+    if (const int64_t bytes = lds_bytes(spec); bytes > limits.lds_bytes)
+        return fmt::format("{} bytes of LDS, but a group has {}", bytes, limits.lds_bytes);
+    const TemplateInfo* info = find_template(spec.name);
+    return info == nullptr || !info->refuses ? std::string() : info->refuses(values);
 }
 
 std::span<const TemplateInfo* const> all_templates() { return registry(); }

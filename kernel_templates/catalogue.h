@@ -5,7 +5,9 @@
 // embedded in the library; HETUNE_TEMPLATE_DIR (TemplateSources) reads them from a folder instead.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <optional>
 #include <span>
@@ -34,6 +36,22 @@ struct TemplateTunable {
 enum class ParamRole { kWeights, kActivations, kState, kStep, kOutput, kInOut };
 std::string_view to_string(ParamRole role);
 
+// What of a target bounds a point of a tuning space.
+struct TargetLimits {
+    int max_threads = 1024;  // of a group
+    int lds_bytes = 65536;   // of a group
+};
+
+// The integer constants and tunables of a spec, by name; 0 for one that is no integer.
+class SpecValues {
+  public:
+    explicit SpecValues(const KernelSpec& spec) : spec_(spec) {}
+    int64_t operator()(const std::string& name) const;
+
+  private:
+    const KernelSpec& spec_;
+};
+
 // One kernel argument; all are pointers.
 struct TemplateParam {
     std::string name;
@@ -60,7 +78,16 @@ struct TemplateInfo {
     std::vector<TemplateTunable> tunables;
     std::vector<TemplateParam> params;
     TemplatePromises promises = {};
+    // Static LDS of a group; none: it has no LDS that depends on a tunable.
+    std::function<int64_t(const SpecValues&)> lds_bytes = {};
+    // Why a spec breaks what the template's static_asserts ask for; empty: it does not.
+    std::function<std::string(const SpecValues&)> refuses = {};
 };
+
+// Why a spec cannot run on a target, before it is compiled; empty: it can, as far as can be seen.
+std::string refusal(const KernelSpec& spec, const TargetLimits& limits);
+// Static LDS of a group, as far as it depends on tunables.
+int64_t lds_bytes(const KernelSpec& spec);
 
 // Sorted by name.
 std::span<const TemplateInfo* const> all_templates();

@@ -1,7 +1,12 @@
 # cmake -DROOT=... -DFILES=a;b -DOUTPUT=... -P embed.cmake: writes files into a C++ source.
-set(text "// Made by embed.cmake.\n#include \"kernel_templates/embedded.h\"\n\n#include <map>\n\n"
+# -DFUNCTION= and -DHEADER= name another function that gives them, and where it is declared.
+if(NOT DEFINED FUNCTION)
+    set(FUNCTION embedded_file)
+    set(HEADER kernel_templates/embedded.h)
+endif()
+set(text "// Made by embed.cmake.\n#include \"${HEADER}\"\n\n#include <map>\n\n"
          "namespace hetune {\n\n"
-         "std::optional<std::string_view> embedded_file(std::string_view name) {\n"
+         "std::optional<std::string_view> ${FUNCTION}(std::string_view name) {\n"
          "    static const std::map<std::string_view, std::string_view> files = {\n")
 string(CONCAT text ${text})
 foreach(file IN LISTS FILES)

@@ -28,14 +28,19 @@ const Lowering& choose_lowering(const PlanBuilder& builder, const Op& op) {
     const std::string_view backend = family_name(builder.arch.family);
     const std::string quant = op.weights.empty() ? "" : builder.file.tensor(op.weights[0]).type_name();
     const Lowering* best = nullptr;
+    const Lowering* unwanted = nullptr;  // PlanOptions::without, for where there is no other
     for (const Lowering& candidate : lowerings()) {
-        if (candidate.layer != op.kind || (best != nullptr && candidate.priority <= best->priority))
+        const bool avoid =
+            builder.options.without.contains(candidate.layer + "/" + candidate.variant);
+        const Lowering*& chosen = avoid ? unwanted : best;
+        if (candidate.layer != op.kind || (chosen != nullptr && candidate.priority <= chosen->priority))
             continue;
         if (candidate.backend != "*" && candidate.backend != backend) continue;
         if (candidate.quant != "*" && candidate.quant != quant) continue;
         if (candidate.fits != nullptr && !candidate.fits(builder, op)) continue;
-        best = &candidate;
+        chosen = &candidate;
     }
+    if (best == nullptr) best = unwanted;
     if (best != nullptr) return *best;
     throw ModelError(fmt::format("{}: no kernel on {} for '{}' ({}{}{})", builder.file.path().string(),
                                  builder.arch.name, op.kind,
@@ -64,8 +69,9 @@ RegisterFusion::RegisterFusion(FusionRule rule) {
 }
 
 PlanBuilder::PlanBuilder(const LayerGraph& the_graph, const ModelFile& the_file, const Arch& the_arch,
-                         const PlanOptions& the_options)
-    : graph(the_graph), file(the_file), arch(the_arch), options(the_options),
+                         const PlanOptions& the_options,
+                         const std::map<int, OpTunables>& the_tuned)
+    : graph(the_graph), file(the_file), arch(the_arch), options(the_options), tuned(the_tuned),
       places_(the_graph.values.size()) {
     for (size_t i = 0; i < graph.ops.size(); ++i) {
         const Op& op = graph.ops[i];
@@ -277,14 +283,22 @@ PlanArg PlanBuilder::tokens() { return {plan.tokens_buffer, 0}; }
 PlanArg PlanBuilder::none() { return {plan.step_buffer, 0}; }
 
 int PlanBuilder::tunable(const std::string& kernel, const std::string& tunable_name, int fallback) const {
-    const auto of_kernel = options.tunables.find(kernel);
-    if (of_kernel == options.tunables.end()) return fallback;
-    const auto value = of_kernel->second.find(tunable_name);
-    return value == of_kernel->second.end() ? fallback : std::stoi(value->second);
+    const auto given = [&](const auto& by_kernel) -> std::optional<int> {
+        const auto of_kernel = by_kernel.find(kernel);
+        if (of_kernel == by_kernel.end()) return std::nullopt;
+        const auto value = of_kernel->second.find(tunable_name);
+        if (value == of_kernel->second.end()) return std::nullopt;
+        return std::stoi(value->second);
+    };
+    if (const auto value = given(options.tunables)) return *value;
+    if (const auto of_op = tuned.find(static_cast<int>(op_)); of_op != tuned.end())
+        if (const auto value = given(of_op->second)) return *value;
+    return fallback;
 }
 
 void PlanBuilder::emit(PlanStep made) {
     assert(find_template(made.spec.name) != nullptr);
+    made.op = static_cast<int>(op_);
     const auto& params = find_template(made.spec.name)->params;
     assert(params.size() == made.args.size());
     for (const ValueId value : graph.ops[op_].outputs) {

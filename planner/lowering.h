@@ -31,13 +31,15 @@ enum class Form {
 // Builds one plan. Lowerings call it.
 class PlanBuilder {
   public:
+    // `tuned`: tunables of single ops, by their index. All outlive this.
     PlanBuilder(const LayerGraph& graph, const ModelFile& file, const Arch& arch,
-                const PlanOptions& options);
+                const PlanOptions& options, const std::map<int, OpTunables>& tuned);
 
     const LayerGraph& graph;
     const ModelFile& file;
     const Arch& arch;
     const PlanOptions& options;
+    const std::map<int, OpTunables>& tuned;
     Plan plan;
 
     // Rows of a value: those of the step, or 1 behind last_row.
@@ -71,7 +73,8 @@ class PlanBuilder {
     const QuantFormat& format(const std::string& tensor) const;
     int64_t tensor_rows(const std::string& tensor) const;
 
-    // A tunable: the options' value for this template where there is one, else `fallback`.
+    // A tunable: the options' value for this template where there is one, else the one tuned for
+    // this op, else `fallback`.
     int tunable(const std::string& kernel, const std::string& name, int fallback) const;
     void emit(PlanStep step);
 
@@ -103,6 +106,10 @@ class PlanBuilder {
     int arena_ = -1;
     size_t op_ = 0;
 };
+
+// The plan of the defaults, but for the tunables of single ops. make_plan calls it.
+Plan lower_graph(const LayerGraph& graph, const ModelFile& file, const Arch& arch,
+                 const PlanOptions& options, const std::map<int, OpTunables>& ops);
 
 struct Lowering {
     std::string backend = "*";   // family: "amd", "nvidia", "cpu"

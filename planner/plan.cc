@@ -32,17 +32,18 @@ int64_t Plan::bytes(BufferRole role, int64_t context) const {
     return sum;
 }
 
-Plan make_plan(const LayerGraph& graph, const ModelFile& file, const Arch& arch,
-               const PlanOptions& options) {
+Plan lower_graph(const LayerGraph& graph, const ModelFile& file, const Arch& arch,
+                 const PlanOptions& options, const std::map<int, OpTunables>& ops) {
     LayerGraph fused = graph;
     std::vector<std::string> notes = graph.notes;
     if (options.fusion)
         for (const FusionRule& rule : fusion_rules()) {
+            if (options.without.contains(rule.name)) continue;
             int applied = 0;
             while (rule.apply(fused, options, file)) ++applied;
             if (applied > 0) notes.push_back(rule.name + " x" + std::to_string(applied));
         }
-    PlanBuilder builder(fused, file, arch, options);
+    PlanBuilder builder(fused, file, arch, options, ops);
     for (size_t i = 0; i < fused.ops.size(); ++i) builder.lower_op(i);
     builder.finish();
     builder.plan.notes = std::move(notes);

@@ -11,6 +11,7 @@
 #include "planner/arch.h"
 #include "planner/kv_type.h"
 #include "planner/layer_graph.h"
+#include "planner/tunings.h"
 
 namespace hetune {
 
@@ -26,6 +27,9 @@ struct PlanOptions {
     // Tunables that replace the default of every step they are valid for, by template:
     // {"gemv", {{"kWaves", "4"}}}.
     std::map<std::string, std::map<std::string, std::string>> tunables;
+    Tunings tunings;  // by shape; what `tunables` says comes first
+    // Fusion rules and lowerings ("experts/grouped") that are not used where there is another way.
+    std::set<std::string> without;
 
     bool operator==(const PlanOptions&) const = default;
 };
@@ -90,6 +94,7 @@ struct PlanStep {
     int rows_axis = -1;      // groups[rows_axis] = ceil(rows / rows_per_group); -1: fixed
     int rows_per_group = 1;
     StepCost cost;
+    int op = -1;             // of the fused graph, by index: steps of one op stand together
     bool operator==(const PlanStep&) const = default;
 };
 
@@ -103,6 +108,7 @@ struct Plan {
     int step_buffer = -1, last_step_buffer = -1, tokens_buffer = -1, logits_buffer = -1;
     int64_t vocabulary = 0;
     std::vector<std::string> notes;  // what was left out, and which fusions were applied
+    std::vector<std::string> tuned;  // kernels and choices that come from PlanOptions::tunings
 
     bool operator==(const Plan&) const = default;
     // Distinct kernels, in order of first use.

@@ -103,6 +103,7 @@ std::string plan_text(const Plan& plan, const Arch& arch, int64_t context) {
     for (const auto& [role, total] : roles)
         text += fmt::format("  {:<8} {:>4} {:>14} KiB\n", to_string(role), total.first, kib(total.second));
     for (const std::string& note : plan.notes) text += "fused: " + note + "\n";
+    for (const std::string& tuned : plan.tuned) text += "tuned: " + tuned + "\n";
     return text;
 }
 
@@ -138,7 +139,8 @@ nlohmann::ordered_json plan_json(const Plan& plan, const Arch& arch, int64_t con
             {"steps", std::move(steps)},
             {"kernels", std::move(kernels)},
             {"buffers", std::move(buffers)},
-            {"notes", plan.notes}};
+            {"notes", plan.notes},
+            {"tuned", plan.tuned}};
 }
 
 }  // namespace hetune

@@ -43,7 +43,8 @@ Environment read_environment() {
             .rocm_path = text("ROCM_PATH"),
             .compile_timeout = std::chrono::milliseconds(
                 static_cast<int64_t>(seconds("HETUNE_COMPILE_TIMEOUT", 120) * 1000)),
-            .no_jit = !no_jit.empty() && no_jit != "0"};
+            .no_jit = !no_jit.empty() && no_jit != "0",
+            .tune = text("HETUNE_TUNE")};
 }
 
 }  // namespace hetune

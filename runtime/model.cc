@@ -15,6 +15,7 @@
 #include "runtime/tokenizer/chat_template.h"
 #include "runtime/tokenizer/stream_decoder.h"
 #include "runtime/tokenizer/tokenizer.h"
+#include "runtime/tune/tunings_for.h"
 
 namespace hetune {
 namespace {
@@ -44,6 +45,8 @@ struct __attribute__((visibility("hidden"))) Model::Impl {
     void load();
     void load_session(const LayerGraph& graph);
     void record(const SessionOptions& wanted);  // as recipes
+    // What `hetune autotune` found for this device and compiler; says what is stale.
+    Tunings chosen_tunings(const CacheOptions& cache, const Environment& environment);
     // One token after another, from the compiled session or from the oracle.
     int32_t prompt(std::span<const int32_t> tokens, const Sampling& sampling, const DrawLimit& limit);
     int32_t next();
@@ -108,7 +111,8 @@ void Model::Impl::load_session(const LayerGraph&) {
         .kv = kv_type(options.kv_type),
         .state_snapshots = options.state_snapshots,
         .all_logits = options.all_logits,
-        .memory_limit = options.memory_limit};
+        .memory_limit = options.memory_limit,
+        .tunings = chosen_tunings(cache, environment)};
     std::unique_ptr<Session> made;
     try {
         made =
@@ -141,6 +145,16 @@ void Model::Impl::load_session(const LayerGraph&) {
 void Model::Impl::record(const SessionOptions& wanted) {
     if (!codes->wants_recipes()) return;
     for (const Recipe& recipe : recipes_of_session(file, wanted)) codes->record(recipe);
+}
+
+Tunings Model::Impl::chosen_tunings(const CacheOptions& cache, const Environment& environment) {
+    const auto chosen = stored_tunings(cache, device->arch(), device->info().name,
+                                       library->compiler().identity(), tune_use(environment.tune));
+    if (chosen.stale > 0 && options.warn)
+        options.warn(fmt::format("{} of {} tunings were found with another compiler; `hetune autotune` tries "
+                                 "them again (HETUNE_TUNE=off does without)",
+                                 chosen.stale, chosen.used));
+    return chosen.tunings;
 }
 
 int32_t Model::Impl::prompt(std::span<const int32_t> tokens, const Sampling& sampling,

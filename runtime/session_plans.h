@@ -22,6 +22,7 @@ struct SessionOptions {
     bool all_logits = false;   // forward(…, every_row) will be called
     int64_t memory_limit = 0;  // bytes; 0: what the device has free
     std::map<std::string, std::map<std::string, std::string>> tunables;
+    Tunings tunings;
 };
 
 struct SessionPlans {

@@ -28,11 +28,12 @@ CommandBody cache_export(CLI::App& app) {
         if (*json)
             print_json({{"objects", done.objects},
                         {"tile_packs", done.packs},
+                        {"tunings", done.tunings},
                         {"bytes", done.bytes},
                         {"signed", signing.has_value()}});
         else
-            fmt::print("{}: {} code objects, {} tile packs, {}\n", *target, done.objects,
-                       done.packs, readable_bytes(std::filesystem::file_size(*target)));
+            fmt::print("{}: {} code objects, {} tile packs, {} tunings, {}\n", *target, done.objects,
+                       done.packs, done.tunings, readable_bytes(std::filesystem::file_size(*target)));
         return 0;
     };
 }
@@ -49,11 +50,12 @@ CommandBody cache_import(CLI::App& app) {
         if (*json)
             print_json({{"objects", done.objects},
                         {"tile_packs", done.packs},
+                        {"tunings", done.tunings},
                         {"present", done.present},
                         {"bytes", done.bytes}});
         else
-            fmt::print("{} code objects and {} tile packs imported, {} were there already\n",
-                       done.objects, done.packs, done.present);
+            fmt::print("{} code objects, {} tile packs and {} tunings imported, {} were there already\n",
+                       done.objects, done.packs, done.tunings, done.present);
         return 0;
     };
 }

@@ -4,14 +4,17 @@
 #include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "planner/arch.h"
 #include "runtime/device.h"
 #include "runtime/hetune.h"
 #include "runtime/memory.h"
+#include "runtime/tune/tunings_for.h"
 #include "tools/cache_commands.h"
 #include "tools/command.h"
 #include "tools/plan_kernels.h"
+#include "tools/report/report.h"
 
 namespace hetune {
 namespace {
@@ -29,7 +32,7 @@ struct PlanArguments {
     int jobs = 0;
     bool json = false;
     bool resources = false;
-    std::string source, isa, dump;
+    std::string source, isa, dump, html;
 };
 
 const int kPrefillRows = ModelOptions().prefill_rows;
@@ -60,11 +63,27 @@ struct Planned {
     }
 };
 
+// Empty where there is none for the arch: a plan needs no compiler.
+std::string compiler_identity(const Arch& arch, const PlanArguments& args) try {
+    return choose_compiler(arch, read_environment(), args.compiler)->identity();
+} catch (const CompileError&) {
+    return {};
+}
+
 Planned make(const PlanArguments& args) {
     const ModelFile file(args.file, ModelFile::Open::kHeaderOnly);
     const LayerGraph graph = build_layer_graph(file);
-    const PlanOptions options = plan_options(args);
+    PlanOptions options = plan_options(args);
     Planned made{.arch = chosen_arch(args)};
+    const TuneUse use = tune_use(read_environment().tune);
+    const auto records = stored_records(cache_options(), made.arch.name);
+    const ChosenTunings chosen =
+        records.empty() ? ChosenTunings()
+                        : tunings_for(records, made.arch, "", compiler_identity(made.arch, args), use);
+    options.tunings = chosen.tunings;
+    if (chosen.stale > 0)
+        fmt::print(stderr, "hetune: {} of {} tunings are stale: found with another compiler; `hetune autotune` tries "
+                           "them again\n", chosen.stale, chosen.used);
     made.plan = make_plan(graph, file, made.arch, options);
     made.sampler = make_sampler_plan(graph.vocabulary, made.arch, options);
     made.context = args.context > 0 ? args.context : std::min(graph.trained_context, kDefaultContext);
@@ -134,6 +153,26 @@ int dump(const PlanArguments& args, const Planned& made) {
     return failures.empty() ? 0 : 1;
 }
 
+// Without a compiler for the arch there are no sources' objects to show, and all else is as it is.
+void write_html(const PlanArguments& args, const Planned& made) {
+    std::optional<Workshop> workshop;
+    try {
+        workshop.emplace(made.arch, args);
+    } catch (const CompileError& error) {
+        if (!args.compiler.empty()) throw;
+        fmt::print(stderr, "hetune: without resources and disassembly: {}\n", error.what());
+    }
+    write_report({{"title", "hetune plan: " + made.plan.model},
+                  {"subtitle", fmt::format("{} ({})", made.arch.name, made.arch.example)},
+                  {"plans", {plan_report(made.plan, made.arch, made.context,
+                                         stored_records(cache_options(), made.arch.name),
+                                         workshop ? &workshop->library : nullptr,
+                                         workshop ? workshop->disassembler.get() : nullptr)}},
+                  {"autotune", nullptr}},
+                 args.html);
+    fmt::print("{}: written\n", args.html);
+}
+
 int run(const PlanArguments& args) {
     const Planned made = make(args);
     if (!args.source.empty()) {
@@ -145,6 +184,8 @@ int run(const PlanArguments& args) {
         print_isa(args, made);
     } else if (!args.dump.empty()) {
         return dump(args, made);
+    } else if (!args.html.empty()) {
+        write_html(args, made);
     } else if (args.json) {
         print_json(args, made);
     } else {
@@ -181,12 +222,14 @@ const RegisterCommand kPlan{
         instead->add_flag("--json", args->json, "the plan as JSON");
         instead->add_option("--source", args->source, "the source of a kernel, as \"gemv.2\"");
         instead->add_option("--isa", args->isa, "resources and disassembly of a kernel");
+        instead->add_option("--html", args->html, "write a page here: roofline, timeline, sources and ISA");
         instead->add_option("--dump", args->dump, "write source, object, disassembly and JSON of every kernel here");
         instead->require_option(0, 1);
         app.footer(
             "Examples:\n  hetune plan model.gguf --arch gfx1100\n"
             "  hetune plan model.gguf --arch gfx1151 --prefill --resources\n"
-            "  hetune plan model.gguf --arch gfx1100 --isa gemv.0");
+            "  hetune plan model.gguf --arch gfx1100 --isa gemv.0\n"
+            "  hetune plan model.gguf --arch gfx1100 --html plan.html");
         return [args] { return run(*args); };
     }};
 

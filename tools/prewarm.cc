@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "cache/transfer.h"
 #include "planner/arch.h"
@@ -14,6 +15,7 @@
 #include "runtime/memory.h"
 #include "runtime/replay.h"
 #include "runtime/session_plans.h"
+#include "runtime/tune/tunings_for.h"
 #include "runtime/weights.h"
 #include "tools/cache_commands.h"
 #include "tools/progress.h"
@@ -109,7 +111,7 @@ class Prewarm {
             for (const std::string& compiler : args.compilers) {
                 Job job{arch, std::make_unique<KernelLibrary>(arch, store_, environment, compiler,
                                                               args.jobs)};
-                for (KernelSpec& spec : kernels(arch))
+                for (KernelSpec& spec : kernels(job))
                     if (shard_.holds(job.library->key(spec)))
                         job.kernels.push_back(std::move(spec));
                 jobs_.push_back(std::move(job));
@@ -131,15 +133,28 @@ class Prewarm {
     }
 
   private:
-    std::vector<KernelSpec> kernels(const Arch& arch) const {
-        return file_ ? kernels_of_sessions(*file_, arch, sessions(args_))
-                     : kernels_of_recipes(recipes_, arch);
+    std::vector<KernelSpec> kernels(const Job& job) const {
+        return file_ ? kernels_of_sessions(*file_, job.arch, sessions_on(job))
+                     : kernels_of_recipes(recipes_, job.arch);
     }
 
     std::vector<Arch> archs() const {
         if (args_.archs.empty()) return {open_device("")->arch()};
         std::vector<Arch> list;
         for (const std::string& name : args_.archs) list.push_back(find_arch(name));
+        return list;
+    }
+
+    // With the defaults, and with the tunings of each device of the arch that has some.
+    std::vector<SessionOptions> sessions_on(const Job& job) const {
+        std::vector<SessionOptions> list;
+        for (const Tunings& tunings :
+             all_tunings_for(stored_records(cache_, job.arch.name), job.arch,
+                             job.library->compiler().identity(), tune_use(read_environment().tune)))
+            for (SessionOptions options : sessions(args_)) {
+                options.tunings = tunings;
+                list.push_back(std::move(options));
+            }
         return list;
     }
 
@@ -168,7 +183,12 @@ class Prewarm {
                 objects.emplace(job.library->key(spec), job.library->key_parts(spec));
         std::vector<BundledPack> packs;
         if (tiles_) packs.push_back({tiles_->model, tiles_->layout, &tiles_->pack});
-        write_bundle(store_, objects, packs, args_.bundle, key_ ? &*key_ : nullptr);
+        std::vector<TuningRecord> tunings;
+        std::set<std::string> archs;
+        for (const Job& job : jobs_)
+            if (archs.insert(job.arch.name).second)
+                std::ranges::move(stored_records(cache_, job.arch.name), std::back_inserter(tunings));
+        write_bundle(store_, objects, packs, tunings, args_.bundle, key_ ? &*key_ : nullptr);
     }
 
     // What each context takes, of the plans with the first choice of everything.

@@ -37,6 +37,8 @@ const RegisterTemplate kAttentionStep{{
                {"y", "void*", ParamRole::kOutput,
                 "[kHeads * kHeadSize / 32] or [kHeads, kHeadSize]"}},
     .promises = {.wide_loads = true},
+    .lds_bytes = [](const SpecValues& v) { return (v("kWaves") * (v("kHeads") / v("kKvHeads")) * (32 + v("kHeadSize") + 2) +
+                (v("kHeads") / v("kKvHeads") + 1) * v("kHeadSize") + 1) * 4; },
 }};
 
 }  // namespace

@@ -15,13 +15,14 @@ const RegisterTemplate kGemv{{
                   {"kQuantisedInput", "bool", "x in 8 bits (XBlock) or float"},
                   {"kBias", "bool", "adds a bias"},
                   {"kWaves", "int", "waves per group; they share K"}},
-    .tunables = {{"kWaves", {1, 2, 4, 8, 16}}},
+    .tunables = {{"kTokens", {1, 2, 4, 8, 16}}, {"kWaves", {1, 2, 4, 8, 16}}},
     .params = {{"step", "const StepState*", ParamRole::kStep, "[1]"},
                {"w", "const u8*", ParamRole::kWeights, "[kRows / 32, kCols / tile, tile bytes]"},
                {"x", "const void*", ParamRole::kActivations, "[rows, kCols / 32] or [rows, kCols]"},
                {"bias", "const float*", ParamRole::kWeights, "[kRows]"},
                {"y", "float*", ParamRole::kOutput, "[rows, kRows]"}},
     .promises = {.dot4 = true, .wide_loads = true},
+    .lds_bytes = [](const SpecValues& v) { return v("kWaves") > 1 ? v("kWaves") * v("kTokens") * 128 : 0; },
 }};
 
 }  // namespace

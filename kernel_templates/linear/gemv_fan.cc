@@ -23,7 +23,7 @@ const RegisterTemplate kGemvFan{{
                   {"kNormed", "bool", "x still lacks the factor of its norm"},
                   {"kEps", "float", "of that norm"},
                   {"kWaves", "int", "waves per group; they share K"}},
-    .tunables = {{"kWaves", {1, 2, 4, 8, 16}}},
+    .tunables = {{"kTokens", {1, 2, 4, 8, 16}}, {"kWaves", {1, 2, 4, 8, 16}}},
     .params = {{"step", "const StepState*", ParamRole::kStep, "[1]"},
                {"x", "const void*", ParamRole::kActivations, "[rows, kCols / 32] or [rows, kCols]"},
                {"squares", "const float*", ParamRole::kActivations, "[rows, kCols / 32]"},
@@ -40,6 +40,7 @@ const RegisterTemplate kGemvFan{{
                {"y2", "float*", ParamRole::kOutput, "[rows, kRows2]"},
                {"y3", "float*", ParamRole::kOutput, "[rows, kRows3]"}},
     .promises = {.dot4 = true, .wide_loads = true},
+    .lds_bytes = [](const SpecValues& v) { return v("kWaves") > 1 ? v("kWaves") * v("kTokens") * 128 : 0; },
 }};
 
 }  // namespace

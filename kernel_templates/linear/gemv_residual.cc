@@ -16,7 +16,7 @@ const RegisterTemplate kGemvResidual{{
                   {"kNormed", "bool", "makes the next input too"},
                   {"kQuantisedOutput", "bool", "the next input in 8 bits or float"},
                   {"kWaves", "int", "waves per group; they share K"}},
-    .tunables = {{"kWaves", {1, 2, 4, 8, 16}}},
+    .tunables = {{"kTokens", {1, 2, 4, 8, 16}}, {"kWaves", {1, 2, 4, 8, 16}}},
     .params = {{"step", "const StepState*", ParamRole::kStep, "[1]"},
                {"w", "const u8*", ParamRole::kWeights, "[kRows / 32, kCols / tile, tile bytes]"},
                {"x", "const void*", ParamRole::kActivations, "[rows, kCols / 32] or [rows, kCols]"},
@@ -26,6 +26,7 @@ const RegisterTemplate kGemvResidual{{
                {"next", "void*", ParamRole::kOutput, "[rows, kRows / 32] or [rows, kRows]"},
                {"squares", "float*", ParamRole::kOutput, "[rows, kRows / 32]"}},
     .promises = {.dot4 = true, .wide_loads = true},
+    .lds_bytes = [](const SpecValues& v) { return v("kWaves") > 1 ? v("kWaves") * v("kTokens") * 128 : 0; },
 }};
 
 }  // namespace

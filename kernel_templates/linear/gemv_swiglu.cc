@@ -18,7 +18,7 @@ const RegisterTemplate kGemvSwiglu{{
                   {"kNormed", "bool", "x still lacks the factor of its norm"},
                   {"kEps", "float", "of that norm"},
                   {"kWaves", "int", "waves per group; they share K"}},
-    .tunables = {{"kWaves", {1, 2, 4, 8, 16}}},
+    .tunables = {{"kTokens", {1, 2, 4, 8, 16}}, {"kWaves", {1, 2, 4, 8, 16}}},
     .params = {{"step", "const StepState*", ParamRole::kStep, "[1]"},
                {"gate", "const u8*", ParamRole::kWeights, "[kRows / 32, kCols / tile, tile bytes]"},
                {"up", "const u8*", ParamRole::kWeights, "[kRows / 32, kCols / tile, tile bytes]"},
@@ -26,6 +26,7 @@ const RegisterTemplate kGemvSwiglu{{
                {"squares", "const float*", ParamRole::kActivations, "[rows, kCols / 32]"},
                {"y", "void*", ParamRole::kOutput, "[rows, kRows / 32] or [rows, kRows]"}},
     .promises = {.dot4 = true, .wide_loads = true},
+    .lds_bytes = [](const SpecValues& v) { return v("kWaves") > 1 ? v("kWaves") * v("kTokens") * 256 : 0; },
 }};
 
 }  // namespace

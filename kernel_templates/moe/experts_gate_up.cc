@@ -27,6 +27,7 @@ const RegisterTemplate kExpertsGateUp{{
                {"y", "void*", ParamRole::kOutput,
                 "[rows, kUsed, kRows / 32] or [rows, kUsed, kRows]"}},
     .promises = {.dot4 = true, .wide_loads = true},
+    .lds_bytes = [](const SpecValues& v) { return v("kWaves") > 1 ? v("kWaves") * 256 : 0; },
 }};
 
 }  // namespace

@@ -17,7 +17,7 @@ const RegisterTemplate kExpertsGateUpGrouped{{
                   {"kQuantisedInput", "bool", "x in 8 bits (XBlock) or float"},
                   {"kQuantisedOutput", "bool", "y in 8 bits or float"},
                   {"kWaves", "int", "waves per group; they share K"}},
-    .tunables = {{"kWaves", {1, 2, 4, 8}}},
+    .tunables = {{"kTokens", {4, 8, 16}}, {"kWaves", {1, 2, 4, 8}}},
     .params = {{"order", "const int*", ParamRole::kActivations, "[rows * kUsed]"},
                {"chunks", "const ExpertChunk*", ParamRole::kActivations, "[chunks]"},
                {"gate", "const u8*", ParamRole::kWeights,
@@ -28,6 +28,7 @@ const RegisterTemplate kExpertsGateUpGrouped{{
                {"y", "void*", ParamRole::kOutput,
                 "[rows, kUsed, kRows / 32] or [rows, kUsed, kRows]"}},
     .promises = {.dot4 = true, .wide_loads = true},
+    .lds_bytes = [](const SpecValues& v) { return v("kWaves") > 1 ? v("kWaves") * v("kTokens") * 256 : 0; },
 }};
 
 }  // namespace

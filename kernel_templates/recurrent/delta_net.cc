@@ -24,6 +24,10 @@ const RegisterTemplate kDeltaNet{{
                {"dt_bias", "const float*", ParamRole::kWeights, "[kValueHeads]"},
                {"state", "float*", ParamRole::kState, "[kValueHeads, kKeySize, kValueSize]"},
                {"y", "float*", ParamRole::kOutput, "[rows, kValueHeads, kValueSize]"}},
+    .lds_bytes = [](const SpecValues& v) { return v("kWaves") * 512; },
+    .refuses = [](const SpecValues& v) -> std::string {
+        return v("kKeySize") % v("kWaves") == 0 ? "" : "kKeySize is no multiple of kWaves";
+    },
 }};
 
 }  // namespace

@@ -15,6 +15,7 @@ const RegisterTemplate kSample{{
                {"step", "StepState*", ParamRole::kInOut, "[1]"},
                {"tokens", "i32*", ParamRole::kOutput, "[1]"},
                {"ring", "i32*", ParamRole::kOutput, "[kTokenRing]"}},
+    .lds_bytes = [](const SpecValues& v) { return v("kWaves") * (4 + 32 * 4 + 4); },
 }};
 
 }  // namespace

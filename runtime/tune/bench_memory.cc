@@ -1,0 +1,113 @@
+#include "runtime/tune/bench_memory.h"
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+
+#include "cache/key.h"
+#include "kernel_templates/quant/registry.h"
+#include "planner/synth/random_blocks.h"
+
+namespace hetune {
+namespace {
+
+bool is_weight(BufferRole role) {
+    return role == BufferRole::kTiles || role == BufferRole::kRaw || role == BufferRole::kTurns;
+}
+
+// Another stream for each name, and the same one in every run.
+std::mt19937_64 random_for(uint64_t seed, const std::string& name) {
+    return std::mt19937_64(seed ^ content_hash(name.data(), name.size()).low);
+}
+
+template <class T>
+std::unique_ptr<Buffer> uploaded(Device& device, const std::vector<T>& values) {
+    const auto bytes = std::as_bytes(std::span(values));
+    auto buffer = device.allocate(std::max<size_t>(bytes.size(), 1));
+    device.upload(*buffer, 0, bytes);
+    return buffer;
+}
+
+}  // namespace
+
+BenchMemory::BenchMemory(Device& device, const ModelFile& file, const LayerGraph& graph,
+                         TileStore* tiles, Options options)
+    : device_(device), file_(file), options_(options), weights_(device, file, graph, tiles) {}
+
+void BenchMemory::prepare(const Plan& plan) {
+    std::vector<PlanBuffer> from_file;
+    for (const PlanBuffer& buffer : plan.buffers) {
+        if (find(buffer) != nullptr) continue;
+        const int64_t bytes = buffer.bytes + buffer.bytes_per_context * options_.context;
+        auto& made = made_[buffer.name];
+        if (is_weight(buffer.role) && (!options_.synthetic || buffer.role == BufferRole::kTurns)) {
+            from_file.push_back(buffer);
+        } else if (buffer.role == BufferRole::kTiles) {
+            made = random_tiles(buffer);
+        } else if (buffer.role == BufferRole::kRaw) {
+            made = random_raw(buffer);
+        } else if (buffer.role == BufferRole::kKv) {
+            made = random_kv(bytes, plan.options.kv);
+        } else if (buffer.role == BufferRole::kState) {
+            made = device_.allocate(static_cast<size_t>(std::max<int64_t>(bytes, 1)));
+            device_.fill(*made, 0, made->bytes(), 0);
+            states_[buffer.name] = made.get();
+        }
+        if (made == nullptr) made_.erase(buffer.name);
+    }
+    weights_.load(from_file);
+}
+
+Buffer* BenchMemory::find(const PlanBuffer& buffer) const {
+    if (const auto at = made_.find(buffer.name); at != made_.end()) return at->second.get();
+    return weights_.find(buffer.name);
+}
+
+void BenchMemory::reset_states() {
+    for (const auto& [name, state] : states_) device_.fill(*state, 0, state->bytes(), 0);
+}
+
+// One tile of 32 random rows, again and again: what a kernel reads costs the same wherever it is.
+std::unique_ptr<Buffer> BenchMemory::random_tiles(const PlanBuffer& buffer) {
+    const Tensor& tensor = file_.tensor(buffer.tensor);
+    const QuantFormat& format = *find_quant(tensor.ggml_type);
+    auto random = random_for(options_.seed, buffer.name);
+    const int64_t cols = tensor.cols();
+    const auto rows = random_blocks(format, 32 * cols / format.block_elems,
+                                    1.0 / std::sqrt(static_cast<double>(cols)), random);
+    std::vector<uint8_t> tile(static_cast<size_t>(tiles_bytes(format, 32, cols)));
+    pack_tiles(format, 32, cols, rows.data(), tile.data(), 0, 1);
+    auto made = device_.allocate(static_cast<size_t>(std::max<int64_t>(buffer.bytes, 1)));
+    for (size_t at = 0; at < static_cast<size_t>(buffer.bytes); at += tile.size())
+        device_.upload(*made, at, std::as_bytes(std::span(tile)));
+    return made;
+}
+
+// Near 1, as the weights of norms are; the decays of recurrent layers are negative.
+std::unique_ptr<Buffer> BenchMemory::random_raw(const PlanBuffer& buffer) {
+    auto random = random_for(options_.seed, buffer.name);
+    std::normal_distribution<float> normal(buffer.name.ends_with("ssm_a") ? -1.0f : 1.0f, 0.1f);
+    std::vector<float> values(static_cast<size_t>(buffer.bytes / 4));
+    for (float& value : values) value = normal(random);
+    return uploaded(device_, values);
+}
+
+std::unique_ptr<Buffer> BenchMemory::random_kv(int64_t bytes, KvType type) {
+    auto random = random_for(options_.seed, "kv");
+    if (type == KvType::kF32) {
+        std::normal_distribution<float> normal;
+        std::vector<float> values(static_cast<size_t>(bytes / 4));
+        for (float& value : values) value = normal(random);
+        return uploaded(device_, values);
+    }
+    // Halves and bfloats of 0.5 to 2 and both signs: exponent and sign bits fixed, the rest random.
+    const bool half = type == KvType::kF16;
+    std::vector<uint16_t> values(static_cast<size_t>(bytes / 2));
+    for (uint16_t& value : values) {
+        const auto bits = static_cast<uint16_t>(random());
+        value = static_cast<uint16_t>((bits & 0x8000) | (half ? 0x3800 + (bits & 0x7ff) : 0x3f00 + (bits & 0xff)));
+    }
+    return uploaded(device_, values);
+}
+
+}  // namespace hetune

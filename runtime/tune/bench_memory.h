@@ -1,0 +1,48 @@
+// The memory that timed kernels work on: weights (the model's, or random ones of the same shapes),
+// KV cache and recurrent states, shared by all plans of a sweep.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "planner/plan.h"
+#include "runtime/device.h"
+#include "runtime/weights.h"
+
+namespace hetune {
+
+class BenchMemory {
+  public:
+    struct Options {
+        int64_t context = 512;   // capacity in tokens
+        bool synthetic = false;  // random valid weights: a file's header will do
+        uint64_t seed = 0;
+    };
+    // `tiles` may be nullptr. All but the options outlive this.
+    BenchMemory(Device& device, const ModelFile& file, const LayerGraph& graph, TileStore* tiles,
+                Options options);
+
+    // Makes what the plan's buffers need: weights, KV caches of random values, states of zeros.
+    void prepare(const Plan& plan);
+    // nullptr for those that belong to one plan: scratch, step, tokens, logits.
+    Buffer* find(const PlanBuffer& buffer) const;
+    // States as at the start of a context.
+    void reset_states();
+    int64_t context() const { return options_.context; }
+    bool synthetic() const { return options_.synthetic; }
+
+  private:
+    std::unique_ptr<Buffer> random_tiles(const PlanBuffer& buffer);
+    std::unique_ptr<Buffer> random_raw(const PlanBuffer& buffer);
+    std::unique_ptr<Buffer> random_kv(int64_t bytes, KvType type);
+
+    Device& device_;
+    const ModelFile& file_;
+    Options options_;
+    Weights weights_;
+    std::map<std::string, std::unique_ptr<Buffer>> made_;
+    std::map<std::string, Buffer*> states_;
+};
+
+}  // namespace hetune

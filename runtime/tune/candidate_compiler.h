@@ -1,0 +1,48 @@
+// Compiles the candidates of a sweep, target by target, while the device times those that are
+// ready. A candidate that does not compile, or that the gates refuse, is no error: it is out.
+#pragma once
+
+#include <condition_variable>
+#include <map>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "planner/tuning_space.h"
+#include "runtime/kernel_library.h"
+
+namespace hetune {
+
+struct CompiledCandidate {
+    std::vector<CodeObject> codes;  // of the kernels of its op, in the order of Plan::kernels()
+    std::string refused;            // why not; empty: it is ready
+    double compile_ms = 0;          // of those that were not in the cache
+    KernelResources resources;      // of the tuned kernel
+};
+
+class CandidateCompiler {
+  public:
+    // Starts at once. `library` is used by nobody else until this is destroyed; `targets` stay.
+    CandidateCompiler(KernelLibrary& library, const std::vector<TuningTarget>& targets);
+    ~CandidateCompiler();  // what is not begun is left
+
+    // Of one target, in the order of its candidates; waits for them.
+    std::vector<CompiledCandidate> get(size_t target);
+    void wait_for_all();
+    size_t done() const;  // targets
+
+  private:
+    void work(const std::stop_token& stop);
+    std::vector<CompiledCandidate> compile(const TuningTarget& target);
+
+    KernelLibrary& library_;
+    const std::vector<TuningTarget>& targets_;
+    mutable std::mutex mutex_;
+    std::condition_variable ready_;
+    std::vector<std::vector<CompiledCandidate>> results_;
+    std::exception_ptr failure_;
+    std::jthread thread_;
+};
+
+}  // namespace hetune

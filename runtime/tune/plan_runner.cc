@@ -1,0 +1,58 @@
+#include "runtime/tune/plan_runner.h"
+
+#include <algorithm>
+
+namespace hetune {
+
+void load_modules(Device& device, KernelLibrary& library, const std::vector<KernelSpec>& specs,
+                  Modules& modules) {
+    std::vector<KernelSpec> wanted;
+    for (const KernelSpec& spec : specs)
+        if (!modules.contains(spec.to_string())) wanted.push_back(spec);
+    const std::vector<CodeObject> codes = library.get(wanted);
+    for (size_t i = 0; i < wanted.size(); ++i)
+        modules[wanted[i].to_string()] = device.load(codes[i]);
+}
+
+PlanRunner::PlanRunner(Device& device, BenchMemory& memory, Plan plan, const Modules& modules)
+    : device_(device), memory_(memory) {
+    memory.prepare(plan);
+    for (const PlanBuffer& buffer : plan.buffers) {
+        Buffer* shared = memory.find(buffer);
+        if (shared == nullptr) {
+            own_.push_back(device.allocate(static_cast<size_t>(std::max<int64_t>(buffer.bytes, 1))));
+            shared = own_.back().get();
+            device.fill(*shared, 0, shared->bytes(), 0);
+        }
+        buffers_.push_back(shared);
+    }
+    bound_ = std::make_unique<BoundPlan>(device, std::move(plan), modules, buffers_);
+}
+
+void PlanRunner::set_step(int64_t position, std::span<const int32_t> tokens) {
+    const int32_t state[2] = {static_cast<int32_t>(position), static_cast<int32_t>(tokens.size())};
+    device_.upload(buffer(plan().step_buffer), 0, std::as_bytes(std::span(state)));
+    device_.upload(buffer(plan().tokens_buffer), 0, std::as_bytes(tokens));
+}
+
+std::vector<float> PlanRunner::logits_of(std::span<const int32_t> tokens) {
+    memory_.reset_states();
+    const auto step = static_cast<size_t>(rows());
+    for (size_t at = 0; at + step <= tokens.size(); at += step) {
+        set_step(static_cast<int64_t>(at), tokens.subspan(at, step));
+        bound_->run(rows());
+    }
+    std::vector<float> logits(static_cast<size_t>(plan().vocabulary));
+    const auto skipped = plan().options.all_logits ? (step - 1) * logits.size() * 4 : 0;
+    device_.download(std::as_writable_bytes(std::span(logits)), buffer(plan().logits_buffer), skipped);
+    return logits;
+}
+
+std::vector<int32_t> some_tokens(int64_t count, int64_t vocabulary) {
+    std::vector<int32_t> tokens;
+    for (int64_t i = 0; i < count; ++i)
+        tokens.push_back(static_cast<int32_t>((i * 7919 + 13) % vocabulary));
+    return tokens;
+}
+
+}  // namespace hetune

@@ -1,0 +1,46 @@
+// A whole plan on a device with memory of its own for what belongs to one plan: to time it, to see
+// what its steps find, and to compare its logits.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "runtime/bound_plan.h"
+#include "runtime/kernel_library.h"
+#include "runtime/tune/bench_memory.h"
+
+namespace hetune {
+
+// Loads what `modules` lacks of these specs. Throws CompileError.
+void load_modules(Device& device, KernelLibrary& library, const std::vector<KernelSpec>& specs,
+                  Modules& modules);
+
+class PlanRunner {
+  public:
+    // `modules` has all kernels of the plan. Device, memory and modules outlive this.
+    PlanRunner(Device& device, BenchMemory& memory, Plan plan, const Modules& modules);
+
+    const Plan& plan() const { return bound_->plan(); }
+    BoundPlan& bound() { return *bound_; }
+    int rows() const { return plan().options.rows; }
+    // Of plan().buffers.
+    Buffer& buffer(int index) const { return *buffers_[static_cast<size_t>(index)]; }
+
+    // The next step: `rows` tokens at this place of the context.
+    void set_step(int64_t position, std::span<const int32_t> tokens);
+    // The last row's logits behind running all of `tokens` from an empty context, in full steps.
+    std::vector<float> logits_of(std::span<const int32_t> tokens);
+
+  private:
+    Device& device_;
+    BenchMemory& memory_;
+    std::vector<std::unique_ptr<Buffer>> own_;
+    std::vector<Buffer*> buffers_;
+    std::unique_ptr<BoundPlan> bound_;
+};
+
+// Tokens that are no text; the time of a step does not depend on them.
+std::vector<int32_t> some_tokens(int64_t count, int64_t vocabulary);
+
+}  // namespace hetune

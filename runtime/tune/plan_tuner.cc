@@ -1,0 +1,176 @@
+#include "runtime/tune/plan_tuner.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+
+#include "planner/lowering.h"
+#include "planner/tuning_space.h"
+#include "runtime/logits_distance.h"
+#include "runtime/reference/reference_engine.h"
+#include "runtime/tune/race.h"
+
+namespace hetune {
+namespace {
+
+constexpr int kRounds = 9, kDuelRounds = 15;
+constexpr uint64_t kMostOracleBytes = 64 << 20;  // the oracle takes seconds a token beyond
+constexpr int kCheckedSteps = 4;                 // of decoding
+constexpr size_t kUntuned = 0, kTuned = 1;
+
+bool same_steps(const Plan& a, const Plan& b) {
+    return std::ranges::equal(a.steps, b.steps, {}, &PlanStep::spec, &PlanStep::spec);
+}
+
+NamedValues point_without(const std::set<std::string>& names) {
+    NamedValues point;
+    for (const std::string& name : names) point[name] = "off";
+    return point;
+}
+
+}  // namespace
+
+int shape_rows(int rows) { return static_cast<int>(std::bit_ceil(static_cast<unsigned>(std::max(1, rows)))); }
+
+PlanTuner::PlanTuner(Device& device, KernelLibrary& library, BenchMemory& memory,
+                     const LayerGraph& graph, const ModelFile& file, PlanOptions options)
+    : device_(device), library_(library), memory_(memory), graph_(graph), file_(file),
+      options_(std::move(options)) {
+    options_.tunings = {};
+    tokens_ = some_tokens(options_.rows == 1 ? kCheckedSteps : options_.rows, graph.vocabulary);
+}
+
+// False where its kernels do not compile, or compute something else.
+bool PlanTuner::add(const Tunings& tunings, std::set<std::string> without) {
+    PlanOptions options = options_;
+    options.tunings.kernels = tunings.kernels;
+    options.without = without;
+    Plan plan = make_plan(graph_, file_, device_.arch(), options);
+    for (const Variant& variant : variants_)
+        if (!variant.without.empty() && same_steps(plan, variant.runner->plan())) return false;
+    try {
+        load_modules(device_, library_, plan.kernels(), modules_);
+    } catch (const CompileError&) {
+        return false;
+    }
+    Variant variant{std::move(without),
+                    std::make_unique<PlanRunner>(device_, memory_, std::move(plan), modules_)};
+    if (reference_.empty()) read_reference();
+    variant.kl = distance(*variant.runner);
+    if (!(variant.kl <= kMostKl) && variants_.size() > kTuned) return false;
+    variant.runner->set_step(memory_.context() - options_.rows,
+                             some_tokens(options_.rows, graph_.vocabulary));
+    variants_.push_back(std::move(variant));
+    return true;
+}
+
+void PlanTuner::read_reference() {
+    if (!memory_.synthetic() && file_.bytes() <= kMostOracleBytes) {
+        ReferenceEngine oracle(file_, graph_, std::ssize(tokens_));
+        reference_ = oracle.forward(tokens_, false);
+        checked_with_ = "oracle";
+        return;
+    }
+    PlanOptions options = options_;
+    options.fusion = false;
+    Plan plan = make_plan(graph_, file_, device_.arch(), options);
+    load_modules(device_, library_, plan.kernels(), modules_);
+    PlanRunner runner(device_, memory_, std::move(plan), modules_);
+    reference_ = runner.logits_of(tokens_);
+    checked_with_ = "unfused plan";
+}
+
+double PlanTuner::distance(PlanRunner& runner) {
+    return compare_logits(reference_, runner.logits_of(tokens_), graph_.vocabulary).mean_kl;
+}
+
+// Each rule and each lowering that there is another for, left out alone; and all rules together.
+void PlanTuner::add_variants(const Plan& base, const Tunings& tunings) {
+    std::vector<std::set<std::string>> choices;
+    std::set<std::string> all_rules;
+    for (const FusionRule& rule : fusion_rules()) {
+        choices.push_back({rule.name});
+        all_rules.insert(rule.name);
+    }
+    choices.push_back(all_rules);
+    for (const Lowering& lowering : lowerings())
+        if (std::ranges::count(lowerings(), lowering.layer, &Lowering::layer) > 1)
+            choices.push_back({lowering.layer + "/" + lowering.variant});
+    for (const auto& without : choices) {
+        PlanOptions options = options_;
+        options.tunings.kernels = tunings.kernels;
+        options.without = without;
+        if (!same_steps(make_plan(graph_, file_, device_.arch(), options), base)) add(tunings, without);
+    }
+}
+
+double PlanTuner::time_us(size_t variant) {
+    PlanRunner& runner = *variants_[variant].runner;
+    return 1e3 * device_.time_ms([&] { runner.bound().run(options_.rows); });
+}
+
+std::optional<TunedPlan> PlanTuner::run(const Tunings& tunings, const std::function<bool()>& over) {
+    TunedPlan result{.rows = options_.rows};
+    result.signature = plan_signature(make_plan(graph_, file_, device_.arch(), options_));
+    for (const Tunings& of : {Tunings{}, Tunings{.kernels = tunings.kernels}})
+        if (!add(of, {}))
+            throw std::runtime_error(fmt::format("a plan of {} rows: its kernels do not compile", options_.rows));
+    result.default_kl = variants_[kUntuned].kl;
+    if (!(result.default_kl <= kMostKl))
+        throw std::runtime_error(
+            fmt::format("the default plan of {} rows is wrong: its logits are {:.3g} (KL) from those of the {}; "
+                        "`hetune verify` shows where",
+                        options_.rows, result.default_kl, checked_with_));
+    add_variants(variants_[kTuned].runner->plan(), tunings);
+
+    std::vector<size_t> all(variants_.size());
+    for (size_t i = 0; i < all.size(); ++i) all[i] = i;
+    const std::vector<double> unmodelled(variants_.size() + 1);
+    Race race(unmodelled, [this](size_t i) { return time_us(i); }, over);
+    for (const size_t i : all) time_us(i);  // captures the graphs
+    if (!race.round(all, kRounds)) return std::nullopt;
+
+    // Those that help alone are tried together; the best of all that is beyond noise wins.
+    std::set<std::string> helping;
+    std::vector<size_t> finalists = {kUntuned, kTuned};
+    for (const size_t i : all)
+        if (i > kTuned && is_faster(race.timing(i), race.timing(kTuned))) {
+            finalists.push_back(i);
+            helping.insert(variants_[i].without.begin(), variants_[i].without.end());
+        }
+    if (finalists.size() > 3 && add(tunings, helping)) {
+        finalists.push_back(variants_.size() - 1);
+        time_us(variants_.size() - 1);
+    }
+    Race duel(unmodelled, [this](size_t i) { return time_us(i); }, over);
+    if (!duel.round(finalists, kDuelRounds)) return std::nullopt;
+
+    result.kernels_help = variants_[kTuned].kl <= kMostKl && !is_faster(duel.timing(kUntuned), duel.timing(kTuned));
+    size_t winner = result.kernels_help ? kTuned : kUntuned;
+    for (const size_t i : finalists)
+        if (i > kTuned && result.kernels_help && is_faster(duel.timing(i), duel.timing(kTuned)) &&
+            duel.timing(i).us < duel.timing(winner).us)
+            winner = i;
+    for (size_t i = 0; i < variants_.size(); ++i) {
+        const bool final = std::ranges::find(finalists, i) != finalists.end();
+        if (!final && i >= all.size()) continue;
+        const Timing timing = final ? duel.timing(i) : race.timing(i);
+        NamedValues point = point_without(variants_[i].without);
+        if (i == kUntuned) point = {{"tuned kernels", "off"}};
+        result.variants.push_back({.point = std::move(point),
+                                   .state = "timed",
+                                   .us = timing.us,
+                                   .noise_us = timing.noise_us,
+                                   .samples = timing.samples});
+    }
+    result.default_us = duel.timing(kUntuned).us;
+    result.tuned_us = duel.timing(winner).us;
+    result.noise_us = duel.timing(winner).noise_us;
+    result.tuned_kl = variants_[winner].kl;
+    result.without.assign(variants_[winner].without.begin(), variants_[winner].without.end());
+    result.checked_with = checked_with_;
+    return result;
+}
+
+}  // namespace hetune

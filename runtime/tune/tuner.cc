@@ -1,0 +1,323 @@
+#include "runtime/tune/tuner.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <ctime>
+#include <numeric>
+
+#include "runtime/tune/op_bench.h"
+#include "runtime/tune/tunings_for.h"
+
+namespace hetune {
+namespace {
+
+constexpr int kDuelRounds = 15;   // of the finalists, when nothing is compiled beside them
+constexpr size_t kFinalists = 3;  // beside the default
+
+double now_seconds() {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+TuningTrial trial_of(const TuningCandidate& candidate, const CompiledCandidate* compiled) {
+    TuningTrial trial{.point = candidate.point, .model_us = candidate.model_us};
+    if (compiled == nullptr) return trial;
+    trial.compile_ms = compiled->compile_ms;
+    trial.vgprs = compiled->resources.vgprs;
+    trial.lds_bytes = compiled->resources.lds_bytes;
+    if (compiled->refused.empty()) return trial;
+    trial.state = "refused";
+    trial.why = compiled->refused;
+    return trial;
+}
+
+void set_timing(TuningTrial& trial, const Timing& timing) {
+    trial.state = "timed";
+    trial.us = timing.us;
+    trial.noise_us = timing.noise_us;
+    trial.samples = timing.samples;
+}
+
+}  // namespace
+
+bool matches_glob(std::string_view pattern, std::string_view text) {
+    if (pattern.empty()) return text.empty();
+    if (pattern[0] == '*')
+        return matches_glob(pattern.substr(1), text) || (!text.empty() && matches_glob(pattern, text.substr(1)));
+    return !text.empty() && (pattern[0] == '?' || pattern[0] == text[0]) &&
+           matches_glob(pattern.substr(1), text.substr(1));
+}
+
+Tuner::Tuner(const Arch& arch, Device* device, KernelLibrary* library, TuningStore& store,
+             const ModelFile& file, TileStore* tiles, TuneOptions options)
+    : arch_(arch),
+      device_(device),
+      library_(library),
+      store_(store),
+      file_(file),
+      options_(std::move(options)),
+      graph_(build_layer_graph(file)) {
+    find_strategy(options_.strategy);  // throws for an unknown one
+    for (const int rows : options_.rows)
+        if (rows > options_.memory.context)
+            throw std::runtime_error(fmt::format("{} rows need a context of as many tokens; --ctx is {}", rows,
+                                                 options_.memory.context));
+    if (device != nullptr) {
+        device_name_ = device->info().name;
+        memory_ = std::make_unique<BenchMemory>(*device, file, graph_, tiles, options_.memory);
+    }
+    if (library != nullptr) compiler_ = library->compiler().identity();
+    known_ = store.all(arch.name);
+}
+
+bool Tuner::over() const {
+    if (options_.stop && options_.stop()) return true;
+    return options_.budget_seconds > 0 && now_seconds() - started_ > options_.budget_seconds;
+}
+
+TuningKey Tuner::key_of(const std::string& kernel, const std::string& shape) const {
+    return {kernel, shape, arch_.name, device_name_, compiler_};
+}
+
+Tunings Tuner::found_so_far() const {
+    return tunings_for(known_, arch_, device_name_, compiler_, TuneUse::kMeasured).tunings;
+}
+
+void Tuner::report(const std::string& stage) {
+    if (!options_.progress) return;
+    const double each = tried_ > 0 ? (now_seconds() - timing_started_) / static_cast<double>(tried_) : 0;
+    double left = each * static_cast<double>(total_ - done_);
+    if (options_.budget_seconds > 0 && tried_ > 0)
+        left = std::clamp(options_.budget_seconds - (now_seconds() - started_), 0.0, left);
+    options_.progress({stage, done_, total_, left});
+}
+
+TuneResult Tuner::run() {
+    started_ = now_seconds();
+    result_.measured = device_ != nullptr;
+    for (const int rows : options_.rows) tune_rows(rows);
+    result_.stopped = over();
+    result_.seconds = now_seconds() - started_;
+    return std::move(result_);
+}
+
+std::vector<TuningTarget> Tuner::targets_to_tune(int rows) {
+    PlanOptions options = options_.plan;
+    options.rows = rows;
+    std::vector<TuningTarget> targets =
+        tuning_targets(graph_, file_, arch_, options, options_.memory.context,
+                       [&](const std::string& kernel) { return matches_glob(options_.kernels, kernel); });
+    if (options_.again) return targets;
+    std::erase_if(targets, [&](const TuningTarget& target) {
+        const TuningKey key = key_of(target.shape.kernel.name, target.shape.to_string());
+        const auto known = std::ranges::find(known_, key, &TuningRecord::key);
+        if (known == known_.end()) return false;
+        result_.kernels.push_back({*known, target.label, target.shape.rows, target.launches, "stored"});
+        return true;
+    });
+    return targets;
+}
+
+void Tuner::tune_rows(int rows) {
+    const std::vector<TuningTarget> targets = targets_to_tune(rows);
+    total_ += targets.size();
+    if (!targets.empty()) tune_targets(rows, targets);
+    if (device_ != nullptr && options_.whole_plan && !over()) tune_plan(rows);
+}
+
+void Tuner::tune_targets(int rows, const std::vector<TuningTarget>& targets) {
+    report("compile");
+    Modules modules;
+    std::unique_ptr<PlanRunner> runner;
+    if (device_ != nullptr) {
+        PlanOptions options = options_.plan;
+        options.rows = rows;
+        Plan plan = make_plan(graph_, file_, arch_, options);
+        load_modules(*device_, *library_, plan.kernels(), modules);
+        runner = std::make_unique<PlanRunner>(*device_, *memory_, std::move(plan), modules);
+        runner->set_step(options_.memory.context - rows, some_tokens(rows, graph_.vocabulary));
+        runner->bound().run(rows);  // brings weights into memory, and states from zero
+    }
+    std::unique_ptr<CandidateCompiler> compiler;
+    if (library_ != nullptr) compiler = std::make_unique<CandidateCompiler>(*library_, targets);
+    // A compiler on the cores that run the kernels would be timed too.
+    if (compiler != nullptr && arch_.family == ArchFamily::kCpu) compiler->wait_for_all();
+    timing_started_ = now_seconds();
+    tried_ = 0;
+    for (size_t i = 0; i < targets.size(); ++i) {
+        const TuningTarget& target = targets[i];
+        report(fmt::format("{} x{}", target.shape.kernel.name, target.shape.rows));
+        if (over()) {
+            result_.kernels.push_back(untried(target));
+        } else {
+            auto compiled = compiler != nullptr ? compiler->get(i) : std::vector<CompiledCandidate>();
+            keep(device_ != nullptr ? time_target(target, std::move(compiled), *runner)
+                                    : rank_target(target, compiled));
+            ++tried_;
+        }
+        ++done_;
+    }
+    report(fmt::format("tuned x{}", rows));
+}
+
+TunedKernel Tuner::untried(const TuningTarget& target) const {
+    TuningRecord record{.key = key_of(target.shape.kernel.name, target.shape.to_string()),
+                        .point = target.candidates[0].point,
+                        .default_point = target.candidates[0].point,
+                        .context = options_.memory.context,
+                        .origin = options_.origin,
+                        .created = std::time(nullptr)};
+    record.origin["strategy"] = options_.strategy;
+    return {std::move(record), target.label, target.shape.rows, target.launches, "stopped"};
+}
+
+std::vector<size_t> Tuner::starting_points(const TuningTarget& target) const {
+    std::vector<size_t> points;
+    for (const TuningRecord& record : known_)
+        if (record.measured && record.key.shape == target.shape.to_string())
+            for (size_t i = 1; i < target.candidates.size(); ++i)
+                if (target.candidates[i].point == record.point &&
+                    std::ranges::find(points, i) == points.end())
+                    points.push_back(i);
+    return points;
+}
+
+TunedKernel Tuner::time_target(const TuningTarget& target, std::vector<CompiledCandidate> compiled,
+                               PlanRunner& runner) {
+    runner.bound().launch(runner.rows(), 0, target.first_step);
+    OpBench bench(*device_, *memory_, target, read_inputs(*device_, runner, target));
+    TunedKernel result = untried(target);
+    std::vector<TuningTrial>& trials = result.record.trials;
+    Modules modules;
+    std::vector<OpBench::Timed> timed;
+    std::vector<size_t> racing;  // indices of candidates; the first is the default
+    std::vector<double> model_us;
+    for (size_t i = 0; i < target.candidates.size(); ++i) {
+        const TuningCandidate& candidate = target.candidates[i];
+        TuningTrial& trial = trials.emplace_back(trial_of(candidate, &compiled[i]));
+        if (!trial.state.empty()) continue;
+        const std::vector<KernelSpec> kernels = candidate.plan.kernels();
+        for (size_t k = 0; k < kernels.size(); ++k)
+            if (auto& module = modules[kernels[k].to_string()]; module == nullptr)
+                module = device_->load(compiled[i].codes[k]);
+        // Before it is timed: what is wrong may also be fast.
+        trial.why = bench.problem(candidate, modules);
+        trial.state = trial.why.empty() ? "untimed" : "wrong";
+        if (!trial.why.empty()) continue;
+        racing.push_back(i);
+        model_us.push_back(candidate.model_us);
+        timed.push_back(bench.prepare(candidate, modules));
+    }
+    if (racing.empty() || racing[0] != 0)
+        throw CompileError(CompileError::Cause::kGate,
+                           fmt::format("{}: the default itself is refused: {}", target.shape.to_string(),
+                                       trials[0].why));
+    const auto sample = [&](size_t i) { return timed[i].time_us(*device_); };
+    const auto stop = [&] { return over(); };
+    Race race(model_us, sample, stop);
+    if (!find_strategy(options_.strategy).run(race)) return result;
+
+    std::vector<size_t> order;
+    for (size_t i = 0; i < racing.size(); ++i) {
+        if (race.timing(i).samples == 0) continue;
+        set_timing(trials[racing[i]], race.timing(i));
+        order.push_back(i);
+    }
+    order = race.in_order(std::move(order));
+    std::vector<size_t> finalists = {0};
+    const auto enter = [&](size_t i) {
+        if (std::ranges::find(finalists, i) == finalists.end()) finalists.push_back(i);
+    };
+    for (size_t i = 0; i < order.size() && finalists.size() <= kFinalists; ++i) enter(order[i]);
+    for (const size_t start : starting_points(target))
+        if (const auto at = std::ranges::find(racing, start); at != racing.end())
+            enter(static_cast<size_t>(at - racing.begin()));
+    Race duel(model_us, sample, stop);
+    if (!duel.round(finalists, kDuelRounds)) return result;
+
+    size_t winner = 0;
+    for (const size_t i : finalists) {
+        set_timing(trials[racing[i]], duel.timing(i));
+        if (is_faster(duel.timing(i), duel.timing(0)) && duel.timing(i).us < duel.timing(winner).us) winner = i;
+    }
+    TuningRecord& record = result.record;
+    record.point = target.candidates[racing[winner]].point;
+    record.us = duel.timing(winner).us;
+    record.noise_us = duel.timing(winner).noise_us;
+    record.default_us = duel.timing(0).us;
+    record.measured = true;
+    for (const auto& [point, why] : target.pruned)
+        trials.push_back({.point = point, .state = "pruned", .why = why});
+    result.source = "measured";
+    return result;
+}
+
+TunedKernel Tuner::rank_target(const TuningTarget& target, const std::vector<CompiledCandidate>& compiled) {
+    TunedKernel result = untried(target);
+    TuningRecord& record = result.record;
+    for (size_t i = 0; i < target.candidates.size(); ++i) {
+        const TuningCandidate& candidate = target.candidates[i];
+        TuningTrial& trial =
+            record.trials.emplace_back(trial_of(candidate, compiled.empty() ? nullptr : &compiled[i]));
+        if (!trial.state.empty()) continue;
+        trial.state = "ranked";
+        const PlanStep& tuned = candidate.plan.steps[candidate.step];
+        trial.model_us += predict(tuned, arch_, options_.memory.context, {trial.vgprs, trial.lds_bytes}).us -
+                          predict(tuned, arch_, options_.memory.context).us;
+        if (i == 0) record.us = record.default_us = trial.model_us;
+        if (trial.model_us < (1 - kLeastGain) * record.us) {
+            record.us = trial.model_us;
+            record.point = trial.point;
+        }
+    }
+    for (const auto& [point, why] : target.pruned)
+        record.trials.push_back({.point = point, .state = "pruned", .why = why});
+    result.source = "ranked";
+    return result;
+}
+
+void Tuner::keep(TunedKernel kernel) {
+    if (kernel.source != "stopped") {
+        store_.put(kernel.record, options_.again);
+        std::erase_if(known_, [&](const TuningRecord& r) { return r.key == kernel.record.key; });
+        known_.push_back(kernel.record);
+    }
+    result_.kernels.push_back(std::move(kernel));
+}
+
+void Tuner::tune_plan(int rows) {
+    report(fmt::format("whole plan x{}", rows));
+    PlanOptions options = options_.plan;
+    options.rows = rows;
+    PlanTuner tuner(*device_, *library_, *memory_, graph_, file_, options);
+    auto tuned = tuner.run(found_so_far(), [&] { return over(); });
+    if (!tuned) return;
+    if (!tuned->kernels_help) {
+        result_.notes.push_back(fmt::format(
+            "{} rows: together the tuned kernels are slower than the defaults, which stay", rows));
+        for (TunedKernel& kernel : result_.kernels)
+            if (kernel.rows == shape_rows(rows) && kernel.record.point != kernel.record.default_point) {
+                kernel.record.point = kernel.record.default_point;
+                kernel.record.us = kernel.record.default_us;
+                store_.put(kernel.record, true);
+            }
+        known_ = store_.all(arch_.name);
+    }
+    TuningRecord record{.key = key_of(kWholePlan, tuned->signature),
+                        .us = tuned->tuned_us,
+                        .default_us = tuned->default_us,
+                        .noise_us = tuned->noise_us,
+                        .measured = true,
+                        .context = options_.memory.context,
+                        .trials = tuned->variants,
+                        .origin = options_.origin,
+                        .created = std::time(nullptr)};
+    for (const std::string& name : tuned->without) record.point[name] = "off";
+    store_.put(record, true);
+    std::erase_if(known_, [&](const TuningRecord& r) { return r.key == record.key; });
+    known_.push_back(std::move(record));
+    result_.plans.push_back(*std::move(tuned));
+}
+
+}  // namespace hetune

@@ -1,0 +1,102 @@
+// A sweep over the kernels of a model's plans: what `hetune autotune` does. Each result goes into
+// the store as it comes, so that a sweep which was stopped or killed goes on where it was.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cache/tuning_store.h"
+#include "runtime/kernel_library.h"
+#include "runtime/tune/bench_memory.h"
+#include "runtime/tune/candidate_compiler.h"
+#include "runtime/tune/plan_tuner.h"
+#include "runtime/tune/race.h"
+
+namespace hetune {
+
+struct TuneProgress {
+    std::string stage;           // "compile", "gemv x1", "whole plan x64"
+    size_t done = 0, total = 0;  // shapes
+    double seconds_left = 0;     // an estimate; 0: none yet
+};
+
+struct TuneOptions {
+    std::vector<int> rows = {1};
+    std::string kernels = "*";  // names of templates, with * and ?
+    double budget_seconds = 0;  // 0: none
+    std::string strategy = "successive-halving";
+    BenchMemory::Options memory;
+    PlanOptions plan;           // fusion, activations, KV type
+    bool again = false;         // also shapes that have a result of this compiler
+    bool whole_plan = true;     // then the variants of the plans
+    NamedValues origin;
+    std::function<bool()> stop = {};  // asked between timings
+    std::function<void(const TuneProgress&)> progress = {};
+};
+
+struct TunedKernel {
+    TuningRecord record;
+    std::string label;   // of the first step that has the shape
+    int rows = 1;
+    int launches = 0;    // in its plan
+    std::string source;  // "measured", "ranked", "stored" (a result was there) or "stopped"
+};
+
+struct TuneResult {
+    std::vector<TunedKernel> kernels;
+    std::vector<TunedPlan> plans;
+    bool measured = false;
+    bool stopped = false;  // by stop() or the budget
+    double seconds = 0;
+    std::vector<std::string> notes;
+};
+
+class Tuner {
+  public:
+    // `device` nullptr: nothing is timed, candidates are ranked by the cost model. `library`
+    // nullptr: and nothing is compiled. `tiles` may be nullptr. All but the options outlive this.
+    Tuner(const Arch& arch, Device* device, KernelLibrary* library, TuningStore& store,
+          const ModelFile& file, TileStore* tiles, TuneOptions options);
+
+    // Throws CompileError and DeviceError where the defaults themselves do not run.
+    TuneResult run();
+
+  private:
+    bool over() const;
+    TuningKey key_of(const std::string& kernel, const std::string& shape) const;
+    // The results of this arch, and of this sweep.
+    Tunings found_so_far() const;
+    void tune_rows(int rows);
+    std::vector<TuningTarget> targets_to_tune(int rows);
+    void tune_targets(int rows, const std::vector<TuningTarget>& targets);
+    TunedKernel time_target(const TuningTarget& target, std::vector<CompiledCandidate> compiled,
+                            PlanRunner& runner);
+    TunedKernel rank_target(const TuningTarget& target, const std::vector<CompiledCandidate>& compiled);
+    TunedKernel untried(const TuningTarget& target) const;
+    // Points that were good with another compiler.
+    std::vector<size_t> starting_points(const TuningTarget& target) const;
+    void keep(TunedKernel kernel);
+    void tune_plan(int rows);
+    void report(const std::string& stage);
+
+    const Arch arch_;
+    Device* device_;
+    KernelLibrary* library_;
+    TuningStore& store_;
+    const ModelFile& file_;
+    TuneOptions options_;
+    LayerGraph graph_;
+    std::unique_ptr<BenchMemory> memory_;
+    std::string device_name_, compiler_;
+    std::vector<TuningRecord> known_;  // of the arch: stored ones, and those of this sweep
+    TuneResult result_;
+    double started_ = 0, timing_started_ = 0;
+    size_t done_ = 0, tried_ = 0, total_ = 0;
+};
+
+// "gemv*" and the like: * any text, ? any character.
+bool matches_glob(std::string_view pattern, std::string_view text);
+
+}  // namespace hetune

@@ -1,0 +1,316 @@
+// Sweeps against a device with a scripted clock: winners, noise and failures are exact.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <set>
+
+#include "planner/lowering.h"
+#include "planner/tuning_space.h"
+#include "runtime/session_plans.h"
+#include "runtime/tune/tuner.h"
+#include "runtime/tune/tunings_for.h"
+#include "tests/cache/test_folder.h"
+#include "tests/planner/small_model.h"
+#include "tests/runtime/model_files.h"
+#include "tests/runtime/scripted_device.h"
+
+namespace hetune {
+namespace {
+
+constexpr uint32_t kQ8 = 8;
+
+// Microseconds of gemv_residual by its waves; the default on the CPU is one.
+double planted(const ScriptedLaunch& launch) {
+    switch (launch.waves()) {
+        case 1: return 4.0;
+        case 2: return 3.0;
+        case 4: return 1.0;
+        case 8: return 2.0;
+    }
+    return 5.0;
+}
+
+struct Bench {
+    TestFolder folder;
+    std::filesystem::path path = folder.path() / "small.gguf";
+    ScriptedDevice device;
+    CacheFolder cache{{.folder = folder.path() / "cache"}};
+    TuningStore store{cache};
+    std::unique_ptr<ModelFile> file;
+
+    Bench() {
+        small_model(kQ8).write(path);
+        file = std::make_unique<ModelFile>(path, ModelFile::Open::kHeaderOnly);
+        device.cost_us = planted;
+    }
+    TuneOptions options() const {
+        return {.kernels = "gemv_residual",
+                .strategy = "exhaustive",
+                .memory = {.context = 32, .synthetic = true, .seed = 1},
+                .whole_plan = false};
+    }
+    TuneResult sweep(const TuneOptions& options) {
+        KernelLibrary library(device.arch(), code_store(), read_environment());
+        return Tuner(device.arch(), &device, &library, store, *file, nullptr, options).run();
+    }
+    Plan plan(const Tunings& tunings) const {
+        PlanOptions options;
+        options.tunings = tunings;
+        return make_plan(build_layer_graph(*file), *file, device.arch(), options);
+    }
+};
+
+const TuningTrial& trial_of(const TunedKernel& kernel, const std::string& waves) {
+    const auto at = std::ranges::find_if(kernel.record.trials, [&](const TuningTrial& t) { return t.point.at("kWaves") == waves; });
+    REQUIRE(at != kernel.record.trials.end());
+    return *at;
+}
+
+TEST_CASE("a default that is four times too slow loses to the fastest candidate, by every strategy") {
+    for (const Strategy& strategy : strategies()) {
+        CAPTURE(strategy.name);
+        Bench bench;
+        TuneOptions options = bench.options();
+        options.strategy = strategy.name;
+        const TuneResult result = bench.sweep(options);
+        CHECK(result.measured);
+        CHECK_FALSE(result.stopped);
+        REQUIRE(result.kernels.size() == 2);  // of attention and of the feed-forward
+        for (const TunedKernel& kernel : result.kernels) {
+            CHECK(kernel.source == "measured");
+            CHECK(kernel.record.default_point.at("kWaves") == "1");
+            CHECK(kernel.record.default_us == doctest::Approx(4.0));
+            // The cost model of the CPU does not know the script: what it leaves out cannot win.
+            if (std::string(strategy.name) == "model-guided") continue;
+            CHECK(kernel.record.point.at("kWaves") == "4");
+            CHECK(kernel.record.us == doctest::Approx(1.0));
+            CHECK(kernel.record.noise_us == 0.0);
+        }
+    }
+}
+
+TEST_CASE("a later plan takes what was found, and HETUNE_TUNE=off does not") {
+    Bench bench;
+    const TuneResult result = bench.sweep(bench.options());
+    const auto records = bench.store.all("x86-64-v3");
+    REQUIRE(records.size() == 2);
+    const auto waves_of = [&](TuneUse use) {
+        std::set<std::string> waves;
+        for (const PlanStep& step : bench.plan(tunings_for(records, bench.device.arch(), "scripted", result.kernels[0].record.key.compiler, use).tunings).steps)
+            if (step.spec.name == "gemv_residual") {
+                waves.insert(step.spec.constants.at("kWaves"));
+                CHECK(step.threads == 32 * std::stoul(step.spec.constants.at("kWaves")));
+            }
+        return waves;
+    };
+    CHECK(waves_of(TuneUse::kMeasured) == std::set<std::string>{"4"});
+    CHECK(waves_of(TuneUse::kOff) == std::set<std::string>{"1"});
+    CHECK(tune_use("") == TuneUse::kMeasured);
+    CHECK(tune_use("off") == TuneUse::kOff);
+    CHECK_THROWS_WITH(tune_use("no"), "HETUNE_TUNE='no'; known: off, measured, all");
+    CHECK(bench.plan(tunings_for(records, bench.device.arch(), "scripted", "", TuneUse::kMeasured).tunings).tuned.size() == 2);
+}
+
+TEST_CASE("a candidate that is faster by less than the noise does not win") {
+    Bench bench;
+    int count = 0;
+    // 4.00 against 3.80, and each of them off by up to 0.5 either way.
+    bench.device.cost_us = [&](const ScriptedLaunch& launch) {
+        const double jitter[] = {-0.5, 0.4, -0.3, 0.5, 0.0, 0.3, -0.4};
+        return (launch.waves() == 2 ? 3.8 : 4.0) + jitter[count++ / 64 % 7];
+    };
+    for (const TunedKernel& kernel : bench.sweep(bench.options()).kernels) {
+        CHECK(kernel.record.point == kernel.record.default_point);
+        CHECK(trial_of(kernel, "1").noise_us > 0.0);
+    }
+}
+
+TEST_CASE("a gain of less than two percent does not win, however little noise there is") {
+    Bench bench;
+    bench.device.cost_us = [](const ScriptedLaunch& launch) { return launch.waves() == 2 ? 3.95 : 4.0; };
+    for (const TunedKernel& kernel : bench.sweep(bench.options()).kernels)
+        CHECK(kernel.record.point == kernel.record.default_point);
+}
+
+TEST_CASE("the fastest candidate does not win when it leaves half of its output unwritten") {
+    Bench bench;
+    bench.device.broken = [](const ScriptedLaunch& launch) { return launch.entry == "gemv_residual" && launch.waves() == 4; };
+    for (const TunedKernel& kernel : bench.sweep(bench.options()).kernels) {
+        CHECK(trial_of(kernel, "4").state == "wrong");
+        CHECK(trial_of(kernel, "4").why.find("differs from the default's") != std::string::npos);
+        CHECK(trial_of(kernel, "4").samples == 0);  // it was not even timed
+        CHECK(kernel.record.point.at("kWaves") == "8");
+        CHECK(kernel.record.us == doctest::Approx(2.0));
+    }
+}
+
+TEST_CASE("what looked fast while others were compiling is timed again before it wins") {
+    Bench bench;
+    // The first timings of 16 waves lie; in the duel of the finalists they do not.
+    std::map<int, int> seen;
+    bench.device.cost_us = [&](const ScriptedLaunch& launch) {
+        if (launch.waves() != 16) return planted(launch);
+        return ++seen[launch.waves()] <= 64 * 11 ? 0.1 : 5.0;
+    };
+    const TuneResult result = bench.sweep(bench.options());
+    CHECK(result.kernels[0].record.point.at("kWaves") == "4");
+    CHECK(trial_of(result.kernels[0], "16").us == doctest::Approx(5.0));
+}
+
+TEST_CASE("a sweep that was stopped goes on where it was, and one that is done times nothing") {
+    Bench bench;
+    TuneOptions options = bench.options();
+    // Interrupted once the first shape is stored.
+    options.stop = [&] { return !bench.store.all().empty(); };
+    const TuneResult first = bench.sweep(options);
+    CHECK(first.stopped);
+    REQUIRE(first.kernels.size() == 2);
+    CHECK(first.kernels[0].source == "measured");
+    CHECK(first.kernels[1].source == "stopped");
+
+    const TuneResult second = bench.sweep(bench.options());
+    CHECK_FALSE(second.stopped);
+    REQUIRE(second.kernels.size() == 2);
+    CHECK(second.kernels[0].source == "stored");
+    CHECK(second.kernels[0].record.key == first.kernels[0].record.key);
+    CHECK(second.kernels[1].source == "measured");
+
+    const int timings = bench.device.timings;
+    for (const TunedKernel& kernel : bench.sweep(bench.options()).kernels) CHECK(kernel.source == "stored");
+    CHECK(bench.device.timings == timings);
+    TuneOptions again = bench.options();
+    again.again = true;
+    for (const TunedKernel& kernel : bench.sweep(again).kernels) CHECK(kernel.source == "measured");
+    CHECK(bench.device.timings > timings);
+}
+
+TEST_CASE("progress counts shapes and estimates the time left") {
+    Bench bench;
+    TuneOptions options = bench.options();
+    std::vector<TuneProgress> seen;
+    options.progress = [&](const TuneProgress& p) { seen.push_back(p); };
+    bench.sweep(options);
+    REQUIRE(!seen.empty());
+    CHECK(seen.front().stage == "compile");
+    CHECK(seen.back().done == 2);
+    CHECK(seen.back().total == 2);
+    CHECK(std::ranges::any_of(seen, [](const TuneProgress& p) { return p.seconds_left > 0; }));
+}
+
+TEST_CASE("without a device candidates are ranked by the static model, marked so, and not used by plans") {
+    Bench bench;
+    const Arch& arch = find_arch("gfx1100");
+    const TuneResult result = Tuner(arch, nullptr, nullptr, bench.store, *bench.file, nullptr, bench.options()).run();
+    CHECK_FALSE(result.measured);
+    REQUIRE(result.kernels.size() == 2);
+    for (const TunedKernel& kernel : result.kernels) {
+        CHECK(kernel.source == "ranked");
+        CHECK_FALSE(kernel.record.measured);
+        CHECK(kernel.record.key.device.empty());
+        for (const TuningTrial& trial : kernel.record.trials) CHECK(trial.samples == 0);
+    }
+    const auto records = bench.store.all();
+    CHECK(tunings_for(records, arch, "", "", TuneUse::kMeasured).used == 0);
+    CHECK(tunings_for(records, arch, "", "", TuneUse::kAll).used == 2);
+}
+
+TEST_CASE("whole plans: a fusion that makes the token slower is left out, and the logits stay right") {
+    Bench bench;
+    // The fused swiglu takes far longer than the products and the function that it replaces.
+    bench.device.cost_us = [](const ScriptedLaunch& launch) { return launch.entry == "gemv_swiglu" ? 100.0 : 1.0; };
+    TuneOptions options = bench.options();
+    options.whole_plan = true;
+    const TuneResult result = bench.sweep(options);
+    REQUIRE(result.plans.size() == 1);
+    const TunedPlan& plan = result.plans[0];
+    CHECK(plan.without == std::vector<std::string>{"swiglu"});
+    CHECK(plan.tuned_us < plan.default_us / 5);
+    CHECK(plan.tuned_kl <= kMostKl);
+    CHECK(plan.checked_with == "unfused plan");
+
+    // Every later plan follows, and another model's does not.
+    const auto records = bench.store.all("x86-64-v3");
+    const Tunings tunings = tunings_for(records, bench.device.arch(), "scripted", result.kernels[0].record.key.compiler,
+                                        TuneUse::kMeasured).tunings;
+    const auto uses_swiglu = [](const Plan& p) {
+        return std::ranges::any_of(p.steps, [](const PlanStep& s) { return s.spec.name == "gemv_swiglu"; });
+    };
+    CHECK_FALSE(uses_swiglu(bench.plan(tunings)));
+    const auto other = bench.folder.path() / "other.gguf";
+    small_model(2).write(other);  // Q4_0
+    const ModelFile file(other, ModelFile::Open::kHeaderOnly);
+    PlanOptions plan_options;
+    plan_options.tunings = tunings;
+    CHECK(uses_swiglu(make_plan(build_layer_graph(file), file, bench.device.arch(), plan_options)));
+}
+
+TEST_CASE("a result of another device or compiler is better than none, and counts as such") {
+    const Arch& arch = find_arch("gfx1100");
+    const auto record = [](const char* device, const char* compiler, const char* waves, double us) {
+        return TuningRecord{.key = {"gemv", "shape", "gfx1100", device, compiler},
+                            .point = {{"kWaves", waves}},
+                            .default_point = {{"kWaves", "1"}},
+                            .us = us,
+                            .default_us = 4,
+                            .measured = true};
+    };
+    std::vector<TuningRecord> records = {record("7900 XT", "clang 18", "2", 1.0)};
+    auto chosen = tunings_for(records, arch, "7900 XTX", "clang 19", TuneUse::kMeasured);
+    CHECK(chosen.used == 1);
+    CHECK(chosen.stale == 1);
+    CHECK(chosen.other_device == 1);
+    CHECK(chosen.tunings.kernels.at("shape").at("kWaves") == "2");
+
+    records.push_back(record("7900 XTX", "clang 18", "4", 2.0));
+    CHECK(tunings_for(records, arch, "7900 XTX", "clang 19", TuneUse::kMeasured).tunings.kernels.at("shape").at("kWaves") == "4");
+    records.push_back(record("7900 XTX", "clang 19", "8", 3.0));
+    chosen = tunings_for(records, arch, "7900 XTX", "clang 19", TuneUse::kMeasured);
+    CHECK(chosen.tunings.kernels.at("shape").at("kWaves") == "8");
+    CHECK(chosen.stale == 0);
+    CHECK(tunings_for(records, find_arch("gfx1101"), "", "", TuneUse::kMeasured).used == 0);
+    // A build box compiles for the defaults and for each device that has results.
+    CHECK(all_tunings_for(records, arch, "clang 19", TuneUse::kMeasured).size() == 3);
+}
+
+TEST_CASE("a stale result is a starting point: it reaches the final even where the strategy leaves it out") {
+    Bench bench;
+    bench.device.cost_us = [](const ScriptedLaunch& launch) { return launch.waves() == 16 ? 1.0 : 4.0; };
+    TuneOptions options = bench.options();
+    options.strategy = "model-guided";  // on the CPU the model likes few waves
+    const TuneResult before = bench.sweep(options);
+    CHECK(before.kernels[0].record.point.at("kWaves") == "1");
+    for (TuningRecord record : bench.store.all()) {
+        bench.store.remove({record.key});
+        record.key.compiler = "of last year";
+        record.point["kWaves"] = "16";
+        bench.store.put(record);
+    }
+    const TuneResult after = bench.sweep(options);
+    for (const TunedKernel& kernel : after.kernels) CHECK(kernel.source == "measured");
+    // It was not timed by the strategy, but in the final it won.
+    CHECK(after.kernels[0].record.point.at("kWaves") == "16");
+}
+
+TEST_CASE("the noise of a median shrinks with the number of samples, and outliers do not move it") {
+    const Timing few = timing_of({10, 11, 9});
+    const Timing many = timing_of({10, 11, 9, 10, 11, 9, 10, 11, 9, 10, 11, 9});
+    CHECK(few.us == 10);
+    CHECK(many.noise_us < few.noise_us);
+    CHECK(timing_of({10, 10, 10, 10, 1000}).us == 10);
+    CHECK(timing_of({10, 10, 10, 10, 1000}).noise_us == 0);
+    CHECK(timing_of({1, 2, 3, 4}).us == 2.5);
+    CHECK(is_faster({9, 0.1, 9}, {10, 0.1, 9}));
+    CHECK_FALSE(is_faster({9, 0.3, 9}, {10, 0.3, 9}));
+    CHECK_FALSE(is_faster({10, 0, 9}, {9, 0, 9}));
+}
+
+TEST_CASE("names of kernels match patterns with * and ?") {
+    CHECK(matches_glob("gemv*", "gemv_fan"));
+    CHECK(matches_glob("*", ""));
+    CHECK(matches_glob("g?mv", "gemv"));
+    CHECK_FALSE(matches_glob("gemv", "gemv_fan"));
+    CHECK_FALSE(matches_glob("?", ""));
+}
+
+}  // namespace
+}  // namespace hetune

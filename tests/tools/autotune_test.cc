@@ -1,0 +1,219 @@
+// hetune autotune and hetune tune as a user runs them, on the CPU device.
+#include <doctest/doctest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <fstream>
+#include <thread>
+
+#include "tests/planner/small_model.h"
+#include "tests/tools/hetune_command.h"
+
+namespace hetune {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A small model and the sweep of one template, whose kernels are compiled once for all cases.
+struct Box {
+    TestFolder folder;
+    fs::path model = folder.path() / "small.gguf";
+    fs::path cache = folder.path() / "cache";
+    Box() {
+        small_model(8).write(model);
+        // Results are each case's own; compiled kernels come from a layer.
+        static const TestFolder kernels;
+        layer_ = kernels.path() / "cache";
+    }
+    std::string sweep() const {
+        return "autotune " + model.string() + " --backend cpu --weights synthetic --ctx 32 --rows 1 --kernel gemv_residual --kernels-only ";
+    }
+    CommandResult run(const std::string& arguments, const std::string& environment = {}) const {
+        if (!fs::exists(layer_)) run_hetune(layer_, sweep());
+        fs::create_directories(cache);
+        fs::permissions(cache, fs::perms::owner_all);
+        return run_hetune(cache, arguments, "HETUNE_CACHE_PATH='" + kernels_only().string() + "' " + environment);
+    }
+    // The layer without its results.
+    fs::path kernels_only() const {
+        fs::remove_all(layer_ / "tunings");
+        return layer_;
+    }
+    size_t results() const {
+        size_t count = 0;
+        if (fs::exists(cache / "tunings"))
+            for (const auto& entry : fs::directory_iterator(cache / "tunings")) count += entry.path().extension() == ".json";
+        return count;
+    }
+
+  private:
+    fs::path layer_;
+};
+
+TEST_CASE("a sweep lists its shapes, keeps what it found, and finds it again") {
+    const Box box;
+    const CommandResult first = box.run(box.sweep() + "--json 2>/dev/null");
+    CAPTURE(first.output);
+    REQUIRE(first.status == 0);
+    CHECK(first.json()["measured"] == true);
+    REQUIRE(first.json()["kernels"].size() == 2);
+    for (const auto& kernel : first.json()["kernels"]) {
+        CHECK(kernel["source"] == "measured");
+        CHECK(kernel["us"] > 0);
+        CHECK(kernel["us"] <= kernel["default_us"]);
+        CHECK(kernel["trials"].size() >= 3);
+    }
+    CHECK(box.results() == 2);
+    const CommandResult second = box.run(box.sweep() + "--json 2>/dev/null");
+    for (const auto& kernel : second.json()["kernels"]) CHECK(kernel["source"] == "stored");
+    const CommandResult text = box.run(box.sweep() + "2>/dev/null");
+    CHECK(text.says("(from an earlier sweep)"));
+    CHECK(text.says("geometric mean"));
+}
+
+TEST_CASE("a sweep that is killed goes on where it was") {
+    const Box box;
+    box.run("tune ls");  // makes the layer
+    const pid_t child = fork();
+    if (child == 0) {
+        setenv("HETUNE_CACHE_DIR", box.cache.c_str(), 1);
+        setenv("HETUNE_CACHE_PATH", box.kernels_only().c_str(), 1);
+        const std::string program = HETUNE_BUILD_DIR "/bin/hetune", model = box.model.string();
+        freopen("/dev/null", "w", stdout);
+        freopen("/dev/null", "w", stderr);
+        // All kernels: there is much left to do when the first result appears.
+        execl(program.c_str(), "hetune", "autotune", model.c_str(), "--backend", "cpu", "--weights", "synthetic", "--ctx",
+              "32", "--rows", "1", "--kernels-only", nullptr);
+        _exit(127);
+    }
+    for (int i = 0; i < 2400 && box.results() == 0; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(25));
+    kill(child, SIGKILL);
+    int status = 0;
+    waitpid(child, &status, 0);
+    const size_t kept = box.results();
+    REQUIRE(kept >= 1);
+    const CommandResult rest = box.run("autotune " + box.model.string() +
+                                       " --backend cpu --weights synthetic --ctx 32 --rows 1 --kernels-only --json 2>/dev/null");
+    REQUIRE(rest.status == 0);
+    size_t stored = 0;
+    for (const auto& kernel : rest.json()["kernels"]) stored += kernel["source"] == "stored";
+    CHECK(stored == kept);
+    CHECK(rest.json()["kernels"].size() == box.results());
+}
+
+TEST_CASE("a budget that is over stops the sweep, says so, and is no failure") {
+    const Box box;
+    const CommandResult result = box.run(box.sweep() + "--budget 0.001s 2>/dev/null");
+    CHECK(result.status == 0);
+    CHECK(result.says("stopped; the same command goes on where it was"));
+    CHECK(box.results() == 0);
+}
+
+TEST_CASE("without a device of the arch the static model ranks, and the results say so") {
+    const Box box;
+    const CommandResult result = box.run("autotune " + box.model.string() + " --arch gfx1100 --rows 1 --kernel gemv_residual --json 2>/dev/null");
+    CAPTURE(result.output);
+    REQUIRE(result.status == 0);
+    CHECK(result.json()["measured"] == false);
+    for (const auto& kernel : result.json()["kernels"]) {
+        CHECK(kernel["source"] == "ranked");
+        CHECK(kernel["measured"] == false);
+    }
+    CHECK(box.run("tune ls").says("(ranked, not measured)"));
+    // Plans do not take it unless they are told to.
+    const std::string plan = "plan " + box.model.string() + " --arch gfx1100 --json";
+    CHECK(box.run(plan).json()["tuned"].empty());
+    bool differs = false;
+    for (const auto& kernel : result.json()["kernels"]) differs |= kernel["point"] != kernel["default_point"];
+    CHECK(box.run(plan, "HETUNE_TUNE=all").json()["tuned"].empty() == !differs);
+    CHECK(box.run(plan, "HETUNE_TUNE=maybe").says("HETUNE_TUNE='maybe'; known: off, measured, all"));
+}
+
+// An export with one result that is better than anything that will be measured here.
+std::string planted(const Box& box, const std::string& waves, double us, const std::string& compiler) {
+    const CommandResult exported = box.run("tune export 2>/dev/null");
+    nlohmann::json json = exported.json();
+    for (auto& one : json["tunings"]) {
+        one["point"]["kWaves"] = waves;
+        one["us"] = us;
+        one["compiler"] = compiler.empty() ? one["compiler"].get<std::string>() : compiler;
+        one["origin"] = {{"box", "other"}};
+    }
+    const fs::path path = box.folder.path() / ("planted" + waves + ".json");
+    std::ofstream(path) << json;
+    return path.string();
+}
+
+TEST_CASE("tune ls, show, diff, export, import and reset; plans and prewarm take what was imported") {
+    const Box box;
+    REQUIRE(box.run(box.sweep() + "2>/dev/null").status == 0);
+    const std::string better = planted(box, "4", 0.001, "");
+    CHECK(box.run("tune diff --json " + better).json().size() == 2);
+    CHECK(box.run("tune import --json " + better).json()["imported"] == 2);
+    CHECK(box.run("tune diff --json " + better).json().empty());
+    const auto list = box.run("tune ls --json").json();
+    REQUIRE(list.size() == 2);
+    for (const auto& one : list) {
+        CHECK(one["point"]["kWaves"] == "4");
+        CHECK(one["origin"]["box"] == "other");
+        CHECK(one["also"].size() == 1);
+        CHECK(one["stale"] == false);
+    }
+    const std::string id = list[0]["id"];
+    CHECK(box.run("tune show " + id.substr(0, 12)).says("1 slower results merged"));
+    CHECK(box.run("tune show --json " + id).json()["id"] == id);
+    CHECK(box.run("tune show nothing").status == 1);
+
+    const std::string plan = "plan " + box.model.string() + " --arch x86-64-v3 --json";
+    CHECK(box.run(plan).json()["tuned"].size() == 2);
+    CHECK(box.run(plan, "HETUNE_TUNE=off").json()["tuned"].empty());
+    // Prewarm compiles the tuned kernels beside the defaults, and its bundle brings the results.
+    const std::string missing = "prewarm --dry-run --json " + box.model.string() + " --arch x86-64-v3 2>/dev/null";
+    const auto with = box.run(missing).json()["jobs"][0]["kernels"], without = box.run(missing, "HETUNE_TUNE=off").json()["jobs"][0]["kernels"];
+    CHECK(with > without);
+    const fs::path bundle = box.folder.path() / "tuned.htb";
+    REQUIRE(box.run("cache export -o " + bundle.string()).says("2 tunings"));
+    const Box other;
+    CHECK(other.run("tune import --json " + bundle.string()).json()["imported"] == 2);
+    CHECK(other.run("tune ls --json").json().size() == 2);
+
+    CHECK(box.run("tune reset").status == 1);
+    CHECK(box.results() == 2);
+    CHECK(box.run("tune reset --kernel gemm --yes --json").json()["removed"] == 0);
+    CHECK(box.run("tune reset --yes --json").json()["removed"] == 2);
+    CHECK(box.run(plan).json()["tuned"].empty());
+}
+
+TEST_CASE("results of another compiler are used, said to be stale, and measured again") {
+    const Box box;
+    REQUIRE(box.run(box.sweep() + "2>/dev/null").status == 0);
+    const std::string old = planted(box, "4", 0.001, "clang of last year");
+    REQUIRE(box.run("tune reset --yes").status == 0);
+    REQUIRE(box.run("tune import " + old).status == 0);
+    for (const auto& one : box.run("tune ls --json").json()) CHECK(one["stale"] == true);
+    const CommandResult plan = box.run("plan " + box.model.string() + " --arch x86-64-v3");
+    CHECK(plan.says("2 of 2 tunings are stale"));
+    CHECK(plan.says("tuned: gemv_residual"));
+    for (const auto& kernel : box.run(box.sweep() + "--json 2>/dev/null").json()["kernels"]) CHECK(kernel["source"] == "measured");
+    CHECK(box.results() == 4);
+}
+
+TEST_CASE("autotune refuses what it does not know, in one line") {
+    const Box box;
+    const auto refused = [&](const std::string& options, const char* word, int status = 1) {
+        const CommandResult result = box.run("autotune " + box.model.string() + " --backend cpu --weights synthetic " + options);
+        CAPTURE(result.output);
+        CHECK(result.status == status);
+        CHECK(result.says(word));
+    };
+    refused("--strategy luck", "unknown strategy 'luck'; known: exhaustive, successive-halving, model-guided");
+    refused("--budget soon", "--budget 'soon' is no time");
+    refused("--arch gfx9999", "unknown arch 'gfx9999'");
+    refused("--rows 64 --ctx 32", "64 rows need a context of as many tokens");
+    refused("--rows 1 --phase decode", "excludes", 2);
+}
+
+}  // namespace
+}  // namespace hetune

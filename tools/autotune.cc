@@ -1,0 +1,293 @@
+// hetune autotune: finds faster tunables for the kernels of a model, on this device.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cmath>
+#include <csignal>
+#include <nlohmann/json.hpp>
+
+#include "cache/tuning_store.h"
+#include "planner/tuning_space.h"
+#include "runtime/hetune.h"
+#include "runtime/tune/tuner.h"
+#include "runtime/tune/tunings_for.h"
+#include "tools/cache_commands.h"
+#include "tools/progress.h"
+#include "tools/report/report.h"
+
+namespace hetune {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct AutotuneArguments {
+    std::string file, arch, backend, compiler, phase, budget, report;
+    std::string kernel = "*", strategy = "successive-halving", weights = "model", activations = "q8", kv = "f16";
+    std::vector<int> rows;
+    int64_t context = 512;
+    uint64_t seed = 0;
+    int jobs = 0;
+    bool again = false, kernels_only = false, json = false;
+};
+
+std::atomic<bool> g_interrupted = false;
+void on_interrupt(int) { g_interrupted = true; }
+
+// "90", "60s", "3m", "1h".
+double parse_seconds(const std::string& text) {
+    size_t end = 0;
+    double value = 0;
+    try {
+        value = std::stod(text, &end);
+    } catch (const std::exception&) {
+        end = 0;
+    }
+    const std::string unit = text.substr(end);
+    const double scale = unit.empty() || unit == "s" ? 1 : unit == "m" ? 60 : unit == "h" ? 3600 : 0;
+    if (end == 0 || scale == 0 || !(value > 0))
+        throw std::runtime_error(fmt::format("--budget '{}' is no time; write 90s, 3m or 1h", text));
+    return value * scale;
+}
+
+// The device to time on; nullptr: it is of another arch than the one asked for, or there is none.
+std::unique_ptr<Device> device_for(const AutotuneArguments& args) {
+    if (args.arch.empty()) return open_device(args.backend);
+    const Arch& arch = find_arch(args.arch);
+    for (const Backend& backend : backends())
+        if ((args.backend.empty() || backend.name == args.backend) && backend.unavailable().empty()) {
+            auto device = backend.open();
+            if (device->arch().name == arch.name) return device;
+        }
+    return nullptr;
+}
+
+std::string box_name() {
+    char name[256] = {};
+    gethostname(name, sizeof name - 1);
+    return content_hash(name, std::char_traits<char>::length(name)).hex().substr(0, 8);
+}
+
+std::vector<int> rows_of(const AutotuneArguments& args) {
+    if (!args.rows.empty()) return args.rows;
+    const int prefill = ModelOptions().prefill_rows;
+    if (args.phase == "decode") return {1};
+    if (args.phase == "prefill") return {prefill};
+    return {1, prefill};
+}
+
+TuneOptions tune_options(const AutotuneArguments& args, const Device* device, Progress& progress) {
+    TuneOptions options{.rows = rows_of(args),
+                        .kernels = args.kernel,
+                        .budget_seconds = args.budget.empty() ? 0 : parse_seconds(args.budget),
+                        .strategy = args.strategy,
+                        .memory = {args.context, args.weights == "synthetic", args.seed},
+                        .again = args.again,
+                        .whole_plan = !args.kernels_only};
+    options.plan.activations = args.activations == "f32" ? Activations::kFloat : Activations::kQuantised;
+    for (const KvType type : {KvType::kF16, KvType::kBF16, KvType::kF32})
+        if (to_string(type) == args.kv) options.plan.kv = type;
+    options.origin = {{"box", box_name()}, {"hetune", HETUNE_VERSION}};
+    if (device != nullptr) options.origin["driver"] = device->info().driver;
+    options.stop = [] { return g_interrupted.load(); };
+    options.progress = [&progress](const TuneProgress& p) {
+        std::string stage = p.stage;
+        if (p.seconds_left > 0) stage += fmt::format(", {:.0f} s left", std::ceil(p.seconds_left));
+        progress.update(stage, p.done, p.total);
+    };
+    return options;
+}
+
+// Of default over chosen time, launches not counted: a shape is a shape.
+double geometric_mean_gain(const TuneResult& result) {
+    double sum = 0;
+    int count = 0;
+    for (const TunedKernel& kernel : result.kernels)
+        if (kernel.record.us > 0) {
+            sum += std::log(kernel.record.default_us / kernel.record.us);
+            ++count;
+        }
+    return count > 0 ? std::exp(sum / count) : 1;
+}
+
+// What the launches of all shapes of this many rows take, by their default and by the chosen one.
+std::pair<double, double> sums_of(const TuneResult& result) {
+    double before = 0, after = 0;
+    for (const TunedKernel& kernel : result.kernels) {
+        before += kernel.launches * kernel.record.default_us;
+        after += kernel.launches * kernel.record.us;
+    }
+    return {before, after};
+}
+
+Json result_json(const AutotuneArguments& args, const Arch& arch, const std::string& device, const std::string& compiler,
+                 const TuneResult& result) {
+    Json kernels = Json::array(), plans = Json::array();
+    for (const TunedKernel& kernel : result.kernels) {
+        Json one = {{"label", kernel.label}, {"rows", kernel.rows}, {"launches", kernel.launches}, {"source", kernel.source}};
+        one["id"] = kernel.record.key.hash().hex();
+        const Json record = to_json(kernel.record);  // items() does not keep a temporary
+        for (const auto& [name, value] : record.items()) one[name] = value;
+        kernels.push_back(std::move(one));
+    }
+    for (const TunedPlan& plan : result.plans) {
+        Json variants = Json::array();
+        for (const TuningTrial& variant : plan.variants) variants.push_back(to_json(variant));
+        plans.push_back({{"rows", plan.rows},
+                         {"default_us", plan.default_us},
+                         {"us", plan.tuned_us},
+                         {"noise_us", plan.noise_us},
+                         {"without", plan.without},
+                         {"checked_with", plan.checked_with},
+                         {"default_kl", plan.default_kl},
+                         {"kl", plan.tuned_kl},
+                         {"variants", std::move(variants)}});
+    }
+    return {{"model", args.file},
+            {"arch", arch.name},
+            {"device", device},
+            {"compiler", compiler},
+            {"measured", result.measured},
+            {"strategy", args.strategy},
+            {"weights", args.weights},
+            {"context", args.context},
+            {"seconds", result.seconds},
+            {"stopped", result.stopped},
+            {"geometric_mean_gain", geometric_mean_gain(result)},
+            {"notes", result.notes},
+            {"kernels", std::move(kernels)},
+            {"plans", std::move(plans)}};
+}
+
+void print_result(const TuneResult& result) {
+    fmt::print("{:<18} {:>4} {:<22} {:<22} {:>10} {:>10} {:>7}  {}\n", "kernel", "rows", "default", "chosen", "default us",
+               "us", "gain", "step");
+    for (const TunedKernel& k : result.kernels) {
+        const TuningRecord& r = k.record;
+        if (k.source == "stopped") {
+            fmt::print("{:<18} {:>4} {:<22} stopped before it was its turn; {}\n", r.key.kernel, k.rows,
+                       to_string(r.default_point), k.label);
+            continue;
+        }
+        fmt::print("{:<18} {:>4} {:<22} {:<22} {:>10.2f} {:>10.2f} {:>6.2f}x  {} x{}{}\n", r.key.kernel, k.rows,
+                   to_string(r.default_point), to_string(r.point), r.default_us, r.us, r.us > 0 ? r.default_us / r.us : 0,
+                   k.label, k.launches,
+                   k.source == "stored"   ? " (from an earlier sweep)"
+                   : k.source == "ranked" ? " (ranked by the static model, not measured)"
+                                          : "");
+    }
+    const auto [before, after] = sums_of(result);
+    fmt::print("{} shapes, {:.2f}x in the geometric mean; all their launches {:.1f} us, by default {:.1f} us\n",
+               result.kernels.size(), geometric_mean_gain(result), after, before);
+    for (const TunedPlan& plan : result.plans)
+        fmt::print("whole plan, {} row{}: {:.1f} us +- {:.1f}, by default {:.1f} us ({:.2f}x){}; logits {:.2g} (KL) from the {}\n",
+                   plan.rows, plan.rows == 1 ? "" : "s", plan.tuned_us, plan.noise_us, plan.default_us,
+                   plan.tuned_us > 0 ? plan.default_us / plan.tuned_us : 0,
+                   plan.without.empty() ? "" : fmt::format(", without {}", fmt::join(plan.without, ", ")), plan.tuned_kl,
+                   plan.checked_with);
+    for (const std::string& note : result.notes) fmt::print("note: {}\n", note);
+    if (result.stopped) fmt::print("stopped; the same command goes on where it was\n");
+}
+
+void write_tune_report(const AutotuneArguments& args, const Arch& arch, KernelLibrary* library, const ModelFile& file,
+                       const CacheOptions& cache, const Json& result, const std::string& device) {
+    Json plans = Json::array();
+    const LayerGraph graph = build_layer_graph(file);
+    const auto records = stored_records(cache, arch.name);
+    const auto disassembler = find_disassembler(read_environment());
+    for (const int rows : rows_of(args)) {
+        PlanOptions options{.rows = rows};
+        const std::string compiler = library != nullptr ? library->compiler().identity() : "";
+        options.tunings = tunings_for(records, arch, device, compiler, TuneUse::kMeasured).tunings;
+        plans.push_back(plan_report(make_plan(graph, file, arch, options), arch, args.context, records, library,
+                                    disassembler.get()));
+    }
+    write_report({{"title", "hetune autotune: " + graph.name},
+                  {"subtitle", device.empty() ? arch.name + ", no device: ranked by the static model" : device + " (" + arch.name + ")"},
+                  {"plans", std::move(plans)},
+                  {"autotune", result}},
+                 args.report);
+}
+
+int run(const AutotuneArguments& args) {
+    const CacheOptions cache = cache_options();
+    const auto device = device_for(args);
+    const Arch arch = device != nullptr ? device->arch() : find_arch(args.arch);
+    const bool header = device == nullptr || args.weights == "synthetic";
+    const ModelFile file(args.file, header ? ModelFile::Open::kHeaderOnly : ModelFile::Open::kWhole);
+    CodeStore codes(cache);
+    std::optional<KernelLibrary> library;
+    try {
+        library.emplace(arch, codes, read_environment(), args.compiler, args.jobs);
+    } catch (const CompileError& error) {
+        // Without a device the model ranks what the templates say of themselves.
+        if (device != nullptr || !args.compiler.empty()) throw;
+        fmt::print(stderr, "hetune: ranked without compiling: {}\n", error.what());
+    }
+    const CacheFolder folder(cache);
+    TuningStore store(folder);
+    std::optional<TileStore> tiles;
+    if (!header) tiles.emplace(cache);
+
+    std::signal(SIGINT, on_interrupt);
+    std::signal(SIGTERM, on_interrupt);
+    Progress progress;
+    Tuner tuner(arch, device.get(), library ? &*library : nullptr, store, file, tiles ? &*tiles : nullptr,
+                tune_options(args, device.get(), progress));
+    const TuneResult result = tuner.run();
+    const std::string name = device != nullptr ? device->info().name : "";
+    const Json json = result_json(args, arch, name, library ? library->compiler().identity() : "", result);
+    if (!args.report.empty())
+        write_tune_report(args, arch, library ? &*library : nullptr, file, cache, json, name);
+    if (args.json)
+        fmt::print("{}\n", json.dump(2));
+    else
+        print_result(result);
+    return g_interrupted ? 130 : 0;
+}
+
+const RegisterCommand kAutotune{
+    "autotune", "Finds faster tunables for a model's kernels on this device, and keeps them", [](CLI::App& app) {
+        auto args = std::make_shared<AutotuneArguments>();
+        std::string known;
+        for (const Strategy& strategy : strategies()) known += fmt::format("{}{}: {}", known.empty() ? "" : "; ", strategy.name, strategy.what);
+        app.add_option("FILE", args->file, "GGUF model; its header will do without a device, or with --weights synthetic")->required();
+        app.add_option("--arch", args->arch, "without a device of this arch: ranked by the static model; default: that of this machine");
+        app.add_option("--backend", args->backend, "hip, cuda or cpu; default: the best there is");
+        app.add_option("--compiler", args->compiler, "hiprtc, comgr, clang or nvrtc; default: the best there is");
+        app.add_option("--kernel", args->kernel, "only templates of these names, with * and ?")->capture_default_str();
+        app.add_option("--budget", args->budget, "stop after this time: 90s, 3m, 1h; default: none");
+        app.add_option("--strategy", args->strategy, known)->capture_default_str();
+        auto* rows = app.add_option("--rows", args->rows, "tokens of a step, as 1,2,4,8; default: those of --phase")
+                         ->delimiter(',')
+                         ->check(CLI::Range(1, 4096));
+        app.add_option("--phase", args->phase, "decode or prefill; default: both")
+            ->check(CLI::IsMember({"decode", "prefill"}))
+            ->excludes(rows);
+        app.add_option("-c,--ctx", args->context, "tokens in the context of the steps that are timed")
+            ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
+            ->capture_default_str();
+        app.add_option("--weights", args->weights, "model, or synthetic: random ones of the same shapes")
+            ->check(CLI::IsMember({"model", "synthetic"}))
+            ->capture_default_str();
+        app.add_option("--seed", args->seed, "of synthetic weights")->capture_default_str();
+        app.add_option("--activations", args->activations, "q8 or f32")->check(CLI::IsMember({"q8", "f32"}))->capture_default_str();
+        app.add_option("--kv", args->kv, "f16, bf16 or f32")->check(CLI::IsMember({"f16", "bf16", "f32"}))->capture_default_str();
+        app.add_option("-j,--jobs", args->jobs, "compilers at once; default: one per core")->check(CLI::Range(1, 1024));
+        app.add_flag("--again", args->again, "also shapes that have a result of this device and compiler");
+        app.add_flag("--kernels-only", args->kernels_only, "leave out the choice between fused and unfused variants");
+        app.add_option("--report", args->report, "also write a page with plots of all of it: one HTML file");
+        app.add_flag("--json", args->json, "print JSON");
+        app.footer(
+            "Each candidate is checked against the default before it is timed, and wins only beyond the noise.\n"
+            "Results are kept as they come: after Ctrl-C or a kill the same command goes on where it was.\n"
+            "`hetune tune` lists and moves them. Exit code 130 after Ctrl-C.\n\n"
+            "Examples:\n  hetune autotune model.gguf --budget 3m --report tuned.html\n"
+            "  hetune autotune model.gguf --phase decode --kernel 'gemv*'\n"
+            "  hetune autotune model.gguf --arch gfx1100");
+        return [args] { return run(*args); };
+    }};
+
+}  // namespace
+}  // namespace hetune
