@@ -52,6 +52,7 @@ Plan session_step(const LayerGraph& graph, const ModelFile& file, const Arch& ar
                       .activations = options.activations,
                       .kv = options.kv,
                       .all_logits = all_logits,
+                      .matrix = options.matrix.value_or(arch.has_matrix),
                       .tunables = options.tunables});
 }
 

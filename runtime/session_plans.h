@@ -19,6 +19,7 @@ struct SessionOptions {
     Activations activations = Activations::kQuantised;
     KvType kv = KvType::kF16;
     bool all_logits = false;   // forward(…, every_row) will be called
+    std::optional<bool> matrix = {};  // prefill on the matrix units; default: where the arch has any
     int64_t memory_limit = 0;  // bytes; 0: what the device has free
     std::map<std::string, std::map<std::string, std::string>> tunables;
 };

@@ -7,6 +7,7 @@
 #define SHARED __attribute__((shared))
 #define KERNEL(threads) \
     __attribute__((global)) __attribute__((amdgpu_flat_work_group_size(threads, threads)))
+#define KERNEL_RESIDENT(threads, groups) KERNEL(threads)
 #define UNROLL _Pragma("unroll")
 #define EXPORT_KERNEL(name)
 
@@ -39,6 +40,8 @@ DEVICE inline int pinned(int v) {
     __builtin_amdgcn_sched_barrier(0);
     return v;
 }
+// Loads from memory before this point start before the matrix products behind it; all else may move.
+DEVICE inline void loads_start() { __builtin_amdgcn_sched_barrier(0x786); }
 // The same value, computed by all lanes here rather than by those that need it in the branch below.
 // (tinygrad's RDNA3 emulator reads through the stale addresses of inactive lanes in two-address LDS
 // loads.)
@@ -97,6 +100,9 @@ DEVICE inline U4 load128(const void* p) {
 DEVICE inline U4 load128_stream(const void* p) {
     const U4Vector v = __builtin_nontemporal_load(static_cast<const U4Vector*>(p));
     return {v.x, v.y, v.z, v.w};
+}
+DEVICE inline void store128(void* p, const U4& v) {
+    *static_cast<U4Vector*>(p) = U4Vector{v.x, v.y, v.z, v.w};
 }
 
 DEVICE inline float half_to_float(u16 bits) {

@@ -6,6 +6,7 @@
 #define DEVICE __device__ __attribute__((always_inline))
 #define SHARED __shared__
 #define KERNEL(threads) __global__ __launch_bounds__(threads)
+#define KERNEL_RESIDENT(threads, groups) __global__ __launch_bounds__(threads, groups)
 #define UNROLL _Pragma("unroll")
 #define EXPORT_KERNEL(name)
 
@@ -25,6 +26,7 @@ DEVICE inline void barrier() { __syncthreads(); }
 // Orders shared-memory accesses among the lanes of one warp.
 DEVICE inline void wave_barrier() { __syncwarp(); }
 DEVICE inline int pinned(int v) { return v; }
+DEVICE inline void loads_start() {}
 DEVICE inline float settled(float v) { return v; }
 DEVICE inline void fence_device() { __threadfence(); }
 DEVICE inline int atomic_add_device(int* p, int v) { return atomicAdd(p, v); }
@@ -57,6 +59,9 @@ DEVICE inline U4 load128_stream(const void* p) {
         : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
         : "l"(p));
     return v;
+}
+DEVICE inline void store128(void* p, const U4& v) {
+    *static_cast<uint4*>(p) = make_uint4(v.x, v.y, v.z, v.w);
 }
 
 DEVICE inline float half_to_float(u16 bits) {
