@@ -230,5 +230,74 @@ TEST_CASE("experts on the matrix units equal the oracle, whether they get many s
     CHECK(relative_error(product.get<float>(4), wanted) < 2 * kHalfTolerance);
 }
 
+struct FlashCase {
+    int64_t heads, kv_heads, size, position;
+    int rows;
+    const char* kv;
+
+    int waves() const { return size > 128 ? 2 : 4; }
+    KernelSpec spec() const {
+        return {"attention_flash",
+                {{"Kv", kv},
+                 {"kHeads", text(heads)},
+                 {"kKvHeads", text(kv_heads)},
+                 {"kHeadSize", text(size)},
+                 {"kScale", "0.125f"},
+                 {"kKeys", size > 128 ? "32" : "64"},
+                 {"kWaves", text(waves())}}};
+    }
+};
+
+void check_flash(const FlashCase& c) {
+    CAPTURE(c.spec().to_string());
+    CAPTURE(c.position);
+    CAPTURE(c.rows);
+    const int64_t kv_width = c.kv_heads * c.size, total = c.position + c.rows;
+    const auto k = random_floats(static_cast<size_t>(total * kv_width), 21);
+    const auto v = random_floats(static_cast<size_t>(total * kv_width), 22);
+    auto q = random_floats(static_cast<size_t>(c.rows * c.heads * c.size), 23);
+    for (float& value : q) value *= 4;  // some weights near one, many near zero
+    const bool floats = std::string(c.kv) == "KvF32";
+    const auto cache = [&](const std::vector<float>& values) {
+        std::vector<uint8_t> bytes;
+        for (const float value : values) {
+            const uint32_t bits = std::bit_cast<uint32_t>(value);  // bf16: the upper half
+            for (int at = floats ? 0 : 2; at < 4; ++at) bytes.push_back(static_cast<uint8_t>(bits >> (8 * at)));
+        }
+        return bytes;
+    };
+    KernelRun run(c.spec());
+    run.step(static_cast<int>(c.position), c.rows).in(q).in(cache(k)).in(cache(v)).out(q.size() * 4);
+    run.launch({static_cast<uint32_t>(c.kv_heads), groups_of(c.rows, 16 * c.waves() / (c.heads / c.kv_heads))},
+               static_cast<uint32_t>(32 * c.waves()));
+
+    std::vector<float> wanted(q.size());
+    for (int64_t i = 0; i < c.rows * c.heads; ++i) {
+        const int64_t head = i % c.heads / (c.heads / c.kv_heads) * c.size, at = i * c.size;
+        reference::attend(std::span(q).subspan(static_cast<size_t>(at), static_cast<size_t>(c.size)),
+                          k.data() + head, v.data() + head, kv_width, c.position + i / c.heads + 1, 0.125,
+                          std::span(wanted).subspan(static_cast<size_t>(at), static_cast<size_t>(c.size)));
+    }
+    CHECK(relative_error(run.get<float>(4), wanted) < (floats ? kHalfTolerance : 2e-2));
+}
+
+TEST_CASE("attention_flash equals the oracle over head sizes, groups of heads, and positions") {
+    std::vector<FlashCase> cases;
+    for (const int64_t size : {64, 80, 128, 256})
+        for (const int64_t position : {0, 30, 32, 999}) cases.push_back({4, 2, size, position, 33, "KvF32"});
+    cases.push_back({6, 1, 64, 5, 70, "KvBF16"});  // six heads do not divide the rows of a group
+    cases.push_back({8, 1, 256, 40, 7, "KvF32"});
+    cases.push_back({2, 2, 128, 0, 1, "KvF32"});
+    std::vector<KernelSpec> specs;
+    for (const FlashCase& c : cases) specs.push_back(c.spec());
+    compile_all(specs);
+    for (const FlashCase& c : cases) check_flash(c);
+}
+
+TEST_CASE("attention_flash of a few rows behind a short context equals the oracle") {
+    check_flash({4, 2, 64, 50, 20, "KvF32"});
+    check_flash({4, 2, 256, 3, 5, "KvF32"});
+}
+
 }  // namespace
 }  // namespace hetune::testing
