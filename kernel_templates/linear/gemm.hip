@@ -40,9 +40,10 @@ extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, kTileM >= 128 ? 2 : 3) void gemm(
     gemm_tile(sums, x, row_of, reinterpret_cast<u16*>(x_lds), weights, reinterpret_cast<u16*>(w_lds));
     gemm_finish(sums, [&](int m, int n, float sum) {
         const int row = first + m, col = group_id() * kTileN + n;
+        const float scale = settled(scales[m]);
         if (row >= rows || (kRows % kTileN != 0 && col >= kRows)) return;
         const i64 at = i64(row) * kRows + col;
-        float v = sum * scales[m];
+        float v = sum * scale;
         if constexpr (kBias) v += bias[col];
         if constexpr (kResidual) v += residual[at];
         y[at] = v;

@@ -35,8 +35,9 @@ extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, kTileM >= 128 ? 2 : 3) void gemm_s
     gemm_tile(sums, x, row_of, reinterpret_cast<u16*>(x_lds), weights, reinterpret_cast<u16*>(w_lds));
     gemm_finish(sums, [&](int m, int n, float g, float u) {
         const int row = first + m, col = group_id() * kTileN + n;
+        const float scale = settled(scales[m]);
         if (row >= rows || (kRows % kTileN != 0 && col >= kRows)) return;
-        y[i64(row) * kRows + col] = silu(g * scales[m]) * (u * scales[m]);
+        y[i64(row) * kRows + col] = silu(g * scale) * (u * scale);
     });
 }
 EXPORT_KERNEL(gemm_swiglu)

@@ -42,9 +42,10 @@ extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, kTileM >= 128 ? 2 : 3) void expert
     WeightTiles<Shape, Quant> weights({w}, matrix + group_id() * Shape::kRowTiles, matrix + kTiles - 1);
     gemm_tile(sums, x, slot_of, reinterpret_cast<u16*>(x_lds), weights, reinterpret_cast<u16*>(w_lds));
     gemm_finish(sums, [&](int m, int n, float sum) {
-        const int col = group_id() * kTileN + n;
+        const int col = group_id() * kTileN + n, slot = settled(slots[m]);
+        const float scale = settled(scales[m]);
         if (chunk.first + m > chunk.last || (kRows % kTileN != 0 && col >= kRows)) return;
-        y[i64(slots[m]) * kRows + col] = sum * scales[m];
+        y[i64(slot) * kRows + col] = sum * scale;
     });
 }
 EXPORT_KERNEL(experts_down_gemm)

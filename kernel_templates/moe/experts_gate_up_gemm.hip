@@ -44,9 +44,10 @@ extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, kTileM >= 128 ? 2 : 3) void expert
                                       matrix + kTiles - 1);
     gemm_tile(sums, x, row_of, reinterpret_cast<u16*>(x_lds), weights, reinterpret_cast<u16*>(w_lds));
     gemm_finish(sums, [&](int m, int n, float g, float u) {
-        const int col = group_id() * kTileN + n;
+        const int col = group_id() * kTileN + n, slot = settled(slots[m]);
+        const float scale = settled(scales[m]);
         if (chunk.first + m > chunk.last || (kRows % kTileN != 0 && col >= kRows)) return;
-        y[i64(slots[m]) * kRows + col] = silu(g * scales[m]) * (u * scales[m]);
+        y[i64(slot) * kRows + col] = silu(g * scale) * (u * scale);
     });
 }
 EXPORT_KERNEL(experts_gate_up_gemm)

@@ -45,7 +45,8 @@ DEVICE inline void loads_start() { __builtin_amdgcn_sched_barrier(0x786); }
 // The same value, computed by all lanes here rather than by those that need it in the branch below.
 // (tinygrad's RDNA3 emulator reads through the stale addresses of inactive lanes in two-address LDS
 // loads.)
-DEVICE inline float settled(float v) {
+template <class T>
+DEVICE inline T settled(T v) {
     asm volatile("" : "+v"(v));
     return v;
 }

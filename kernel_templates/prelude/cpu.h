@@ -39,7 +39,10 @@ inline void barrier() { hetune_sync(kHetuneBarrier); }
 inline void wave_barrier() { hetune_sync(kHetuneWaveSync); }
 inline int pinned(int v) { return v; }
 inline void loads_start() {}
-inline float settled(float v) { return v; }
+template <class T>
+inline T settled(T v) {
+    return v;
+}
 inline void fence_device() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 inline int atomic_add_device(int* p, int v) { return __atomic_fetch_add(p, v, __ATOMIC_ACQ_REL); }
 

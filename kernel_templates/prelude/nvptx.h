@@ -27,7 +27,10 @@ DEVICE inline void barrier() { __syncthreads(); }
 DEVICE inline void wave_barrier() { __syncwarp(); }
 DEVICE inline int pinned(int v) { return v; }
 DEVICE inline void loads_start() {}
-DEVICE inline float settled(float v) { return v; }
+template <class T>
+DEVICE inline T settled(T v) {
+    return v;
+}
 DEVICE inline void fence_device() { __threadfence(); }
 DEVICE inline int atomic_add_device(int* p, int v) { return atomicAdd(p, v); }
 
