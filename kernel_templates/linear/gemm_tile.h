@@ -194,7 +194,8 @@ DEVICE inline void gemm_tile(GemmSums<Shape>& sums, const u8* x, RowOf row_of, u
     weights.store(w_lds);
     barrier();
     int current = 0;
-    for (int slab = 0; slab < Shape::kSlabs; slab += kSteps)
+    const int slabs = pinned(Shape::kSlabs);  // a loop even where one round would do: products stay in it
+    for (int slab = 0; slab < slabs; slab += kSteps)
         // Steps within a tile of W are unrolled, so that what follows from them is constant.
         UNROLL for (int step = 0; step < kSteps; ++step) {
             // Behind the end the last slab comes again, and nobody reads it. Pinned: several slabs on
