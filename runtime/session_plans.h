@@ -14,7 +14,7 @@ namespace hetune {
 
 struct SessionOptions {
     int64_t context = 4096;  // capacity in tokens
-    int prefill_rows = 64;   // tokens of one prefill step
+    int prefill_rows = 0;    // tokens of one prefill step; 0: Arch::prefill_rows
     bool fusion = true;
     Activations activations = Activations::kQuantised;
     KvType kv = KvType::kF16;
@@ -34,6 +34,8 @@ struct SessionPlans {
     // Of the steps, each once, sorted by name.
     std::vector<PlanBuffer> buffers() const;
 };
+
+int prefill_rows(const SessionOptions& options, const Arch& arch);
 
 // `file` may be open for its header only. Throws ModelError, as make_plan does.
 SessionPlans session_plans(const LayerGraph& graph, const ModelFile& file, const Arch& arch,

@@ -221,10 +221,9 @@ const RegisterCommand kPrewarm{
                        "hiprtc, comgr, clang or nvrtc; may be repeated; default: the best there is")
             ->allow_extra_args(false);
         app.add_option("--prefill-rows", args->prefill_rows,
-                       "tokens of one prefill step; may be repeated")
+                       "tokens of one prefill step; may be repeated; default: that of the arch")
             ->check(CLI::Range(1, 4096))
-            ->allow_extra_args(false)
-            ->capture_default_str();
+            ->allow_extra_args(false);
         app.add_option("--activations", args->activations, "q8 or f32; may be repeated")
             ->check(CLI::IsMember({"q8", "f32"}))
             ->allow_extra_args(false)

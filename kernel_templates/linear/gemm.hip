@@ -10,7 +10,7 @@ constexpr int kRows = 4096;
 constexpr int kCols = 4096;
 constexpr bool kBias = false;
 constexpr bool kResidual = false;
-constexpr int kTileM = 128;
+constexpr int kTileM = 64;
 constexpr int kTileN = 128;
 constexpr int kWaves = 4;
 #endif

@@ -8,7 +8,7 @@
 using Quant = Q4_K;
 constexpr int kRows = 12288;
 constexpr int kCols = 4096;
-constexpr int kTileM = 128;
+constexpr int kTileM = 64;
 constexpr int kTileN = 64;
 constexpr int kWaves = 4;
 #endif
