@@ -17,7 +17,7 @@ constexpr int kWaves = 4;
 
 // W and x are not __restrict__: LLVM takes such memory for constant, and puts the loads of the next slab
 // off until they are needed.
-extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, kTileM >= 128 ? 2 : 3) void gemm(
+extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, kTileM >= 64 ? 2 : 3) void gemm(
     const StepState* __restrict__ step,
     const u8* w,                     // [kRows / 32, kCols / tile, tile bytes]
     const u8* x,                     // [rows][kHalfRowBytes<kCols>]

@@ -13,7 +13,7 @@ constexpr int kTileN = 64;
 constexpr int kWaves = 4;
 #endif
 
-extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, kTileM >= 128 ? 2 : 3) void gemm_swiglu(
+extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, kTileM >= 64 ? 2 : 3) void gemm_swiglu(
     const StepState* __restrict__ step,
     const u8* gate,               // [kRows / 32, kCols / tile, tile bytes]
     const u8* up,                 // the same

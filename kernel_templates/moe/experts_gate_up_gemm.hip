@@ -17,7 +17,7 @@ constexpr int kWaves = 4;
 
 static_assert(kRows % kTileRows == 0, "an expert's matrix is a whole number of tiles");
 
-extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, kTileM >= 128 ? 2 : 3) void experts_gate_up_gemm(
+extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, kTileM >= 64 ? 2 : 3) void experts_gate_up_gemm(
     const int* __restrict__ order,           // [rows * kUsed]
     const ExpertChunk* __restrict__ chunks,  // [chunks]
     const u8* gate,                          // [experts, kRows / 32, kCols / tile, tile bytes]

@@ -7,6 +7,8 @@ namespace {
 
 uint32_t ceil_div(int64_t a, int64_t b) { return static_cast<uint32_t>((a + b - 1) / b); }
 
+constexpr int64_t kUsualRows = 512;
+
 // Narrow matrices leave most of a tile empty.
 constexpr int64_t kNarrow = 64;
 
@@ -24,8 +26,10 @@ GemmTile gemm_tile(const PlanBuilder& b, const std::string& kernel, int64_t rows
     for (const GemmTile& tile : kTiles) {
         if (tile.m == 128 && !large) continue;
         best = tile;
-        if (ceil_div(rows, tile.m) * ceil_div(cols * matrices, tile.n) >= static_cast<uint32_t>(b.arch.compute_units))
-            break;
+        // Two groups fit on an SM and three on a WGP (two units); a prompt may have fewer rows than
+        // the plan, but is seldom shorter than this.
+        const int64_t groups = ceil_div(std::min(rows, kUsualRows), tile.m) * ceil_div(cols * matrices, tile.n);
+        if (2 * groups >= 3 * b.arch.compute_units) break;
     }
     best.m = b.tunable(kernel, "kTileM", best.m);
     best.n = b.tunable(kernel, "kTileN", best.n / matrices) * matrices;
