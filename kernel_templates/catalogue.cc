@@ -21,13 +21,13 @@ std::vector<const TemplateInfo*>& registry() {
     return list;
 }
 
-std::string_view prelude_of(TargetFamily family) {
-    switch (family) {
-        case TargetFamily::kAmd: return "prelude/amdgcn.h";
-        case TargetFamily::kNvidia: return "prelude/nvptx.h";
-        case TargetFamily::kCpu: return "prelude/cpu.h";
-    }
-    return {};
+// The target's own file in place of prelude/target.h or prelude/matrix_target.h.
+std::string file_of_target(const std::string& name, TargetFamily family) {
+    constexpr std::string_view kTargets[] = {"amdgcn.h", "nvptx.h", "cpu.h"};
+    const std::string target(kTargets[static_cast<size_t>(family)]);
+    if (name == "prelude/target.h") return "prelude/" + target;
+    if (name == "prelude/matrix_target.h") return "prelude/matrix_" + target;
+    return name;
 }
 
 // Where the values of a type-valued constant are defined; Quant has a header for each value.
@@ -120,7 +120,7 @@ std::string TemplateSources::render(const KernelSpec& spec, TargetFamily family)
     std::set<std::string> done;
     // Appends a file with its includes in place.
     auto append = [&](auto& self, std::string name) -> void {
-        if (name == "prelude/target.h") name = prelude_of(family);
+        name = file_of_target(name, family);
         if (!done.insert(name).second) return;
         const std::string content = read(name);
         text += fmt::format("#line 1 \"{}\"\n", name);

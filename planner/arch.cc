@@ -25,6 +25,7 @@ Arch amd(const char* name, bool large_file, int units, double bandwidth, double 
             .half_tflops = tflops,
             .has_dot4 = true,
             .has_matrix = matrix,
+            .prefill_rows = matrix ? 512 : 64,
             .example = example};
 }
 
@@ -46,6 +47,7 @@ Arch nvidia(const char* name, int shared_kib, int warps, int units, double bandw
             .half_tflops = tflops,
             .has_dot4 = true,
             .has_matrix = true,
+            .prefill_rows = 1024,
             .example = example};
 }
 

@@ -109,6 +109,7 @@ int64_t PlanBuilder::bytes_of(ValueId value, Form form) const {
         case Form::kIds: return count * 4;
         case Form::kQuantised: return count / 32 * kXBlockBytes;
         case Form::kSquares: return (count + 31) / 32 * 4;
+        case Form::kHalf: return count * 2 + rows(value) * 16;
     }
     return 0;
 }
@@ -178,8 +179,24 @@ PlanArg PlanBuilder::in(ValueId value, Form form) {
     if (has(value, Form::kSquares))
         throw std::logic_error(fmt::format("{} still lacks the factor of its norm", name(value)));
     if (has(value, form)) return place_of(value, form);
-    assert(form == Form::kQuantised && has(value, Form::kFloat));
-    // Activations in 8 bits are made where they are first asked for, and shared from then on.
+    assert(has(value, Form::kFloat));
+    // Other forms are made where they are first asked for, and shared from then on.
+    if (form == Form::kQuantised) {
+        make_quantised(value);
+    } else {
+        assert(form == Form::kHalf);
+        const PlanArg from = in(value);
+        emit_half_rows({.label = name(value) + ".half",
+                        .step = step(value),
+                        .from = from,
+                        .to = out(value, Form::kHalf),
+                        .cols = width(value),
+                        .rows = rows(value)});
+    }
+    return place_of(value, form);
+}
+
+void PlanBuilder::make_quantised(ValueId value) {
     const int64_t cols = width(value);
     const int waves = tunable("quantise", "kWaves", arch.family == ArchFamily::kCpu ? 1 : 4);
     const PlanArg from = in(value, Form::kFloat);
@@ -193,7 +210,24 @@ PlanArg PlanBuilder::in(ValueId value, Form form) {
                   .rows_axis = rows(value) > 1 ? 1 : -1};
     made.cost.activation_bytes = rows(value) * (cols * 4 + cols / 32 * kXBlockBytes);
     emit(std::move(made));
-    return to;
+}
+
+void PlanBuilder::emit_half_rows(const HalfRows& r) {
+    const int waves = tunable("half_rows", "kWaves", half_rows_waves(arch, r.cols));
+    PlanStep made{.label = r.label,
+                  .spec = {"half_rows",
+                           {{"kCols", constant(r.cols)},
+                            {"kPerRow", constant(r.per_row)},
+                            {"kNorm", constant(false)},
+                            {"kEps", constant(0.0)},
+                            {"kFloats", constant(false)},
+                            {"kWaves", constant(waves)}}},
+                  .args = {r.step, r.from, none(), none(), r.to},
+                  .groups = {static_cast<uint32_t>(r.rows), 1, 1},
+                  .threads = static_cast<uint32_t>(32 * waves),
+                  .rows_axis = r.rows > 1 && r.per_row == 1 ? 0 : -1};
+    made.cost.activation_bytes = r.rows * (r.cols * 6 + 16);
+    emit(std::move(made));
 }
 
 PlanArg PlanBuilder::out(ValueId value, Form form) {
@@ -342,6 +376,11 @@ int default_waves(const Arch& arch, int64_t groups, int64_t steps_of_k) {
     int waves = 1;
     while (waves < 16 && groups * waves < wanted && waves * 2 <= steps_of_k) waves *= 2;
     return waves;
+}
+
+int half_rows_waves(const Arch& arch, int64_t cols) {
+    if (arch.family == ArchFamily::kCpu) return 1;
+    return static_cast<int>(std::clamp<int64_t>(cols / 512, 1, 8));
 }
 
 int default_splits(const Arch& arch, int64_t groups) {

@@ -26,6 +26,7 @@ enum class Form {
     kQuantised,  // XBlock [rows, width / 32]
     kSquares,    // float [rows, width / 32]: squares summed, of a value whose norm is still due
     kIds,        // int32 [rows, width]
+    kHalf,       // half rows [rows][2 width + 16 bytes] (kernel_templates/elementwise/half_row.h)
 };
 
 // Builds one plan. Lowerings call it.
@@ -47,7 +48,7 @@ class PlanBuilder {
     int64_t width(ValueId value) const;
     const std::string& name(ValueId value) const;
 
-    // Where a value is, in a form that exists or that is made now (quantised from float).
+    // Where a value is, in a form that exists or that is made now (kQuantised, kHalf: from kFloat).
     PlanArg in(ValueId value, Form form = Form::kFloat);
     // The same for a value whose norm's factor is still due (it has kSquares), by a kernel that
     // applies it. in() refuses such a value.
@@ -77,6 +78,13 @@ class PlanBuilder {
     // this op, else `fallback`.
     int tunable(const std::string& kernel, const std::string& name, int fallback) const;
     void emit(PlanStep step);
+    // Half rows of float rows; `per_row` of them for each row of the step.
+    struct HalfRows {
+        std::string label;
+        PlanArg step, from, to;
+        int64_t cols = 0, rows = 0, per_row = 1;
+    };
+    void emit_half_rows(const HalfRows& rows);
 
     // Used by make_plan.
     void lower_op(size_t index);
@@ -89,6 +97,7 @@ class PlanBuilder {
         bool after_last_row = false;
     };
     PlanArg place_of(ValueId value, Form form) const;
+    void make_quantised(ValueId value);
     int64_t bytes_of(ValueId value, Form form) const;
     int64_t take(int64_t bytes);
     void give_back(int64_t offset);
@@ -140,6 +149,9 @@ struct RegisterFusion {
 
 // Number of waves for a kernel whose groups own 32 rows each, so that the device is filled.
 int default_waves(const Arch& arch, int64_t groups, int64_t steps_of_k);
+
+// Waves of half_rows: a lane has 16 columns or more, so that its loads are in flight together.
+int half_rows_waves(const Arch& arch, int64_t cols);
 
 // Shares of the context for attention in decode: enough groups for every compute unit.
 int default_splits(const Arch& arch, int64_t groups);

@@ -18,12 +18,16 @@ namespace hetune {
 enum class Activations { kQuantised, kFloat };  // what integer weights are multiplied with
 std::string_view to_string(Activations activations);  // "q8", "f32"
 
+// Below, a product is bound by its weights, which the other kernels read as fast.
+constexpr int kMatrixRows = 32;
+
 struct PlanOptions {
     int rows = 1;              // tokens of one step: 1 decodes, more is prefill (or a batch)
     bool fusion = true;        // false: the chain of primitives
     Activations activations = Activations::kQuantised;
     KvType kv = KvType::kF16;
     bool all_logits = false;   // logits of every row, rather than of the last one
+    bool matrix = false;       // products of many rows on the matrix units, see by_matrix()
     // Tunables that replace the default of every step they are valid for, by template:
     // {"gemv", {{"kWaves", "4"}}}.
     std::map<std::string, std::map<std::string, std::string>> tunables;
@@ -31,6 +35,11 @@ struct PlanOptions {
     // Fusion rules and lowerings ("experts/grouped") that are not used where there is another way.
     std::set<std::string> without;
 
+    // Whether the plan works with halves on the matrix units: in prefill, where 8-bit activations
+    // would do as well.
+    bool by_matrix() const {
+        return matrix && rows >= kMatrixRows && activations == Activations::kQuantised;
+    }
     bool operator==(const PlanOptions&) const = default;
 };
 

@@ -44,7 +44,7 @@ struct ModelOptions {
     std::string backend;            // "hip", "cuda", "cpu", "reference"; empty: the best there is
     std::string compiler;           // "hiprtc", "comgr", "clang", "nvrtc"; empty: the best there is
     int64_t context = 0;            // tokens; 0: what the model was trained for, at most 4096
-    int prefill_rows = 64;          // tokens of one prefill step
+    int prefill_rows = 0;           // tokens of one prefill step; 0: what suits the device
     bool fusion = true;             // false: one kernel per primitive operation
     bool float_activations = false; // multiply weights with floats rather than with 8-bit integers
     std::string kv_type = "f16";    // "f16", "bf16", "f32", "q8" (8 bits, a scale for each head)

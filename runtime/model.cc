@@ -277,7 +277,7 @@ int64_t Model::position() const { return impl_->engine->position(); }
 
 std::string Model::plan(bool prefill, bool json) const {
     if (impl_->session == nullptr) return {};
-    const Plan plan = impl_->session->plan_for(prefill ? impl_->options.prefill_rows : 1, false);
+    const Plan plan = impl_->session->plan_for(prefill ? impl_->session->options().prefill_rows : 1, false);
     const Arch& arch = impl_->device->arch();
     return json ? plan_json(plan, arch, impl_->info.context).dump(2)
                 : plan_text(plan, arch, impl_->info.context);

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 
 #include "cache/error.h"
@@ -13,41 +14,43 @@ namespace {
 constexpr int kMaxRows = 4096;
 
 struct RecordedPlan {
-    int rows = 1;
-    bool all_logits = false;
+    enum class Phase { kDecode, kPrefill, kAllLogits };
+    Phase phase = Phase::kDecode;
     SessionOptions options;
 };
 
+constexpr const char* kDefaultRows = "default";  // as many as suit the arch
+
 std::map<std::string, std::string> written(const RecordedPlan& plan) {
-    return {{"phase", plan.all_logits  ? "all logits"
-                      : plan.rows == 1 ? "decode"
-                                       : "prefill"},
-            {"rows", std::to_string(plan.rows)},
+    using enum RecordedPlan::Phase;
+    const int rows = plan.phase == kDecode ? 1 : plan.options.prefill_rows;
+    return {{"phase", plan.phase == kAllLogits ? "all logits"
+                      : plan.phase == kDecode  ? "decode"
+                                               : "prefill"},
+            {"rows", rows == 0 ? kDefaultRows : std::to_string(rows)},
             {"fusion", plan.options.fusion ? "on" : "off"},
             {"activations", std::string(to_string(plan.options.activations))},
             {"kv", std::string(to_string(plan.options.kv))}};
 }
 
-// The one of `values` that `text` names.
-template <class T>
-T one_of(const std::string& text, std::initializer_list<T> values) {
-    for (const T value : values)
-        if (to_string(value) == text) return value;
-    throw CacheError(fmt::format("'{}' is unknown", text));
+int rows_in(const std::string& text) {
+    if (text == kDefaultRows) return 0;
+    int rows = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), rows);
+    if (error != std::errc() || end != text.data() + text.size() || rows < 1 || rows > kMaxRows)
+        throw CacheError(fmt::format("'{}' rows", text));
+    return rows;
 }
 
 RecordedPlan read(const std::map<std::string, std::string>& plan) {
     RecordedPlan read;
-    const std::string& rows = plan.at("rows");
-    const auto [end, error] = std::from_chars(rows.data(), rows.data() + rows.size(), read.rows);
-    if (error != std::errc() || end != rows.data() + rows.size() || read.rows < 1 ||
-        read.rows > kMaxRows)
-        throw CacheError(fmt::format("'{}' rows", rows));
-    read.all_logits = plan.at("phase") == "all logits";
+    using enum RecordedPlan::Phase;
+    read.phase = plan.at("phase") == "all logits" ? kAllLogits : plan.at("phase") == "prefill" ? kPrefill : kDecode;
+    if (const int rows = rows_in(plan.at("rows")); read.phase != kDecode) read.options.prefill_rows = rows;
     read.options.fusion = plan.at("fusion") == "on";
     read.options.activations =
-        one_of(plan.at("activations"), {Activations::kQuantised, Activations::kFloat});
-    read.options.kv = one_of(plan.at("kv"), {KvType::kF16, KvType::kBF16, KvType::kF32});
+        plan.at("activations") == to_string(Activations::kFloat) ? Activations::kFloat : Activations::kQuantised;
+    if (std::ranges::count(kv_type_names(), plan.at("kv")) > 0) read.options.kv = kv_type(plan.at("kv"));
     // A plan with more to it is of a newer hetune, and not to be replayed by halves.
     if (written(read) != plan) throw CacheError("it is of another version of hetune");
     return read;
@@ -57,7 +60,11 @@ std::vector<KernelSpec> kernels_of_recipe(const Recipe& recipe, const Arch& arch
     const RecordedPlan plan = read(recipe.plan);
     const ModelFile file(fmt::format("recipe of {}", recipe.model), recipe.header);
     const LayerGraph graph = build_layer_graph(file);
-    const Plan step = session_step(graph, file, arch, plan.options, plan.rows, plan.all_logits);
+    using enum RecordedPlan::Phase;
+    const int rows = plan.phase == kDecode    ? 1
+                     : plan.phase == kPrefill ? prefill_rows(plan.options, arch)
+                                              : logits_rows(plan.options, arch);
+    const Plan step = session_step(graph, file, arch, plan.options, rows, plan.phase == kAllLogits);
     std::vector<KernelSpec> kernels = step.kernels();
     for (KernelSpec& spec : make_sampler_plan(graph.vocabulary, arch, step.options).kernels())
         kernels.push_back(std::move(spec));
@@ -74,12 +81,9 @@ std::vector<Recipe> recipes_of_session(const ModelFile& file, const SessionOptio
     const auto header = planning_header(file);
     const std::string name = file.get_string("general.name", file.path().filename().string());
     std::vector<Recipe> recipes;
-    const auto add = [&](int rows, bool all_logits) {
-        recipes.push_back({name, written({rows, all_logits, options}), header});
-    };
-    add(1, false);
-    add(options.prefill_rows, false);
-    if (options.all_logits) add(options.prefill_rows, true);
+    using enum RecordedPlan::Phase;
+    for (const auto phase : {kDecode, kPrefill, kAllLogits})
+        if (phase != kAllLogits || options.all_logits) recipes.push_back({name, written({phase, options}), header});
     return recipes;
 }
 

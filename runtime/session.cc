@@ -37,6 +37,7 @@ Session::Session(const ModelFile& file, Device& device, KernelLibrary& library, 
       options_(std::move(options)),
       weights_(device, file, graph_, tiles) {
     Stopwatch watch;
+    options_.prefill_rows = prefill_rows(options_, device.arch());
     SessionPlans needed = session_plans(graph_, file, device.arch(), options_);
     std::vector<Plan>& plans = needed.steps;
     Plan& sampler = needed.sampler;

@@ -1,5 +1,7 @@
 #include "runtime/session_plans.h"
 
+#include <algorithm>
+
 namespace hetune {
 namespace {
 
@@ -33,13 +35,25 @@ std::vector<PlanBuffer> SessionPlans::buffers() const {
     return list;
 }
 
+// Logits of every row: more would be gigabytes of them for a large vocabulary.
+constexpr int kLogitsRows = 256;
+
+int prefill_rows(const SessionOptions& options, const Arch& arch) {
+    return options.prefill_rows > 0 ? options.prefill_rows : arch.prefill_rows;
+}
+
+int logits_rows(const SessionOptions& options, const Arch& arch) {
+    return std::min(prefill_rows(options, arch), kLogitsRows);
+}
+
 SessionPlans session_plans(const LayerGraph& graph, const ModelFile& file, const Arch& arch,
                            const SessionOptions& options) {
     SessionPlans plans;
+    const int rows = prefill_rows(options, arch);
     plans.steps = {session_step(graph, file, arch, options, 1, false),
-                   session_step(graph, file, arch, options, options.prefill_rows, false)};
+                   session_step(graph, file, arch, options, rows, false)};
     if (options.all_logits)
-        plans.steps.push_back(session_step(graph, file, arch, options, options.prefill_rows, true));
+        plans.steps.push_back(session_step(graph, file, arch, options, logits_rows(options, arch), true));
     plans.sampler = make_sampler_plan(graph.vocabulary, arch, plans.steps[0].options);
     return plans;
 }
@@ -52,6 +66,7 @@ Plan session_step(const LayerGraph& graph, const ModelFile& file, const Arch& ar
                       .activations = options.activations,
                       .kv = options.kv,
                       .all_logits = all_logits,
+                      .matrix = options.matrix.value_or(arch.has_matrix),
                       .tunables = options.tunables,
                       .tunings = options.tunings});
 }

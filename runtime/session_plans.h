@@ -14,12 +14,13 @@ namespace hetune {
 
 struct SessionOptions {
     int64_t context = 4096;  // capacity in tokens
-    int prefill_rows = 64;   // tokens of one prefill step
+    int prefill_rows = 0;    // tokens of one prefill step; 0: Arch::prefill_rows
     bool fusion = true;
     Activations activations = Activations::kQuantised;
     KvType kv = KvType::kF16;
     int state_snapshots = 4;   // copies of the recurrent state (state_snapshots.h)
     bool all_logits = false;   // forward(…, every_row) will be called
+    std::optional<bool> matrix = {};  // prefill on the matrix units; default: where the arch has any
     int64_t memory_limit = 0;  // bytes; 0: what the device has free
     std::map<std::string, std::map<std::string, std::string>> tunables;
     Tunings tunings;
@@ -35,6 +36,10 @@ struct SessionPlans {
     // Of the steps, each once, sorted by name.
     std::vector<PlanBuffer> buffers() const;
 };
+
+int prefill_rows(const SessionOptions& options, const Arch& arch);
+// Rows of a step that gives the logits of each: no more than make a buffer of reasonable size.
+int logits_rows(const SessionOptions& options, const Arch& arch);
 
 // `file` may be open for its header only. Throws ModelError, as make_plan does.
 SessionPlans session_plans(const LayerGraph& graph, const ModelFile& file, const Arch& arch,

@@ -50,9 +50,10 @@ int run(LogitsArguments& args) {
     const std::vector<int32_t> tokens = args.input.read(model);
     check_fits(tokens, model);
     RowFile file(args.out);
-    // In the chunks of a prefill step, so that the logits of a long text need not fit in memory.
-    const auto chunk =
-        args.one_by_one ? size_t{1} : static_cast<size_t>(args.model.options.prefill_rows);
+    // In chunks, so that the logits of a long text need not fit in memory.
+    constexpr int kChunk = 512;
+    const int asked = args.model.options.prefill_rows;
+    const auto chunk = static_cast<size_t>(args.one_by_one ? 1 : asked > 0 ? asked : kChunk);
     for (size_t at = 0; at < tokens.size(); at += chunk) {
         const auto part = std::span(tokens).subspan(at, std::min(chunk, tokens.size() - at));
         const std::vector<float> rows = model.logits(part, !args.last && !args.one_by_one);

@@ -14,8 +14,8 @@ void ModelArguments::add_to(CLI::App& app) {
     app.add_option("--compiler", options.compiler, "hiprtc, comgr, clang or nvrtc; default: the best there is");
     app.add_option("-c,--ctx", options.context, "context in tokens; default: the model's, at most 4096")
         ->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
-    app.add_option("--prefill-rows", options.prefill_rows, "tokens of one prefill step")
-        ->check(CLI::Range(1, 4096))->capture_default_str();
+    app.add_option("--prefill-rows", options.prefill_rows, "tokens of one prefill step; default: 64, on matrix units 512 or 1024")
+        ->check(CLI::Range(1, 4096));
     app.add_option("--fusion", fusion, "on, or off: one kernel per primitive operation")
         ->check(CLI::IsMember({"on", "off"}))->capture_default_str();
     app.add_option("--activations", activations, "q8: 8-bit dot products, or f32")

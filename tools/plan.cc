@@ -35,12 +35,12 @@ struct PlanArguments {
     std::string source, isa, dump, html;
 };
 
-const int kPrefillRows = ModelOptions().prefill_rows;
 constexpr int64_t kDefaultContext = 4096;
 
-PlanOptions plan_options(const PlanArguments& args) {
-    PlanOptions options{.rows = args.rows > 0 ? args.rows : args.prefill ? kPrefillRows : 1,
+PlanOptions plan_options(const PlanArguments& args, const Arch& arch) {
+    PlanOptions options{.rows = args.rows > 0 ? args.rows : args.prefill ? arch.prefill_rows : 1,
                         .fusion = args.fusion == "on"};
+    options.matrix = arch.has_matrix;
     options.activations = args.activations == "f32" ? Activations::kFloat : Activations::kQuantised;
     options.kv = kv_type(args.kv);
     return options;
@@ -73,8 +73,8 @@ std::string compiler_identity(const Arch& arch, const PlanArguments& args) try {
 Planned make(const PlanArguments& args) {
     const ModelFile file(args.file, ModelFile::Open::kHeaderOnly);
     const LayerGraph graph = build_layer_graph(file);
-    PlanOptions options = plan_options(args);
     Planned made{.arch = chosen_arch(args)};
+    PlanOptions options = plan_options(args, made.arch);
     const TuneUse use = tune_use(read_environment().tune);
     const auto records = stored_records(cache_options(), made.arch.name);
     const ChosenTunings chosen =
@@ -83,7 +83,8 @@ Planned make(const PlanArguments& args) {
     options.tunings = chosen.tunings;
     if (chosen.stale > 0)
         fmt::print(stderr, "hetune: {} of {} tunings are stale: found with another compiler; `hetune autotune` tries "
-                           "them again\n", chosen.stale, chosen.used);
+                           "them again\
+", chosen.stale, chosen.used);
     made.plan = make_plan(graph, file, made.arch, options);
     made.sampler = make_sampler_plan(graph.vocabulary, made.arch, options);
     made.context = args.context > 0 ? args.context : std::min(graph.trained_context, kDefaultContext);
@@ -204,7 +205,7 @@ const RegisterCommand kPlan{
         app.add_option("--arch", args->arch, archs + "; default: that of this machine");
         auto* rows = app.add_option("--rows", args->rows, "tokens of one step; default: 1, decoding")
                          ->check(CLI::Range(1, 4096));
-        app.add_flag("--prefill", args->prefill, fmt::format("the same as --rows {}", kPrefillRows))
+        app.add_flag("--prefill", args->prefill, "the rows of a prefill step of `run`")
             ->excludes(rows);
         app.add_option("-c,--ctx", args->context, "context in tokens; default: the model's, at most 4096")
             ->check(CLI::Range(int64_t{1}, int64_t{1} << 30));

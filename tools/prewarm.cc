@@ -289,10 +289,9 @@ const RegisterCommand kPrewarm{
                        "hiprtc, comgr, clang or nvrtc; may be repeated; default: the best there is")
             ->allow_extra_args(false);
         app.add_option("--prefill-rows", args->prefill_rows,
-                       "tokens of one prefill step; may be repeated")
+                       "tokens of one prefill step; may be repeated; default: that of the arch")
             ->check(CLI::Range(1, 4096))
             ->allow_extra_args(false)
-            ->capture_default_str()
             ->excludes(recipes);
         app.add_option("--batch", args->batches,
                        "also decode steps of that many sequences at once; may be repeated")

@@ -8,6 +8,7 @@
 #define KERNEL(threads) \
     __attribute__((global)) __attribute__((amdgpu_flat_work_group_size(threads, threads)))
 #define STREAM_KERNEL(threads) KERNEL(threads)
+#define KERNEL_RESIDENT(threads, groups) KERNEL(threads)
 #define UNROLL _Pragma("unroll")
 #define ROLLED _Pragma("unroll 1")
 #define EXPORT_KERNEL(name)
@@ -41,10 +42,14 @@ DEVICE inline int pinned(int v) {
     __builtin_amdgcn_sched_barrier(0);
     return v;
 }
+// Loads from memory before this point start before what reads LDS behind it. (Not by a sched_barrier
+// with a mask: clang 19 then moves LDS accesses across barrier().)
+DEVICE inline void loads_start() { asm volatile("" : : : "memory"); }
 // The same value, computed by all lanes here rather than by those that need it in the branch below.
 // (tinygrad's RDNA3 emulator reads through the stale addresses of inactive lanes in two-address LDS
 // loads.)
-DEVICE inline float settled(float v) {
+template <class T>
+DEVICE inline T settled(T v) {
     asm volatile("" : "+v"(v));
     return v;
 }
@@ -99,6 +104,9 @@ DEVICE inline U4 load128(const void* p) {
 DEVICE inline U4 load128_stream(const void* p) {
     const U4Vector v = __builtin_nontemporal_load(static_cast<const U4Vector*>(p));
     return {v.x, v.y, v.z, v.w};
+}
+DEVICE inline void store128(void* p, const U4& v) {
+    *static_cast<U4Vector*>(p) = U4Vector{v.x, v.y, v.z, v.w};
 }
 
 DEVICE inline float half_to_float(u16 bits) {

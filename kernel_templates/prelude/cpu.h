@@ -9,6 +9,7 @@
 #define SHARED static thread_local
 #define KERNEL(threads)
 #define STREAM_KERNEL(threads)
+#define KERNEL_RESIDENT(threads, groups)
 #define UNROLL
 #define ROLLED
 #define EXPORT_KERNEL(name)                                                  \
@@ -39,7 +40,11 @@ inline void hetune_sync(int kind) {
 inline void barrier() { hetune_sync(kHetuneBarrier); }
 inline void wave_barrier() { hetune_sync(kHetuneWaveSync); }
 inline int pinned(int v) { return v; }
-inline float settled(float v) { return v; }
+inline void loads_start() {}
+template <class T>
+inline T settled(T v) {
+    return v;
+}
 inline void fence_device() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 inline int atomic_add_device(int* p, int v) { return __atomic_fetch_add(p, v, __ATOMIC_ACQ_REL); }
 
@@ -99,6 +104,7 @@ inline U4 load128(const void* p) {
     return v;
 }
 inline U4 load128_stream(const void* p) { return load128(p); }
+inline void store128(void* p, const U4& v) { __builtin_memcpy(p, &v, sizeof v); }
 
 inline float half_to_float(u16 bits) {
 #if defined(__clang__) && defined(__F16C__)

@@ -9,6 +9,7 @@
 // ptxas would else take 32 registers for a group of 512, to have more groups resident, and wait for
 // each load before the next: with 128 to 255 a wave's loads of a whole tile are in flight.
 #define STREAM_KERNEL(threads) __global__ __launch_bounds__(threads, (threads) < 256 ? 256 / (threads) : 1)
+#define KERNEL_RESIDENT(threads, groups) __global__ __launch_bounds__(threads, groups)
 #define UNROLL _Pragma("unroll")
 #define ROLLED _Pragma("unroll 1")
 #define EXPORT_KERNEL(name)
@@ -29,7 +30,11 @@ DEVICE inline void barrier() { __syncthreads(); }
 // Orders shared-memory accesses among the lanes of one warp.
 DEVICE inline void wave_barrier() { __syncwarp(); }
 DEVICE inline int pinned(int v) { return v; }
-DEVICE inline float settled(float v) { return v; }
+DEVICE inline void loads_start() {}
+template <class T>
+DEVICE inline T settled(T v) {
+    return v;
+}
 DEVICE inline void fence_device() { __threadfence(); }
 DEVICE inline int atomic_add_device(int* p, int v) { return atomicAdd(p, v); }
 
@@ -61,6 +66,9 @@ DEVICE inline U4 load128_stream(const void* p) {
         : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
         : "l"(p));
     return v;
+}
+DEVICE inline void store128(void* p, const U4& v) {
+    *static_cast<uint4*>(p) = make_uint4(v.x, v.y, v.z, v.w);
 }
 
 DEVICE inline float half_to_float(u16 bits) {

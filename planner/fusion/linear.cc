@@ -55,6 +55,7 @@ bool fuse_swiglu(LayerGraph& graph, const PlanOptions& options, const ModelFile&
 
 // Products with one normed input. One alone is a fan too, so that it can apply the norm's factor.
 bool fuse_fan(LayerGraph& graph, const PlanOptions& options, const ModelFile& file) {
+    if (options.by_matrix()) return false;
     for (const Op& norm : graph.ops) {
         if (norm.kind != "rmsnorm") continue;
         std::vector<size_t> fan;
@@ -84,6 +85,8 @@ bool fuse_fan(LayerGraph& graph, const PlanOptions& options, const ModelFile& fi
 // The norm that reads `value`, if its factor can wait for the readers.
 std::optional<size_t> waiting_norm(const LayerGraph& graph, const PlanOptions& options,
                                    const ModelFile& file, ValueId value) {
+    // Half rows need the whole row anyway, so that the norm is free where they are made.
+    if (options.by_matrix()) return std::nullopt;
     for (const size_t user : users(graph, value))
         if (graph.ops[user].kind == "rmsnorm" &&
             factor_can_wait(graph, file, options, graph.ops[user].outputs[0]))

@@ -33,32 +33,44 @@ void lower_rope(PlanBuilder& b, const Op& op) {
     b.emit(head_kernel(b, op, b.none(), false, op.integer("rotary")));
 }
 
-void lower_attention(PlanBuilder& b, const Op& op) {
-    const ValueId q = op.inputs[0], k = op.inputs[1], v = op.inputs[2], y = op.outputs[0];
-    const int64_t heads = op.integer("heads"), kv_heads = op.integer("kv_heads");
-    const int64_t head_size = op.integer("head_size");
-    const int64_t kv_width = kv_heads * head_size;
+// The new keys and values into the layer's cache, which both forms of attention then read.
+struct KvCache {
+    PlanArg k, v;
+};
+KvCache emit_kv_write(PlanBuilder& b, const Op& op) {
+    const ValueId k = op.inputs[1], v = op.inputs[2];
+    const int64_t kv_width = op.integer("kv_heads") * op.integer("head_size");
     const int layer = static_cast<int>(op.integer("kv"));
-    const auto rows = static_cast<uint32_t>(b.rows(q));
-    const std::string kv_type = kv_functor(b.options.kv);
-    const bool cpu = b.arch.family == ArchFamily::kCpu;
-    const PlanArg k_cache = b.kv(layer, "k", kv_heads, head_size);
-    const PlanArg v_cache = b.kv(layer, "v", kv_heads, head_size);
-    const PlanArg k_in = b.in(k), v_in = b.in(v), q_in = b.in(q);
-
-    const int write_waves = b.tunable("kv_write", "kWaves", cpu ? 1 : 4);
-    PlanStep write{.label = b.name(y) + ".kv_write",
+    const int64_t kv_heads = op.integer("kv_heads"), head_size = op.integer("head_size");
+    const auto rows = static_cast<uint32_t>(b.rows(k));
+    const KvCache cache{b.kv(layer, "k", kv_heads, head_size), b.kv(layer, "v", kv_heads, head_size)};
+    const PlanArg k_in = b.in(k), v_in = b.in(v);
+    const int waves = b.tunable("kv_write", "kWaves", b.arch.family == ArchFamily::kCpu ? 1 : 4);
+    PlanStep write{.label = b.name(op.outputs[0]) + ".kv_write",
                    .spec = {"kv_write",
-                            {{"Kv", kv_type},
+                            {{"Kv", kv_functor(b.options.kv)},
                              {"kKvHeads", constant(kv_heads)},
                              {"kHeadSize", constant(head_size)},
-                             {"kWaves", constant(write_waves)}}},
-                   .args = {b.step(k), k_in, v_in, k_cache, v_cache},
-                   .groups = {static_cast<uint32_t>((kv_heads + write_waves - 1) / write_waves), rows, 1},
-                   .threads = static_cast<uint32_t>(32 * write_waves),
+                             {"kWaves", constant(waves)}}},
+                   .args = {b.step(k), k_in, v_in, cache.k, cache.v},
+                   .groups = {static_cast<uint32_t>((kv_heads + waves - 1) / waves), rows, 1},
+                   .threads = static_cast<uint32_t>(32 * waves),
                    .rows_axis = 1};
     write.cost.activation_bytes = 2 * rows * kv_width * 4;
     b.emit(std::move(write));
+    return cache;
+}
+
+void lower_attention(PlanBuilder& b, const Op& op) {
+    const ValueId q = op.inputs[0], y = op.outputs[0];
+    const int64_t heads = op.integer("heads"), kv_heads = op.integer("kv_heads");
+    const int64_t head_size = op.integer("head_size");
+    const int64_t kv_width = kv_heads * head_size;
+    const auto rows = static_cast<uint32_t>(b.rows(q));
+    const std::string kv_type = kv_functor(b.options.kv);
+    const bool cpu = b.arch.family == ArchFamily::kCpu;
+    const KvCache cache = emit_kv_write(b, op);
+    const PlanArg q_in = b.in(q);
 
     const int waves = b.tunable("attention_split", "kWaves", cpu ? 1 : 4);
     const int splits = b.tunable("attention_split", "kSplits", default_splits(b.arch, kv_heads * rows));
@@ -72,7 +84,7 @@ void lower_attention(PlanBuilder& b, const Op& op) {
                              {"kScale", constant(op.attribute("scale"))},
                              {"kSplits", constant(splits)},
                              {"kWaves", constant(waves)}}},
-                   .args = {b.step(q), q_in, k_cache, v_cache, shares},
+                   .args = {b.step(q), q_in, cache.k, cache.v, shares},
                    .groups = {static_cast<uint32_t>(kv_heads), static_cast<uint32_t>(splits), rows},
                    .threads = static_cast<uint32_t>(32 * waves),
                    .rows_axis = 2};
@@ -93,10 +105,61 @@ void lower_attention(PlanBuilder& b, const Op& op) {
     b.emit(std::move(merge));
 }
 
+// Keys in LDS at once, and waves: the largest that fit beside the queries.
+struct FlashShape {
+    int keys, waves;
+};
+FlashShape flash_shape(const PlanBuilder& b, int64_t head_size) {
+    const bool wide = head_size > 128;
+    return {b.tunable("attention_flash", "kKeys", wide ? 32 : 64),
+            b.tunable("attention_flash", "kWaves", wide ? 2 : 4)};
+}
+
+bool flash_fits(const PlanBuilder& b, const Op& op) {
+    const int64_t head_size = op.integer("head_size");
+    return b.options.by_matrix() && b.rows(op.inputs[0]) >= kMatrixRows && head_size % 16 == 0 &&
+           head_size <= 256 &&
+           op.integer("heads") / op.integer("kv_heads") <= 16 * flash_shape(b, head_size).waves;
+}
+
+void lower_flash(PlanBuilder& b, const Op& op) {
+    const ValueId q = op.inputs[0], y = op.outputs[0];
+    const int64_t heads = op.integer("heads"), kv_heads = op.integer("kv_heads");
+    const int64_t head_size = op.integer("head_size"), rows = b.rows(q);
+    const FlashShape shape = flash_shape(b, head_size);
+    const int tokens = 16 * shape.waves / static_cast<int>(heads / kv_heads);  // of a group
+    const KvCache cache = emit_kv_write(b, op);
+    const PlanArg q_in = b.in(q);
+    PlanStep step{.label = b.name(y),
+                  .spec = {"attention_flash",
+                           {{"Kv", kv_functor(b.options.kv)},
+                            {"kHeads", constant(heads)},
+                            {"kKvHeads", constant(kv_heads)},
+                            {"kHeadSize", constant(head_size)},
+                            {"kScale", constant(op.attribute("scale"))},
+                            {"kKeys", constant(shape.keys)},
+                            {"kWaves", constant(shape.waves)}}},
+                  .args = {b.step(q), q_in, cache.k, cache.v, b.out(y)},
+                  .groups = {static_cast<uint32_t>(kv_heads),
+                             static_cast<uint32_t>((rows + tokens - 1) / tokens), 1},
+                  .threads = static_cast<uint32_t>(32 * shape.waves),
+                  .rows_axis = 1,
+                  .rows_per_group = tokens};
+    step.cost.activation_bytes = 2 * rows * heads * head_size * 4;
+    step.cost.kv_bytes_per_context = 2 * kv_heads * head_size * (b.options.kv == KvType::kF32 ? 4 : 2);
+    step.cost.operations_per_context = 4 * rows * heads * head_size;
+    b.emit(std::move(step));
+}
+
 const RegisterLowering kLowerings[] = {
     RegisterLowering{{.layer = "head_rmsnorm", .variant = "wave", .emit = lower_head_rmsnorm}},
     RegisterLowering{{.layer = "rope", .variant = "wave", .emit = lower_rope}},
     RegisterLowering{{.layer = "attention", .variant = "split", .emit = lower_attention}},
+    RegisterLowering{{.layer = "attention",
+                      .variant = "flash",
+                      .priority = 20,
+                      .fits = flash_fits,
+                      .emit = lower_flash}},
 };
 
 }  // namespace

@@ -5,11 +5,54 @@
 #include <algorithm>
 
 #include "planner/lower/linear.h"
+#include "planner/lower/moe.h"
 
 namespace hetune {
 namespace {
 
 uint32_t ceil_div(int64_t a, int64_t b) { return static_cast<uint32_t>((a + b - 1) / b); }
+
+}  // namespace
+
+void emit_expert_groups(PlanBuilder& b, const Op& op, int tokens, int64_t chunks, PlanArg order,
+                        PlanArg pieces) {
+    const ValueId x = op.inputs[0], ids = op.inputs[1];
+    const int64_t experts = op.integer("experts"), used = op.integer("used");
+    const int waves = b.arch.family == ArchFamily::kCpu
+                          ? 1
+                          : static_cast<int>(std::clamp<int64_t>(experts / 32, 1, 16));
+    PlanStep sort{.label = b.name(op.outputs[0]) + ".groups",
+                  .spec = {"expert_groups",
+                           {{"kExperts", constant(experts)},
+                            {"kUsed", constant(used)},
+                            {"kTokens", constant(tokens)},
+                            {"kChunks", constant(chunks)},
+                            {"kWaves", constant(waves)}}},
+                  .args = {b.step(x), b.in(ids, Form::kIds), order, pieces},
+                  .threads = static_cast<uint32_t>(32 * waves)};
+    sort.cost.activation_bytes = 2 * b.rows(x) * used * 4 + chunks * kExpertChunkBytes;
+    b.emit(std::move(sort));
+}
+
+void emit_experts_sum(PlanBuilder& b, const Op& op, PlanArg parts) {
+    const ValueId x = op.inputs[0], shares = op.inputs[2], y = op.outputs[0];
+    const int64_t used = op.integer("used"), hidden = b.width(y), rows = b.rows(x);
+    const int waves = b.tunable("experts_sum", "kWaves", b.arch.family == ArchFamily::kCpu ? 1 : 4);
+    PlanStep sum{.label = b.name(y),
+                 .spec = {"experts_sum",
+                          {{"kUsed", constant(used)},
+                           {"kCols", constant(hidden)},
+                           {"kWaves", constant(waves)}}},
+                 .args = {b.step(x), b.in(shares), parts, b.out(y)},
+                 .groups = {ceil_div(hidden, 32 * waves), static_cast<uint32_t>(rows), 1},
+                 .threads = static_cast<uint32_t>(32 * waves),
+                 .rows_axis = 1};
+    sum.cost.activation_bytes = (rows * used + rows) * hidden * 4;
+    sum.cost.operations = 2 * rows * used * hidden;
+    b.emit(std::move(sum));
+}
+
+namespace {
 
 void lower_router(PlanBuilder& b, const Op& op) {
     const ValueId x = op.inputs[0], ids = op.outputs[0], shares = op.outputs[1];
@@ -143,30 +186,16 @@ constexpr int kGroupedRows = 16;
 bool many_rows(const PlanBuilder& b, const Op& op) { return b.rows(op.inputs[0]) >= kGroupedRows; }
 
 void lower_grouped_experts(PlanBuilder& b, const Op& op) {
-    constexpr int64_t kChunkBytes = 12;
-    const ValueId x = op.inputs[0], ids = op.inputs[1], shares = op.inputs[2], y = op.outputs[0];
+    const ValueId y = op.outputs[0];
     const Mixture m(b, op);
-    const auto rows = static_cast<uint32_t>(m.rows);
-    const bool cpu = b.arch.family == ArchFamily::kCpu;
     const int tokens = b.tunable("experts_gate_up_grouped", "kTokens", 8);
     const int64_t chunks =
         m.slots() / tokens + m.active();  // each expert may have one that is not full
     const PlanArg act = b.scratch(m.act_bytes());
-    const PlanArg order = b.scratch(m.slots() * 4), pieces = b.scratch(chunks * kChunkBytes);
+    const PlanArg order = b.scratch(m.slots() * 4), pieces = b.scratch(chunks * kExpertChunkBytes);
     const PlanArg parts = b.scratch(m.slots() * m.hidden * 4);
 
-    const int sort_waves = cpu ? 1 : static_cast<int>(std::clamp<int64_t>(m.experts / 32, 1, 16));
-    PlanStep sort{.label = b.name(y) + ".groups",
-                  .spec = {"expert_groups",
-                           {{"kExperts", constant(m.experts)},
-                            {"kUsed", constant(m.used)},
-                            {"kTokens", constant(tokens)},
-                            {"kChunks", constant(chunks)},
-                            {"kWaves", constant(sort_waves)}}},
-                  .args = {b.step(x), b.in(ids, Form::kIds), order, pieces},
-                  .threads = static_cast<uint32_t>(32 * sort_waves)};
-    sort.cost.activation_bytes = 2 * m.slots() * 4 + chunks * kChunkBytes;
-    b.emit(std::move(sort));
+    emit_expert_groups(b, op, tokens, chunks, order, pieces);
 
     const int up_waves = b.tunable(
         "experts_gate_up_grouped", "kWaves",
@@ -197,19 +226,7 @@ void lower_grouped_experts(PlanBuilder& b, const Op& op) {
             .threads = static_cast<uint32_t>(32 * down_waves),
             .cost = m.down_cost(m.slots())});
 
-    const int sum_waves = b.tunable("experts_sum", "kWaves", cpu ? 1 : 4);
-    PlanStep sum{.label = b.name(y),
-                 .spec = {"experts_sum",
-                          {{"kUsed", constant(m.used)},
-                           {"kCols", constant(m.hidden)},
-                           {"kWaves", constant(sum_waves)}}},
-                 .args = {b.step(x), b.in(shares), parts, b.out(y)},
-                 .groups = {ceil_div(m.hidden, 32 * sum_waves), rows, 1},
-                 .threads = static_cast<uint32_t>(32 * sum_waves),
-                 .rows_axis = 1};
-    sum.cost.activation_bytes = (m.slots() + m.rows) * m.hidden * 4;
-    sum.cost.operations = 2 * m.slots() * m.hidden;
-    b.emit(std::move(sum));
+    emit_experts_sum(b, op, parts);
 }
 
 void lower_scale_by_sigmoid(PlanBuilder& b, const Op& op) {

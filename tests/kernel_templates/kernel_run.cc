@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 #include <map>
 #include <mutex>
@@ -29,15 +30,21 @@ Objects& objects() {
 }
 
 Device& device() {
-    static const std::unique_ptr<Device> instance = open_cpu_device(2);
+    static const std::unique_ptr<Device> instance = [] {
+        const char* backend = std::getenv("HETUNE_TEST_BACKEND");
+        try {
+            return backend == nullptr ? open_cpu_device(2) : open_device(backend);
+        } catch (const DeviceError& error) {
+            throw DeviceError(std::string("skipped: ") + error.what());
+        }
+    }();
     return *instance;
 }
 
 CodeObject compile(const KernelSpec& spec) {
-    static const std::unique_ptr<Compiler> compiler =
-        choose_compiler(find_arch("x86-64-v3"), read_environment());
-    return compiler->compile({spec.name, TemplateSources().render(spec, TargetFamily::kCpu),
-                              find_arch("x86-64-v3")});
+    const Arch& arch = device().arch();
+    static const std::unique_ptr<Compiler> compiler = choose_compiler(arch, read_environment());
+    return compiler->compile({spec.name, TemplateSources().render(spec, target_family(arch.family)), arch});
 }
 
 }  // namespace
@@ -93,10 +100,16 @@ void KernelRun::launch(std::vector<uint32_t> groups, uint32_t threads) {
     const auto module = device().load(object_of(spec_));
     LaunchShape shape{.threads = threads};
     for (size_t i = 0; i < groups.size(); ++i) shape.groups[i] = groups[i];
+    std::vector<std::unique_ptr<Buffer>> buffers;
     std::vector<uint64_t> args;
-    for (auto& memory : memory_) args.push_back(reinterpret_cast<uint64_t>(memory.data()));
+    for (const auto& memory : memory_) {
+        buffers.push_back(device().allocate(memory.size()));
+        device().upload(*buffers.back(), 0, memory);
+        args.push_back(buffers.back()->address());
+    }
     device().launch(*module, shape, std::as_bytes(std::span(args)));
     device().synchronize();
+    for (size_t i = 0; i < memory_.size(); ++i) device().download(memory_[i], *buffers[i], 0);
     for (size_t i = 0; i < memory_.size(); ++i)
         for (size_t at = sizes_[i]; at < memory_[i].size(); ++at)
             if (memory_[i][at] != kPoison)

@@ -1,5 +1,5 @@
-// Runs one spec on the CPU device, compiled by clang, with guarded buffers: what a kernel must not
-// touch is checked after the launch.
+// Runs one spec with guarded buffers: what a kernel must not touch is checked after the launch. On the
+// CPU device, or on the backend that HETUNE_TEST_BACKEND names ("cuda", "hip", "emulator").
 #pragma once
 
 #include <cstdint>
@@ -16,9 +16,9 @@
 
 namespace hetune::testing {
 
-// Compiles all specs for the CPU with every core; later launches of them find their object.
+// Compiles all specs for the device with every core; later launches of them find their object.
 void compile_all(const std::vector<KernelSpec>& specs);
-// The object of one spec for the CPU.
+// The object of one spec for the device.
 const CodeObject& object_of(const KernelSpec& spec);
 
 // Seeded values in -1 .. 1.

@@ -24,11 +24,13 @@ std::vector<KernelSpec> kernels_of(const ModelFile& file, const Arch& arch) {
     auto add = [&](const Plan& plan) {
         for (const KernelSpec& spec : plan.kernels()) specs.emplace(spec.to_string(), spec);
     };
-    for (const int rows : {1, 64})
+    for (const int rows : {1, 64, 512})
         for (const bool fusion : {true, false}) {
-            const PlanOptions options{.rows = rows, .fusion = fusion};
-            add(make_plan(graph, file, arch, options));
-            add(make_sampler_plan(graph.vocabulary, arch, options));
+            for (const bool matrix : {false, true}) {
+                const PlanOptions options{.rows = rows, .fusion = fusion, .matrix = matrix};
+                add(make_plan(graph, file, arch, options));
+                add(make_sampler_plan(graph.vocabulary, arch, options));
+            }
         }
     std::vector<KernelSpec> list;
     for (auto& [name, spec] : specs) list.push_back(std::move(spec));

@@ -1,5 +1,6 @@
 // Plans: which steps a graph becomes, and that no step reads what another has overwritten.
 #include <doctest/doctest.h>
+#include <fmt/ranges.h>
 
 #include <map>
 #include <nlohmann/json.hpp>
@@ -85,6 +86,31 @@ TEST_CASE("decoding, fused: no more than seven launches a layer of a hybrid mixt
             // The embedding and the logits come on top.
             CHECK(steps - 2 <= shape.layers * (shape.experts > 0 ? 7 : 5));
         }
+    }
+}
+
+TEST_CASE("prefill on matrix units: halves are made once, with the norm where there is one") {
+    TestFolder folder;
+    const auto path = folder.path() / "small.gguf";
+    small_model(kQ8).write(path);
+    const std::vector<std::string> wanted = {
+        "embed: embed", "blk.0.attn_norm: half_rows", "blk.0.attn_q: gemm",
+        "blk.0.attn_norm.q8: quantise", "blk.0.attn_k: gemv", "blk.0.attn_v: gemv",  // 32 wide: too narrow
+        "blk.0.attn_q_norm: head_norm_rope", "blk.0.attn_q_norm.rope: head_norm_rope",
+        "blk.0.attn_k_norm: head_norm_rope", "blk.0.attn_k_norm.rope: head_norm_rope",
+        "blk.0.attn.kv_write: kv_write", "blk.0.attn: attention_flash", "blk.0.attn.half: half_rows",
+        "blk.0.attn_residual: gemm", "blk.0.ffn_norm: half_rows", "blk.0.ffn_act: gemm_swiglu",
+        "blk.0.ffn_act.half: half_rows", "blk.0.ffn_residual: gemm", "last_row: take_row",
+        "output_norm: rmsnorm", "output_norm.q8: quantise", "logits: gemv"};
+    const auto steps = steps_of(plan_of(path, {.rows = 64, .matrix = true}));
+    CAPTURE(fmt::format("{}", fmt::join(steps, "; ")));
+    CHECK(steps == wanted);
+    // Not for a few rows, nor with float activations.
+    for (const PlanOptions& options : {PlanOptions{.rows = 31, .matrix = true},
+                                       PlanOptions{.rows = 64, .activations = Activations::kFloat, .matrix = true}}) {
+        PlanOptions without = options;
+        without.matrix = false;
+        CHECK(steps_of(plan_of(path, options)) == steps_of(plan_of(path, without)));
     }
 }
 

@@ -88,6 +88,10 @@ void check_promises_of(const std::vector<KernelSpec>& specs, const char* arch_na
         for (int t = 0; t < 2; ++t)
             threads.emplace_back([&] {
                 for (size_t i = next++; i < specs.size(); i = next++) try {
+                        // Without matrix units such kernels do not even compile; the CPU emulates them.
+                        if (find_template(specs[i].name)->promises.matrix && !arch.has_matrix &&
+                            arch.family != ArchFamily::kCpu)
+                            continue;
                         const CodeObject code = with->compiler->compile(
                             {specs[i].name,
                              TemplateSources().render(specs[i], target_family(arch.family)), arch});
@@ -123,7 +127,7 @@ TEST_CASE("every template in every format holds on gfx1100 what it promises") {
     check_promises_of(every_template(), "gfx1100");
 }
 TEST_CASE("every template holds on each other AMD arch what it promises") {
-    for (const char* arch : {"gfx1030", "gfx1102", "gfx1151", "gfx1201"}) check_promises_of(one_of_each(), arch);
+    for (const char* arch : {"gfx1030", "gfx1102", "gfx1151", "gfx1200", "gfx1201"}) check_promises_of(one_of_each(), arch);
 }
 TEST_CASE("every template for the CPU disassembles whole") {
     check_promises_of(one_of_each(), "x86-64-v3");

@@ -1,0 +1,28 @@
+#include "kernel_templates/catalogue.h"
+
+namespace hetune {
+namespace {
+
+const RegisterTemplate kAttentionFlash{{
+    .name = "attention_flash",
+    .file = "attention/attention_flash.hip",
+    .layer = "attention",
+    .what = "causal attention of many rows on the matrix units",
+    .constants = {{"Kv", "Kv", "element type of the cache"},
+                  {"kHeads", "int", "query heads"},
+                  {"kKvHeads", "int", "KV heads"},
+                  {"kHeadSize", "int", "width of a head, a multiple of 16"},
+                  {"kScale", "float", "of the scores"},
+                  {"kKeys", "int", "keys in LDS at once"},
+                  {"kWaves", "int", "waves per group, 16 rows each"}},
+    .tunables = {{"kKeys", {32, 64}}, {"kWaves", {2, 4}}},
+    .params = {{"step", "const StepState*", ParamRole::kStep, "[1]"},
+               {"q", "const float*", ParamRole::kActivations, "[rows, kHeads, kHeadSize]"},
+               {"k_cache", "const Kv::Element*", ParamRole::kState, "[context, kKvHeads, kHeadSize]"},
+               {"v_cache", "const Kv::Element*", ParamRole::kState, "[context, kKvHeads, kHeadSize]"},
+               {"y", "float*", ParamRole::kOutput, "[rows, kHeads, kHeadSize]"}},
+    .promises = {.matrix = true, .wide_loads = true},
+}};
+
+}  // namespace
+}  // namespace hetune

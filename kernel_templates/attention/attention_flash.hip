@@ -1,0 +1,159 @@
+// Causal attention of many rows on the matrix units, with the online softmax (FlashAttention-2,
+// arXiv 2307.08691).
+// Launch: [kKvHeads, ceil(rows / kTokens)]. A group serves the query heads of one KV head for kTokens
+// tokens: row m of its tile is head m % kGroup of token m / kGroup. A wave owns 16 rows.
+// LDS: the queries; kKeys keys, then, in the same place, their values, transposed; the weights.
+#include "attention/kv_type.h"
+#include "elementwise/step_state.h"
+#include "prelude/matrix.h"
+
+#ifndef HETUNE_SPEC
+using Kv = KvF16;
+constexpr int kHeads = 32;
+constexpr int kKvHeads = 8;
+constexpr int kHeadSize = 128;
+constexpr float kScale = 0.08838835f;
+constexpr int kKeys = 64;
+constexpr int kWaves = 4;
+#endif
+
+constexpr int kThreads = kWaves * kWaveSize;
+constexpr int kGroup = kHeads / kKvHeads;
+constexpr int kTileM = kWaves * 16;
+constexpr int kTokens = kTileM / kGroup;
+constexpr int kDims = kHeadSize / 16;  // tiles of 16
+constexpr int kKeyTiles = kKeys / 16;
+constexpr int kKvStride = kKvHeads * kHeadSize;
+constexpr int kHeadPitch = kHeadSize + 8;  // of LDS rows; no two of eight in the same banks
+constexpr int kKeyPitch = kKeys + 8;
+constexpr int kKvHalves =
+    kKeys * kHeadPitch > kHeadSize * kKeyPitch ? kKeys * kHeadPitch : kHeadSize * kKeyPitch;
+constexpr float kNoScore = -1e30f;  // instead of -infinity: differences of two stay finite
+static_assert(kHeads % kKvHeads == 0 && kHeadSize % 16 == 0 && kTokens > 0 && kKeys % 16 == 0);
+
+DEVICE inline void store_halves(u16* to, const float (&v)[8]) {
+    store128(to, {half2_of(v[0], v[1]), half2_of(v[2], v[3]), half2_of(v[4], v[5]), half2_of(v[6], v[7])});
+}
+
+// Eight values of one position's head from dimension d on.
+DEVICE inline void load_kv(const Kv::Element* head, int d, float (&v)[8]) { Kv::load8(head + d, v); }
+
+DEVICE inline void stage_keys(const Kv::Element* k_head, int first, int last, u16* lds) {
+    const int chunks = pinned(kKeys * kHeadSize / 8);  // a loop that is not unrolled: it would spill
+    for (int chunk = thread_id(); chunk < chunks; chunk += kThreads) {
+        const int key = chunk / (kHeadSize / 8), d = chunk % (kHeadSize / 8) * 8;
+        float v[8];
+        load_kv(k_head + i64(imin(first + key, last)) * kKvStride, d, v);
+        store_halves(lds + key * kHeadPitch + d, v);
+    }
+}
+// Transposed, so that the keys of a dimension lie side by side. Lanes take pairs of keys: their stores
+// fill consecutive words.
+DEVICE inline void stage_values(const Kv::Element* v_head, int first, int last, u16* lds) {
+    constexpr int kPairs = kKeys / 2;
+    const int chunks = pinned(kPairs * kHeadSize / 8);
+    for (int chunk = thread_id(); chunk < chunks; chunk += kThreads) {
+        const int key = chunk % kPairs * 2, d = chunk / kPairs * 8;
+        float even[8], odd[8];
+        load_kv(v_head + i64(imin(first + key, last)) * kKvStride, d, even);
+        load_kv(v_head + i64(imin(first + key + 1, last)) * kKvStride, d, odd);
+        UNROLL for (int i = 0; i < 8; ++i)
+            *reinterpret_cast<u32*>(lds + (d + i) * kKeyPitch + key) = half2_of(even[i], odd[i]);
+    }
+}
+
+extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, 2) void attention_flash(
+    const StepState* __restrict__ step,
+    const float* __restrict__ q,              // [rows, kHeads, kHeadSize]
+    const Kv::Element* __restrict__ k_cache,  // [context, kKvHeads, kHeadSize]
+    const Kv::Element* __restrict__ v_cache,  // [context, kKvHeads, kHeadSize]
+    float* __restrict__ y) {                  // [rows, kHeads, kHeadSize]
+    SHARED U4 q_memory[kTileM * kHeadPitch / 8];
+    SHARED U4 kv_memory[kKvHalves / 8];
+    SHARED U4 weight_memory[kTileM * kKeyPitch / 8];
+    const int rows = step->rows;
+    const int first_token = group_id_y() * kTokens;
+    if (first_token >= rows) return;
+    const int kv_head = group_id();
+    const int position = step->position;
+    const int last = position + imin(first_token + kTokens, rows) - 1;  // key of the last token
+
+    auto* q_lds = reinterpret_cast<u16*>(q_memory);
+    auto* kv_lds = reinterpret_cast<u16*>(kv_memory);
+    const int first_row = (kWaves == 1 ? 0 : wave_id()) * 16;
+    u16* weights = reinterpret_cast<u16*>(weight_memory) + first_row * kKeyPitch;
+    // Rows that stand for no token are computed as the last one, and not stored.
+    const auto token_of = [&](int m) { return imin(first_token + imin(m / kGroup, kTokens - 1), rows - 1); };
+    for (int chunk = thread_id(); chunk < kTileM * kHeadSize / 8; chunk += kThreads) {
+        const int m = chunk / (kHeadSize / 8), d = chunk % (kHeadSize / 8) * 8;
+        const float* from = q + (i64(token_of(m)) * kHeads + kv_head * kGroup + m % kGroup) * kHeadSize + d;
+        float v[8];
+        UNROLL for (int i = 0; i < 8; ++i) v[i] = from[i];
+        store_halves(q_lds + m * kHeadPitch + d, v);
+    }
+
+    constexpr float kLog2Scale = kScale * 1.44269504088896f;
+    MatC out[kDims];
+    float peak[kMatRowSlots], sum[kMatRowSlots];
+    int limit[kMatRowSlots];  // the last key that a row may see
+    UNROLL for (int i = 0; i < kDims; ++i) mat_clear(out[i]);
+    UNROLL for (int s = 0; s < kMatRowSlots; ++s) {
+        peak[s] = kNoScore;
+        sum[s] = 0.0f;
+        limit[s] = position + token_of(first_row + mat_row(s));
+    }
+    for (int first = 0; first <= last; first += kKeys) {
+        stage_keys(k_cache + kv_head * kHeadSize, first, last, kv_lds);
+        barrier();
+        MatC scores[kKeyTiles];
+        UNROLL for (int j = 0; j < kKeyTiles; ++j) mat_clear(scores[j]);
+        const int dims = pinned(kDims);  // not unrolled either: only addresses depend on i
+        for (int i = 0; i < dims; ++i) {
+            const MatAB a = mat_load(q_lds + first_row * kHeadPitch + 16 * i, kHeadPitch);
+            UNROLL for (int j = 0; j < kKeyTiles; ++j)
+                mat_mul(scores[j], a, mat_load(kv_lds + 16 * j * kHeadPitch + 16 * i, kHeadPitch));
+        }
+        float highest[kMatRowSlots], old[kMatRowSlots];
+        UNROLL for (int s = 0; s < kMatRowSlots; ++s) highest[s] = kNoScore;
+        UNROLL for (int j = 0; j < kKeyTiles; ++j)
+            mat_visit(scores[j], [&](MatPlace at, float& v) {
+                v = first + 16 * j + at.col <= limit[at.slot] ? v * kLog2Scale : kNoScore;
+                highest[at.slot] = fmax2(highest[at.slot], v);
+            });
+        UNROLL for (int s = 0; s < kMatRowSlots; ++s) {
+            const float above =
+                fmax2(peak[s], mat_fold_row(highest[s], [](float a, float b) { return fmax2(a, b); }));
+            old[s] = fast_exp2(peak[s] - above);
+            peak[s] = above;
+            sum[s] *= old[s];
+        }
+        UNROLL for (int j = 0; j < kKeyTiles; ++j)
+            mat_visit(scores[j], [&](MatPlace at, float& v) {
+                const float weight = fast_exp2(v - peak[at.slot]);
+                sum[at.slot] += weight;
+                weights[at.row * kKeyPitch + 16 * j + at.col] = float_to_half(weight);
+            });
+        UNROLL for (int i = 0; i < kDims; ++i)
+            mat_visit(out[i], [&](MatPlace at, float& v) { v *= old[at.slot]; });
+        barrier();
+        stage_values(v_cache + kv_head * kHeadSize, first, last, kv_lds);
+        barrier();
+        UNROLL for (int j = 0; j < kKeyTiles; ++j) {
+            const MatAB a = mat_load(weights + 16 * j, kKeyPitch);
+            UNROLL for (int i = 0; i < kDims; ++i)
+                mat_mul(out[i], a, mat_load(kv_lds + 16 * i * kKeyPitch + 16 * j, kKeyPitch));
+        }
+        barrier();
+    }
+    UNROLL for (int s = 0; s < kMatRowSlots; ++s)
+        sum[s] = fast_rcp(mat_fold_row(sum[s], [](float a, float b) { return a + b; }));
+    UNROLL for (int i = 0; i < kDims; ++i)
+        mat_visit(out[i], [&](MatPlace at, float& v) {
+            const int m = first_row + at.row;
+            const int token = first_token + m / kGroup;
+            if (m >= kTokens * kGroup || token >= rows) return;
+            y[(i64(token) * kHeads + kv_head * kGroup + m % kGroup) * kHeadSize + 16 * i + at.col] =
+                v * sum[at.slot];
+        });
+}
+EXPORT_KERNEL(attention_flash)
