@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <utility>
 
 #include "kernel_templates/catalogue.h"
 
@@ -23,20 +24,20 @@ std::string_view family_name(ArchFamily family) {
     return "";
 }
 
-// The lowering of highest priority that fits; throws ModelError when there is none.
-const Lowering& choose_lowering(const PlanBuilder& builder, const Op& op) {
+// The lowerings that fit, highest priority first; throws ModelError when there is none.
+std::vector<const Lowering*> fitting_lowerings(const PlanBuilder& builder, const Op& op) {
     const std::string_view backend = family_name(builder.arch.family);
     const std::string quant = op.weights.empty() ? "" : builder.file.tensor(op.weights[0]).type_name();
-    const Lowering* best = nullptr;
+    std::vector<const Lowering*> fitting;
     for (const Lowering& candidate : lowerings()) {
-        if (candidate.layer != op.kind || (best != nullptr && candidate.priority <= best->priority))
-            continue;
+        if (candidate.layer != op.kind) continue;
         if (candidate.backend != "*" && candidate.backend != backend) continue;
         if (candidate.quant != "*" && candidate.quant != quant) continue;
         if (candidate.fits != nullptr && !candidate.fits(builder, op)) continue;
-        best = &candidate;
+        fitting.push_back(&candidate);
     }
-    if (best != nullptr) return *best;
+    std::ranges::stable_sort(fitting, std::greater{}, &Lowering::priority);
+    if (!fitting.empty()) return fitting;
     throw ModelError(fmt::format("{}: no kernel on {} for '{}' ({}{}{})", builder.file.path().string(),
                                  builder.arch.name, op.kind,
                                  op.outputs.empty() ? "" : builder.name(op.outputs[0]),
@@ -269,10 +270,12 @@ PlanArg PlanBuilder::tokens() { return {plan.tokens_buffer, 0}; }
 PlanArg PlanBuilder::none() { return {plan.step_buffer, 0}; }
 
 int PlanBuilder::tunable(const std::string& kernel, const std::string& tunable_name, int fallback) const {
-    const auto of_kernel = options.tunables.find(kernel);
-    if (of_kernel == options.tunables.end()) return fallback;
-    const auto value = of_kernel->second.find(tunable_name);
-    return value == of_kernel->second.end() ? fallback : std::stoi(value->second);
+    int value = fallback;
+    if (const auto of_kernel = options.tunables.find(kernel); of_kernel != options.tunables.end())
+        if (const auto given = of_kernel->second.find(tunable_name); given != of_kernel->second.end())
+            value = std::stoi(given->second);
+    const auto halved = halved_.find(kernel);
+    return halved == halved_.end() ? value : std::max(1, value >> halved->second);
 }
 
 void PlanBuilder::emit(PlanStep made) {
@@ -289,10 +292,62 @@ void PlanBuilder::emit(PlanStep made) {
     plan.steps.push_back(std::move(made));
 }
 
+PlanBuilder::State PlanBuilder::state() const {
+    return {plan.steps.size(), plan.buffers.size(), plan.logits_buffer, plan.last_step_buffer,
+            places_, aliases_, buffers_by_name_, free_, taken_, arena_bytes_};
+}
+
+void PlanBuilder::restore(State state) {
+    plan.steps.resize(state.steps);
+    plan.buffers.resize(state.buffers);
+    plan.logits_buffer = state.logits_buffer;
+    plan.last_step_buffer = state.last_step_buffer;
+    places_ = std::move(state.places);
+    aliases_ = std::move(state.aliases);
+    buffers_by_name_ = std::move(state.buffers_by_name);
+    free_ = std::move(state.free);
+    taken_ = std::move(state.taken);
+    arena_bytes_ = state.arena_bytes;
+    op_scratch_.clear();
+}
+
+const PlanStep* PlanBuilder::refused_step(size_t first) const {
+    for (size_t i = first; i < plan.steps.size(); ++i)
+        if (options.refused.contains(plan.steps[i].spec.to_string())) return &plan.steps[i];
+    return nullptr;
+}
+
+// The first lowering and tunables whose kernels are not refused.
+void PlanBuilder::lower_with_variants(const Op& op) {
+    const auto fitting = fitting_lowerings(*this, op);
+    if (options.refused.empty()) return fitting[0]->emit(*this, op);
+    const State before = state();
+    std::string last_refused;
+    for (const Lowering* lowering : fitting) {
+        halved_.clear();
+        for (std::string tried;;) {
+            lowering->emit(*this, op);
+            const PlanStep* refused = refused_step(before.steps);
+            if (refused == nullptr) {
+                halved_.clear();
+                return;
+            }
+            last_refused = refused->spec.to_string();
+            ++halved_[refused->spec.name];
+            restore(before);
+            if (std::exchange(tried, last_refused) == last_refused) break;  // it has no less
+        }
+    }
+    halved_.clear();
+    throw NoKernelLeft(op.kind, fmt::format("{}: all kernels on {} for '{}' ({}) are refused; the last is {}: {}",
+                                            file.path().string(), arch.name, op.kind,
+                                            op.outputs.empty() ? "" : name(op.outputs[0]), last_refused,
+                                            options.refused.at(last_refused)));
+}
+
 void PlanBuilder::lower_op(size_t index) {
     op_ = index;
-    const Op& op = graph.ops[index];
-    choose_lowering(*this, op).emit(*this, op);
+    lower_with_variants(graph.ops[index]);
     for (const int64_t offset : op_scratch_) give_back(offset);
     op_scratch_.clear();
     for (size_t v = 0; v < places_.size(); ++v) {

@@ -28,6 +28,16 @@ enum class Form {
     kIds,        // int32 [rows, width]
 };
 
+// All kernels for an op are refused (PlanOptions::refused).
+class NoKernelLeft : public ModelError {
+  public:
+    NoKernelLeft(std::string kind, const std::string& line) : ModelError(line), kind_(std::move(kind)) {}
+    const std::string& kind() const { return kind_; }  // of the op
+
+  private:
+    std::string kind_;
+};
+
 // Builds one plan. Lowerings call it.
 class PlanBuilder {
   public:
@@ -70,7 +80,8 @@ class PlanBuilder {
     const QuantFormat& format(const std::string& tensor) const;
     int64_t tensor_rows(const std::string& tensor) const;
 
-    // A tunable: the options' value for this template where there is one, else `fallback`.
+    // A tunable: the options' value for this template where there is one, else `fallback`; less
+    // where a kernel of the template is refused.
     int tunable(const std::string& kernel, const std::string& name, int fallback) const;
     void emit(PlanStep step);
 
@@ -84,6 +95,22 @@ class PlanBuilder {
         size_t last_use = 0;
         bool after_last_row = false;
     };
+    // What lowering an op changes, to take it back.
+    struct State {
+        size_t steps, buffers;
+        int logits_buffer, last_step_buffer;
+        std::vector<Place> places;
+        std::map<ValueId, ValueId> aliases;
+        std::map<std::string, int> buffers_by_name;
+        std::map<int64_t, int64_t> free, taken;
+        int64_t arena_bytes;
+    };
+    State state() const;
+    void restore(State state);
+    // The first step from `first` on whose kernel is refused; nullptr: none is.
+    const PlanStep* refused_step(size_t first) const;
+    void lower_with_variants(const Op& op);
+
     PlanArg place_of(ValueId value, Form form) const;
     int64_t bytes_of(ValueId value, Form form) const;
     int64_t take(int64_t bytes);
@@ -98,6 +125,7 @@ class PlanBuilder {
     std::map<int64_t, int64_t> free_;    // offset -> bytes
     std::map<int64_t, int64_t> taken_;
     std::vector<int64_t> op_scratch_;
+    std::map<std::string, int> halved_;  // how often a template's tunables are, for the op at hand
     int64_t arena_bytes_ = 0;
     int arena_ = -1;
     size_t op_ = 0;
@@ -122,6 +150,7 @@ struct RegisterLowering {
 struct FusionRule {
     std::string name;
     int priority = 0;
+    std::vector<std::string> makes = {};  // kinds of fused ops; left out when no kernel for one is left
     // True when it rewrote something.
     std::function<bool(LayerGraph&, const PlanOptions&, const ModelFile&)> apply;
 };

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,9 @@ struct PlanOptions {
     // Tunables that replace the default of every step they are valid for, by template:
     // {"gemv", {{"kWaves", "4"}}}.
     std::map<std::string, std::map<std::string, std::string>> tunables;
+    // Kernels that must not be used, by KernelSpec::to_string, and why: the next variant is taken
+    // (fewer waves, another lowering, the unfused chain).
+    std::map<std::string, std::string> refused;
 
     bool operator==(const PlanOptions&) const = default;
 };
@@ -112,7 +116,7 @@ struct Plan {
 };
 
 // Throws ModelError where the model needs what no registered kernel gives (it names the op, the
-// tensor and its type).
+// tensor and its type), or all that do are refused.
 Plan make_plan(const LayerGraph& graph, const ModelFile& file, const Arch& arch,
                const PlanOptions& options);
 

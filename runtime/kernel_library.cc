@@ -6,10 +6,21 @@
 #include <atomic>
 #include <exception>
 #include <mutex>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <thread>
 
 namespace hetune {
+namespace {
+
+// Compilers say so in their own words, as any other error.
+bool disk_full(const CompileError& error) {
+    const std::string_view words = "No space left on device";
+    return error.log().find(words) != std::string::npos ||
+           std::string_view(error.what()).find(words) != std::string_view::npos;
+}
+
+}  // namespace
 
 KernelLibrary::KernelLibrary(const Arch& arch, CodeStore& store, Environment environment,
                              std::string_view forced_compiler, int jobs)
@@ -56,19 +67,20 @@ void KernelLibrary::check_instructions(const KernelSpec& spec, const CodeObject&
     check_promises(count_instructions(disassembler_->listing(code, arch_), arch_.family), spec, arch_);
 }
 
-std::vector<CodeObject> KernelLibrary::get(const std::vector<KernelSpec>& specs,
-                                           const Progress& progress) {
-    std::vector<CodeObject> codes(specs.size());
+std::vector<KernelLibrary::Attempt> KernelLibrary::attempt(const std::vector<KernelSpec>& specs,
+                                                           const Progress& progress,
+                                                           const std::function<bool(size_t)>& skip) {
+    std::vector<Attempt> attempts(specs.size());
     std::vector<size_t> missing;
     for (size_t i = 0; i < specs.size(); ++i) {
         if (auto found = store_.find(key(specs[i]))) {
-            codes[i] = *std::move(found);
+            attempts[i].code = *std::move(found);
             ++statistics_.cached;
-        } else {
+        } else if (!skip(i)) {
             missing.push_back(i);
         }
     }
-    if (missing.empty()) return codes;
+    if (missing.empty()) return attempts;
     if (environment_.no_jit) {
         std::string names;
         for (const size_t i : missing) names += "\n  " + specs[i].to_string();
@@ -80,9 +92,9 @@ std::vector<CodeObject> KernelLibrary::get(const std::vector<KernelSpec>& specs,
                                        arch_.name, compiler_->name(), names));
     }
 
-    std::atomic<size_t> next = 0, done = 0;
+    std::atomic<size_t> next = 0;
+    size_t done = 0;
     std::mutex mutex;
-    std::exception_ptr failure;
     auto work = [&] {
         for (size_t at = next++; at < missing.size(); at = next++) {
             const size_t i = missing[at];
@@ -93,24 +105,69 @@ std::vector<CodeObject> KernelLibrary::get(const std::vector<KernelSpec>& specs,
                     return compile(specs[i]);
                 });
                 const std::lock_guard lock(mutex);
-                codes[i] = std::move(code);
+                attempts[i].code = std::move(code);
                 (mine ? statistics_.compiled : statistics_.cached) += 1;
-                if (mine) statistics_.compile_ms += codes[i].compile_ms;
-                if (progress) progress(++done, missing.size());
+                if (mine) statistics_.compile_ms += attempts[i].code.compile_ms;
             } catch (...) {
                 const std::lock_guard lock(mutex);
-                if (failure == nullptr) failure = std::current_exception();
+                attempts[i].failure = std::current_exception();
             }
+            const std::lock_guard lock(mutex);
+            if (++done; progress) progress(done, missing.size());
         }
     };
     if (progress) progress(0, missing.size());
-    {
-        std::vector<std::jthread> threads;
-        const auto count = std::min(static_cast<size_t>(jobs_), missing.size());
-        for (size_t t = 0; t < count; ++t) threads.emplace_back(work);
+    std::vector<std::jthread> threads;
+    const auto count = std::min(static_cast<size_t>(jobs_), missing.size());
+    for (size_t t = 0; t < count; ++t) threads.emplace_back(work);
+    threads.clear();
+    return attempts;
+}
+
+std::vector<CodeObject> KernelLibrary::get(const std::vector<KernelSpec>& specs,
+                                           const Progress& progress) {
+    std::vector<CodeObject> codes;
+    for (Attempt& made : attempt(specs, progress, [](size_t) { return false; })) {
+        if (made.failure != nullptr) std::rethrow_exception(made.failure);
+        codes.push_back(std::move(made.code));
     }
-    if (failure != nullptr) std::rethrow_exception(failure);
     return codes;
+}
+
+KernelNote KernelLibrary::refusal(const KernelSpec& spec) const {
+    return {.kind = "refusal", .object = key(spec), .about = {}, .kernel = spec.name, .arch = arch_.name};
+}
+
+std::optional<std::string> KernelLibrary::known_refusal(const KernelSpec& spec) {
+    const auto note = find_note(store_, refusal(spec));
+    if (!note || !note->contains("reason") || !(*note)["reason"].is_string()) return std::nullopt;
+    return (*note)["reason"].get<std::string>();
+}
+
+std::vector<KernelLibrary::Made> KernelLibrary::make(const std::vector<KernelSpec>& specs, bool retry,
+                                                     const Progress& progress) {
+    std::vector<Made> made(specs.size());
+    std::vector<Attempt> attempts = attempt(specs, progress, [&](size_t i) {
+        if (retry) return false;
+        const auto known = known_refusal(specs[i]);
+        if (known) made[i] = {.refused = *known, .remembered = true};
+        return known.has_value();
+    });
+    for (size_t i = 0; i < specs.size(); ++i) {
+        made[i].code = std::move(attempts[i].code);
+        if (attempts[i].failure == nullptr) continue;
+        try {
+            std::rethrow_exception(attempts[i].failure);
+        } catch (const CompileError& error) {
+            using Cause = CompileError::Cause;
+            const bool kernels_fault = error.cause() == Cause::kSource ||
+                                       error.cause() == Cause::kCrash || error.cause() == Cause::kGate;
+            if (!kernels_fault || disk_full(error)) throw;
+            made[i].refused = error.what();
+            put_note(store_, refusal(specs[i]), {{"reason", error.what()}, {"log", error.log()}});
+        }
+    }
+    return made;
 }
 
 std::vector<KernelSpec> KernelLibrary::missing(const std::vector<KernelSpec>& specs) {

@@ -52,7 +52,8 @@ Plan session_step(const LayerGraph& graph, const ModelFile& file, const Arch& ar
                       .activations = options.activations,
                       .kv = options.kv,
                       .all_logits = all_logits,
-                      .tunables = options.tunables});
+                      .tunables = options.tunables,
+                      .refused = options.refused});
 }
 
 std::vector<KernelSpec> kernels_of_sessions(const ModelFile& file, const Arch& arch,

@@ -21,6 +21,7 @@ struct SessionOptions {
     bool all_logits = false;   // forward(…, every_row) will be called
     int64_t memory_limit = 0;  // bytes; 0: what the device has free
     std::map<std::string, std::map<std::string, std::string>> tunables;
+    std::map<std::string, std::string> refused;  // PlanOptions::refused
 };
 
 struct SessionPlans {
