@@ -64,7 +64,11 @@ void KernelLibrary::check_instructions(const KernelSpec& spec, const CodeObject&
         return;
     std::call_once(disassembler_once_, [&] { disassembler_ = find_disassembler(environment_); });
     if (disassembler_ == nullptr) return;
-    check_promises(count_instructions(disassembler_->listing(code, arch_), arch_.family), spec, arch_);
+    const InstructionMix mix = count_instructions(disassembler_->listing(code, arch_), arch_.family);
+    check_promises(mix, spec, arch_);
+    put_note(store_,
+             {.kind = "instructions", .object = key(spec), .about = {}, .kernel = spec.name, .arch = arch_.name},
+             to_json(mix));
 }
 
 std::vector<KernelLibrary::Attempt> KernelLibrary::attempt(const std::vector<KernelSpec>& specs,

@@ -11,7 +11,7 @@
 namespace hetune {
 
 struct KernelNote {
-    std::string kind;    // "certificate", "refusal"
+    std::string kind;    // "certificate", "refusal", "instructions"
     CacheKey object;     // the kernel's key, which holds source, options, arch and compiler
     std::string about;   // what else it depends on: the device and its driver
     std::string kernel;  // the template; for people

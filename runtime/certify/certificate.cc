@@ -19,11 +19,12 @@ Json to_json(const Certificate& certificate) {
     if (!certificate.passed()) json["failure"] = certificate.failure;
     json["outputs"] = std::move(outputs);
     json["ms"] = certificate.ms;
+    json["launch_ms"] = certificate.launch_ms;
     return json;
 }
 
 Certificate certificate_of(const Json& json) {
-    Certificate certificate{.ms = json.at("ms")};
+    Certificate certificate{.ms = json.at("ms"), .launch_ms = json.at("launch_ms")};
     if (!json.at("passed").get<bool>()) certificate.failure = json.at("failure");
     for (const Json& output : json.at("outputs")) {
         // An error that is no number is written as null.

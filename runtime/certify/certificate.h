@@ -23,7 +23,8 @@ struct CertifiedOutput {
 struct Certificate {
     std::string failure;  // empty: passed
     std::vector<CertifiedOutput> outputs;
-    double ms = 0;  // what the trial took
+    double ms = 0;         // what the trial took
+    double launch_ms = 0;  // of it, what the kernel did
 
     bool passed() const { return failure.empty(); }
     bool operator==(const Certificate&) const = default;

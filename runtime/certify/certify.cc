@@ -30,13 +30,14 @@ Certificate try_out(const TrialSubject& subject) {
             fmt::format("template {} has no certifier (runtime/certify)", subject.step.spec.name);
         return certificate;
     }
+    Trial trial(subject);
     try {
-        Trial trial(subject);
         (*certifier)(trial);
         trial.finish(certificate.outputs);
     } catch (const TrialFailure& failure) {
         certificate.failure = failure.what();
     }
+    certificate.launch_ms = trial.launch_ms();
     certificate.ms =
         std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
     return certificate;

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cassert>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 
@@ -205,12 +205,15 @@ void Trial::launch() {
     if (subject_.step.rows_axis >= 0)
         shape.groups[subject_.step.rows_axis] = static_cast<uint32_t>(
             (rows_ + subject_.step.rows_per_group - 1) / subject_.step.rows_per_group);
+    const auto start = std::chrono::steady_clock::now();
     try {
         subject_.device.launch(subject_.module, shape, std::as_bytes(std::span(pointers)));
         subject_.device.synchronize();
     } catch (const DeviceError& error) {
         throw TrialFailure(error.what());
     }
+    launch_ms_ +=
+        std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
     for (const auto& entry : arguments_) read_back(entry.first);
 }
 

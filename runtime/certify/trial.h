@@ -121,6 +121,8 @@ class Trial {
     // Puts all buffers in place, runs the kernel and looks at canaries and outputs. May be called
     // again, after other inputs were put.
     void launch();
+    // Milliseconds of all launches so far.
+    double launch_ms() const { return launch_ms_; }
 
     template <class T>
     std::vector<T> get(std::string_view param) const {
@@ -158,6 +160,7 @@ class Trial {
     const TemplateInfo& info_;
     std::mt19937 random_;
     int64_t full_rows_, rows_, position_ = 0;
+    double launch_ms_ = 0;
     std::map<size_t, Argument> arguments_;  // by their place
     std::vector<std::unique_ptr<Comparison>> comparisons_;
     std::map<std::string, Comparison*, std::less<>> comparisons_by_name_;

@@ -5,10 +5,11 @@
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
-#include <cstdlib>
+#include <algorithm>
 #include <filesystem>
 #include <set>
 
+#include "kernel_templates/quant/registry.h"
 #include "planner/synth/quant_mix.h"
 #include "planner/synth/synthetic.h"
 #include "runtime/certify/certify.h"
