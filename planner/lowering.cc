@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <utility>
 
 #include "kernel_templates/catalogue.h"
 
@@ -23,25 +24,24 @@ std::string_view family_name(ArchFamily family) {
     return "";
 }
 
-// The lowering of highest priority that fits; throws ModelError when there is none.
-const Lowering& choose_lowering(const PlanBuilder& builder, const Op& op) {
+// The lowerings that fit, highest priority first; throws ModelError when there is none.
+std::vector<const Lowering*> fitting_lowerings(const PlanBuilder& builder, const Op& op) {
     const std::string_view backend = family_name(builder.arch.family);
     const std::string quant = op.weights.empty() ? "" : builder.file.tensor(op.weights[0]).type_name();
-    const Lowering* best = nullptr;
-    const Lowering* unwanted = nullptr;  // PlanOptions::without, for where there is no other
+    std::vector<const Lowering*> fitting;
     for (const Lowering& candidate : lowerings()) {
-        const bool avoid =
-            builder.options.without.contains(candidate.layer + "/" + candidate.variant);
-        const Lowering*& chosen = avoid ? unwanted : best;
-        if (candidate.layer != op.kind || (chosen != nullptr && candidate.priority <= chosen->priority))
-            continue;
+        if (candidate.layer != op.kind) continue;
         if (candidate.backend != "*" && candidate.backend != backend) continue;
         if (candidate.quant != "*" && candidate.quant != quant) continue;
         if (candidate.fits != nullptr && !candidate.fits(builder, op)) continue;
-        chosen = &candidate;
+        fitting.push_back(&candidate);
     }
-    if (best == nullptr) best = unwanted;
-    if (best != nullptr) return *best;
+    std::ranges::stable_sort(fitting, std::greater{}, &Lowering::priority);
+    // PlanOptions::without is for where there is another way.
+    std::ranges::stable_partition(fitting, [&](const Lowering* candidate) {
+        return !builder.options.without.contains(candidate->layer + "/" + candidate->variant);
+    });
+    if (!fitting.empty()) return fitting;
     throw ModelError(fmt::format("{}: no kernel on {} for '{}' ({}{}{})", builder.file.path().string(),
                                  builder.arch.name, op.kind,
                                  op.outputs.empty() ? "" : builder.name(op.outputs[0]),
@@ -324,10 +324,12 @@ int PlanBuilder::tunable(const std::string& kernel, const std::string& tunable_n
         if (value == of_kernel->second.end()) return std::nullopt;
         return std::stoi(value->second);
     };
-    if (const auto value = given(options.tunables)) return *value;
-    if (const auto of_op = tuned.find(static_cast<int>(op_)); of_op != tuned.end())
-        if (const auto value = given(of_op->second)) return *value;
-    return fallback;
+    std::optional<int> value = given(options.tunables);
+    if (const auto of_op = tuned.find(static_cast<int>(op_)); !value && of_op != tuned.end())
+        value = given(of_op->second);
+    const auto halved = halved_.find(kernel);
+    const int chosen = value.value_or(fallback);
+    return halved == halved_.end() ? chosen : std::max(1, chosen >> halved->second);
 }
 
 void PlanBuilder::emit(PlanStep made) {
@@ -345,10 +347,62 @@ void PlanBuilder::emit(PlanStep made) {
     plan.steps.push_back(std::move(made));
 }
 
+PlanBuilder::State PlanBuilder::state() const {
+    return {plan.steps.size(), plan.buffers.size(), plan.logits_buffer, plan.last_step_buffer,
+            places_, aliases_, buffers_by_name_, free_, taken_, arena_bytes_};
+}
+
+void PlanBuilder::restore(State state) {
+    plan.steps.resize(state.steps);
+    plan.buffers.resize(state.buffers);
+    plan.logits_buffer = state.logits_buffer;
+    plan.last_step_buffer = state.last_step_buffer;
+    places_ = std::move(state.places);
+    aliases_ = std::move(state.aliases);
+    buffers_by_name_ = std::move(state.buffers_by_name);
+    free_ = std::move(state.free);
+    taken_ = std::move(state.taken);
+    arena_bytes_ = state.arena_bytes;
+    op_scratch_.clear();
+}
+
+const PlanStep* PlanBuilder::refused_step(size_t first) const {
+    for (size_t i = first; i < plan.steps.size(); ++i)
+        if (options.refused.contains(plan.steps[i].spec.to_string())) return &plan.steps[i];
+    return nullptr;
+}
+
+// The first lowering and tunables whose kernels are not refused.
+void PlanBuilder::lower_with_variants(const Op& op) {
+    const auto fitting = fitting_lowerings(*this, op);
+    if (options.refused.empty()) return fitting[0]->emit(*this, op);
+    const State before = state();
+    std::string last_refused;
+    for (const Lowering* lowering : fitting) {
+        halved_.clear();
+        for (std::string tried;;) {
+            lowering->emit(*this, op);
+            const PlanStep* refused = refused_step(before.steps);
+            if (refused == nullptr) {
+                halved_.clear();
+                return;
+            }
+            last_refused = refused->spec.to_string();
+            ++halved_[refused->spec.name];
+            restore(before);
+            if (std::exchange(tried, last_refused) == last_refused) break;  // it has no less
+        }
+    }
+    halved_.clear();
+    throw NoKernelLeft(op.kind, fmt::format("{}: all kernels on {} for '{}' ({}) are refused; the last is {}: {}",
+                                            file.path().string(), arch.name, op.kind,
+                                            op.outputs.empty() ? "" : name(op.outputs[0]), last_refused,
+                                            options.refused.at(last_refused)));
+}
+
 void PlanBuilder::lower_op(size_t index) {
     op_ = index;
-    const Op& op = graph.ops[index];
-    choose_lowering(*this, op).emit(*this, op);
+    lower_with_variants(graph.ops[index]);
     for (const int64_t offset : op_scratch_) give_back(offset);
     op_scratch_.clear();
     for (size_t v = 0; v < places_.size(); ++v) {

@@ -29,6 +29,16 @@ enum class Form {
     kHalf,       // half rows [rows][2 width + 16 bytes] (kernel_templates/elementwise/half_row.h)
 };
 
+// All kernels for an op are refused (PlanOptions::refused).
+class NoKernelLeft : public ModelError {
+  public:
+    NoKernelLeft(std::string kind, const std::string& line) : ModelError(line), kind_(std::move(kind)) {}
+    const std::string& kind() const { return kind_; }  // of the op
+
+  private:
+    std::string kind_;
+};
+
 // Builds one plan. Lowerings call it.
 class PlanBuilder {
   public:
@@ -75,7 +85,7 @@ class PlanBuilder {
     int64_t tensor_rows(const std::string& tensor) const;
 
     // A tunable: the options' value for this template where there is one, else the one tuned for
-    // this op, else `fallback`.
+    // this op, else `fallback`; less where a kernel of the template is refused.
     int tunable(const std::string& kernel, const std::string& name, int fallback) const;
     void emit(PlanStep step);
     // Half rows of float rows; `per_row` of them for each row of the step.
@@ -96,6 +106,22 @@ class PlanBuilder {
         size_t last_use = 0;
         bool after_last_row = false;
     };
+    // What lowering an op changes, to take it back.
+    struct State {
+        size_t steps, buffers;
+        int logits_buffer, last_step_buffer;
+        std::vector<Place> places;
+        std::map<ValueId, ValueId> aliases;
+        std::map<std::string, int> buffers_by_name;
+        std::map<int64_t, int64_t> free, taken;
+        int64_t arena_bytes;
+    };
+    State state() const;
+    void restore(State state);
+    // The first step from `first` on whose kernel is refused; nullptr: none is.
+    const PlanStep* refused_step(size_t first) const;
+    void lower_with_variants(const Op& op);
+
     PlanArg place_of(ValueId value, Form form) const;
     void make_quantised(ValueId value);
     int64_t bytes_of(ValueId value, Form form) const;
@@ -111,6 +137,7 @@ class PlanBuilder {
     std::map<int64_t, int64_t> free_;    // offset -> bytes
     std::map<int64_t, int64_t> taken_;
     std::vector<int64_t> op_scratch_;
+    std::map<std::string, int> halved_;  // how often a template's tunables are, for the op at hand
     int64_t arena_bytes_ = 0;
     int arena_ = -1;
     size_t op_ = 0;
@@ -139,6 +166,7 @@ struct RegisterLowering {
 struct FusionRule {
     std::string name;
     int priority = 0;
+    std::vector<std::string> makes = {};  // kinds of fused ops; left out when no kernel for one is left
     // True when it rewrote something.
     std::function<bool(LayerGraph&, const PlanOptions&, const ModelFile&)> apply;
 };

@@ -32,13 +32,25 @@ int64_t Plan::bytes(BufferRole role, int64_t context) const {
     return sum;
 }
 
-Plan lower_graph(const LayerGraph& graph, const ModelFile& file, const Arch& arch,
-                 const PlanOptions& options, const std::map<int, OpTunables>& ops) {
+namespace {
+
+bool makes_any(const FusionRule& rule, const std::set<std::string>& kinds) {
+    return std::ranges::any_of(rule.makes, [&](const std::string& kind) { return kinds.contains(kind); });
+}
+
+// With all fusions but those that make an op of `unfused`. Throws NoKernelLeft.
+Plan lower_without(const LayerGraph& graph, const ModelFile& file, const Arch& arch,
+                   const PlanOptions& options, const std::map<int, OpTunables>& ops,
+                   const std::set<std::string>& unfused) {
     LayerGraph fused = graph;
     std::vector<std::string> notes = graph.notes;
     if (options.fusion)
         for (const FusionRule& rule : fusion_rules()) {
             if (options.without.contains(rule.name)) continue;
+            if (makes_any(rule, unfused)) {
+                notes.push_back(rule.name + ": left out, since its kernels are refused");
+                continue;
+            }
             int applied = 0;
             while (rule.apply(fused, options, file)) ++applied;
             if (applied > 0) notes.push_back(rule.name + " x" + std::to_string(applied));
@@ -50,11 +62,32 @@ Plan lower_graph(const LayerGraph& graph, const ModelFile& file, const Arch& arc
     return std::move(builder.plan);
 }
 
+}  // namespace
+
+Plan lower_graph(const LayerGraph& graph, const ModelFile& file, const Arch& arch,
+                 const PlanOptions& options, const std::map<int, OpTunables>& ops) {
+    std::set<std::string> unfused;
+    for (;;) try {
+            return lower_without(graph, file, arch, options, ops, unfused);
+        } catch (const NoKernelLeft& error) {
+            const bool fused = options.fusion && std::ranges::any_of(fusion_rules(), [&](const FusionRule& rule) {
+                                   return makes_any(rule, {error.kind()});
+                               });
+            if (!fused || !unfused.insert(error.kind()).second) throw;
+        }
+}
+
 Plan make_sampler_plan(int64_t vocabulary, const Arch& arch, const PlanOptions& options) {
     int waves = arch.family == ArchFamily::kCpu ? 1 : 16;
     if (const auto of = options.tunables.find("sample"); of != options.tunables.end())
         if (const auto value = of->second.find("kWaves"); value != of->second.end())
             waves = std::stoi(value->second);
+    const auto spec = [&] {
+        return KernelSpec{"sample", {{"kVocabulary", constant(vocabulary)}, {"kWaves", constant(waves)}}};
+    };
+    for (; options.refused.contains(spec().to_string()); waves /= 2)
+        if (waves == 1)
+            throw ModelError("no kernel is left to draw tokens: " + options.refused.at(spec().to_string()));
     Plan plan{.arch = arch.name, .options = options, .vocabulary = vocabulary};
     plan.buffers = {{"logits", BufferRole::kLogits, vocabulary * 4},
                     {"sampler", BufferRole::kSampler, kSamplerBytes},
@@ -62,8 +95,7 @@ Plan make_sampler_plan(int64_t vocabulary, const Arch& arch, const PlanOptions& 
                     {"tokens", BufferRole::kTokens, 4},
                     {"ring", BufferRole::kSampler, kTokenRingBytes}};
     plan.steps = {{.label = "sample",
-                   .spec = {"sample",
-                            {{"kVocabulary", constant(vocabulary)}, {"kWaves", constant(waves)}}},
+                   .spec = spec(),
                    .args = {{0, 0}, {1, 0}, {2, 0}, {3, 0}, {4, 0}},
                    .threads = static_cast<uint32_t>(32 * waves),
                    .cost = {.activation_bytes = vocabulary * 4}}};

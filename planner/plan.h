@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -34,6 +35,9 @@ struct PlanOptions {
     Tunings tunings;  // by shape; what `tunables` says comes first
     // Fusion rules and lowerings ("experts/grouped") that are not used where there is another way.
     std::set<std::string> without;
+    // Kernels that must not be used, by KernelSpec::to_string, and why: the next variant is taken
+    // (fewer waves, another lowering, the unfused chain).
+    std::map<std::string, std::string> refused;
 
     // Whether the plan works with halves on the matrix units: in prefill, where 8-bit activations
     // would do as well.
@@ -127,7 +131,7 @@ struct Plan {
 };
 
 // Throws ModelError where the model needs what no registered kernel gives (it names the op, the
-// tensor and its type).
+// tensor and its type), or all that do are refused.
 Plan make_plan(const LayerGraph& graph, const ModelFile& file, const Arch& arch,
                const PlanOptions& options);
 

@@ -108,8 +108,8 @@ void take_changes(const std::vector<Handed>& all, const std::string& entry) {
 
 class EmulatorDevice : public Device {
   public:
-    EmulatorDevice(std::string program, const Arch& arch)
-        : program_(std::move(program)), arch_(arch) {}
+    EmulatorDevice(std::string program, const Arch& arch, EmulatorOptions options)
+        : program_(std::move(program)), arch_(arch), options_(std::move(options)) {}
 
     const Arch& arch() const override { return arch_; }
     DeviceInfo info() const override {
@@ -254,12 +254,14 @@ class EmulatorDevice : public Device {
         const std::string text = describe(launch, folder.path(), handed).dump();
         write_file(args, std::as_bytes(std::span(text)));
         const auto& g = launch.shape.groups;
-        const ChildResult result = run_child(
-            {program_, launch.module->object, launch.module->entry, "--grid",
-             fmt::format("{},{},{}", g[0], g[1], g[2]), "--block",
-             fmt::format("{},1,1", launch.shape.threads), "--lds",
-             std::to_string(launch.shape.lds_bytes), "--args", args, "--summary", summary},
-            "", kLaunchLimit);
+        std::vector<std::string> command = {
+            program_, launch.module->object, launch.module->entry, "--grid",
+            fmt::format("{},{},{}", g[0], g[1], g[2]), "--block",
+            fmt::format("{},1,1", launch.shape.threads), "--lds",
+            std::to_string(launch.shape.lds_bytes), "--args", args, "--summary", summary};
+        if (!options_.schedule.empty()) command.insert(command.end(), {"--sched", options_.schedule});
+        if (!options_.poison.empty()) command.insert(command.end(), {"--poison", options_.poison});
+        const ChildResult result = run_child(command, "", kLaunchLimit);
         if (!result.ok())
             throw DeviceError(
                 fmt::format("emulator: {}: {}", launch.module->entry, reason(result, summary)));
@@ -283,6 +285,7 @@ class EmulatorDevice : public Device {
 
     std::string program_;
     const Arch& arch_;
+    EmulatorOptions options_;
     ScratchFolder objects_;
     int loaded_ = 0;
     LiveBuffers live_;
@@ -314,9 +317,10 @@ const RegisterBackend kEmulator{{
 
 }  // namespace
 
-std::unique_ptr<Device> open_emulator(const std::string& program, const std::string& arch) {
+std::unique_ptr<Device> open_emulator(const std::string& program, const std::string& arch,
+                                      const EmulatorOptions& options) {
     try {
-        return std::make_unique<EmulatorDevice>(program, find_arch(arch));
+        return std::make_unique<EmulatorDevice>(program, find_arch(arch), options);
     } catch (const DeviceError&) {
         throw;
     } catch (const std::runtime_error& unknown) {

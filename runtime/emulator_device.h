@@ -16,6 +16,11 @@ namespace hetune {
 //
 // A launch is done when it returns; one that fails throws DeviceError and changes no buffer.
 // Throws DeviceError when `arch` is unknown.
-std::unique_ptr<Device> open_emulator(const std::string& program, const std::string& arch);
+struct EmulatorOptions {
+    std::string schedule;  // --sched: the order of a group's waves; empty: the program's own
+    std::string poison;    // --poison: what registers and LDS hold at first; empty: the program's own
+};
+std::unique_ptr<Device> open_emulator(const std::string& program, const std::string& arch,
+                                      const EmulatorOptions& options = {});
 
 }  // namespace hetune

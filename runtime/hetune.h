@@ -55,7 +55,11 @@ struct ModelOptions {
     int state_snapshots = 4;        // recurrent states kept, to go back in the context
     int jobs = 0;                   // compilers at once; 0: one per core
     bool no_jit = false;            // compile nothing: an error that lists the kernels not in the cache
-    // While loading: "compile" or "repack", with how many are done of how many. May be empty.
+    // Kernels are tried out against the oracle before their first use on a device: "off", "once"
+    // (what is not known to be right), "always".
+    std::string certify = "once";
+    bool retry = false;             // try again the kernels that were refused at an earlier load
+    // While loading: "compile", "repack" or "certify", with how many are done of how many. May be empty.
     std::function<void(std::string_view stage, size_t done, size_t total)> progress;
     // Warnings, one line each. May be empty.
     std::function<void(const std::string& line)> warn;
@@ -72,7 +76,9 @@ struct ModelInfo {
     // The load.
     int kernels_compiled = 0, kernels_cached = 0;
     bool weights_repacked = false;
+    int kernels_certified = 0, kernels_refused = 0;  // tried out now; not used
     double compile_seconds = 0, repack_seconds = 0, load_seconds = 0;  // load: all of it
+    double certify_seconds = 0;
 };
 
 struct Message {

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <map>
 #include <mutex>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <thread>
 
@@ -29,6 +30,13 @@ std::map<std::string, std::string> lines_by_file(const std::string& source) {
     }
     files.erase(kConstantsFile);
     return files;
+}
+
+// Compilers say so in their own words, as any other error.
+bool disk_full(const CompileError& error) {
+    const std::string_view words = "No space left on device";
+    return error.log().find(words) != std::string::npos ||
+           std::string_view(error.what()).find(words) != std::string_view::npos;
 }
 
 }  // namespace
@@ -77,45 +85,29 @@ void KernelLibrary::check_instructions(const KernelSpec& spec, const CodeObject&
         return;
     std::call_once(disassembler_once_, [&] { disassembler_ = find_disassembler(environment_); });
     if (disassembler_ == nullptr) return;
-    check_promises(count_instructions(disassembler_->listing(code, arch_), arch_.family), spec, arch_);
+    const InstructionMix mix = count_instructions(disassembler_->listing(code, arch_), arch_.family);
+    check_promises(mix, spec, arch_);
+    put_note(store_,
+             {.kind = "instructions", .object = key(spec), .about = {}, .kernel = spec.name, .arch = arch_.name},
+             to_json(mix));
 }
 
-std::vector<CodeObject> KernelLibrary::get(const std::vector<KernelSpec>& specs,
-                                           const Progress& progress) {
-    Result result = get_or_compile(specs, progress);
-    if (!result.failures.empty()) std::rethrow_exception(result.failures[0].second);
-    return std::move(result.codes);
-}
-
-std::vector<KernelLibrary::Failure> KernelLibrary::compile_all(const std::vector<KernelSpec>& specs,
-                                                               const Progress& progress) {
-    std::vector<Failure> failures;
-    for (const auto& [index, failure] : get_or_compile(specs, progress).failures) {
-        try {
-            std::rethrow_exception(failure);
-        } catch (const CompileError& error) {
-            failures.push_back({specs[index], error.what()});
-        }
-    }
-    return failures;
-}
-
-KernelLibrary::Result KernelLibrary::get_or_compile(const std::vector<KernelSpec>& specs,
-                                                    const Progress& progress) {
-    Result result{std::vector<CodeObject>(specs.size()), {}};
-    std::vector<CodeObject>& codes = result.codes;
+std::vector<KernelLibrary::Attempt> KernelLibrary::attempt(const std::vector<KernelSpec>& specs,
+                                                           const Progress& progress,
+                                                           const std::function<bool(size_t)>& skip) {
+    std::vector<Attempt> attempts(specs.size());
     std::vector<size_t> missing;
     for (size_t i = 0; i < specs.size(); ++i) {
         // A remote cache is asked later, by several threads, unless nothing may be compiled.
         const CacheKey name = key(specs[i]);
         if (auto found = environment_.no_jit ? store_.find(name) : store_.find_here(name)) {
-            codes[i] = *std::move(found);
+            attempts[i].code = *std::move(found);
             ++statistics_.cached;
-        } else {
+        } else if (!skip(i)) {
             missing.push_back(i);
         }
     }
-    if (missing.empty()) return result;
+    if (missing.empty()) return attempts;
     if (environment_.no_jit) {
         std::string names;
         for (const size_t i : missing) names += "\n  " + specs[i].to_string();
@@ -127,7 +119,8 @@ KernelLibrary::Result KernelLibrary::get_or_compile(const std::vector<KernelSpec
                                        arch_.name, compiler_->name(), names));
     }
 
-    std::atomic<size_t> next = 0, done = 0;
+    std::atomic<size_t> next = 0;
+    size_t done = 0;
     std::mutex mutex;
     auto work = [&] {
         for (size_t at = next++; at < missing.size(); at = next++) {
@@ -139,23 +132,69 @@ KernelLibrary::Result KernelLibrary::get_or_compile(const std::vector<KernelSpec
                     return compile(specs[i]);
                 });
                 const std::lock_guard lock(mutex);
-                codes[i] = std::move(code);
+                attempts[i].code = std::move(code);
                 (mine ? statistics_.compiled : statistics_.cached) += 1;
-                if (mine) statistics_.compile_ms += codes[i].compile_ms;
-                if (progress) progress(++done, missing.size());
+                if (mine) statistics_.compile_ms += attempts[i].code.compile_ms;
             } catch (...) {
                 const std::lock_guard lock(mutex);
-                result.failures.emplace_back(i, std::current_exception());
+                attempts[i].failure = std::current_exception();
             }
+            const std::lock_guard lock(mutex);
+            if (++done; progress) progress(done, missing.size());
         }
     };
     if (progress) progress(0, missing.size());
-    {
-        std::vector<std::jthread> threads;
-        const auto count = std::min(static_cast<size_t>(jobs_), missing.size());
-        for (size_t t = 0; t < count; ++t) threads.emplace_back(work);
+    std::vector<std::jthread> threads;
+    const auto count = std::min(static_cast<size_t>(jobs_), missing.size());
+    for (size_t t = 0; t < count; ++t) threads.emplace_back(work);
+    threads.clear();
+    return attempts;
+}
+
+std::vector<CodeObject> KernelLibrary::get(const std::vector<KernelSpec>& specs,
+                                           const Progress& progress) {
+    std::vector<CodeObject> codes;
+    for (Attempt& made : attempt(specs, progress, [](size_t) { return false; })) {
+        if (made.failure != nullptr) std::rethrow_exception(made.failure);
+        codes.push_back(std::move(made.code));
     }
-    return result;
+    return codes;
+}
+
+KernelNote KernelLibrary::refusal(const KernelSpec& spec) const {
+    return {.kind = "refusal", .object = key(spec), .about = {}, .kernel = spec.name, .arch = arch_.name};
+}
+
+std::optional<std::string> KernelLibrary::known_refusal(const KernelSpec& spec) {
+    const auto note = find_note(store_, refusal(spec));
+    if (!note || !note->contains("reason") || !(*note)["reason"].is_string()) return std::nullopt;
+    return (*note)["reason"].get<std::string>();
+}
+
+std::vector<KernelLibrary::Made> KernelLibrary::make(const std::vector<KernelSpec>& specs, bool retry,
+                                                     const Progress& progress) {
+    std::vector<Made> made(specs.size());
+    std::vector<Attempt> attempts = attempt(specs, progress, [&](size_t i) {
+        if (retry) return false;
+        const auto known = known_refusal(specs[i]);
+        if (known) made[i] = {.refused = *known, .remembered = true};
+        return known.has_value();
+    });
+    for (size_t i = 0; i < specs.size(); ++i) {
+        made[i].code = std::move(attempts[i].code);
+        if (attempts[i].failure == nullptr) continue;
+        try {
+            std::rethrow_exception(attempts[i].failure);
+        } catch (const CompileError& error) {
+            using Cause = CompileError::Cause;
+            const bool kernels_fault = error.cause() == Cause::kSource ||
+                                       error.cause() == Cause::kCrash || error.cause() == Cause::kGate;
+            if (!kernels_fault || disk_full(error)) throw;
+            made[i].refused = error.what();
+            put_note(store_, refusal(specs[i]), {{"reason", error.what()}, {"log", error.log()}});
+        }
+    }
+    return made;
 }
 
 std::vector<KernelSpec> KernelLibrary::missing(const std::vector<KernelSpec>& specs) {

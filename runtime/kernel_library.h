@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,7 @@
 #include "kernel_templates/catalogue.h"
 #include "runtime/compile/disassembly.h"
 #include "runtime/compiler.h"
+#include "runtime/kernel_notes.h"
 
 namespace hetune {
 
@@ -33,13 +35,20 @@ class KernelLibrary {
     // did compile is in the store by then. With Environment::no_jit it lists what is missing.
     std::vector<CodeObject> get(const std::vector<KernelSpec>& specs, const Progress& progress = {});
 
-    struct Failure {
-        KernelSpec spec;
-        std::string what;  // of the CompileError
+    // The same for who has other kernels to fall back on: a kernel that cannot be made has a reason
+    // instead of an object. Reasons are kept beside the objects, under the kernel's key; where
+    // `retry` they are not asked. Throws CompileError where it is not the kernel's fault (a
+    // time-out, a killed worker, a full disk, no_jit), when all compiles have ended.
+    struct Made {
+        CodeObject code;
+        std::string refused;  // empty: it was made
+        bool remembered = false;  // the reason is of an earlier time
     };
-    // Compiles what the store lacks and skips what a compiler refuses or dies on: gives that.
-    std::vector<Failure> compile_all(const std::vector<KernelSpec>& specs,
-                                     const Progress& progress = {});
+    std::vector<Made> make(const std::vector<KernelSpec>& specs, bool retry, const Progress& progress = {});
+    // Why an earlier make() could not; empty: it is not known that it cannot.
+    std::optional<std::string> known_refusal(const KernelSpec& spec);
+    // Where that is kept, for a bundle.
+    KernelNote refusal(const KernelSpec& spec) const;
 
     // Those that get() would compile, in the same order.
     std::vector<KernelSpec> missing(const std::vector<KernelSpec>& specs);
@@ -49,14 +58,17 @@ class KernelLibrary {
     KeyParts key_parts(const KernelSpec& spec) const;
     const Arch& arch() const { return arch_; }
     Compiler& compiler() { return *compiler_; }
+    CodeStore& store() { return store_; }
     const Statistics& statistics() const { return statistics_; }
 
   private:
-    struct Result {
-        std::vector<CodeObject> codes;
-        std::vector<std::pair<size_t, std::exception_ptr>> failures;  // by index of the spec
+    struct Attempt {
+        CodeObject code;
+        std::exception_ptr failure;
     };
-    Result get_or_compile(const std::vector<KernelSpec>& specs, const Progress& progress);
+    // What the store has is taken; the rest is compiled unless `skip` says why not.
+    std::vector<Attempt> attempt(const std::vector<KernelSpec>& specs, const Progress& progress,
+                                 const std::function<bool(size_t)>& skip);
     CodeObject compile(const KernelSpec& spec);
     void check_instructions(const KernelSpec& spec, const CodeObject& code);
 

@@ -1,6 +1,7 @@
 // hetune::Model: what hetune.h promises, put together from the parts.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -120,7 +121,10 @@ void Model::Impl::load_session(const LayerGraph&) {
                                       [this](const std::string& stage, size_t done, size_t total) {
                                           if (options.progress)
                                               options.progress(stage, done, total);
-                                      });
+                                      },
+                                      SessionChecks{.certify = certify_mode(options.certify),
+                                                    .retry = options.retry,
+                                                    .warn = options.warn});
     } catch (const CompileError&) {
         record(wanted);
         throw;
@@ -140,6 +144,10 @@ void Model::Impl::load_session(const LayerGraph&) {
     info.weights_repacked = session->repacked();
     info.compile_seconds = session->times().compile_ms / 1e3;
     info.repack_seconds = session->times().repack_ms / 1e3;
+    info.certify_seconds = session->times().certify_ms / 1e3;
+    info.kernels_certified = static_cast<int>(
+        std::ranges::count_if(session->certificates(), &CertifiedKernel::fresh));
+    info.kernels_refused = static_cast<int>(session->options().refused.size());
 }
 
 void Model::Impl::record(const SessionOptions& wanted) {

@@ -56,8 +56,10 @@ RecordedPlan read(const std::map<std::string, std::string>& plan) {
     return read;
 }
 
-std::vector<KernelSpec> kernels_of_recipe(const Recipe& recipe, const Arch& arch) try {
-    const RecordedPlan plan = read(recipe.plan);
+std::vector<KernelSpec> kernels_of_recipe(const Recipe& recipe, const Arch& arch,
+                                          const std::map<std::string, std::string>& refused) try {
+    RecordedPlan plan = read(recipe.plan);
+    plan.options.refused = refused;
     const ModelFile file(fmt::format("recipe of {}", recipe.model), recipe.header);
     const LayerGraph graph = build_layer_graph(file);
     using enum RecordedPlan::Phase;
@@ -87,10 +89,11 @@ std::vector<Recipe> recipes_of_session(const ModelFile& file, const SessionOptio
     return recipes;
 }
 
-std::vector<KernelSpec> kernels_of_recipes(const std::vector<Recipe>& recipes, const Arch& arch) {
+std::vector<KernelSpec> kernels_of_recipes(const std::vector<Recipe>& recipes, const Arch& arch,
+                                           const std::map<std::string, std::string>& refused) {
     std::map<std::string, KernelSpec> by_text;
     for (const Recipe& recipe : recipes)
-        for (KernelSpec& spec : kernels_of_recipe(recipe, arch))
+        for (KernelSpec& spec : kernels_of_recipe(recipe, arch, refused))
             by_text.emplace(spec.to_string(), std::move(spec));
     std::vector<KernelSpec> list;
     for (auto& [text, spec] : by_text) list.push_back(std::move(spec));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <string>
 #include <vector>
 
 #include "cache/recipe.h"
@@ -12,9 +13,10 @@ namespace hetune {
 // The plans that a session with these options runs.
 std::vector<Recipe> recipes_of_session(const ModelFile& file, const SessionOptions& options);
 
-// The kernels of each recipe's plan, planned anew for `arch` with the tunables of that arch; each
-// once, sorted by their text. Throws CacheError for a plan that this hetune does not know, and
-// ModelError.
-std::vector<KernelSpec> kernels_of_recipes(const std::vector<Recipe>& recipes, const Arch& arch);
+// The kernels of each recipe's plan, planned anew for `arch` with the tunables of that arch and
+// without the `refused` ones (PlanOptions::refused); each once, sorted by their text. Throws
+// CacheError for a plan that this hetune does not know, and ModelError.
+std::vector<KernelSpec> kernels_of_recipes(const std::vector<Recipe>& recipes, const Arch& arch,
+                                           const std::map<std::string, std::string>& refused = {});
 
 }  // namespace hetune

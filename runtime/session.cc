@@ -30,53 +30,31 @@ class Stopwatch {
 }  // namespace
 
 Session::Session(const ModelFile& file, Device& device, KernelLibrary& library, TileStore* tiles,
-                 SessionOptions options, const LoadProgress& progress)
+                 SessionOptions options, const LoadProgress& progress, const SessionChecks& checks)
     : file_(file),
       device_(device),
       graph_(build_layer_graph(file)),
       options_(std::move(options)),
       weights_(device, file, graph_, tiles) {
-    Stopwatch watch;
     options_.prefill_rows = prefill_rows(options_, device.arch());
-    SessionPlans needed = session_plans(graph_, file, device.arch(), options_);
-    std::vector<Plan>& plans = needed.steps;
-    Plan& sampler = needed.sampler;
-    const DeviceInfo info = device.info();
-    const int64_t limit =
-        options_.memory_limit > 0 ? options_.memory_limit : static_cast<int64_t>(info.free_bytes);
-    check_memory(memory_needs(plans, options_.context, 0, options_.state_snapshots), limit, info.name);
-    times_.plan_ms = watch.lap();
+    Loading loading{library, progress, checks, {}};
+    SessionPlans& needed = loading.plans;
+    do {
+        Stopwatch watch;
+        needed = session_plans(graph_, file, device.arch(), options_);
+        times_.plan_ms += watch.lap();
+    } while (!make_kernels(loading) || !certify_kernels(loading));
 
-    const std::vector<KernelSpec> wanted = needed.kernels();
-    const std::vector<CodeObject> codes = library.get(
-        wanted, [&](size_t done, size_t total) { if (progress) progress("compile", done, total); });
-    times_.compile_ms = watch.lap();
-    int64_t code_bytes = 0;
-    for (const CodeObject& code : codes) code_bytes += static_cast<int64_t>(code.bytes.size());
-    memory_ = memory_needs(plans, options_.context, code_bytes, options_.state_snapshots);
-    check_memory(memory_, limit, info.name);
-
-    for (size_t i = 0; i < wanted.size(); ++i)
-        modules_[wanted[i].to_string()] = device_.load(codes[i]);
-    for (const PlanBuffer& buffer : sampler.buffers)
-        if (buffer.name == "logits" || buffer.name == "sampler") shared(buffer);
+    Stopwatch watch;
+    allocate_shared(needed);
     ring_ = device_.allocate_host(static_cast<size_t>(token_ring_size()) * sizeof(int32_t));
     for (int64_t i = 0; i < kStepsInFlight; ++i) marks_.push_back(device_.make_mark());
     tokens_.reserve(static_cast<size_t>(options_.context) + 1);
-    for (const Plan& plan : plans)
-        for (const PlanBuffer& buffer : plan.buffers)
-            if (buffer.role == BufferRole::kScratch || buffer.role == BufferRole::kKv ||
-                buffer.role == BufferRole::kState || buffer.role == BufferRole::kCounters)
-                shared(buffer);
-    times_.load_ms = watch.lap();
-    weights_.load(needed.buffers(), [&](size_t done, size_t total) { if (progress) progress("repack", done, total); });
-    times_.repack_ms = watch.lap();
-
-    decode_ = bind(std::move(plans[0]));
-    prefill_ = bind(std::move(plans[1]));
-    if (options_.all_logits) all_ = bind(std::move(plans[2]));
+    decode_ = bind(std::move(needed.steps[0]));
+    prefill_ = bind(std::move(needed.steps[1]));
+    if (options_.all_logits) all_ = bind(std::move(needed.steps[2]));
     sampler_ = std::make_unique<BoundPlan>(
-        device_, std::move(sampler), modules_,
+        device_, std::move(needed.sampler), modules_,
         std::vector<Buffer*>{decode_.logits, shared_.at("sampler").get(), decode_.step, decode_.tokens,
                              ring_.buffer.get()});
     std::vector<Buffer*> state;
@@ -90,6 +68,89 @@ Session::Session(const ModelFile& file, Device& device, KernelLibrary& library, 
                                                   options_.context);
     reset();
     times_.load_ms += watch.lap();
+}
+
+void Session::refuse(const KernelSpec& spec, const std::string& reason, const SessionChecks& checks) {
+    options_.refused[spec.to_string()] = reason;
+    modules_.erase(spec.to_string());
+    if (checks.warn)
+        checks.warn(fmt::format("{} is not used, the planner's next variant is: {}", spec.to_string(), reason));
+}
+
+bool Session::make_kernels(Loading& loading) {
+    Stopwatch watch;
+    const std::vector<Plan>& plans = loading.plans.steps;
+    const DeviceInfo info = device_.info();
+    const int64_t limit =
+        options_.memory_limit > 0 ? options_.memory_limit : static_cast<int64_t>(info.free_bytes);
+    check_memory(memory_needs(plans, options_.context, 0, options_.state_snapshots), limit, info.name);
+    const std::vector<KernelSpec> wanted = loading.plans.kernels();
+    const auto made = loading.library.make(wanted, loading.checks.retry, [&](size_t done, size_t total) {
+        if (loading.progress) loading.progress("compile", done, total);
+    });
+    times_.compile_ms += watch.lap();
+    bool complete = true;
+    int64_t code_bytes = 0;
+    for (size_t i = 0; i < wanted.size(); ++i) {
+        code_bytes += static_cast<int64_t>(made[i].code.bytes.size());
+        if (made[i].refused.empty()) continue;
+        refuse(wanted[i], made[i].refused, loading.checks);
+        complete = false;
+    }
+    if (!complete) return false;
+    memory_ = memory_needs(plans, options_.context, code_bytes, options_.state_snapshots);
+    check_memory(memory_, limit, info.name);
+    for (size_t i = 0; i < wanted.size(); ++i) {
+        auto& module = modules_[wanted[i].to_string()];
+        if (module == nullptr) module = device_.load(made[i].code);
+    }
+    times_.load_ms += watch.lap();
+    weights_.load(loading.plans.buffers(), [&](size_t done, size_t total) {
+        if (loading.progress) loading.progress("repack", done, total);
+    });
+    times_.repack_ms += watch.lap();
+    return true;
+}
+
+bool Session::certify_kernels(Loading& loading) {
+    if (loading.checks.certify == CertifyMode::kOff) return true;
+    Stopwatch watch;
+    // One step of each kernel stands for all; of plans for one row and for many, those for many.
+    std::vector<const Plan*> plans = {&loading.plans.sampler};
+    for (const Plan& plan : loading.plans.steps) plans.insert(plans.begin(), &plan);
+    std::map<std::string, std::pair<const Plan*, const PlanStep*>> uses;
+    for (const Plan* plan : plans)
+        for (const PlanStep& step : plan->steps) uses.emplace(step.spec.to_string(), std::pair(plan, &step));
+    bool complete = true;
+    size_t done = 0;
+    for (const auto& [text, use] : uses) {
+        const bool known = std::ranges::any_of(
+            certificates_, [&](const CertifiedKernel& kernel) { return kernel.spec == use.second->spec; });
+        if (!known) {
+            const TrialSubject subject{device_, *modules_.at(text), *use.first, *use.second, graph_, file_,
+                                       [this](const std::string& name) { return weights_.find(name); }};
+            certificates_.push_back(certify(loading.library.store(), loading.library.key(use.second->spec), subject,
+                                            loading.checks.certify, loading.checks.retry));
+            const Certificate& certificate = certificates_.back().certificate;
+            if (!certificate.passed()) {
+                refuse(use.second->spec, "its trial failed: " + certificate.failure, loading.checks);
+                complete = false;
+            }
+        }
+        if (++done; loading.progress) loading.progress("certify", done, uses.size());
+    }
+    times_.certify_ms += watch.lap();
+    return complete;
+}
+
+void Session::allocate_shared(const SessionPlans& plans) {
+    for (const PlanBuffer& buffer : plans.sampler.buffers)
+        if (buffer.name == "logits" || buffer.name == "sampler") shared(buffer);
+    for (const Plan& plan : plans.steps)
+        for (const PlanBuffer& buffer : plan.buffers)
+            if (buffer.role == BufferRole::kScratch || buffer.role == BufferRole::kKv ||
+                buffer.role == BufferRole::kState || buffer.role == BufferRole::kCounters)
+                shared(buffer);
 }
 
 Session::~Session() = default;

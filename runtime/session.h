@@ -12,6 +12,7 @@
 
 #include "planner/plan.h"
 #include "runtime/bound_plan.h"
+#include "runtime/certify/certify.h"
 #include "runtime/device.h"
 #include "runtime/engine.h"
 #include "runtime/kernel_library.h"
@@ -23,7 +24,7 @@
 
 namespace hetune {
 
-// What a load says while it lasts: "compile", "repack", with a count of how many are done.
+// What a load says while it lasts: "compile", "repack", "certify", with a count of how many are done.
 using LoadProgress = std::function<void(const std::string& stage, size_t done, size_t total)>;
 
 struct LoadTimes {
@@ -31,14 +32,23 @@ struct LoadTimes {
     double compile_ms = 0;  // compiling, or looking up in the cache
     double repack_ms = 0;   // repacking, or mapping
     double load_ms = 0;     // modules, allocation, upload
+    double certify_ms = 0;  // trials, or looking up their results
+};
+
+// How kernels are checked before their first use, and who hears which of them are not used.
+struct SessionChecks {
+    CertifyMode certify = CertifyMode::kOnce;
+    bool retry = false;  // try again what was refused earlier
+    std::function<void(const std::string& line)> warn = {};
 };
 
 class Session : public Engine {
   public:
-    // All but the options outlive the session; `tiles` may be nullptr (Weights). Throws ModelError,
-    // CompileError, DeviceError, and MemoryError before anything is allocated.
+    // All but the options outlive the session; `tiles` may be nullptr (Weights). A kernel that does
+    // not compile, fails a gate or its trial is not used: the planner's next variant is. Throws
+    // ModelError, CompileError, DeviceError, and MemoryError before anything is allocated.
     Session(const ModelFile& file, Device& device, KernelLibrary& library, TileStore* tiles,
-            SessionOptions options, const LoadProgress& progress = {});
+            SessionOptions options, const LoadProgress& progress = {}, const SessionChecks& checks = {});
     ~Session() override;
 
     std::vector<float> forward(std::span<const int32_t> tokens, bool every_row) override;
@@ -86,6 +96,8 @@ class Session : public Engine {
     const MemoryNeeds& memory() const { return memory_; }
     bool repacked() const { return weights_.repacked(); }
     const SessionOptions& options() const { return options_; }
+    // Of the kernels in use, and of those that failed; empty where nothing was certified.
+    const std::vector<CertifiedKernel>& certificates() const { return certificates_; }
     Device& device() const { return device_; }
     Plan plan_for(int rows, bool all_logits) const;
     // The plan for one decoded token, bound.
@@ -99,6 +111,19 @@ class Session : public Engine {
         Buffer* tokens = nullptr;
         Buffer* logits = nullptr;
     };
+    // What a load goes by.
+    struct Loading {
+        KernelLibrary& library;
+        const LoadProgress& progress;
+        const SessionChecks& checks;
+        SessionPlans plans;
+    };
+    // Each makes or checks all kernels of the plans; false where some were refused, so that the
+    // plans are made anew.
+    bool make_kernels(Loading& loading);
+    bool certify_kernels(Loading& loading);
+    void refuse(const KernelSpec& spec, const std::string& reason, const SessionChecks& checks);
+    void allocate_shared(const SessionPlans& plans);
     Bound bind(Plan plan);
     Buffer* shared(const PlanBuffer& buffer);
     void put_inputs(Bound& bound, std::span<const int32_t> tokens);
@@ -136,6 +161,7 @@ class Session : public Engine {
     int64_t ahead_ = 0;                   // draws that may still be launched before next() asks
     LoadTimes times_;
     MemoryNeeds memory_;
+    std::vector<CertifiedKernel> certificates_;
 };
 
 }  // namespace hetune

@@ -68,7 +68,8 @@ Plan session_step(const LayerGraph& graph, const ModelFile& file, const Arch& ar
                       .all_logits = all_logits,
                       .matrix = options.matrix.value_or(arch.has_matrix),
                       .tunables = options.tunables,
-                      .tunings = options.tunings});
+                      .tunings = options.tunings,
+                      .refused = options.refused});
 }
 
 std::vector<KernelSpec> kernels_of_sessions(const ModelFile& file, const Arch& arch,

@@ -24,6 +24,7 @@ struct SessionOptions {
     int64_t memory_limit = 0;  // bytes; 0: what the device has free
     std::map<std::string, std::map<std::string, std::string>> tunables;
     Tunings tunings;
+    std::map<std::string, std::string> refused;  // PlanOptions::refused
 };
 
 struct SessionPlans {

@@ -30,6 +30,10 @@ void ModelArguments::add_to(CLI::App& app) {
     app.add_option("--memory-limit", memory_limit, "most memory to take, as 8G; default: what is free");
     app.add_option("-j,--jobs", options.jobs, "compilers at once; default: one per core")
         ->check(CLI::Range(1, 1024));
+    app.add_option("--certify", options.certify,
+                   "try kernels out against the oracle before their first use: off, once or always")
+        ->check(CLI::IsMember({"off", "once", "always"}))->capture_default_str();
+    app.add_flag("--retry", options.retry, "try again the kernels that were refused at an earlier load");
     app.add_flag("--no-jit", options.no_jit, "compile nothing; list the kernels that are missing and fail");
 }
 

@@ -17,7 +17,7 @@ struct ModelArguments {
     ModelOptions options;
 
     // FILE, --backend, --compiler, --ctx, --fusion, --activations, --kv, --state-snapshots, --pre,
-    // --no-tiles, --memory-limit, --jobs, --no-jit.
+    // --no-tiles, --memory-limit, --jobs, --certify, --retry, --no-jit.
     void add_to(CLI::App& app);
     // Loads it, with a progress bar on stderr and warnings below it.
     Model load();

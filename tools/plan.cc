@@ -142,7 +142,8 @@ void print_isa(const PlanArguments& args, const Planned& made) {
         throw std::runtime_error("LLVM reads no NVIDIA code; `cuobjdump -sass` reads the .co of --dump");
     if (workshop.disassembler == nullptr)
         throw std::runtime_error("there is no disassembler; `apt install libllvm19` brings it");
-    fmt::print("{}", workshop.disassembler->listing(compiled.code, made.arch));
+    const std::string listing = workshop.disassembler->listing(compiled.code, made.arch);
+    fmt::print("{}\n{}", instructions_line(count_instructions(listing, made.arch.family)), listing);
 }
 
 int dump(const PlanArguments& args, const Planned& made) {

@@ -6,6 +6,8 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "planner/occupancy.h"
+
 namespace hetune {
 namespace {
 
@@ -101,6 +103,18 @@ Json resources_json(const KernelResources& r) {
             {"code_bytes", r.code_bytes}};
 }
 
+Json occupancy_json(const KernelResources& resources, const Arch& arch, uint32_t threads) {
+    if (resources.vgprs < 0) return nullptr;
+    const Occupancy found =
+        occupancy(arch, resources.vgprs, std::max(resources.lds_bytes, 0), static_cast<int>(threads));
+    return {{"waves_per_simd", found.waves_per_simd}, {"limited_by", found.limited_by}};
+}
+
+std::string instructions_line(const InstructionMix& mix) {
+    return fmt::format("{} instructions: {} dot4, {} matrix, {} 128-bit loads, {} LDS, {} lane moves, {} scalar, {} waits\n",
+                       mix.total, mix.dot4, mix.matrix, mix.wide_loads, mix.lds, mix.lane_moves, mix.scalar, mix.waits);
+}
+
 std::string resources_heading() {
     return fmt::format("{:<22} {:>6} {:>6} {:>8} {:>8} {:>7} {:>8}\n", "kernel", "VGPRs", "SGPRs", "LDS",
                        "scratch", "spills", "code");
@@ -135,11 +149,16 @@ std::vector<std::string> dump_kernels(const std::vector<const Plan*>& plans, Ker
                 const CompiledKernel compiled = compile_kernel(library, kernel.spec);
                 json["entry"] = compiled.code.entry;
                 json["resources"] = resources_json(compiled.code.resources);
+                json["occupancy"] = occupancy_json(compiled.code.resources, library.arch(),
+                                                   json["launch"]["threads"].get<uint32_t>());
                 json["compiler"] = library.compiler().identity();
                 if (!compiled.refused.empty()) json["refused"] = compiled.refused;
                 write_file(path(".co"), compiled.code.bytes);
-                if (disassembler != nullptr && library.arch().family != ArchFamily::kNvidia)
-                    write_file(path(".s"), disassembler->listing(compiled.code, library.arch()));
+                if (disassembler != nullptr && library.arch().family != ArchFamily::kNvidia) {
+                    const std::string listing = disassembler->listing(compiled.code, library.arch());
+                    write_file(path(".s"), listing);
+                    json["instructions"] = to_json(count_instructions(listing, library.arch().family));
+                }
             } catch (const CompileError& failure) {
                 failures.push_back(failure.what());
                 json["failed"] = failure.what();

@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -40,7 +41,7 @@ struct PrewarmArguments {
     std::string shard = "1/1";
     std::string bundle, key;
     int jobs = 0;
-    bool tiles = false, check = false, dry_run = false, json = false;
+    bool tiles = false, check = false, dry_run = false, retry = false, json = false;
 
     bool compiles() const { return !check && !dry_run; }
 };
@@ -91,9 +92,12 @@ ModelFile open_model(const PrewarmArguments& args) {
 struct Job {
     Arch arch;
     std::unique_ptr<KernelLibrary> library;
+    std::set<std::string> planned;    // all kernels, before any was refused
     std::vector<KernelSpec> kernels;  // of the shard
     std::vector<KernelSpec> missing;
-    std::vector<KernelLibrary::Failure> failures;
+    std::map<std::string, std::string> refused;  // kernels with another in their place, and why
+    std::map<CacheKey, KeyParts> refusals;       // where that is kept
+    std::string failure;  // the first; empty: none
 };
 
 class Prewarm {
@@ -111,16 +115,16 @@ class Prewarm {
             for (const std::string& compiler : args.compilers) {
                 Job job{arch, std::make_unique<KernelLibrary>(arch, store_, environment, compiler,
                                                               args.jobs)};
-                for (KernelSpec& spec : kernels(job))
-                    if (shard_.holds(job.library->key(spec)))
-                        job.kernels.push_back(std::move(spec));
+                for (const KernelSpec& spec : kernels(job))
+                    job.planned.insert(spec.to_string());
+                plan(job);
                 jobs_.push_back(std::move(job));
             }
     }
 
     int run() {
         for (Job& job : jobs_) {
-            if (args_.compiles()) compile(job);
+            make(job);
             job.missing = job.library->missing(job.kernels);
         }
         if (args_.tiles && shard_.index == 0) repack();
@@ -135,7 +139,7 @@ class Prewarm {
   private:
     std::vector<KernelSpec> kernels(const Job& job) const {
         return file_ ? kernels_of_sessions(*file_, job.arch, sessions_on(job))
-                     : kernels_of_recipes(recipes_, job.arch);
+                     : kernels_of_recipes(recipes_, job.arch, job.refused);
     }
 
     std::vector<Arch> archs() const {
@@ -153,15 +157,54 @@ class Prewarm {
                              job.library->compiler().identity(), tune_use(read_environment().tune)))
             for (SessionOptions options : sessions(args_)) {
                 options.tunings = tunings;
+                options.refused = job.refused;
                 list.push_back(std::move(options));
             }
         return list;
     }
 
+    // What takes the place of a refused kernel belongs to the shard of that kernel: the others do
+    // not know of it.
+    void plan(Job& job) {
+        job.kernels.clear();
+        for (KernelSpec& spec : kernels(job))
+            if (shard_.holds(job.library->key(spec)) || !job.planned.contains(spec.to_string()))
+                job.kernels.push_back(std::move(spec));
+    }
+
+    // Makes all kernels, or asks what is known of them, until none in the plans is refused.
+    void make(Job& job) {
+        try {
+            for (size_t before = 0;; before = job.refused.size()) {
+                if (args_.compiles()) compile(job);
+                else ask(job);
+                if (job.refused.size() == before) return;
+                plan(job);
+            }
+        } catch (const CompileError& error) {
+            job.failure = error.what();
+        } catch (const ModelError& error) {  // no variant is left
+            job.failure = error.what();
+        }
+    }
+
     void compile(Job& job) {
-        job.failures = job.library->compile_all(job.kernels, [&](size_t done, size_t total) {
+        const auto made = job.library->make(job.kernels, args_.retry, [&](size_t done, size_t total) {
             progress_.update(job.arch.name, done, total);
         });
+        for (size_t i = 0; i < made.size(); ++i)
+            if (!made[i].refused.empty()) refuse(job, job.kernels[i], made[i].refused);
+    }
+
+    void ask(Job& job) {
+        for (const KernelSpec& spec : job.library->missing(job.kernels))
+            if (const auto why = job.library->known_refusal(spec)) refuse(job, spec, *why);
+    }
+
+    void refuse(Job& job, const KernelSpec& spec, const std::string& why) {
+        job.refused.emplace(spec.to_string(), why);
+        const KernelNote note = job.library->refusal(spec);
+        job.refusals.emplace(note.key(), note.parts());
     }
 
     void repack() {
@@ -178,9 +221,11 @@ class Prewarm {
 
     void write() {
         std::map<CacheKey, KeyParts> objects;
-        for (const Job& job : jobs_)
+        for (const Job& job : jobs_) {
+            objects.insert(job.refusals.begin(), job.refusals.end());
             for (const KernelSpec& spec : job.kernels)
                 objects.emplace(job.library->key(spec), job.library->key_parts(spec));
+        }
         std::vector<BundledPack> packs;
         if (tiles_) packs.push_back({tiles_->model, tiles_->layout, &tiles_->pack});
         std::vector<TuningRecord> tunings;
@@ -205,7 +250,7 @@ class Prewarm {
     bool tiles_missing() const { return args_.tiles && shard_.index == 0 && !tiles_; }
     bool complete() const {
         return !tiles_missing() &&
-               std::ranges::all_of(jobs_, [](const Job& job) { return job.missing.empty(); });
+               std::ranges::all_of(jobs_, [](const Job& job) { return job.missing.empty() && job.failure.empty(); });
     }
 
     Json report_json() const {
@@ -220,11 +265,10 @@ class Prewarm {
             for (const KernelSpec& spec : job.missing)
                 one["missing"].push_back(
                     {{"key", job.library->key(spec).hex()}, {"kernel", spec.to_string()}});
-            for (const KernelLibrary::Failure& failure : job.failures)
-                one["failed"].push_back(
-                    {{"kernel", failure.spec.to_string()}, {"error", failure.what}});
             for (const MemoryNeeds& need : needs(job))
                 one["memory"].push_back({{"context", need.context}, {"bytes", need.total()}});
+            one["refused"] = job.refused;
+            if (!job.failure.empty()) one["failed"] = job.failure;
             json["jobs"].push_back(std::move(one));
         }
         if (args_.tiles)
@@ -234,20 +278,28 @@ class Prewarm {
         return json;
     }
 
+    // Some of what was compiled may be in no plan any more.
+    static size_t in_cache_before(const Job& job) {
+        const size_t made_or_missing =
+            job.missing.size() + static_cast<size_t>(job.library->statistics().compiled);
+        return job.kernels.size() - std::min(job.kernels.size(), made_or_missing);
+    }
+
     void print_report() const {
         for (const Job& job : jobs_) {
             const int compiled = job.library->statistics().compiled;
             fmt::print("{} by {}: {} kernels, {} compiled, {} in the cache before, {} missing\n",
                        job.arch.name, job.library->compiler().name(), job.kernels.size(), compiled,
-                       job.kernels.size() - job.missing.size() - static_cast<size_t>(compiled),
+                       in_cache_before(job),
                        job.missing.size());
             for (const KernelSpec& spec : job.missing)
                 fmt::print("  missing: {}\n", spec.to_string());
-            for (const KernelLibrary::Failure& failure : job.failures)
-                fmt::print(stderr, "hetune: skipped: {}\n", failure.what);
             for (const MemoryNeeds& need : needs(job))
                 fmt::print("  --ctx {}: {} of memory\n", need.context,
                            readable_bytes(static_cast<uint64_t>(need.total())));
+            for (const auto& [kernel, why] : job.refused)
+                fmt::print("  refused, with another in its place: {}: {}\n", kernel, why);
+            if (!job.failure.empty()) fmt::print(stderr, "hetune: {}\n", job.failure);
         }
         if (args_.tiles && shard_.index == 0)
             fmt::print("tiles: {}\n", !tiles_            ? "missing"
@@ -328,13 +380,15 @@ const RegisterCommand kPrewarm{
         app.add_flag("--dry-run", args->dry_run, "compile nothing; list what would be compiled")
             ->excludes(output)
             ->excludes(check);
+        app.add_flag("--retry", args->retry, "try again the kernels that were refused earlier");
         app.add_flag("--json", args->json, "print JSON");
         app.footer(
             "What is compiled serves run, verify, logits and bench with any context: decode, "
             "prefill\n"
             "and sampling, fused and not. The target needs the same compiler: a kernel is found "
             "by\n"
-            "its source, options and the compiler's identity.\n\n"
+            "its source, options and the compiler's identity. What cannot be compiled is remembered,\n"
+            "and the planner's next variant compiled in its place.\n\n"
             "Examples:\n  hetune prewarm model.gguf --arch gfx1100 --arch gfx1151 -o kernels.htb\n"
             "  HETUNE_CACHE_PATH=kernels.htb hetune run model.gguf --no-jit\n"
             "  hetune prewarm model.gguf --arch gfx1100 --shard 2/4 -o part2.htb\n"

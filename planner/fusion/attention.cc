@@ -78,8 +78,14 @@ bool fuse_gate(LayerGraph& graph, const PlanOptions&, const ModelFile&) {
     return false;
 }
 
-const RegisterFusion kGateRule{{.name = "gate of attention", .priority = 40, .apply = fuse_gate}};
-const RegisterFusion kRule{{.name = "attention of one token", .priority = 50, .apply = fuse_attention_step}};
+const RegisterFusion kGateRule{{.name = "gate of attention",
+                                .priority = 40,
+                                .makes = {"attention_step"},
+                                .apply = fuse_gate}};
+const RegisterFusion kRule{{.name = "attention of one token",
+                            .priority = 50,
+                            .makes = {"attention_step"},
+                            .apply = fuse_attention_step}};
 
 }  // namespace
 }  // namespace hetune

@@ -138,10 +138,19 @@ bool fuse_embed_norm(LayerGraph& graph, const PlanOptions& options, const ModelF
 
 const RegisterFusion kRules[] = {
     RegisterFusion{{.name = "last row is the only one", .priority = 100, .apply = drop_last_row}},
-    RegisterFusion{{.name = "swiglu", .priority = 90, .apply = fuse_swiglu}},
-    RegisterFusion{{.name = "products with one input", .priority = 80, .apply = fuse_fan}},
-    RegisterFusion{{.name = "product, residual and norm", .priority = 70, .apply = fuse_linear_add}},
-    RegisterFusion{{.name = "embedding and norm", .priority = 60, .apply = fuse_embed_norm}},
+    RegisterFusion{{.name = "swiglu", .priority = 90, .makes = {"swiglu"}, .apply = fuse_swiglu}},
+    RegisterFusion{{.name = "products with one input",
+                    .priority = 80,
+                    .makes = {"linear_fan"},
+                    .apply = fuse_fan}},
+    RegisterFusion{{.name = "product, residual and norm",
+                    .priority = 70,
+                    .makes = {"linear_add", "linear_add_norm"},
+                    .apply = fuse_linear_add}},
+    RegisterFusion{{.name = "embedding and norm",
+                    .priority = 60,
+                    .makes = {"embed_norm"},
+                    .apply = fuse_embed_norm}},
 };
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "kernel_templates/quant/registry.h"
 #include "runtime/compile/library_compiler.h"
@@ -102,6 +103,14 @@ class LlvmDisassembler final : public Disassembler {
 };
 
 }  // namespace
+
+nlohmann::ordered_json to_json(const InstructionMix& mix) {
+    return {{"total", mix.total},           {"dot4", mix.dot4},
+            {"matrix", mix.matrix},         {"wide_loads", mix.wide_loads},
+            {"lane_moves", mix.lane_moves}, {"lds", mix.lds},
+            {"scalar", mix.scalar},         {"waits", mix.waits},
+            {"unknown", mix.unknown}};
+}
 
 InstructionMix count_instructions(std::string_view listing, ArchFamily family) {
     InstructionMix mix;

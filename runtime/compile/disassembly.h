@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 
@@ -27,6 +28,8 @@ struct InstructionMix {
 
     bool operator==(const InstructionMix&) const = default;
 };
+
+nlohmann::ordered_json to_json(const InstructionMix& mix);
 
 // `listing` as Disassembler gives it.
 InstructionMix count_instructions(std::string_view listing, ArchFamily family);

@@ -64,7 +64,9 @@ TEST_CASE("Emulated gfx1100 prefills and decodes the tiny model with the oracle'
     const auto device = open_device("emulator");
     CodeStore store({.folder = HETUNE_BUILD_DIR "/test-cache"});
     KernelLibrary library(device->arch(), store, read_environment());
-    Session session(file, *device, library, nullptr, {.context = 64, .prefill_rows = 3, .memory_limit = 1 << 30});
+    // emulate_certify_test is about kernels one by one.
+    Session session(file, *device, library, nullptr, {.context = 64, .prefill_rows = 3, .memory_limit = 1 << 30},
+                    {}, {.certify = CertifyMode::kOff});
     ReferenceEngine oracle(file, build_layer_graph(file), 64);
 
     const std::vector<int32_t> prompt = {32, 113, 424};

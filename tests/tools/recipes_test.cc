@@ -138,7 +138,7 @@ TEST_CASE("a replay that is killed goes on where it stopped") {
     CHECK(run_hetune(box.path(), "cache verify").status == 0);
 }
 
-TEST_CASE("what a compiler dies on is skipped and reported, and the rest is compiled") {
+TEST_CASE("what a compiler dies on is reported, and the kernels that do without it are compiled") {
     used_cache();
     const TestFolder box;
     const fs::path templates = box.path() / "templates";
@@ -149,13 +149,15 @@ TEST_CASE("what a compiler dies on is skipped and reported, and the rest is comp
         box.path() / "cache",
         fmt::format("prewarm --recipes {} --arch x86-64-v3 --json 2>/dev/null", kRecipes),
         fmt::format("HETUNE_TEMPLATE_DIR='{}'", templates.string()));
-    CHECK(replayed.status == 1);
+    CHECK(replayed.status == 0);
     const auto job = replayed.json()["jobs"][0];
-    REQUIRE(job["failed"].size() >= 1);
-    for (const auto& failure : job["failed"])
-        CHECK(failure["kernel"].get<std::string>().starts_with("gemv_swiglu"));
-    CHECK(job["missing"].size() == job["failed"].size());
-    CHECK(job["compiled"].get<size_t>() + job["failed"].size() == job["kernels"].get<size_t>());
+    REQUIRE(job["refused"].size() >= 1);
+    for (const auto& [kernel, why] : job["refused"].items()) {
+        CHECK(kernel.starts_with("gemv_swiglu"));
+        CHECK(why.get<std::string>().find("gemv_swiglu") != std::string::npos);
+    }
+    CHECK(job["missing"].empty());
+    CHECK(job["compiled"].get<size_t>() >= job["kernels"].get<size_t>());
 }
 
 }  // namespace

@@ -1,0 +1,246 @@
+// Heads' norm and rotation, writes to the KV cache, and attention.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "runtime/certify/certifier.h"
+#include "runtime/certify/products.h"
+#include "runtime/reference/primitives.h"
+
+namespace hetune {
+namespace {
+
+constexpr double kRotation = 5e-4;  // sine and cosine of the device's own units
+constexpr double kSoftmax = 5e-4;   // exponentials of the device, summed over the context
+
+// Rounding of a value that goes into the cache.
+double stored_tolerance(const std::string& type) {
+    return type == "KvF32" ? kRotation : type == "KvF16" ? 1e-3 : 8e-3;
+}
+
+void norm_and_rotate(const Trial& t, std::span<const float> from, const std::vector<float>& weight,
+                     int64_t position, std::span<float> head) {
+    if (t.flag("kNorm"))
+        reference::rmsnorm(from, weight, t.real("kEps"), head);
+    else
+        std::ranges::copy(from, head.begin());
+    const auto pairs = static_cast<size_t>(t.number("kRotary") / 2);
+    if (pairs > 0)
+        reference::rope(head, std::span(t.graph().rope_turns).first(pairs), t.real("kMagnitude"),
+                        position, t.flag("kInterleaved"));
+}
+
+void certify_head_norm_rope(Trial& t) {
+    const int64_t heads = t.number("kHeads"), size = t.number("kHeadSize"),
+                  stride = t.number("kStride");
+    t.set_position(777);
+    const auto x = t.put_floats("x", t.rows() * stride);
+    const auto w = t.flag("kNorm") ? t.weight_vector("w") : std::vector<float>();
+    t.out_floats("y", heads * size);
+    t.launch();
+    const auto y = t.get<float>("y");
+    Comparison& comparison = t.compare("y", kRotation);
+    std::vector<float> wanted(static_cast<size_t>(size));
+    for (int64_t row = 0; row < t.rows(); ++row)
+        for (int64_t h = 0; h < heads; ++h) {
+            norm_and_rotate(
+                t, row_of(x, row, stride).subspan(static_cast<size_t>(h * size), wanted.size()), w,
+                777 + row, wanted);
+            for (size_t d = 0; d < wanted.size(); ++d)
+                comparison.add(static_cast<int64_t>(d),
+                               static_cast<double>(row_of(y, row * heads + h, size)[d]),
+                               static_cast<double>(wanted[d]));
+        }
+}
+
+void certify_kv_write(Trial& t) {
+    const int64_t width = t.number("kWidth");
+    const std::string& type = t.text("Kv");
+    const auto element = static_cast<int64_t>(kv_element_bytes(type));
+    constexpr int64_t kBefore = 3;  // what is in the cache already
+    t.set_position(kBefore);
+    const auto count = static_cast<size_t>(t.rows() * width);
+    const char* const kSides[][2] = {{"k", "k_cache"}, {"v", "v_cache"}};
+    std::vector<float> wanted[2];
+    const KvElements old =
+        seeded_kv(type, static_cast<size_t>((kBefore + t.full_rows()) * width), t.random());
+    for (const int side : {0, 1}) {
+        wanted[side] = seeded_kv(type, count, t.random()).values;  // exact in the cache's type
+        t.put(kSides[side][0], wanted[side]);
+        t.put(kSides[side][1], old.bytes);
+    }
+    t.launch();
+    for (const int side : {0, 1}) {
+        const auto cache = t.get<std::byte>(kSides[side][1]);
+        Comparison& comparison = t.compare(kSides[side][1], kExact);
+        const auto got = kv_values(type, cache);
+        for (size_t i = 0; i < got.size(); ++i) {
+            const int64_t at = static_cast<int64_t>(i) - kBefore * width;
+            const bool mine = at >= 0 && at < t.rows() * width;
+            comparison.add(
+                static_cast<int64_t>(i) % width, static_cast<double>(got[i]),
+                static_cast<double>(mine ? wanted[side][static_cast<size_t>(at)] : old.values[i]));
+        }
+        if (cache.size() != static_cast<size_t>((kBefore + t.full_rows()) * width * element))
+            throw TrialFailure("the cache has another size");
+    }
+}
+
+struct Shape {
+    explicit Shape(const Trial& t)
+        : heads(t.number("kHeads")),
+          kv_heads(t.number("kKvHeads")),
+          size(t.number("kHeadSize")),
+          splits(t.number("kSplits")),
+          waves(t.number("kWaves")) {}
+    int64_t heads, kv_heads, size, splits, waves;
+    int64_t kv_width() const { return kv_heads * size; }
+    // Far enough on that each wave of each split has a tile of 32 keys, and one has some of one.
+    int64_t position() const { return 32 * splits * waves + 5; }
+    // Up to 64 pairs of row and head: first, last, and spread.
+    std::vector<int64_t> heads_to_try(int64_t rows) const {
+        std::vector<int64_t> list;
+        const int64_t all = rows * heads, step = std::max<int64_t>(1, all / 48);
+        for (int64_t i = 0; i < all; i += step) list.push_back(i);
+        if (list.back() != all - 1) list.push_back(all - 1);
+        return list;
+    }
+};
+
+// The share of one head: sums, peak, sum of weights.
+void add_share(std::span<const float> share, double peak, std::vector<double>& sums,
+               double& weights) {
+    const double factor = std::exp(static_cast<double>(share[sums.size()]) - peak);
+    for (size_t d = 0; d < sums.size(); ++d) sums[d] += factor * static_cast<double>(share[d]);
+    weights += factor * static_cast<double>(share[sums.size() + 1]);
+}
+
+std::vector<float> merged(std::span<const float> shares, int64_t splits, int64_t size) {
+    const auto share = static_cast<size_t>(size + 2);
+    double peak = -1e30, weights = 0;
+    for (size_t s = 0; s < static_cast<size_t>(splits); ++s)
+        peak = std::max(peak, static_cast<double>(shares[s * share + share - 2]));
+    std::vector<double> sums(static_cast<size_t>(size));
+    for (size_t s = 0; s < static_cast<size_t>(splits); ++s)
+        add_share(shares.subspan(s * share, share), peak, sums, weights);
+    std::vector<float> result;
+    for (const double sum : sums) result.push_back(static_cast<float>(sum / weights));
+    return result;
+}
+
+void compare_head(Comparison& comparison, std::span<const float> got,
+                  std::span<const float> wanted) {
+    for (size_t d = 0; d < wanted.size(); ++d)
+        comparison.add(static_cast<int64_t>(d), static_cast<double>(got[d]),
+                       static_cast<double>(wanted[d]));
+}
+
+void certify_split(Trial& t) {
+    const Shape s(t);
+    t.set_position(s.position());
+    const auto count = static_cast<size_t>((s.position() + t.full_rows()) * s.kv_width());
+    const KvElements k = seeded_kv(t.text("Kv"), count, t.random()),
+                     v = seeded_kv(t.text("Kv"), count, t.random());
+    const auto q = t.put_floats("q", t.rows() * s.heads * s.size);
+    t.put("k_cache", k.bytes);
+    t.put("v_cache", v.bytes);
+    t.out_floats("shares", s.heads * s.splits * (s.size + 2));
+    t.launch();
+    const auto shares = t.get<float>("shares");
+    Comparison& comparison = t.compare("shares, merged", kSoftmax);
+    for (const int64_t i : s.heads_to_try(t.rows())) {
+        const int64_t from = i % s.heads / (s.heads / s.kv_heads) * s.size;
+        std::vector<float> wanted(static_cast<size_t>(s.size));
+        reference::attend(row_of(q, i, s.size), k.values.data() + from, v.values.data() + from,
+                          s.kv_width(), s.position() + i / s.heads + 1, t.real("kScale"), wanted);
+        compare_head(comparison,
+                     merged(row_of(shares, i, s.splits * (s.size + 2)), s.splits, s.size), wanted);
+    }
+}
+
+void certify_merge(Trial& t) {
+    const int64_t heads = t.number("kHeads"), size = t.number("kHeadSize"),
+                  splits = t.number("kSplits");
+    const int64_t share = size + 2;
+    auto shares = seeded_floats(static_cast<size_t>(t.rows() * heads * splits * share), t.random());
+    for (size_t at = static_cast<size_t>(share) - 1; at < shares.size();
+         at += static_cast<size_t>(share)) {
+        shares[at] = 2.0f + shares[at];  // sums of weights are positive
+        shares[at - 1] = 3.0f * shares[at - 1];
+    }
+    t.put("shares", shares);
+    t.out_floats("y", heads * size);
+    t.launch();
+    const auto y = t.get<float>("y");
+    Comparison& comparison = t.compare("y", kSoftmax);
+    for (int64_t i = 0; i < t.rows() * heads; ++i)
+        compare_head(comparison, row_of(y, i, size),
+                     merged(row_of(shares, i, splits * share), splits, size));
+}
+
+// One launch: heads, cache and softmax.
+void certify_step(Trial& t) {
+    const Shape s(t);
+    const std::string& type = t.text("Kv");
+    const int64_t position = s.position();
+    t.set_position(position);
+    const auto q = t.put_floats("q", s.heads * s.size), k = t.put_floats("k", s.kv_width());
+    const auto v = seeded_kv(type, static_cast<size_t>(s.kv_width()), t.random()).values;
+    t.put("v", v);
+    KvElements keys =
+        seeded_kv(type, static_cast<size_t>((position + 1) * s.kv_width()), t.random());
+    KvElements values =
+        seeded_kv(type, static_cast<size_t>((position + 1) * s.kv_width()), t.random());
+    t.put("k_cache", keys.bytes);
+    t.put("v_cache", values.bytes);
+    if (s.splits > 1) {
+        t.scratch("shares", s.heads * s.splits * (s.size + 2) * 4);
+        t.put("counters", std::vector<int32_t>(static_cast<size_t>(s.kv_heads)));
+    }
+    TileOutput y(t, "y", s.heads * s.size, t.flag("kQuantisedOutput"), kSoftmax);
+    t.launch();
+
+    const bool norm = t.flag("kNorm");
+    const auto q_norm = norm ? t.weight_vector("q_norm") : std::vector<float>();
+    const auto k_norm = norm ? t.weight_vector("k_norm") : std::vector<float>();
+    const auto new_keys = kv_values(type, t.get<std::byte>("k_cache"));
+    const auto new_values = kv_values(type, t.get<std::byte>("v_cache"));
+    Comparison& compare_keys = t.compare("k_cache", stored_tolerance(type));
+    Comparison& compare_values = t.compare("v_cache", kExact);
+    Comparison& compare_rest = t.compare("cache before", kExact);
+    std::vector<float> head(static_cast<size_t>(s.size));
+    for (int64_t h = 0; h < s.kv_heads; ++h) {
+        norm_and_rotate(t, row_of(k, h, s.size), k_norm, position, head);
+        compare_head(compare_keys, row_of(new_keys, position * s.kv_heads + h, s.size), head);
+    }
+    compare_head(compare_values, row_of(new_values, position, s.kv_width()), v);
+    for (const int64_t at : sample_of(position * s.kv_width())) {
+        const auto i = static_cast<size_t>(at);
+        compare_rest.add(at, static_cast<double>(new_keys[i]), static_cast<double>(keys.values[i]));
+        compare_rest.add(at, static_cast<double>(new_values[i]),
+                         static_cast<double>(values.values[i]));
+    }
+    if (s.splits > 1)
+        for (const int32_t counter : t.get<int32_t>("counters")) t.same("counters", 0, counter, 0);
+
+    y.read();
+    std::vector<float> wanted;
+    for (int64_t h = 0; h < s.heads; ++h) {
+        norm_and_rotate(t, row_of(q, h, s.size), q_norm, position, head);
+        const int64_t from = h / (s.heads / s.kv_heads) * s.size;
+        std::vector<float> result(head.size());
+        reference::attend(head, new_keys.data() + from, new_values.data() + from, s.kv_width(),
+                          position + 1, t.real("kScale"), result);
+        wanted.insert(wanted.end(), result.begin(), result.end());
+    }
+    y.compare_row(0, wanted);
+}
+
+const RegisterCertifier kHeadNormRope{{"head_norm_rope"}, certify_head_norm_rope};
+const RegisterCertifier kKvWrite{{"kv_write"}, certify_kv_write};
+const RegisterCertifier kSplit{{"attention_split"}, certify_split};
+const RegisterCertifier kMerge{{"attention_merge"}, certify_merge};
+const RegisterCertifier kStep{{"attention_step"}, certify_step};
+
+}  // namespace
+}  // namespace hetune

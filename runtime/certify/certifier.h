@@ -1,0 +1,24 @@
+// How the kernels of a template are tried out: one function a template, registered by name in a
+// file of its own. A template without one is never launched by a session that certifies.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace hetune {
+
+class Trial;
+
+// Puts inputs into the trial, launches, and compares results with the oracle's.
+using Certifier = std::function<void(Trial&)>;
+
+struct RegisterCertifier {
+    RegisterCertifier(std::vector<std::string> templates, Certifier certifier);
+};
+
+// nullptr when there is none.
+const Certifier* find_certifier(std::string_view name);
+
+}  // namespace hetune

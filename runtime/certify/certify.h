@@ -1,0 +1,39 @@
+// Certificates: before a code object is first used on a device it is run at its real shape and its
+// results are compared with the oracle's. What came out is kept beside the object, for this object,
+// device arch and driver.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "cache/code_store.h"
+#include "kernel_templates/spec.h"
+#include "runtime/certify/certificate.h"
+#include "runtime/certify/trial.h"
+
+namespace hetune {
+
+enum class CertifyMode {
+    kOff,
+    kOnce,    // what has no certificate
+    kAlways,  // all, again
+};
+// "off", "once", "always". Throws std::runtime_error.
+CertifyMode certify_mode(const std::string& text);
+
+struct CertifiedKernel {
+    KernelSpec spec;
+    CacheKey object;
+    Certificate certificate;
+    bool fresh = false;  // tried now, rather than found
+};
+
+// Runs the certifier of the step's template. A certificate that fails where something is wrong or
+// there is no certifier. Throws DeviceError for what is not the kernel's fault.
+Certificate try_out(const TrialSubject& subject);
+
+// The same, from the store where there is one. A failed one is tried again where `retry`.
+CertifiedKernel certify(CodeStore& store, const CacheKey& object, const TrialSubject& subject,
+                        CertifyMode mode, bool retry);
+
+}  // namespace hetune

@@ -1,0 +1,137 @@
+// Norms, element by element kernels, and copies.
+#include <functional>
+
+#include "runtime/certify/certifier.h"
+#include "runtime/certify/products.h"
+#include "runtime/reference/primitives.h"
+
+namespace hetune {
+namespace {
+
+constexpr double kFewOperations = 2e-5;  // of floats, exponentials of the device among them
+
+// y against wanted(row, column), at sampled columns of all rows.
+void compare_columns(Trial& t, const std::string& output, int64_t cols, double tolerance,
+                     const std::function<double(int64_t row, int64_t col)>& wanted) {
+    const std::vector<float> y = t.get<float>(output);
+    Comparison& comparison = t.compare(output, tolerance);
+    for (int64_t row = 0; row < t.rows(); ++row)
+        for (const int64_t col : sample_of(cols))
+            comparison.add(col, static_cast<double>(y[static_cast<size_t>(row * cols + col)]),
+                           wanted(row, col));
+}
+
+void certify_rmsnorm(Trial& t) {
+    const int64_t cols = t.number("kCols");
+    const auto x = t.put_floats("x", t.rows() * cols);
+    const auto w = t.weight_vector("w");
+    t.out_floats("y", cols);
+    t.launch();
+    std::vector<float> wanted(x.size());
+    for (int64_t r = 0; r < t.rows(); ++r)
+        reference::rmsnorm(
+            row_of(x, r, cols), w, t.real("kEps"),
+            std::span(wanted).subspan(static_cast<size_t>(r * cols), static_cast<size_t>(cols)));
+    compare_columns(t, "y", cols, kFewOperations, [&](int64_t row, int64_t col) {
+        return static_cast<double>(row_of(wanted, row, cols)[static_cast<size_t>(col)]);
+    });
+}
+
+void certify_gated_rmsnorm(Trial& t) {
+    const int64_t size = t.number("kHeadSize"), width = t.number("kHeads") * size;
+    const auto x = t.put_floats("x", t.rows() * width), z = t.put_floats("z", t.rows() * width);
+    const auto w = t.weight_vector("w");
+    t.out_floats("y", width);
+    t.launch();
+    std::vector<float> wanted(x.size());
+    for (int64_t h = 0; h < t.rows() * width / size; ++h)
+        reference::rmsnorm(
+            row_of(x, h, size), w, t.real("kEps"),
+            std::span(wanted).subspan(static_cast<size_t>(h * size), static_cast<size_t>(size)));
+    compare_columns(t, "y", width, kFewOperations, [&](int64_t row, int64_t col) {
+        const auto at = static_cast<size_t>(row * width + col);
+        return static_cast<double>(wanted[at]) * reference::silu(static_cast<double>(z[at]));
+    });
+}
+
+void certify_binary(Trial& t) {
+    const int64_t cols = t.number("kCols");
+    const auto a = t.put_floats("a", t.rows() * cols), b = t.put_floats("b", t.rows() * cols);
+    t.out_floats("y", cols);
+    t.launch();
+    static const std::map<std::string, double (*)(double, double), std::less<>> kOps = {
+        {"Add", [](double x, double y) { return x + y; }},
+        {"SiluMul", [](double x, double y) { return reference::silu(x) * y; }},
+        {"SigmoidMul", [](double x, double y) { return x * reference::sigmoid(y); }}};
+    const auto op = kOps.find(t.text("Op"));
+    if (op == kOps.end()) throw TrialFailure("the certifier knows no functor " + t.text("Op"));
+    compare_columns(t, "y", cols, kFewOperations, [&](int64_t row, int64_t col) {
+        const auto at = static_cast<size_t>(row * cols + col);
+        return op->second(static_cast<double>(a[at]), static_cast<double>(b[at]));
+    });
+}
+
+void certify_scale(Trial& t) {
+    const int64_t cols = t.number("kCols");
+    const auto x = t.put_floats("x", t.rows() * cols), s = t.put_floats("s", t.rows());
+    t.out_floats("y", cols);
+    t.launch();
+    compare_columns(t, "y", cols, kFewOperations, [&](int64_t row, int64_t col) {
+        return static_cast<double>(row_of(x, row, cols)[static_cast<size_t>(col)]) *
+               reference::sigmoid(static_cast<double>(s[static_cast<size_t>(row)]));
+    });
+}
+
+void certify_quantise(Trial& t) {
+    const int64_t cols = t.number("kCols");
+    const auto x = t.put_floats("x", t.rows() * cols);
+    TileOutput y(t, "y", cols, true);
+    t.launch();
+    y.read();
+    for (int64_t row = 0; row < t.rows(); ++row)
+        for (const int64_t block : sample_of(cols / 32))
+            y.compare(row, block, row_of(x, row * (cols / 32) + block, 32));
+}
+
+void certify_split_heads(Trial& t) {
+    const int64_t size = t.number("kHeadSize"), width = t.number("kHeads") * size;
+    const auto x = t.put_floats("x", t.rows() * width * 2);
+    t.out_floats("a", width);
+    t.out_floats("b", width);
+    t.launch();
+    for (const int half : {0, 1})
+        compare_columns(t, half == 0 ? "a" : "b", width, kExact, [&](int64_t row, int64_t col) {
+            const int64_t head = row * width / size + col / size;
+            return static_cast<double>(
+                x[static_cast<size_t>((2 * head + half) * size + col % size)]);
+        });
+}
+
+void certify_take_row(Trial& t) {
+    const int64_t cols = t.number("kCols");
+    const auto x = t.put_floats("x", t.rows() * cols);
+    t.set_position(7);
+    t.out_all_floats("y", cols);
+    t.out_words("last", 2, 2);
+    t.launch();
+    const auto y = t.get<float>("y");
+    Comparison& comparison = t.compare("y", kExact);
+    for (const int64_t col : sample_of(cols))
+        comparison.add(
+            col, static_cast<double>(y[static_cast<size_t>(col)]),
+            static_cast<double>(row_of(x, t.rows() - 1, cols)[static_cast<size_t>(col)]));
+    const auto last = t.get<int32_t>("last");
+    t.same("last", 0, last[0], 7 + t.rows() - 1);
+    t.same("last", 1, last[1], 1);
+}
+
+const RegisterCertifier kRmsnorm{{"rmsnorm"}, certify_rmsnorm};
+const RegisterCertifier kGatedRmsnorm{{"gated_rmsnorm"}, certify_gated_rmsnorm};
+const RegisterCertifier kBinary{{"binary"}, certify_binary};
+const RegisterCertifier kScale{{"scale_by_sigmoid"}, certify_scale};
+const RegisterCertifier kQuantise{{"quantise"}, certify_quantise};
+const RegisterCertifier kSplitHeads{{"split_heads"}, certify_split_heads};
+const RegisterCertifier kTakeRow{{"take_row"}, certify_take_row};
+
+}  // namespace
+}  // namespace hetune

@@ -1,0 +1,227 @@
+// Mixtures of experts: the router, products of the experts in use, and their sums.
+#include <algorithm>
+#include <numeric>
+
+#include "runtime/certify/certifier.h"
+#include "runtime/certify/products.h"
+#include "runtime/reference/primitives.h"
+
+namespace hetune {
+namespace {
+
+constexpr double kShares = 2e-5;  // exponentials of the device, divided by their sum
+
+void certify_router(Trial& t) {
+    const int64_t experts = t.number("kExperts"), used = t.number("kUsed");
+    auto logits = seeded_floats(static_cast<size_t>(t.rows() * experts), t.random());
+    for (float& v : logits) v *= 4.0f;
+    // The first row has ties.
+    for (int64_t e = 0; e < experts; ++e)
+        logits[static_cast<size_t>(e)] = static_cast<float>(e % 3);
+    t.put("logits", logits);
+    t.out_words("ids", t.rows() * used, t.full_rows() * used);
+    t.out_floats("shares", used);
+    t.launch();
+    const auto ids = t.get<int32_t>("ids");
+    const auto shares = t.get<float>("shares");
+    Comparison& comparison = t.compare("shares", kShares);
+    for (int64_t row = 0; row < t.rows(); ++row) {
+        const auto wanted = reference::route(row_of(logits, row, experts),
+                                             static_cast<size_t>(used), t.flag("kRenormalise"));
+        for (size_t k = 0; k < wanted.experts.size(); ++k) {
+            const auto at = static_cast<size_t>(row * used) + k;
+            t.same("ids", static_cast<int64_t>(k), ids[at], wanted.experts[k]);
+            comparison.add(static_cast<int64_t>(k), static_cast<double>(shares[at]),
+                           static_cast<double>(wanted.shares[k]));
+        }
+    }
+}
+
+// Different experts for each row, the last one among them.
+std::vector<int32_t> choose_experts(Trial& t, int64_t rows, int64_t experts, int64_t used) {
+    std::vector<int32_t> ids, all(static_cast<size_t>(experts));
+    std::iota(all.begin(), all.end(), 0);
+    for (int64_t row = 0; row < rows; ++row) {
+        std::shuffle(all.begin(), all.end(), t.random());
+        if (row == 0) std::iter_swap(all.begin(), std::ranges::find(all, experts - 1));
+        ids.insert(ids.end(), all.begin(), all.begin() + used);
+    }
+    return ids;
+}
+
+// Tiles of a slot's output to look at: four of the first and last slot, one of each other.
+std::vector<int64_t> tiles_of_slot(int64_t slot, int64_t slots, int64_t tiles) {
+    if (slot == 0 || slot == slots - 1) return sample_of_tiles(tiles);
+    return {slot % tiles};
+}
+
+// Slots to look at: all of few rows, of more those of some.
+bool looked_at(int64_t slot, int64_t slots) {
+    return slots <= 64 || slot % (slots / 48) == 0 || slot == slots - 1;
+}
+
+// silu(gate x) * up x of one tile of an expert.
+std::vector<float> gate_up(const Trial& t, int64_t first_row, std::span<const float> x) {
+    std::vector<float> wanted;
+    for (int64_t i = 0; i < 32; ++i)
+        wanted.push_back(
+            static_cast<float>(reference::silu(dot(t.weight_row("gate", first_row + i), x)) *
+                               dot(t.weight_row("up", first_row + i), x)));
+    return wanted;
+}
+
+void certify_gate_up(Trial& t) {
+    const int64_t rows = t.number("kRows"), cols = t.number("kCols"), used = t.number("kUsed");
+    const int64_t slots = t.rows() * used;
+    const auto ids = choose_experts(t, t.rows(), t.weight_rows("gate") / rows, used);
+    t.put("ids", ids);
+    const auto x = t.put_activations("x", t.rows(), cols, t.flag("kQuantisedInput"));
+    TileOutput y(t, "y", used * rows, t.flag("kQuantisedOutput"));
+    t.launch();
+    y.read();
+    for (int64_t slot = 0; slot < slots; ++slot)
+        if (looked_at(slot, slots))
+            for (const int64_t tile : tiles_of_slot(slot, slots, rows / 32))
+                y.compare(slot / used, slot % used * (rows / 32) + tile,
+                          gate_up(t, ids[static_cast<size_t>(slot)] * rows + tile * 32,
+                                  row_of(x, slot / used, cols)));
+}
+
+void certify_down(Trial& t) {
+    const int64_t rows = t.number("kRows"), cols = t.number("kCols"), used = t.number("kUsed");
+    const auto ids = choose_experts(t, t.rows(), t.weight_rows("w") / rows, used);
+    t.put("ids", ids);
+    const auto shares = t.put_floats("shares", t.rows() * used);
+    const auto x = t.put_activations("x", t.rows() * used, cols, t.flag("kQuantisedInput"));
+    t.out_floats("y", rows);
+    t.launch();
+    const auto y = t.get<float>("y");
+    Comparison& comparison = t.compare("y", kSumTolerance);
+    for (const int64_t row : sample_of(rows))
+        for (const int64_t token : sample_of_tokens(t.rows(), row)) {
+            double wanted = 0;
+            for (int64_t slot = token * used; slot < (token + 1) * used; ++slot)
+                wanted += static_cast<double>(shares[static_cast<size_t>(slot)]) *
+                          dot(t.weight_row("w", ids[static_cast<size_t>(slot)] * rows + row),
+                              row_of(x, slot, cols));
+            comparison.add(row, static_cast<double>(y[static_cast<size_t>(token * rows + row)]),
+                           wanted);
+        }
+}
+
+void certify_sum(Trial& t) {
+    const int64_t cols = t.number("kCols"), used = t.number("kUsed");
+    const auto shares = t.put_floats("shares", t.rows() * used);
+    const auto x = t.put_floats("x", t.rows() * used * cols);
+    t.out_floats("y", cols);
+    t.launch();
+    const auto y = t.get<float>("y");
+    Comparison& comparison = t.compare("y", kSumTolerance);
+    for (int64_t row = 0; row < t.rows(); ++row)
+        for (const int64_t col : sample_of(cols)) {
+            double wanted = 0;
+            for (int64_t slot = row * used; slot < (row + 1) * used; ++slot)
+                wanted += static_cast<double>(shares[static_cast<size_t>(slot)]) *
+                          static_cast<double>(x[static_cast<size_t>(slot * cols + col)]);
+            comparison.add(col, static_cast<double>(y[static_cast<size_t>(row * cols + col)]),
+                           wanted);
+        }
+}
+
+// What expert_groups makes, and the grouped products read (kernel_templates/moe/expert_chunk.h).
+struct Groups {
+    std::vector<int32_t> order;
+    std::vector<int32_t> chunks;  // expert, first, last; -1, 0, 0 behind the last
+
+    Groups(const std::vector<int32_t>& ids, int64_t experts, int64_t tokens, int64_t chunk_count) {
+        for (int64_t e = 0; e < experts; ++e) {
+            const auto first = static_cast<int32_t>(order.size());
+            for (size_t slot = 0; slot < ids.size(); ++slot)
+                if (ids[slot] == e) order.push_back(static_cast<int32_t>(slot));
+            const auto end = static_cast<int32_t>(order.size());
+            for (int32_t at = first; at < end; at += static_cast<int32_t>(tokens)) {
+                const int32_t last = std::min(at + static_cast<int32_t>(tokens), end) - 1;
+                chunks.insert(chunks.end(), {static_cast<int32_t>(e), at, last});
+            }
+        }
+        while (static_cast<int64_t>(chunks.size()) < 3 * chunk_count)
+            chunks.insert(chunks.end(), {-1, 0, 0});
+    }
+};
+
+void certify_groups(Trial& t) {
+    const int64_t experts = t.number("kExperts"), used = t.number("kUsed"),
+                  chunks = t.number("kChunks");
+    const auto ids = choose_experts(t, t.rows(), experts, used);
+    t.put("ids", ids);
+    t.out_words("order", t.rows() * used, t.full_rows() * used);
+    t.out_words("chunks", 3 * chunks, 3 * chunks);
+    t.launch();
+    const Groups wanted(ids, experts, t.number("kTokens"), chunks);
+    const auto order = t.get<int32_t>("order"), made = t.get<int32_t>("chunks");
+    for (size_t i = 0; i < wanted.order.size(); ++i)
+        t.same("order", static_cast<int64_t>(i), order[i], wanted.order[i]);
+    for (size_t i = 0; i < made.size(); ++i)
+        t.same("chunks", static_cast<int64_t>(i), made[i], wanted.chunks[i]);
+}
+
+// Slots of a grouped launch. Its kernels know no rows: chunks say what there is.
+struct GroupedSlots {
+    GroupedSlots(Trial& t, const char* weights, int64_t used)
+        : experts(t.weight_rows(weights) / t.number("kRows")),
+          ids(choose_experts(t, t.rows(), experts, used)) {
+        const Groups groups(ids, experts, t.number("kTokens"), t.groups_y());
+        t.put("order", groups.order);
+        t.put("chunks", groups.chunks);
+    }
+    int64_t count() const { return static_cast<int64_t>(ids.size()); }
+    int64_t experts;
+    std::vector<int32_t> ids;
+};
+
+void certify_gate_up_grouped(Trial& t) {
+    const int64_t rows = t.number("kRows"), cols = t.number("kCols"), used = t.number("kUsed");
+    const GroupedSlots slots(t, "gate", used);
+    const auto x = t.put_activations("x", t.rows(), cols, t.flag("kQuantisedInput"));
+    TileOutput y(t, "y", slots.count(), rows, t.flag("kQuantisedOutput"));
+    t.launch();
+    y.read();
+    for (int64_t slot = 0; slot < slots.count(); ++slot)
+        if (looked_at(slot, slots.count()))
+            for (const int64_t tile : tiles_of_slot(slot, slots.count(), rows / 32))
+                y.compare(slot, tile,
+                          gate_up(t, slots.ids[static_cast<size_t>(slot)] * rows + tile * 32,
+                                  row_of(x, slot / used, cols)));
+}
+
+void certify_down_grouped(Trial& t) {
+    const int64_t rows = t.number("kRows"), cols = t.number("kCols");
+    // How many experts a token uses is in no constant of this kernel.
+    const GroupedSlots slots(t, "w", t.slots_of_a_row("x", cols, t.flag("kQuantisedInput")));
+    const auto x = t.put_activations("x", slots.count(), cols, t.flag("kQuantisedInput"));
+    TileOutput y(t, "y", slots.count(), rows, false);
+    t.launch();
+    y.read();
+    for (int64_t slot = 0; slot < slots.count(); ++slot)
+        if (looked_at(slot, slots.count()))
+            for (const int64_t tile : tiles_of_slot(slot, slots.count(), rows / 32)) {
+                std::vector<float> wanted;
+                for (int64_t i = 0; i < 32; ++i)
+                    wanted.push_back(static_cast<float>(
+                        dot(t.weight_row(
+                                "w", slots.ids[static_cast<size_t>(slot)] * rows + tile * 32 + i),
+                            row_of(x, slot, cols))));
+                y.compare(slot, tile, wanted);
+            }
+}
+
+const RegisterCertifier kRouter{{"router"}, certify_router};
+const RegisterCertifier kGateUp{{"experts_gate_up"}, certify_gate_up};
+const RegisterCertifier kDown{{"experts_down"}, certify_down};
+const RegisterCertifier kSum{{"experts_sum"}, certify_sum};
+const RegisterCertifier kGroups{{"expert_groups"}, certify_groups};
+const RegisterCertifier kGateUpGrouped{{"experts_gate_up_grouped"}, certify_gate_up_grouped};
+const RegisterCertifier kDownGrouped{{"experts_down_grouped"}, certify_down_grouped};
+
+}  // namespace
+}  // namespace hetune

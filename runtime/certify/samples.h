@@ -1,0 +1,42 @@
+// Seeded inputs of trials, and which of many results are looked at.
+#pragma once
+
+#include <cstdint>
+#include <random>
+#include <span>
+#include <string_view>
+#include <vector>
+
+namespace hetune {
+
+// Of 0 .. count - 1: all where there are few, else 64 or more with the first, the last 32 (a tile
+// that need not be full) and every class mod 16, spread over the range.
+std::vector<int64_t> sample_of(int64_t count);
+// The same for tiles of 32 rows, whose rows are all looked at: first, last, and two between.
+std::vector<int64_t> sample_of_tiles(int64_t count);
+// Of a step's rows: first, last, and one that differs from `turn` to turn.
+std::vector<int64_t> sample_of_tokens(int64_t rows, int64_t turn);
+
+// Seeded values in -1 .. 1.
+std::vector<float> seeded_floats(size_t count, std::mt19937& random);
+
+// 8-bit activations as kernels get them (XBlock of kernel_templates/quant/tile.h).
+struct HostXBlock {
+    float scale = 0, sum = 0, sum_low = 0, sum_high = 0;
+    int8_t q[32] = {};
+};
+static_assert(sizeof(HostXBlock) == 48);
+
+// `values` become what the blocks hold.
+std::vector<HostXBlock> quantise(std::span<float> values);
+
+// Elements of a KV cache ("KvF16", "KvBF16", "KvF32") and their exact values.
+struct KvElements {
+    std::vector<std::byte> bytes;
+    std::vector<float> values;
+};
+KvElements seeded_kv(std::string_view type, size_t count, std::mt19937& random);
+size_t kv_element_bytes(std::string_view type);
+std::vector<float> kv_values(std::string_view type, std::span<const std::byte> bytes);
+
+}  // namespace hetune

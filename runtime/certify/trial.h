@@ -1,0 +1,169 @@
+// One kernel tried out: a plan's step at its real shape, on seeded activations and on the weights
+// that are on the device, with poisoned outputs and a canary before and behind each buffer.
+//
+// A certifier puts inputs and outputs by the names of the template's parameters, launches, and
+// compares. What it does not put is taken from the device (weights) or made here (StepState).
+// Everything that is wrong throws TrialFailure.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <random>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kernel_templates/catalogue.h"
+#include "planner/plan.h"
+#include "runtime/certify/certificate.h"
+#include "runtime/certify/samples.h"
+#include "runtime/device.h"
+
+namespace hetune {
+
+class TrialFailure : public std::runtime_error {
+  public:
+    using std::runtime_error::runtime_error;
+};
+
+// What is tried out, and on what. All of it outlives the trial.
+struct TrialSubject {
+    Device& device;
+    Module& module;
+    const Plan& plan;
+    const PlanStep& step;
+    const LayerGraph& graph;
+    const ModelFile& file;
+    std::function<Buffer*(const std::string&)> weights;  // of a plan's buffer on the device
+};
+
+// Results of one output and what they should be.
+class Comparison {
+  public:
+    Comparison(std::string name, double tolerance)
+        : name_(std::move(name)), tolerance_(tolerance) {}
+    // `row`: where, for the classes mod 16.
+    void add(int64_t row, double got, double wanted) { values_.push_back({row, got, wanted}); }
+    // One block of 8 bits, whose 32 values are rows `row` and on: no further than the rounding
+    // from what is wanted, and its sums those of its values.
+    void add_block(int64_t row, const HostXBlock& block, std::span<const float> wanted);
+    CertifiedOutput result() const;
+
+  private:
+    struct Value {
+        int64_t row;
+        double got, wanted;
+    };
+    std::string name_;
+    double tolerance_;
+    std::vector<Value> values_;
+};
+
+// For sums of many products in another order; on top of it where results are rounded to 8 bits,
+// one of 127 steps; for what must be exact.
+constexpr double kSumTolerance = 2e-4;
+constexpr double kHalfStep = 0.51 / 127;
+constexpr double kExact = 0;
+
+class Trial {
+  public:
+    explicit Trial(const TrialSubject& subject);
+
+    // Constants of the spec.
+    const std::string& text(const std::string& constant) const;
+    int64_t number(const std::string& constant) const;
+    double real(const std::string& constant) const;
+    bool flag(const std::string& constant) const { return text(constant) == "true"; }
+    const LayerGraph& graph() const { return subject_.graph; }
+
+    // Rows of the plan, and of this step: fewer where there are many, so that the tail is tried.
+    int64_t full_rows() const { return full_rows_; }
+    int64_t rows() const { return rows_; }
+    // The launch's second dimension, at full rows.
+    int64_t groups_y() const { return subject_.step.groups[1]; }
+    // How many rows of `cols` activations a row of the step has, by the argument's bytes in the
+    // plan.
+    int64_t slots_of_a_row(std::string_view param, int64_t cols, bool quantised) const;
+    // Of the first row; 0 until it is set.
+    void set_position(int64_t position) { position_ = position; }
+    int64_t position() const { return position_; }
+
+    // Row `row` of the weights behind a parameter, and the values of an F32 tensor.
+    std::vector<float> weight_row(std::string_view param, int64_t row) const;
+    int64_t weight_rows(std::string_view param) const;
+    std::vector<float> weight_vector(std::string_view param) const;
+
+    // Inputs.
+    std::mt19937& random() { return random_; }
+    template <class T>
+    void put(std::string_view param, const std::vector<T>& values) {
+        put_bytes(param, std::as_bytes(std::span(values)));
+    }
+    std::vector<float> put_floats(std::string_view param, int64_t count);
+    // [rows, cols] in 8-bit blocks or floats; gives the values that they stand for.
+    std::vector<float> put_activations(std::string_view param, int64_t rows, int64_t cols,
+                                       bool quantised);
+
+    // Outputs, poisoned: of [full rows, width], rows() must be written and the rest left alone.
+    // Floats, and the heads of blocks, must be finite.
+    void out_floats(std::string_view param, int64_t width);
+    void out_blocks(std::string_view param, int64_t width);
+    void out_words(std::string_view param, int64_t written, int64_t all);  // 4 bytes each
+    // The same, of which all must be written.
+    void out_all_floats(std::string_view param, int64_t count);
+    void out_all_blocks(std::string_view param, int64_t count);  // of values
+    // Poisoned, and of no interest.
+    void scratch(std::string_view param, int64_t bytes);
+
+    // Puts all buffers in place, runs the kernel and looks at canaries and outputs. May be called
+    // again, after other inputs were put.
+    void launch();
+    // Milliseconds of all launches so far.
+    double launch_ms() const { return launch_ms_; }
+
+    template <class T>
+    std::vector<T> get(std::string_view param) const {
+        const std::span<const std::byte> bytes = result(param);
+        std::vector<T> values(bytes.size() / sizeof(T));
+        std::copy_n(bytes.data(), values.size() * sizeof(T),
+                    reinterpret_cast<std::byte*>(values.data()));
+        return values;
+    }
+
+    Comparison& compare(const std::string& output, double tolerance);
+    void same(std::string_view output, int64_t row, int64_t got, int64_t wanted);
+    // Of all comparisons. Throws TrialFailure when one is beyond its tolerance, after they are in
+    // `outputs`.
+    void finish(std::vector<CertifiedOutput>& outputs) const;
+
+  private:
+    enum class Check { kNone, kWords, kFloats, kBlocks };
+    struct Argument {
+        std::vector<std::byte> before, after;
+        Check check = Check::kNone;
+        size_t written = 0;  // bytes that must be; the rest must not
+        std::unique_ptr<Buffer> buffer;
+    };
+    size_t index_of(std::string_view param) const;
+    const PlanBuffer& plan_buffer(std::string_view param) const;
+    void put_bytes(std::string_view param, std::span<const std::byte> bytes);
+    void out(std::string_view param, Check check, size_t written, size_t all);
+    std::span<const std::byte> result(std::string_view param) const;
+    std::vector<uint64_t> place_arguments();
+    void read_back(size_t index);
+    [[noreturn]] void fail(size_t index, const std::string& what) const;
+
+    const TrialSubject& subject_;
+    const TemplateInfo& info_;
+    std::mt19937 random_;
+    int64_t full_rows_, rows_, position_ = 0;
+    double launch_ms_ = 0;
+    std::map<size_t, Argument> arguments_;  // by their place
+    std::vector<std::unique_ptr<Comparison>> comparisons_;
+    std::map<std::string, Comparison*, std::less<>> comparisons_by_name_;
+};
+
+}  // namespace hetune

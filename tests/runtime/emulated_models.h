@@ -1,0 +1,72 @@
+// The small models whose kernels run on the emulator, and which of their kernels: asked by the
+// emulator's tests and, for objects of hipRTC and comgr, by rocm_test.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "cache/key.h"
+#include "planner/synth/synthetic.h"
+#include "runtime/session_plans.h"
+
+namespace hetune::testing {
+
+struct EmulatedModel {
+    ModelShape shape;
+    std::vector<SessionOptions> sessions;
+};
+
+// 331 tokens: the last tile has 11 rows. 9 and 17 rows: a trial takes three fewer, which leaves a
+// tail behind groups of 8 tokens.
+inline ModelShape emulated_dense() {
+    return {.name = "emulated",
+            .architecture = "qwen3",
+            .layers = 1,
+            .hidden = 256,
+            .inner = 512,
+            .heads = 4,
+            .kv_heads = 2,
+            .head_size = 64,
+            .context = 512,
+            .vocabulary = 331};
+}
+inline ModelShape emulated_hybrid() {
+    ModelShape shape = emulated_dense();
+    shape.name = "emulated-hybrid";
+    shape.architecture = "qwen35moe";
+    shape.layers = 2;
+    shape.inner = 0;
+    shape.experts = 6;
+    shape.experts_used = 2;
+    shape.expert_inner = 256;
+    shape.shared_inner = 256;
+    shape.rotary = 16;
+    shape.key_heads = 2;
+    shape.value_heads = 4;
+    shape.state_size = 32;
+    shape.attention_interval = 2;
+    return shape;
+}
+
+inline std::vector<EmulatedModel> emulated_models() {
+    return {{emulated_dense(), {{.prefill_rows = 9}, {.prefill_rows = 9, .fusion = false}}},
+            {emulated_hybrid(), {{.prefill_rows = 3}, {.prefill_rows = 17}}}};
+}
+
+inline std::string written_model(const ModelShape& shape, const std::string& quant,
+                                 const std::filesystem::path& folder) {
+    std::filesystem::create_directories(folder);
+    const std::string path = folder / fmt::format("{}-{}.gguf", shape.name, quant);
+    write_synthetic(shape, {.quant = quant}, path);
+    return path;
+}
+
+// Where the object of a source text lies in a folder of objects by one compiler.
+inline std::string object_file_name(const std::string& source) {
+    return content_hash(source.data(), source.size()).hex() + ".co";
+}
+
+}  // namespace hetune::testing
