@@ -23,7 +23,7 @@ constexpr int kTileM = kWaves * 16;
 constexpr int kTokens = kTileM / kGroup;
 constexpr int kDims = kHeadSize / 16;  // tiles of 16
 constexpr int kKeyTiles = kKeys / 16;
-constexpr int kKvStride = kKvHeads * kHeadSize;
+constexpr int kKvStride = Kv::kRowElements<kKvHeads, kHeadSize>;
 constexpr int kHeadPitch = kHeadSize + 8;  // of LDS rows; no two of eight in the same banks
 constexpr int kKeyPitch = kKeys + 8;
 constexpr int kKvHalves =
@@ -36,7 +36,11 @@ DEVICE inline void store_halves(u16* to, const float (&v)[8]) {
 }
 
 // Eight values of one position's head from dimension d on.
-DEVICE inline void load_kv(const Kv::Element* head, int d, float (&v)[8]) { Kv::load8(head + d, v); }
+DEVICE inline void load_kv(const Kv::Element* head, int d, float (&v)[8]) {
+    Kv::load8(head + d, v);
+    const float scale = Kv::scale<kKvHeads, kHeadSize>(head, group_id());
+    UNROLL for (int i = 0; i < 8; ++i) v[i] *= scale;
+}
 
 DEVICE inline void stage_keys(const Kv::Element* k_head, int first, int last, u16* lds) {
     const int chunks = pinned(kKeys * kHeadSize / 8);  // a loop that is not unrolled: it would spill
@@ -65,8 +69,8 @@ DEVICE inline void stage_values(const Kv::Element* v_head, int first, int last, 
 extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, 2) void attention_flash(
     const StepState* __restrict__ step,
     const float* __restrict__ q,              // [rows, kHeads, kHeadSize]
-    const Kv::Element* __restrict__ k_cache,  // [context, kKvHeads, kHeadSize]
-    const Kv::Element* __restrict__ v_cache,  // [context, kKvHeads, kHeadSize]
+    const Kv::Element* __restrict__ k_cache,  // [context, kKvStride]
+    const Kv::Element* __restrict__ v_cache,  // [context, kKvStride]
     float* __restrict__ y) {                  // [rows, kHeads, kHeadSize]
     SHARED U4 q_memory[kTileM * kHeadPitch / 8];
     SHARED U4 kv_memory[kKvHalves / 8];

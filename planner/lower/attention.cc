@@ -65,7 +65,6 @@ void lower_attention(PlanBuilder& b, const Op& op) {
     const ValueId q = op.inputs[0], y = op.outputs[0];
     const int64_t heads = op.integer("heads"), kv_heads = op.integer("kv_heads");
     const int64_t head_size = op.integer("head_size");
-    const int64_t kv_width = kv_heads * head_size;
     const auto rows = static_cast<uint32_t>(b.rows(q));
     const std::string kv_type = kv_functor(b.options.kv);
     const bool cpu = b.arch.family == ArchFamily::kCpu;
@@ -146,7 +145,7 @@ void lower_flash(PlanBuilder& b, const Op& op) {
                   .rows_axis = 1,
                   .rows_per_group = tokens};
     step.cost.activation_bytes = 2 * rows * heads * head_size * 4;
-    step.cost.kv_bytes_per_context = 2 * kv_heads * head_size * (b.options.kv == KvType::kF32 ? 4 : 2);
+    step.cost.kv_bytes_per_context = 2 * kv_row_bytes(b.options.kv, kv_heads, head_size);
     step.cost.operations_per_context = 4 * rows * heads * head_size;
     b.emit(std::move(step));
 }

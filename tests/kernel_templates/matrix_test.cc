@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstring>
 
 #include "runtime/reference/primitives.h"
 #include "tests/kernel_templates/kernel_run.h"
@@ -248,6 +249,26 @@ struct FlashCase {
     }
 };
 
+// [positions, kv_heads * size] as KvQ8 keeps it.
+std::vector<uint8_t> eight_bits(const std::vector<float>& values, int64_t kv_heads, int64_t size) {
+    std::vector<uint8_t> bytes;
+    const auto scales_bytes = static_cast<size_t>((4 * kv_heads + 15) / 16 * 16);
+    for (size_t row = 0; row < values.size(); row += static_cast<size_t>(kv_heads * size)) {
+        std::vector<uint8_t> scales(scales_bytes);
+        for (int64_t head = 0; head < kv_heads; ++head) {
+            const auto from = std::span(values).subspan(row + static_cast<size_t>(head * size), static_cast<size_t>(size));
+            float peak = 0;
+            for (const float value : from) peak = std::max(peak, std::abs(value));
+            const float scale = peak / 127;
+            std::memcpy(scales.data() + 4 * head, &scale, 4);
+            for (const float value : from)
+                bytes.push_back(static_cast<uint8_t>(static_cast<int8_t>(std::lround(value / scale))));
+        }
+        bytes.insert(bytes.end(), scales.begin(), scales.end());
+    }
+    return bytes;
+}
+
 void check_flash(const FlashCase& c) {
     CAPTURE(c.spec().to_string());
     CAPTURE(c.position);
@@ -259,6 +280,7 @@ void check_flash(const FlashCase& c) {
     for (float& value : q) value *= 4;  // some weights near one, many near zero
     const bool floats = std::string(c.kv) == "KvF32";
     const auto cache = [&](const std::vector<float>& values) {
+        if (std::string(c.kv) == "KvQ8") return eight_bits(values, c.kv_heads, c.size);
         std::vector<uint8_t> bytes;
         for (const float value : values) {
             const uint32_t bits = std::bit_cast<uint32_t>(value);  // bf16: the upper half
@@ -286,6 +308,7 @@ TEST_CASE("attention_flash equals the oracle over head sizes, groups of heads, a
     for (const int64_t size : {64, 80, 128, 256})
         for (const int64_t position : {0, 30, 32, 999}) cases.push_back({4, 2, size, position, 33, "KvF32"});
     cases.push_back({6, 1, 64, 5, 70, "KvBF16"});  // six heads do not divide the rows of a group
+    cases.push_back({6, 2, 80, 5, 70, "KvQ8"});
     cases.push_back({8, 1, 256, 40, 7, "KvF32"});
     cases.push_back({2, 2, 128, 0, 1, "KvF32"});
     std::vector<KernelSpec> specs;
