@@ -163,9 +163,15 @@ bool fuse_moe_norm(LayerGraph& graph, const PlanOptions& options, const ModelFil
 }
 
 const RegisterFusion kRules[] = {
-    RegisterFusion{{.name = "experts of one token", .priority = 95, .apply = fuse_moe_step}},
-    RegisterFusion{{.name = "experts and norm", .priority = 65, .apply = fuse_moe_norm}},
-    RegisterFusion{{.name = "delta net of one token", .priority = 50, .apply = fuse_delta_step}},
+    RegisterFusion{{.name = "experts of one token",
+                    .priority = 95,
+                    .makes = {"moe_step"},
+                    .apply = fuse_moe_step}},
+    RegisterFusion{{.name = "experts and norm", .priority = 65, .makes = {"moe_step"}, .apply = fuse_moe_norm}},
+    RegisterFusion{{.name = "delta net of one token",
+                    .priority = 50,
+                    .makes = {"delta_step"},
+                    .apply = fuse_delta_step}},
 };
 
 }  // namespace

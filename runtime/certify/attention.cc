@@ -184,7 +184,9 @@ void certify_step(Trial& t) {
     const std::string& type = t.text("Kv");
     const int64_t position = s.position();
     t.set_position(position);
-    const auto q = t.put_floats("q", s.heads * s.size), k = t.put_floats("k", s.kv_width());
+    const bool gated = t.flag("kGated");  // then each head of q has its gate behind it
+    const int64_t query = gated ? 2 * s.size : s.size;
+    const auto q = t.put_floats("q", s.heads * query), k = t.put_floats("k", s.kv_width());
     const auto v = seeded_kv(type, static_cast<size_t>(s.kv_width()), t.random()).values;
     t.put("v", v);
     KvElements keys =
@@ -226,11 +228,16 @@ void certify_step(Trial& t) {
     y.read();
     std::vector<float> wanted;
     for (int64_t h = 0; h < s.heads; ++h) {
-        norm_and_rotate(t, row_of(q, h, s.size), q_norm, position, head);
+        norm_and_rotate(t, row_of(q, h, query).first(head.size()), q_norm, position, head);
         const int64_t from = h / (s.heads / s.kv_heads) * s.size;
         std::vector<float> result(head.size());
         reference::attend(head, new_keys.data() + from, new_values.data() + from, s.kv_width(),
                           position + 1, t.real("kScale"), result);
+        if (gated)
+            for (size_t d = 0; d < result.size(); ++d)
+                result[d] = static_cast<float>(
+                    static_cast<double>(result[d]) *
+                    reference::sigmoid(static_cast<double>(row_of(q, h, query)[head.size() + d])));
         wanted.insert(wanted.end(), result.begin(), result.end());
     }
     y.compare_row(0, wanted);

@@ -10,32 +10,55 @@ namespace {
 
 constexpr double kRecurrent = 1e-3;  // carried along by the state, with the device's exponentials
 
+constexpr int64_t kPosition = 6;  // somewhere in the ring
+
+// The convolution of one channel at one row. The ring holds the inputs of the positions before.
+double convolved(const std::vector<float>& x, const std::vector<float>& w,
+                 const std::vector<float>& ring, int64_t taps, int64_t width, int64_t row,
+                 int64_t col) {
+    double sum = 0;
+    for (int64_t j = 0; j < taps; ++j) {
+        const int64_t from = row - taps + 1 + j;  // of this step, or before it
+        const float input =
+            from >= 0 ? x[static_cast<size_t>(from * width + col)]
+                      : ring[static_cast<size_t>((kPosition + from) % taps * width + col)];
+        sum += static_cast<double>(w[static_cast<size_t>(col * taps + j)]) *
+               static_cast<double>(input);
+    }
+    return reference::silu(sum);
+}
+
+// Behind `rows` rows: the last inputs of each place, and what was there where none came by.
+void compare_ring(Comparison& comparison, const std::vector<float>& after,
+                  const std::vector<float>& x, const std::vector<float>& ring, int64_t taps,
+                  int64_t width, int64_t rows) {
+    for (int64_t place = 0; place < taps; ++place)
+        for (const int64_t col : sample_of(width)) {
+            float wanted = ring[static_cast<size_t>(place * width + col)];
+            for (int64_t row = 0; row < rows; ++row)
+                if ((kPosition + row) % taps == place)
+                    wanted = x[static_cast<size_t>(row * width + col)];
+            comparison.add(col,
+                           static_cast<double>(after[static_cast<size_t>(place * width + col)]),
+                           static_cast<double>(wanted));
+        }
+}
+
 void certify_conv(Trial& t) {
     const int64_t width = t.number("kWidth"), taps = t.number("kTaps");
+    t.set_position(kPosition);
     const auto x = t.put_floats("x", t.rows() * width);
     const auto w = t.weight_vector("w");
-    const auto state = t.put_floats("state", (taps - 1) * width);
+    const auto ring = t.put_floats("state", taps * width);
     t.out_floats("y", width);
     t.launch();
-    std::vector<float> inputs = state;
-    inputs.insert(inputs.end(), x.begin(), x.end());
-    const auto y = t.get<float>("y"), after = t.get<float>("state");
+    const auto y = t.get<float>("y");
     Comparison& comparison = t.compare("y", 2e-5);
-    Comparison& compare_state = t.compare("state", kExact);
-    for (const int64_t col : sample_of(width)) {
-        for (int64_t row = 0; row < t.rows(); ++row) {
-            double sum = 0;
-            for (int64_t j = 0; j < taps; ++j)
-                sum += static_cast<double>(w[static_cast<size_t>(col * taps + j)]) *
-                       static_cast<double>(inputs[static_cast<size_t>((row + j) * width + col)]);
+    for (const int64_t col : sample_of(width))
+        for (int64_t row = 0; row < t.rows(); ++row)
             comparison.add(col, static_cast<double>(y[static_cast<size_t>(row * width + col)]),
-                           reference::silu(sum));
-        }
-        for (int64_t j = 0; j < taps - 1; ++j)
-            compare_state.add(
-                col, static_cast<double>(after[static_cast<size_t>(j * width + col)]),
-                static_cast<double>(inputs[static_cast<size_t>((t.rows() + j) * width + col)]));
-    }
+                           convolved(x, w, ring, taps, width, row, col));
+    compare_ring(t.compare("state", kExact), t.get<float>("state"), x, ring, taps, width, t.rows());
 }
 
 void certify_delta_net(Trial& t) {
@@ -85,8 +108,66 @@ void certify_delta_net(Trial& t) {
     }
 }
 
+// causal_conv, delta_net and gated_rmsnorm in one launch.
+void certify_delta_step(Trial& t) {
+    const int64_t key_heads = t.number("kKeyHeads"), heads = t.number("kValueHeads"),
+                  taps = t.number("kTaps");
+    const int64_t key_size = t.number("kKeySize"), value_size = t.number("kValueSize");
+    const int64_t keys = key_heads * key_size, width = 2 * keys + heads * value_size;
+    const int64_t head_state = key_size * value_size;
+    t.set_position(kPosition);
+    const auto qkv = t.put_floats("qkv", width), a = t.put_floats("a", heads),
+               b = t.put_floats("b", heads);
+    const auto z = t.put_floats("z", heads * value_size);
+    const auto ring = t.put_floats("ring", taps * width),
+               state = t.put_floats("state", heads * head_state);
+    const auto conv = t.weight_vector("conv"), rate = t.weight_vector("ssm_a"),
+               bias = t.weight_vector("dt_bias"), norm = t.weight_vector("norm");
+    TileOutput y(t, "y", heads * value_size, t.flag("kQuantisedOutput"), kRecurrent);
+    t.launch();
+    compare_ring(t.compare("ring", kExact), t.get<float>("ring"), qkv, ring, taps, width, 1);
+
+    std::vector<float> inputs;
+    for (int64_t col = 0; col < width; ++col)
+        inputs.push_back(static_cast<float>(convolved(qkv, conv, ring, taps, width, 0, col)));
+    const std::span<const float> all(inputs);
+    const auto after = t.get<float>("state");
+    Comparison& compare_state = t.compare("state", kRecurrent);
+    std::vector<float> wanted;
+    for (int64_t h = 0; h < heads; ++h) {
+        const auto head = static_cast<size_t>(h);
+        const auto part = [&](int64_t first, int64_t size) {
+            return all.subspan(static_cast<size_t>(first), static_cast<size_t>(size));
+        };
+        const auto before = row_of(state, h, head_state);
+        std::vector<float> own(before.begin(), before.end()),
+            value(static_cast<size_t>(value_size));
+        const int64_t key = h % key_heads * key_size;
+        reference::delta_rule(
+            own, part(key, key_size), part(keys + key, key_size),
+            part(2 * keys + h * value_size, value_size),
+            static_cast<double>(rate[head]) *
+                reference::softplus(static_cast<double>(a[head]) + static_cast<double>(bias[head])),
+            reference::sigmoid(static_cast<double>(b[head])), t.real("kEps"), value);
+        for (const int64_t i : sample_of(head_state))
+            compare_state.add(
+                i % value_size,
+                static_cast<double>(row_of(after, h, head_state)[static_cast<size_t>(i)]),
+                static_cast<double>(own[static_cast<size_t>(i)]));
+        std::vector<float> normed(value.size());
+        reference::rmsnorm(value, norm, t.real("kNormEps"), normed);
+        for (size_t d = 0; d < normed.size(); ++d)
+            wanted.push_back(static_cast<float>(
+                static_cast<double>(normed[d]) *
+                reference::silu(static_cast<double>(row_of(z, h, value_size)[d]))));
+    }
+    y.read();
+    y.compare_row(0, wanted);
+}
+
 const RegisterCertifier kConv{{"causal_conv"}, certify_conv};
 const RegisterCertifier kDeltaNet{{"delta_net"}, certify_delta_net};
+const RegisterCertifier kDeltaStep{{"delta_step"}, certify_delta_step};
 
 }  // namespace
 }  // namespace hetune

@@ -14,29 +14,35 @@ namespace {
 
 constexpr int32_t kPosition = 41;
 
-// One draw; gives the token, having looked at everything else.
-int32_t draw(Trial& t, const std::vector<float>& logits, const Sampling& sampling,
-             const std::vector<int32_t>& history) {
-    const std::vector<std::byte> state = sampler_state(sampling, history);
+// One draw with the state as given; gives the token, having looked at everything else.
+int32_t draw(Trial& t, const std::vector<float>& logits, const std::vector<std::byte>& state,
+             bool more) {
+    int32_t count;
+    std::memcpy(&count, state.data() + sampler_count_offset(), sizeof count);
     t.put("logits", logits);
     t.put("state", state);
-    t.put("step", std::vector<int32_t>{kPosition, 5});
+    t.put("step", std::vector<int32_t>{kPosition, 1});
+    t.put("ring", std::vector<int32_t>(static_cast<size_t>(token_ring_size()), -7));
     t.out_words("tokens", 1, 1);
     t.launch();
     const int32_t token = t.get<int32_t>("tokens")[0];
     const auto step = t.get<int32_t>("step");
     t.same("step", 0, step[0], kPosition + 1);
-    t.same("step", 1, step[1], 1);
+    t.same("step", 1, step[1], more ? 1 : 0);
+    const auto ring = t.get<int32_t>("ring");
+    for (int32_t i = 0; i < token_ring_size(); ++i)
+        t.same("ring", i, ring[static_cast<size_t>(i)],
+               i == count % token_ring_size() ? token : -7);
     const auto after = t.get<std::byte>("state");
-    const auto word = [&](int64_t offset) {
-        int32_t value;
-        std::memcpy(&value, after.data() + offset, sizeof value);
-        return value;
-    };
-    const auto count = static_cast<int32_t>(history.size());
-    t.same("state", 0, word(sampler_count_offset()), count + 1);
-    t.same("state", 1, word(sampler_history_offset(count)), token);
+    int32_t counted;
+    std::memcpy(&counted, after.data() + sampler_count_offset(), sizeof counted);
+    t.same("count", 0, counted, count + 1);
     return token;
+}
+
+int32_t draw(Trial& t, const std::vector<float>& logits, const Sampling& sampling,
+             const std::vector<int32_t>& history) {
+    return draw(t, logits, sampler_state(sampling, history), true);
 }
 
 void certify_sample(Trial& t) {
@@ -56,6 +62,14 @@ void certify_sample(Trial& t) {
     t.same("lower of two", low, draw(t, logits, greedy, {3}), low);
     const Sampling penalty{.temperature = 0, .repeat_penalty = 2};
     t.same("penalised token", high, draw(t, logits, penalty, {static_cast<int32_t>(low)}), high);
+    // The token that was drawn is in the history of the next draw.
+    t.same("token behind none", low, draw(t, logits, penalty, {}), low);
+    t.same("token behind the drawn one", high, draw(t, logits, t.get<std::byte>("state"), true),
+           high);
+    // The last draw asked for, and an end.
+    draw(t, logits, sampler_state(greedy, {}, {.draws = 1}), false);
+    const std::vector<int32_t> ends = {5, static_cast<int32_t>(low)};
+    draw(t, logits, sampler_state(greedy, {}, {.ends = ends}), false);
     for (uint32_t seed = 1; seed <= 2; ++seed) {
         const Sampling two{.temperature = 1,
                            .top_k = 2,

@@ -67,8 +67,9 @@ struct Load {
 const SessionOptions kSmall{.context = 64, .prefill_rows = 9};
 const SessionChecks kAlways{.certify = CertifyMode::kAlways};
 
-TEST_CASE("every template has a certifier") {
+TEST_CASE("every template that a plan may use has a certifier") {
     for (const TemplateInfo* info : all_templates()) {
+        if (info->layer == "bench") continue;
         CAPTURE(info->name);
         CHECK(find_certifier(info->name) != nullptr);
     }

@@ -1,0 +1,154 @@
+// The experts of one token in three launches: choice, gate and up, down with residual and norm.
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <optional>
+
+#include "runtime/certify/certifier.h"
+#include "runtime/certify/products.h"
+#include "runtime/reference/primitives.h"
+
+namespace hetune {
+namespace {
+
+// Ids of different experts, the last one among them.
+std::vector<int32_t> put_ids(Trial& t, int64_t experts, int64_t used) {
+    std::vector<int32_t> all(static_cast<size_t>(experts));
+    std::iota(all.begin(), all.end(), 0);
+    std::shuffle(all.begin(), all.end(), t.random());
+    std::iter_swap(all.begin(), std::ranges::find(all, experts - 1));
+    all.resize(static_cast<size_t>(used));
+    t.put("ids", all);
+    return all;
+}
+
+void certify_route(Trial& t) {
+    const int64_t experts = t.number("kExperts"), used = t.number("kUsed"),
+                  cols = t.number("kCols");
+    const bool normed = t.flag("kNormed"), shared = t.flag("kShared");
+    const auto x = t.put_floats("x", cols);
+    std::vector<float> input = x;
+    double factor = 1;
+    if (normed) {
+        const auto norm = t.weight_vector("norm");
+        for (size_t i = 0; i < input.size(); ++i) input[i] *= norm[i];
+        factor = put_squares(t, 1, cols, t.real("kEps"))[0];
+    }
+    t.scratch("parts", t.number("kSplits") * ((experts + 31) / 32 * 32 + 1) * 4);
+    t.put("counter", std::vector<int32_t>(1));
+    t.out_words("ids", used, used);
+    t.out_words("shares", used + (shared ? 1 : 0), used + 1);
+    t.launch();
+
+    std::vector<float> logits;
+    for (int64_t e = 0; e < experts; ++e)
+        logits.push_back(static_cast<float>(dot(t.weight_row("w", e), input) * factor));
+    const auto wanted = reference::route(logits, static_cast<size_t>(used), t.flag("kRenormalise"));
+    const auto ids = t.get<int32_t>("ids");
+    const auto shares = t.get<float>("shares");
+    const double size = std::abs(static_cast<double>(
+        *std::ranges::max_element(logits, {}, [](float v) { return std::abs(v); })));
+    Comparison& comparison = t.compare("shares", 1e-3);
+    for (size_t k = 0; k < wanted.experts.size(); ++k) {
+        // Of two logits that are equal but for rounding either may be first.
+        const bool known = ids[k] >= 0 && ids[k] < experts;
+        const double apart =
+            !known ? size
+                   : std::abs(static_cast<double>(logits[static_cast<size_t>(ids[k])]) -
+                              static_cast<double>(logits[static_cast<size_t>(wanted.experts[k])]));
+        t.same("ids", static_cast<int64_t>(k), apart <= 1e-5 * size ? 1 : 0, 1);
+        comparison.add(static_cast<int64_t>(k), static_cast<double>(shares[k]),
+                       static_cast<double>(wanted.shares[k]));
+    }
+    if (shared)
+        comparison.add(used, static_cast<double>(shares[static_cast<size_t>(used)]),
+                       reference::sigmoid(dot(t.weight_row("gate", 0), input) * factor));
+    t.same("counter", 0, t.get<int32_t>("counter")[0], 0);
+}
+
+// 32 values silu(gate x) * up x of one tile.
+std::vector<float> gate_up(const Trial& t, const char* gate, const char* up, int64_t first_row,
+                           std::span<const float> x, double factor) {
+    std::vector<float> wanted;
+    for (int64_t i = 0; i < 32; ++i)
+        wanted.push_back(
+            static_cast<float>(reference::silu(dot(t.weight_row(gate, first_row + i), x) * factor) *
+                               dot(t.weight_row(up, first_row + i), x) * factor));
+    return wanted;
+}
+
+void certify_gate_up(Trial& t) {
+    const int64_t rows = t.number("kRows"), cols = t.number("kCols"), used = t.number("kUsed");
+    const int64_t shared_rows = t.number("kSharedRows");
+    const auto ids = put_ids(t, t.weight_rows("gate") / rows, used);
+    const auto x = t.put_activations("x", 1, cols, t.flag("kQuantisedInput"));
+    const double factor = t.flag("kNormed") ? put_squares(t, 1, cols, t.real("kEps"))[0] : 1;
+    TileOutput y(t, "y", used * rows + shared_rows, t.flag("kQuantisedOutput"));
+    t.launch();
+    y.read();
+    for (int64_t slot = 0; slot < used; ++slot)
+        for (const int64_t tile : sample_of_tiles(rows / 32))
+            y.compare(0, slot * (rows / 32) + tile,
+                      gate_up(t, "gate", "up", ids[static_cast<size_t>(slot)] * rows + tile * 32, x,
+                              factor));
+    if (shared_rows > 0)
+        for (const int64_t tile : sample_of_tiles(shared_rows / 32))
+            y.compare(0, used * (rows / 32) + tile,
+                      gate_up(t, "shared_gate", "shared_up", tile * 32, x, factor));
+}
+
+void certify_down(Trial& t) {
+    const int64_t rows = t.number("kRows"), cols = t.number("kCols"), used = t.number("kUsed");
+    const int64_t shared_cols = t.number("kSharedCols");
+    const bool normed = t.flag("kNormed");
+    const auto ids = put_ids(t, t.weight_rows("w") / rows, used);
+    const auto shares = t.put_floats("shares", used + 1);
+    const auto x = t.put_activations("x", 1, used * cols + shared_cols, t.flag("kQuantisedInput"));
+    const auto residual = t.put_floats("residual", rows);
+    const auto norm = normed ? t.weight_vector("norm") : std::vector<float>();
+    std::optional<TileOutput> next;
+    t.out_floats("h", rows);
+    if (normed) {
+        next.emplace(t, "next", rows, t.flag("kQuantisedOutput"));
+        t.out_floats("squares", rows / 32);
+    }
+    t.launch();
+    if (normed) next->read();
+    const auto h = t.get<float>("h");
+    const auto squares = normed ? t.get<float>("squares") : std::vector<float>();
+    Comparison& compare_h = t.compare("h", kSumTolerance);
+    for (const int64_t tile : sample_of_tiles(rows / 32)) {
+        std::vector<float> scaled;
+        double squared = 0;
+        for (int64_t row = tile * 32; row < tile * 32 + 32; ++row) {
+            const auto at = static_cast<size_t>(row);
+            double wanted = static_cast<double>(residual[at]);
+            for (int64_t k = 0; k < used; ++k)
+                wanted += static_cast<double>(shares[static_cast<size_t>(k)]) *
+                          dot(t.weight_row("w", ids[static_cast<size_t>(k)] * rows + row),
+                              row_of(x, k, cols));
+            if (shared_cols > 0) {
+                const double own = dot(t.weight_row("shared", row),
+                                       std::span(x).subspan(static_cast<size_t>(used * cols)));
+                wanted += t.flag("kSharedGate")
+                              ? static_cast<double>(shares[static_cast<size_t>(used)]) * own
+                              : own;
+            }
+            compare_h.add(row, static_cast<double>(h[at]), wanted);
+            squared += wanted * wanted;
+            if (normed)
+                scaled.push_back(static_cast<float>(wanted * static_cast<double>(norm[at])));
+        }
+        if (!normed) continue;
+        next->compare(0, tile, scaled);
+        t.compare("squares", kSumTolerance)
+            .add(tile, static_cast<double>(squares[static_cast<size_t>(tile)]), squared);
+    }
+}
+
+const RegisterCertifier kRoute{{"moe_route"}, certify_route};
+const RegisterCertifier kGateUp{{"moe_gate_up"}, certify_gate_up};
+const RegisterCertifier kDown{{"moe_down"}, certify_down};
+
+}  // namespace
+}  // namespace hetune
