@@ -36,6 +36,10 @@ Certificate try_out(const TrialSubject& subject) {
         trial.finish(certificate.outputs);
     } catch (const TrialFailure& failure) {
         certificate.failure = failure.what();
+    } catch (
+        const std::logic_error& error) {  // a constant or parameter that the template has no more
+        certificate.failure =
+            fmt::format("its certifier does not fit the template: {}", error.what());
     }
     certificate.launch_ms = trial.launch_ms();
     certificate.ms =

@@ -167,10 +167,10 @@ void certify_groups(Trial& t) {
 
 // Slots of a grouped launch. Its kernels know no rows: chunks say what there is.
 struct GroupedSlots {
-    GroupedSlots(Trial& t, const char* weights, int64_t used)
+    GroupedSlots(Trial& t, const char* weights, int64_t used, const char* tokens = "kTokens")
         : experts(t.weight_rows(weights) / t.number("kRows")),
           ids(choose_experts(t, t.rows(), experts, used)) {
-        const Groups groups(ids, experts, t.number("kTokens"), t.groups_y());
+        const Groups groups(ids, experts, t.number(tokens), t.groups_y());
         t.put("order", groups.order);
         t.put("chunks", groups.chunks);
     }
@@ -197,7 +197,9 @@ void certify_gate_up_grouped(Trial& t) {
 void certify_down_grouped(Trial& t) {
     const int64_t rows = t.number("kRows"), cols = t.number("kCols");
     // How many experts a token uses is in no constant of this kernel.
-    const GroupedSlots slots(t, "w", t.slots_of_a_row("x", cols, t.flag("kQuantisedInput")));
+    const int64_t x_row =
+        t.flag("kQuantisedInput") ? cols / 32 * static_cast<int64_t>(sizeof(HostXBlock)) : cols * 4;
+    const GroupedSlots slots(t, "w", t.argument_bytes("x") / x_row / t.full_rows());
     const auto x = t.put_activations("x", slots.count(), cols, t.flag("kQuantisedInput"));
     TileOutput y(t, "y", slots.count(), rows, false);
     t.launch();
@@ -215,6 +217,52 @@ void certify_down_grouped(Trial& t) {
             }
 }
 
+// The grouped products on matrix units, whose weights are rounded to 16-bit floats.
+constexpr double kHalfWeights = 4e-3;
+
+void certify_gate_up_gemm(Trial& t) {
+    const int64_t rows = t.number("kRows"), cols = t.number("kCols"), used = t.number("kUsed");
+    const GroupedSlots slots(t, "gate", used, "kTileM");
+    const KvRows x = seeded_half_rows(t.rows(), cols, t.random());
+    t.put("x", x.bytes);
+    t.out_all_floats("y", slots.count() * rows);
+    t.launch();
+    const auto y = t.get<float>("y");
+    Comparison& comparison = t.compare("y", kHalfWeights);
+    for (int64_t slot = 0; slot < slots.count(); ++slot)
+        if (looked_at(slot, slots.count()))
+            for (const int64_t tile : tiles_of_slot(slot, slots.count(), rows / 32)) {
+                const auto wanted =
+                    gate_up(t, slots.ids[static_cast<size_t>(slot)] * rows + tile * 32,
+                            row_of(x.values, slot / used, cols));
+                for (size_t i = 0; i < 32; ++i)
+                    comparison.add(tile * 32 + static_cast<int64_t>(i),
+                                   static_cast<double>(
+                                       row_of(y, slot, rows)[static_cast<size_t>(tile * 32) + i]),
+                                   static_cast<double>(wanted[i]));
+            }
+}
+
+void certify_down_gemm(Trial& t) {
+    const int64_t rows = t.number("kRows"), cols = t.number("kCols");
+    const GroupedSlots slots(t, "w", t.argument_bytes("x") / (2 * cols + 16) / t.full_rows(),
+                             "kTileM");
+    const KvRows x = seeded_half_rows(slots.count(), cols, t.random());
+    t.put("x", x.bytes);
+    t.out_all_floats("y", slots.count() * rows);
+    t.launch();
+    const auto y = t.get<float>("y");
+    Comparison& comparison = t.compare("y", kHalfWeights);
+    for (int64_t slot = 0; slot < slots.count(); ++slot)
+        if (looked_at(slot, slots.count()))
+            for (const int64_t tile : tiles_of_slot(slot, slots.count(), rows / 32))
+                for (int64_t row = tile * 32; row < tile * 32 + 32; ++row)
+                    comparison.add(
+                        row, static_cast<double>(row_of(y, slot, rows)[static_cast<size_t>(row)]),
+                        dot(t.weight_row("w", slots.ids[static_cast<size_t>(slot)] * rows + row),
+                            row_of(x.values, slot, cols)));
+}
+
 const RegisterCertifier kRouter{{"router"}, certify_router};
 const RegisterCertifier kGateUp{{"experts_gate_up"}, certify_gate_up};
 const RegisterCertifier kDown{{"experts_down"}, certify_down};
@@ -222,6 +270,8 @@ const RegisterCertifier kSum{{"experts_sum"}, certify_sum};
 const RegisterCertifier kGroups{{"expert_groups"}, certify_groups};
 const RegisterCertifier kGateUpGrouped{{"experts_gate_up_grouped"}, certify_gate_up_grouped};
 const RegisterCertifier kDownGrouped{{"experts_down_grouped"}, certify_down_grouped};
+const RegisterCertifier kGateUpGemm{{"experts_gate_up_gemm"}, certify_gate_up_gemm};
+const RegisterCertifier kDownGemm{{"experts_down_gemm"}, certify_down_gemm};
 
 }  // namespace
 }  // namespace hetune

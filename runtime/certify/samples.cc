@@ -81,40 +81,103 @@ float bf16_value(uint16_t bits) {
 
 }  // namespace
 
-size_t kv_element_bytes(std::string_view type) { return type == "KvF32" ? 4 : 2; }
+int64_t KvShape::row_bytes() const {
+    if (type == "KvQ8") return width() + (4 * heads + 15) / 16 * 16;
+    return width() * (type == "KvF32" ? 4 : 2);
+}
 
-std::vector<float> kv_values(std::string_view type, std::span<const std::byte> bytes) {
-    std::vector<float> values(bytes.size() / kv_element_bytes(type));
-    if (type == "KvF32") {
-        std::memcpy(values.data(), bytes.data(), bytes.size());
-        return values;
+std::vector<float> kv_values(const KvShape& shape, std::span<const std::byte> bytes) {
+    const auto row_bytes = static_cast<size_t>(shape.row_bytes()),
+               width = static_cast<size_t>(shape.width());
+    std::vector<float> values;
+    for (size_t at = 0; at + row_bytes <= bytes.size(); at += row_bytes)
+        for (size_t i = 0; i < width; ++i) {
+            const std::byte* row = bytes.data() + at;
+            float value, scale;
+            uint16_t bits;
+            if (shape.type == "KvF32") {
+                std::memcpy(&value, row + 4 * i, 4);
+            } else if (shape.type == "KvQ8") {
+                std::memcpy(&scale, row + width + 4 * (i / static_cast<size_t>(shape.size)), 4);
+                value = scale * static_cast<float>(static_cast<int8_t>(row[i]));
+            } else {
+                std::memcpy(&bits, row + 2 * i, 2);
+                value = shape.type == "KvF16" ? half_value(bits) : bf16_value(bits);
+            }
+            values.push_back(value);
+        }
+    return values;
+}
+
+namespace {
+
+// Any sign and mantissa, 1/16 to 1, of a 16-bit float.
+uint16_t seeded_bits(int mantissa, int bias, std::mt19937& random) {
+    const uint32_t r = random();
+    const auto exponent = static_cast<uint32_t>(bias - 1 - static_cast<int>(r >> 30));
+    return static_cast<uint16_t>((r & 1) << 15 | exponent << mantissa |
+                                 (r >> 4 & ((1u << mantissa) - 1)));
+}
+
+}  // namespace
+
+KvRows seeded_kv(const KvShape& shape, int64_t rows, std::mt19937& random) {
+    KvRows made;
+    const auto row_bytes = static_cast<size_t>(shape.row_bytes()),
+               width = static_cast<size_t>(shape.width());
+    made.bytes.resize(static_cast<size_t>(rows) * row_bytes);
+    for (size_t at = 0; at < made.bytes.size(); at += row_bytes) {
+        std::byte* row = made.bytes.data() + at;
+        for (size_t i = 0; i < width; ++i) {
+            const float value = static_cast<float>(static_cast<int32_t>(random())) * 0x1p-31f;
+            const uint16_t bits =
+                shape.type == "KvF16" ? seeded_bits(10, 15, random) : seeded_bits(7, 127, random);
+            // The largest byte of a head is 127, as a kernel would have made it.
+            const bool first = i % static_cast<size_t>(shape.size) == 0;
+            const auto byte = static_cast<int8_t>(first ? 127 : static_cast<int>(value * 127.0f));
+            const float scale = 0.004f + 0.002f * value;
+            if (shape.type == "KvF32")
+                std::memcpy(row + 4 * i, &value, 4);
+            else if (shape.type == "KvQ8")
+                row[i] = static_cast<std::byte>(byte);
+            else
+                std::memcpy(row + 2 * i, &bits, 2);
+            if (shape.type == "KvQ8" && first)
+                std::memcpy(row + width + 4 * (i / static_cast<size_t>(shape.size)), &scale, 4);
+        }
     }
-    for (size_t i = 0; i < values.size(); ++i) {
-        uint16_t bits;
-        std::memcpy(&bits, bytes.data() + 2 * i, 2);
-        values[i] = type == "KvF16" ? half_value(bits) : bf16_value(bits);
+    made.values = kv_values(shape, made.bytes);
+    return made;
+}
+
+std::vector<float> half_row_values(int64_t cols, std::span<const std::byte> bytes) {
+    const auto width = static_cast<size_t>(cols), row_bytes = 2 * width + 16;
+    std::vector<float> values;
+    for (size_t at = 0; at + row_bytes <= bytes.size(); at += row_bytes) {
+        float scale;
+        std::memcpy(&scale, bytes.data() + at + 2 * width, sizeof scale);
+        for (size_t i = 0; i < width; ++i) {
+            uint16_t bits;
+            std::memcpy(&bits, bytes.data() + at + 2 * i, 2);
+            values.push_back(scale * half_value(bits));
+        }
     }
     return values;
 }
 
-KvElements seeded_kv(std::string_view type, size_t count, std::mt19937& random) {
-    KvElements made;
-    made.bytes.resize(count * kv_element_bytes(type));
-    if (type == "KvF32") {
-        const std::vector<float> values = seeded_floats(count, random);
-        std::memcpy(made.bytes.data(), values.data(), made.bytes.size());
-    } else {
-        // Any sign and mantissa, 1/16 to 1.
-        const int mantissa = type == "KvF16" ? 10 : 7, bias = type == "KvF16" ? 15 : 127;
-        for (size_t i = 0; i < count; ++i) {
-            const uint32_t r = random();
-            const auto exponent = static_cast<uint32_t>(bias - 1 - static_cast<int>(r >> 30));
-            const auto bits = static_cast<uint16_t>((r & 1) << 15 | exponent << mantissa |
-                                                    (r >> 4 & ((1u << mantissa) - 1)));
-            std::memcpy(made.bytes.data() + 2 * i, &bits, 2);
+KvRows seeded_half_rows(int64_t rows, int64_t cols, std::mt19937& random) {
+    KvRows made;
+    const auto width = static_cast<size_t>(cols), row_bytes = 2 * width + 16;
+    made.bytes.resize(static_cast<size_t>(rows) * row_bytes);
+    for (size_t at = 0; at < made.bytes.size(); at += row_bytes) {
+        const float scale = std::ldexp(1.0f, static_cast<int>(random() % 3) - 1);
+        for (size_t i = 0; i < width; ++i) {
+            const uint16_t bits = seeded_bits(10, 15, random);
+            std::memcpy(made.bytes.data() + at + 2 * i, &bits, 2);
         }
+        std::memcpy(made.bytes.data() + at + 2 * width, &scale, sizeof scale);
     }
-    made.values = kv_values(type, made.bytes);
+    made.values = half_row_values(cols, made.bytes);
     return made;
 }
 

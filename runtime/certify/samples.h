@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <random>
 #include <span>
-#include <string_view>
+#include <string>
 #include <vector>
 
 namespace hetune {
@@ -30,13 +30,25 @@ static_assert(sizeof(HostXBlock) == 48);
 // `values` become what the blocks hold.
 std::vector<HostXBlock> quantise(std::span<float> values);
 
-// Elements of a KV cache ("KvF16", "KvBF16", "KvF32") and their exact values.
-struct KvElements {
+// Rows of a KV cache ("KvF16", "KvBF16", "KvF32", "KvQ8"; kernel_templates/attention/kv_type.h) and
+// the exact values that they stand for, [rows][heads][size].
+struct KvShape {
+    std::string type;
+    int64_t heads, size;
+
+    int64_t width() const { return heads * size; }
+    int64_t row_bytes() const;
+};
+struct KvRows {
     std::vector<std::byte> bytes;
     std::vector<float> values;
 };
-KvElements seeded_kv(std::string_view type, size_t count, std::mt19937& random);
-size_t kv_element_bytes(std::string_view type);
-std::vector<float> kv_values(std::string_view type, std::span<const std::byte> bytes);
+KvRows seeded_kv(const KvShape& shape, int64_t rows, std::mt19937& random);
+std::vector<float> kv_values(const KvShape& shape, std::span<const std::byte> bytes);
+
+// Activations for matrix units (kernel_templates/elementwise/half_row.h): rows of halves and a
+// scale, and what they stand for.
+KvRows seeded_half_rows(int64_t rows, int64_t cols, std::mt19937& random);
+std::vector<float> half_row_values(int64_t cols, std::span<const std::byte> bytes);
 
 }  // namespace hetune

@@ -100,11 +100,6 @@ const PlanBuffer& Trial::plan_buffer(std::string_view param) const {
     return subject_.plan.buffers[static_cast<size_t>(subject_.step.args[index_of(param)].buffer)];
 }
 
-int64_t Trial::slots_of_a_row(std::string_view param, int64_t cols, bool quantised) const {
-    const int64_t row = quantised ? cols / 32 * static_cast<int64_t>(sizeof(HostXBlock)) : cols * 4;
-    return subject_.step.args[index_of(param)].bytes / row / full_rows_;
-}
-
 std::vector<float> Trial::weight_row(std::string_view param, int64_t row) const {
     return reference::weight_row(subject_.file.tensor(plan_buffer(param).tensor), row);
 }

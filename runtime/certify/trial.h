@@ -84,9 +84,8 @@ class Trial {
     int64_t rows() const { return rows_; }
     // The launch's second dimension, at full rows.
     int64_t groups_y() const { return subject_.step.groups[1]; }
-    // How many rows of `cols` activations a row of the step has, by the argument's bytes in the
-    // plan.
-    int64_t slots_of_a_row(std::string_view param, int64_t cols, bool quantised) const;
+    // Of scratch and logits in the plan, at full rows.
+    int64_t argument_bytes(std::string_view param) const { return subject_.step.args[index_of(param)].bytes; }
     // Of the first row; 0 until it is set.
     void set_position(int64_t position) { position_ = position; }
     int64_t position() const { return position_; }

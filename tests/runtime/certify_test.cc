@@ -261,6 +261,10 @@ class OtherDriver : public Device {
         return device_->capture(record);
     }
     void replay(Graph& graph) override { device_->replay(graph); }
+    HostMemory allocate_host(size_t bytes) override { return device_->allocate_host(bytes); }
+    std::unique_ptr<Mark> make_mark() override { return device_->make_mark(); }
+    void record(Mark& mark) override { device_->record(mark); }
+    void wait(Mark& mark) override { device_->wait(mark); }
     double time_ms(const std::function<void()>& work) override { return device_->time_ms(work); }
 
   private:

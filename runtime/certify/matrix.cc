@@ -1,0 +1,87 @@
+// Products on matrix units: activations and weights in 16-bit floats, sums in float.
+#include "runtime/certify/certifier.h"
+#include "runtime/certify/products.h"
+#include "runtime/reference/primitives.h"
+
+namespace hetune {
+namespace {
+
+constexpr double kHalfWeights = 2e-3;  // a weight is rounded to 11 bits
+
+void certify_gemm(Trial& t) {
+    const int64_t rows = t.number("kRows"), cols = t.number("kCols");
+    const KvRows x = seeded_half_rows(t.rows(), cols, t.random());
+    t.put("x", x.bytes);
+    const bool residual = t.flag("kResidual");
+    const auto before = residual ? t.put_floats("residual", t.rows() * rows) : std::vector<float>();
+    const auto bias = t.flag("kBias") ? t.weight_vector("bias") : std::vector<float>();
+    t.out_floats("y", rows);
+    t.launch();
+    const auto y = t.get<float>("y");
+    Comparison& comparison = t.compare("y", kHalfWeights);
+    for (const int64_t row : sample_of(rows)) {
+        const std::vector<float> w = t.weight_row("w", row);
+        for (const int64_t token : sample_of_tokens(t.rows(), row)) {
+            const auto at = static_cast<size_t>(token * rows + row);
+            double wanted = dot(w, row_of(x.values, token, cols));
+            if (!bias.empty()) wanted += static_cast<double>(bias[static_cast<size_t>(row)]);
+            if (residual) wanted += static_cast<double>(before[at]);
+            comparison.add(row, static_cast<double>(y[at]), wanted);
+        }
+    }
+}
+
+void certify_gemm_swiglu(Trial& t) {
+    const int64_t rows = t.number("kRows"), cols = t.number("kCols");
+    const KvRows x = seeded_half_rows(t.rows(), cols, t.random());
+    t.put("x", x.bytes);
+    t.out_floats("y", rows);
+    t.launch();
+    const auto y = t.get<float>("y");
+    Comparison& comparison = t.compare("y", 2 * kHalfWeights);
+    for (const int64_t row : sample_of(rows)) {
+        const std::vector<float> gate = t.weight_row("gate", row), up = t.weight_row("up", row);
+        for (const int64_t token : sample_of_tokens(t.rows(), row)) {
+            const auto input = row_of(x.values, token, cols);
+            comparison.add(row, static_cast<double>(y[static_cast<size_t>(token * rows + row)]),
+                           reference::silu(dot(gate, input)) * dot(up, input));
+        }
+    }
+}
+
+void certify_half_rows(Trial& t) {
+    const int64_t cols = t.number("kCols"), rows = t.rows() * t.number("kPerRow");
+    const int64_t all = t.full_rows() * t.number("kPerRow"), row_words = (2 * cols + 16) / 4;
+    const auto x = t.put_floats("x", rows * cols);
+    const bool norm = t.flag("kNorm"), floats = t.flag("kFloats");
+    const auto w = norm ? t.weight_vector("w") : std::vector<float>();
+    if (floats) t.out_floats("floats", t.number("kPerRow") * cols);
+    // Behind the scale of a row are words that nobody reads, so nothing is said about what is
+    // written.
+    t.scratch("y", all * row_words * 4);
+    t.launch();
+    const auto y = half_row_values(cols, t.get<std::byte>("y"));
+    const auto values = floats ? t.get<float>("floats") : std::vector<float>();
+    Comparison& comparison = t.compare("y", 1e-3);  // 11 bits
+    std::vector<float> wanted(static_cast<size_t>(cols));
+    for (int64_t row = 0; row < rows; ++row) {
+        const auto from = row_of(x, row, cols);
+        if (norm)
+            reference::rmsnorm(from, w, t.real("kEps"), wanted);
+        else
+            wanted.assign(from.begin(), from.end());
+        for (const int64_t col : sample_of(cols)) {
+            const auto at = static_cast<size_t>(row * cols + col);
+            const auto exact = static_cast<double>(wanted[static_cast<size_t>(col)]);
+            comparison.add(col, static_cast<double>(y[at]), exact);
+            if (floats) t.compare("floats", 2e-5).add(col, static_cast<double>(values[at]), exact);
+        }
+    }
+}
+
+const RegisterCertifier kGemm{{"gemm"}, certify_gemm};
+const RegisterCertifier kGemmSwiglu{{"gemm_swiglu"}, certify_gemm_swiglu};
+const RegisterCertifier kHalfRows{{"half_rows"}, certify_half_rows};
+
+}  // namespace
+}  // namespace hetune
