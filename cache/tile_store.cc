@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <cstring>
 #include <ctime>
 #include <system_error>
 #include <thread>
@@ -106,12 +107,21 @@ std::span<std::byte> TileWriter::tensor(size_t index) {
     return mapping_.bytes().subspan(entries_[index].offset, entries_[index].bytes);
 }
 
-void TileWriter::touch(std::span<std::byte> part) {
-    if (part.empty()) return;
-    const auto start = reinterpret_cast<uintptr_t>(part.data());
-    const uintptr_t page = start / kTileAlignment * kTileAlignment;
-    // Where the kernel cannot (before 5.14) they come one by one.
-    madvise(reinterpret_cast<void*>(page), start - page + part.size(), MADV_POPULATE_WRITE);
+bool TileWriter::write(size_t index, uint64_t offset, std::span<const std::byte> bytes) {
+    uint64_t at = entries_[index].offset + offset;
+    while (!bytes.empty()) {
+        const ssize_t written =
+            pwrite(file_.get(), bytes.data(), bytes.size(), static_cast<off_t>(at));
+        if (written < 0 && errno == EINTR) continue;
+        if (written <= 0) {
+            folder_->warn_once("tiles", fmt::format("tiles are kept in memory only: {}: {}",
+                                                    target_.string(), std::strerror(errno)));
+            return false;
+        }
+        at += static_cast<uint64_t>(written);
+        bytes = bytes.subspan(static_cast<size_t>(written));
+    }
+    return true;
 }
 
 void TileWriter::finish_tensor(size_t index) {

@@ -7,7 +7,7 @@
 //   if (!pack)
 //       if (auto writer = tiles.begin(model, layout, tensors)) {
 //           // any number of threads, for each i with !writer->finished(i):
-//           //     touch and fill writer->tensor(i), or parts of it; writer->finish_tensor(i);
+//           //     writer->write(i, ...) all of it; writer->finish_tensor(i);
 //           if (writer->commit()) pack = tiles.open(model, layout);
 //       }
 //   if (!pack) ...                                       // repack into memory
@@ -41,11 +41,12 @@ class TileWriter {
         uint64_t bytes = 0;
     };
 
-    // From any thread. Several may fill one tensor; one of them finishes it.
+    // From any thread. Several may fill one tensor, in place or by write(); one of them finishes
+    // it.
     std::span<std::byte> tensor(size_t index);
-    // Makes the pages of a part of a tensor, all at once: one fault for each costs 12 us on ext4,
-    // five times the copy itself. What is not touched gets its pages one by one.
-    static void touch(std::span<std::byte> part);
+    // A part of a tensor. Quicker than in place, where the kernel clears each page before it is
+    // written. False when the disk fails: then there is no use in going on.
+    bool write(size_t index, uint64_t offset, std::span<const std::byte> bytes);
     void finish_tensor(size_t index);
     bool finished(size_t index) const { return finished_[index] != 0; }  // also by a run before
 

@@ -45,11 +45,11 @@ struct Chunk {
     size_t tensor = 0;
     int64_t first = 0, last = 0;
 };
-constexpr int64_t kChunkBytes = 8 << 20;
+constexpr int64_t kChunkBytes = 1 << 20;  // stays in a core's cache until it is written
 
 // All tensors that the writer lacks, with all cores; whoever packs the last chunk of a tensor
-// hashes it, while the others go on.
-void pack_all(const ModelFile& file, const std::vector<PlanBuffer>& buffers, TileWriter& writer,
+// hashes it, while the others go on. False when the disk fails.
+bool pack_all(const ModelFile& file, const std::vector<PlanBuffer>& buffers, TileWriter& writer,
               const Weights::Progress& progress) {
     std::vector<Chunk> chunks;
     std::vector<std::atomic<int64_t>> left(buffers.size());
@@ -65,22 +65,33 @@ void pack_all(const ModelFile& file, const std::vector<PlanBuffer>& buffers, Til
             chunks.push_back({t, at, std::min(at + step, tiles)});
     }
     if (progress) progress(done, buffers.size());
-#pragma omp parallel for schedule(dynamic, 1)
-    for (size_t i = 0; i < chunks.size(); ++i) {
-        const auto [t, first, last] = chunks[i];
-        const Tensor& tensor = file.tensor(buffers[t].tensor);
-        const auto to = writer.tensor(t);
-        const int64_t tile_bytes = buffers[t].bytes / ((tensor.rows() + 31) / 32);
-        TileWriter::touch(to.subspan(static_cast<size_t>(first * tile_bytes),
-                                     static_cast<size_t>((last - first) * tile_bytes)));
-        pack_tiles(*find_quant(tensor.ggml_type), tensor.rows(), tensor.cols(),
-                   reinterpret_cast<const uint8_t*>(tensor.data.data()),
-                   reinterpret_cast<uint8_t*>(to.data()), first, last);
-        if (--left[t] > 0) continue;
-        writer.finish_tensor(t);
+    std::atomic<bool> failed = false;
+#pragma omp parallel
+    {
+        std::vector<uint8_t> packed;
+#pragma omp for schedule(dynamic, 1)
+        for (size_t i = 0; i < chunks.size(); ++i) {
+            if (failed) continue;
+            const auto [t, first, last] = chunks[i];
+            const Tensor& tensor = file.tensor(buffers[t].tensor);
+            const int64_t tiles = (tensor.rows() + 31) / 32;
+            const int64_t tile_bytes = buffers[t].bytes / tiles;
+            const int64_t row_bytes = tensor.bytes() / tensor.rows();
+            packed.resize(static_cast<size_t>((last - first) * tile_bytes));
+            pack_tiles(
+                *find_quant(tensor.ggml_type), tensor.rows() - first * 32, tensor.cols(),
+                reinterpret_cast<const uint8_t*>(tensor.data.data()) + first * 32 * row_bytes,
+                packed.data(), 0, last - first);
+            if (!writer.write(t, static_cast<uint64_t>(first * tile_bytes),
+                              std::as_bytes(std::span(packed))))
+                failed = true;
+            if (--left[t] > 0 || failed) continue;
+            writer.finish_tensor(t);
 #pragma omp critical
-        if (progress) progress(++done, buffers.size());
+            if (progress) progress(++done, buffers.size());
+        }
     }
+    return !failed;
 }
 
 // Whether every tensor still has its hash: with all cores, as it is read for the first time here.
@@ -171,8 +182,7 @@ std::optional<StoredTiles> store_tiles(const ModelFile& file, const std::vector<
     const CacheKey model = identity_of(file, store);
     auto writer = store.begin(model, kTileLayout, tensors);
     if (!writer) return std::nullopt;
-    pack_all(file, wanted, *writer, progress);
-    if (!writer->commit()) return std::nullopt;
+    if (!pack_all(file, wanted, *writer, progress) || !writer->commit()) return std::nullopt;
     auto stored = store.open(model, kTileLayout);
     if (!stored) return std::nullopt;
     return StoredTiles{*std::move(stored), model.hex(), kTileLayout, true};

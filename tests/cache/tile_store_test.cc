@@ -109,6 +109,23 @@ TEST_CASE("Tensors are filled and finished by many threads") {
         CHECK(holds_sample(pack->tensor(tensors[i].name), i, 5000));
 }
 
+TEST_CASE("A tensor written in parts is the same as one filled in place") {
+    TestFolder folder;
+    TileStore store({.folder = folder.path()});
+    auto writer = store.begin({1, 2}, "parts", {{"a", 10000}, {"b", 10000}});
+    REQUIRE(writer.has_value());
+    fill(writer->tensor(0), 5);
+    const std::vector<std::byte> copy(writer->tensor(0).begin(), writer->tensor(0).end());
+    CHECK(writer->write(1, 7000, std::span(copy).subspan(7000)));
+    CHECK(writer->write(1, 0, std::span(copy).first(7000)));
+    for (const size_t i : {0, 1}) writer->finish_tensor(i);
+    REQUIRE(writer->commit());
+    const auto pack = store.open({1, 2}, "parts");
+    REQUIRE(pack.has_value());
+    CHECK(pack->verify_all());
+    CHECK(std::ranges::equal(pack->tensor("a"), pack->tensor("b")));
+}
+
 TEST_CASE("A writer killed half-way leaves what it finished to the next") {
     TestFolder folder;
     const pid_t child = start_child([&] {

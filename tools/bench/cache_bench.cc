@@ -11,7 +11,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -172,8 +171,7 @@ void write_tiles(benchmark::State& state) {
             break;
         }
         for (size_t i = 0; i < kPackTensors; ++i) {
-            TileWriter::touch(writer->tensor(i));
-            std::memcpy(writer->tensor(i).data(), source.data(), source.size());
+            writer->write(i, 0, source);
             writer->finish_tensor(i);
         }
         if (state.range(0) == 1) writer->commit();
