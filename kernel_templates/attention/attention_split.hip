@@ -65,7 +65,8 @@ extern "C" KERNEL(kWaves* kWaveSize) void attention_split(
         for (int w = 0; w < kWaves; ++w)
             sum += waves[w][g][d] * fast_exp(waves[w][g][kHeadSize] - peak);
         const i64 head = i64(row) * kHeads + kv_head * kGroup + g;
-        const float value = settled(d == kHeadSize ? peak : settled(sum));
+        const float total = settled(sum);  // here, not in the branch that the choice may become
+        const float value = settled(d == kHeadSize ? peak : total);
         if (base + thread_id() < kValues) shares[(head * kSplits + split) * kShare + d] = value;
     }
 }

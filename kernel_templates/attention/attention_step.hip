@@ -142,7 +142,8 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void attention_step(
             const int g = at / kShare, d = at % kShare;
             const float peak = peak_of(waves[0][g], kWaves, kGroup * kShare);
             const float sum = combine(waves[0][g], kWaves, kGroup * kShare, d, peak);
-            const float value = settled(d == kHeadSize ? peak : settled(sum));
+            const float total = settled(sum);  // here, not in the branch that the choice may become
+            const float value = settled(d == kHeadSize ? peak : total);
             if (base + thread_id() < kValues) own[(g * kSplits + split) * kShare + d] = value;
         }
         fence_device();
