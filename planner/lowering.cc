@@ -437,10 +437,10 @@ int half_rows_waves(const Arch& arch, int64_t cols) {
     return static_cast<int>(std::clamp<int64_t>(cols / 512, 1, 8));
 }
 
-int default_splits(const Arch& arch, int64_t groups) {
+int default_splits(const Arch& arch, int64_t groups, int most) {
     if (arch.family == ArchFamily::kCpu) return 1;
     int splits = 1;
-    while (splits < 32 && splits * groups < arch.compute_units) splits *= 2;
+    while (splits < most && splits * groups < arch.compute_units) splits *= 2;
     return splits;
 }
 

@@ -182,7 +182,7 @@ int default_waves(const Arch& arch, int64_t groups, int64_t steps_of_k);
 int half_rows_waves(const Arch& arch, int64_t cols);
 
 // Shares of the context for attention in decode: enough groups for every compute unit.
-int default_splits(const Arch& arch, int64_t groups);
+int default_splits(const Arch& arch, int64_t groups, int most = 32);
 
 std::string constant(int64_t value);
 std::string constant(int value);

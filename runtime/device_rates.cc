@@ -1,7 +1,7 @@
 #include "runtime/device_rates.h"
 
 #include <algorithm>
-#include <cstring>
+#include <functional>
 #include <vector>
 
 namespace hetune {
@@ -53,12 +53,38 @@ void measure_reads(Device& device, KernelLibrary& library, DeviceRates& rates) {
     rates.read_gb_s = static_cast<double>(rates.read_bytes) / ms * 1e-6;
 }
 
+void measure_matrix(Device& device, KernelLibrary& library, DeviceRates& rates) {
+    if (!device.arch().has_matrix) {
+        rates.matrix_how = "no matrix unit";
+        return;
+    }
+    constexpr int64_t kLoops = 4096, kWaves = 8, kProducts = 8;
+    const int64_t groups = int64_t{16} * std::max(device.info().compute_units, 1);
+    const KernelSpec spec{
+        "matrix_rate", {{"kLoops", std::to_string(kLoops)}, {"kWaves", std::to_string(kWaves)}}};
+    const auto module = device.load(library.get({spec}).front());
+    // Values that vary: the power that a product takes depends on them, and the clock on the power.
+    std::vector<uint16_t> halves(6 * 256);
+    for (size_t i = 0; i < halves.size(); ++i)
+        halves[i] = static_cast<uint16_t>((i * 2654435761u >> 7 & 0x83ff) | 0x3800);  // 0.5 to 1, either sign
+    const auto factors = device.allocate(halves.size() * sizeof halves[0]);
+    device.upload(*factors, 0, std::as_bytes(std::span(halves)));
+    const auto sums = device.allocate(static_cast<size_t>(groups * kWaves) * sizeof(float));
+    const LaunchShape shape{.groups = {static_cast<uint32_t>(groups), 1, 1}, .threads = 32 * kWaves};
+    const auto args = arguments_of({factors.get(), sums.get()});
+    const double ms = best_ms(device, [&] { device.launch(*module, shape, args); });
+    constexpr double kOperations = 2.0 * 16 * 16 * 16;  // of one product of tiles
+    rates.matrix_tflops =
+        static_cast<double>(groups * kWaves * kLoops * kProducts) * kOperations / ms * 1e-9;
+    rates.matrix_how = "a loop of matrix instructions, f16 with f32 accumulation";
+}
+
 }  // namespace
 
 DeviceRates measure_rates(Device& device, KernelLibrary& library) {
     DeviceRates rates;
     measure_reads(device, library, rates);
-    rates.matrix_how = "not measured";
+    measure_matrix(device, library, rates);
     return rates;
 }
 

@@ -22,7 +22,7 @@ const RegisterTemplate kAttentionStep{{
                   {"kQuantisedOutput", "bool", "y in 8 bits or float"},
                   {"kSplits", "int", "shares of the context"},
                   {"kWaves", "int", "waves per group"}},
-    .tunables = {{"kSplits", {1, 4, 8, 16, 32}}, {"kWaves", {1, 2, 4, 8}}},
+    .tunables = {{"kSplits", {1, 4, 8, 16, 32, 64}}, {"kWaves", {1, 2, 4, 8}}},
     .params = {{"step", "const StepState*", ParamRole::kStep, "[1]"},
                {"q", "const float*", ParamRole::kActivations, "[kHeads, kHeadSize]"},
                {"k", "const float*", ParamRole::kActivations, "[kKvHeads, kHeadSize]"},

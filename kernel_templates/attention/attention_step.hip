@@ -47,25 +47,36 @@ DEVICE inline float peak_of(const float* shares, int count, i64 stride) {
     return peak;
 }
 
-// The result of a head from all of its shares; by one wave, of which a lane looks after each share's
-// weight.
+// The result of a head from all of its shares; by one wave, of which a lane looks after the weight of
+// every 32nd share.
 template <int kCount>
 DEVICE inline void finish_head(const float* shares, i64 stride, int head, const float* q, void* y) {
-    static_assert(kCount <= kWaveSize);
     constexpr int kDims = (kHeadSize + 31) / 32;
+    constexpr int kOwn = (kCount + kWaveSize - 1) / kWaveSize;
     const int lane = lane_id();
-    const float* own = shares + imin(lane, kCount - 1) * stride;  // all lanes stay active
-    const float own_peak = settled(own[kHeadSize]), own_sum = settled(own[kHeadSize + 1]);
-    const float peak = wave_max(own_peak);
-    const float weight = lane < kCount ? fast_exp(own_peak - peak) : 0.0f;
-    const float factor = fast_rcp(wave_sum(weight * own_sum));
+    float weight[kOwn], own_sum[kOwn];
+    float peak = kNoScore;
+    UNROLL for (int o = 0; o < kOwn; ++o) {
+        const float* own = shares + imin(o * kWaveSize + lane, kCount - 1) * stride;  // all lanes stay active
+        weight[o] = settled(own[kHeadSize]);
+        own_sum[o] = settled(own[kHeadSize + 1]);
+        peak = fmax2(peak, weight[o]);
+    }
+    peak = wave_max(peak);
+    float total = 0.0f;
+    UNROLL for (int o = 0; o < kOwn; ++o) {
+        weight[o] = o * kWaveSize + lane < kCount ? fast_exp(weight[o] - peak) : 0.0f;
+        total = fused_mul_add(weight[o], own_sum[o], total);
+    }
+    const float factor = fast_rcp(wave_sum(total));
     float sums[kDims];
     UNROLL for (int i = 0; i < kDims; ++i) sums[i] = 0.0f;
-    for (int s = 0; s < kCount; ++s) {
-        const float w = shuffle(weight, s);
-        UNROLL for (int i = 0; i < kDims; ++i)
-            sums[i] = fused_mul_add(w, shares[s * stride + imin(i * 32 + lane, kHeadSize - 1)], sums[i]);
-    }
+    UNROLL for (int o = 0; o < kOwn; ++o)
+        for (int s = o * kWaveSize; s < imin(kCount, (o + 1) * kWaveSize); ++s) {
+            const float w = shuffle(weight[o], s % kWaveSize);
+            UNROLL for (int i = 0; i < kDims; ++i)
+                sums[i] = fused_mul_add(w, shares[s * stride + imin(i * 32 + lane, kHeadSize - 1)], sums[i]);
+        }
     UNROLL for (int i = 0; i < kDims; ++i) {
         const int d = i * 32 + lane;
         float v = sums[i] * factor;

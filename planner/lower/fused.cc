@@ -159,7 +159,7 @@ void lower_attention_step(PlanBuilder& b, const Op& op) {
     const bool quantised = output_quantised(b, y) && head_size % 32 == 0;
     const PlanArg q = b.in(op.inputs[0]), k = b.in(op.inputs[1]), v = b.in(op.inputs[2]);
     const int waves = b.tunable("attention_step", "kWaves", b.arch.family == ArchFamily::kCpu ? 1 : 4);
-    const int splits = b.tunable("attention_step", "kSplits", default_splits(b.arch, kv_heads));
+    const int splits = b.tunable("attention_step", "kSplits", default_splits(b.arch, kv_heads, 64));
     const PlanArg shares = splits > 1 ? b.scratch(heads * splits * (head_size + 2) * 4) : b.none();
     const PlanArg counters =
         splits > 1 ? b.counters("attention.counters", kv_heads * 4) : b.none();
