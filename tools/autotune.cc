@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <csignal>
@@ -10,7 +11,6 @@
 
 #include "cache/tuning_store.h"
 #include "planner/tuning_space.h"
-#include "runtime/hetune.h"
 #include "runtime/tune/tuner.h"
 #include "runtime/tune/tunings_for.h"
 #include "tools/cache_commands.h"
@@ -27,7 +27,7 @@ struct AutotuneArguments {
     std::string kernel = "*", strategy = "successive-halving", weights = "model",
                 activations = "q8", kv = "f16";
     std::vector<int> rows;
-    int64_t context = 512;
+    int64_t context = 0;
     uint64_t seed = 0;
     int jobs = 0;
     bool again = false, kernels_only = false, json = false;
@@ -75,26 +75,32 @@ std::string box_name() {
     return content_hash(name, std::char_traits<char>::length(name)).hex().substr(0, 8);
 }
 
-std::vector<int> rows_of(const AutotuneArguments& args) {
+std::vector<int> rows_of(const AutotuneArguments& args, const Arch& arch) {
     if (!args.rows.empty()) return args.rows;
-    const int prefill = ModelOptions().prefill_rows;
     if (args.phase == "decode") return {1};
-    if (args.phase == "prefill") return {prefill};
-    return {1, prefill};
+    if (args.phase == "prefill") return {arch.prefill_rows};
+    return {1, arch.prefill_rows};
 }
 
-TuneOptions tune_options(const AutotuneArguments& args, const Device* device, Progress& progress) {
-    TuneOptions options{.rows = rows_of(args),
+constexpr int64_t kLeastContext = 512;
+
+int64_t context_of(const AutotuneArguments& args, const Arch& arch) {
+    if (args.context > 0) return args.context;
+    return std::max<int64_t>(kLeastContext, std::ranges::max(rows_of(args, arch)));
+}
+
+TuneOptions tune_options(const AutotuneArguments& args, const Arch& arch, const Device* device,
+                         Progress& progress) {
+    TuneOptions options{.rows = rows_of(args, arch),
                         .kernels = args.kernel,
                         .budget_seconds = args.budget.empty() ? 0 : parse_seconds(args.budget),
                         .strategy = args.strategy,
-                        .memory = {args.context, args.weights == "synthetic", args.seed},
+                        .memory = {context_of(args, arch), args.weights == "synthetic", args.seed},
                         .again = args.again,
                         .whole_plan = !args.kernels_only};
     options.plan.activations =
         args.activations == "f32" ? Activations::kFloat : Activations::kQuantised;
-    for (const KvType type : {KvType::kF16, KvType::kBF16, KvType::kF32})
-        if (to_string(type) == args.kv) options.plan.kv = type;
+    options.plan.kv = kv_type(args.kv);
     options.origin = {{"box", box_name()}, {"hetune", HETUNE_VERSION}};
     if (device != nullptr) options.origin["driver"] = device->info().driver;
     options.stop = [] { return g_interrupted.load(); };
@@ -161,7 +167,7 @@ Json result_json(const AutotuneArguments& args, const Arch& arch, const std::str
             {"measured", result.measured},
             {"strategy", args.strategy},
             {"weights", args.weights},
-            {"context", args.context},
+            {"context", context_of(args, arch)},
             {"seconds", result.seconds},
             {"stopped", result.stopped},
             {"geometric_mean_gain", geometric_mean_gain(result)},
@@ -211,11 +217,11 @@ void write_tune_report(const AutotuneArguments& args, const Arch& arch, KernelLi
     const LayerGraph graph = build_layer_graph(file);
     const auto records = stored_records(cache, arch.name);
     const auto disassembler = find_disassembler(read_environment());
-    for (const int rows : rows_of(args)) {
+    for (const int rows : rows_of(args, arch)) {
         PlanOptions options{.rows = rows};
         const std::string compiler = library != nullptr ? library->compiler().identity() : "";
         options.tunings = tunings_for(records, arch, device, compiler, TuneUse::kMeasured).tunings;
-        plans.push_back(plan_report(make_plan(graph, file, arch, options), arch, args.context,
+        plans.push_back(plan_report(make_plan(graph, file, arch, options), arch, context_of(args, arch),
                                     records, library, disassembler.get()));
     }
     write_report(
@@ -252,7 +258,7 @@ int run(const AutotuneArguments& args) {
     std::signal(SIGTERM, on_interrupt);
     Progress progress;
     Tuner tuner(arch, device.get(), library ? &*library : nullptr, store, file,
-                tiles ? &*tiles : nullptr, tune_options(args, device.get(), progress));
+                tiles ? &*tiles : nullptr, tune_options(args, arch, device.get(), progress));
     const TuneResult result = tuner.run();
     const std::string name = device != nullptr ? device->info().name : "";
     const Json json =
@@ -297,9 +303,8 @@ const RegisterCommand kAutotune{
             ->check(CLI::IsMember({"decode", "prefill"}))
             ->excludes(rows);
         app.add_option("-c,--ctx", args->context,
-                       "tokens in the context of the steps that are timed")
-            ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
-            ->capture_default_str();
+                       "tokens in the context of the steps that are timed; default: 512, or the rows")
+            ->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
         app.add_option("--weights", args->weights,
                        "model, or synthetic: random ones of the same shapes")
             ->check(CLI::IsMember({"model", "synthetic"}))
@@ -308,8 +313,8 @@ const RegisterCommand kAutotune{
         app.add_option("--activations", args->activations, "q8 or f32")
             ->check(CLI::IsMember({"q8", "f32"}))
             ->capture_default_str();
-        app.add_option("--kv", args->kv, "f16, bf16 or f32")
-            ->check(CLI::IsMember({"f16", "bf16", "f32"}))
+        app.add_option("--kv", args->kv, "f16, bf16, f32 or q8")
+            ->check(CLI::IsMember(kv_type_names()))
             ->capture_default_str();
         app.add_option("-j,--jobs", args->jobs, "compilers at once; default: one per core")
             ->check(CLI::Range(1, 1024));
