@@ -16,8 +16,8 @@ namespace hetune {
 using NamedValues = std::map<std::string, std::string>;
 
 struct TuningKey {
-    std::string kernel;    // the template; "plan": a choice between variants
-    std::string shape;     // "gemv(Quant=Q4_K, kCols=4096, kRows=4096) x1"
+    std::string kernel;  // the template; "plan": a choice between variants
+    std::string shape;   // "gemv(Quant=Q4_K, kCols=4096, kRows=4096) x1"
     std::string arch;
     std::string device;    // its name; empty: ranked by the static model, nothing was timed
     std::string compiler;  // its identity
@@ -29,10 +29,10 @@ struct TuningKey {
 // One point of the space.
 struct TuningTrial {
     NamedValues point;
-    std::string state;      // "timed", "ranked", "pruned", "refused" (by a gate), "wrong" or "failed"
-    std::string why;        // of all but the first two
-    double us = 0;          // median
-    double noise_us = 0;    // standard error of that median
+    std::string state;    // "timed", "ranked", "pruned", "refused" (by a gate), "wrong" or "failed"
+    std::string why;      // of all but the first two
+    double us = 0;        // median
+    double noise_us = 0;  // standard error of that median
     int samples = 0;
     double model_us = 0;    // by the cost model
     double compile_ms = 0;  // 0: it was in the cache

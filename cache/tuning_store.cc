@@ -39,8 +39,8 @@ void TuningStore::read_folder(const std::filesystem::path& folder,
                 throw CacheError("a tuning result under the name of another");
             into.push_back(std::move(record));
         } catch (const CacheError& problem) {
-            folder_.warn_once("tuning", fmt::format("{} is left out: {}", entry.path().string(),
-                                                    problem.what()));
+            folder_.warn_once(
+                "tuning", fmt::format("{} is left out: {}", entry.path().string(), problem.what()));
         }
     }
 }
@@ -66,7 +66,8 @@ std::vector<TuningRecord> TuningStore::all(std::string_view arch) const {
             read_bundle(layer, found);
     }
     if (!folder_.readable().empty()) read_folder(folder_.readable(), found);
-    std::erase_if(found, [&](const TuningRecord& r) { return !arch.empty() && r.key.arch != arch; });
+    std::erase_if(found,
+                  [&](const TuningRecord& r) { return !arch.empty() && r.key.arch != arch; });
     std::ranges::stable_sort(found, {}, &TuningRecord::key);
     std::vector<TuningRecord> merged;
     for (TuningRecord& record : found) {

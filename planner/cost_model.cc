@@ -38,12 +38,14 @@ uint64_t group_count(const PlanStep& step) {
 // on out of a cache.
 double asked_bytes(const PlanStep& step, const Roofline& line) {
     const double passes = step.rows_axis >= 0 ? step.groups[step.rows_axis] : 1;
-    return static_cast<double>(line.bytes) + static_cast<double>(step.cost.weight_bytes) * (passes - 1);
+    return static_cast<double>(line.bytes) +
+           static_cast<double>(step.cost.weight_bytes) * (passes - 1);
 }
 
 int units_of(const Arch& arch) {
     // A WGP, whose LDS and SIMDs Arch counts, is two CUs.
-    return std::max(1, arch.family == ArchFamily::kAmd ? arch.compute_units / 2 : arch.compute_units);
+    return std::max(1,
+                    arch.family == ArchFamily::kAmd ? arch.compute_units / 2 : arch.compute_units);
 }
 
 // Lanes as fibers: a core runs one group at a time, and a barrier changes every lane twice.
@@ -74,16 +76,20 @@ Prediction predict_gpu(const PlanStep& step, const Arch& arch, const Roofline& l
 
     const double groups = static_cast<double>(group_count(step));
     const double waves = std::max(1.0, step.threads / 32.0);
-    const double slots = std::max(1.0, units_of(arch) * std::floor(p.waves_per_simd * arch.simds_per_unit / waves));
+    const double slots =
+        std::max(1.0, units_of(arch) * std::floor(p.waves_per_simd * arch.simds_per_unit / waves));
     const double rounds = std::ceil(groups / slots);
     // The last round is as long as the others, however few groups it has.
     const double tail = groups > slots ? rounds * slots / groups : 1.0;
     const double bytes = asked_bytes(step, line);
-    p.memory_us = std::max(static_cast<double>(line.bytes), bytes / kCacheSpeedup) / (arch.bandwidth_gb_s * 1e3) * tail;
+    p.memory_us = std::max(static_cast<double>(line.bytes), bytes / kCacheSpeedup) /
+                  (arch.bandwidth_gb_s * 1e3) * tail;
     // A group of one wave leaves the other SIMDs of its unit idle until there are more groups.
     const double busy = std::min(1.0, groups * waves / (units_of(arch) * arch.simds_per_unit));
-    p.math_us = static_cast<double>(line.operations) / (arch.half_tflops * 1e6 * std::max(busy, 1e-6)) * tail;
-    // One wave after the other: its loads wait for memory as often as it can have them on their way.
+    p.math_us = static_cast<double>(line.operations) /
+                (arch.half_tflops * 1e6 * std::max(busy, 1e-6)) * tail;
+    // One wave after the other: its loads wait for memory as often as it can have them on their
+    // way.
     const double bytes_of_wave = bytes / (groups * waves);
     p.serial_us = rounds * (std::ceil(bytes_of_wave / facts.wave_bytes) * facts.latency_us +
                             (waves > 1 ? facts.barrier_us * std::log2(2 * waves) : 0.0));
@@ -97,9 +103,12 @@ Prediction predict_gpu(const PlanStep& step, const Arch& arch, const Roofline& l
 // and loads in flight: of the order that pointer chasing on these cards shows.
 MachineFacts machine_facts(const Arch& arch) {
     switch (arch.family) {
-        case ArchFamily::kAmd: return {3.9, 0.6, 4096, 0.05, cache_bytes(arch)};
-        case ArchFamily::kNvidia: return {1.3, 0.6, 4096, 0.04, cache_bytes(arch)};
-        case ArchFamily::kCpu: return {5.0, 0.1, 4096, 2.0, cache_bytes(arch)};
+        case ArchFamily::kAmd:
+            return {3.9, 0.6, 4096, 0.05, cache_bytes(arch)};
+        case ArchFamily::kNvidia:
+            return {1.3, 0.6, 4096, 0.04, cache_bytes(arch)};
+        case ArchFamily::kCpu:
+            return {5.0, 0.1, 4096, 2.0, cache_bytes(arch)};
     }
     return {};
 }
@@ -108,8 +117,9 @@ Prediction predict(const PlanStep& step, const Arch& arch, int64_t context,
                    const StaticResources& resources) {
     const Roofline line = roofline(step.cost, arch, context);
     const MachineFacts facts = machine_facts(arch);
-    Prediction p = arch.family == ArchFamily::kCpu ? predict_cpu(step, arch, line, facts)
-                                                   : predict_gpu(step, arch, line, facts, resources);
+    Prediction p = arch.family == ArchFamily::kCpu
+                       ? predict_cpu(step, arch, line, facts)
+                       : predict_gpu(step, arch, line, facts, resources);
     const double most = std::max({p.memory_us, p.math_us, p.serial_us, p.launch_us});
     p.bound_by = most == p.launch_us   ? "launch"
                  : most == p.serial_us ? "latency"

@@ -12,11 +12,11 @@ namespace hetune {
 
 // What the model needs beyond Arch.
 struct MachineFacts {
-    double launch_us = 0;         // between two kernels of one graph
-    double latency_us = 0;        // of a load from memory
-    double wave_bytes = 0;        // that a wave has on their way
-    double barrier_us = 0;        // of a group's waves
-    int64_t cache_bytes = 0;      // of the last level, which a timing that starts cold must exceed
+    double launch_us = 0;     // between two kernels of one graph
+    double latency_us = 0;    // of a load from memory
+    double wave_bytes = 0;    // that a wave has on their way
+    double barrier_us = 0;    // of a group's waves
+    int64_t cache_bytes = 0;  // of the last level, which a timing that starts cold must exceed
 };
 MachineFacts machine_facts(const Arch& arch);
 
@@ -29,8 +29,8 @@ struct StaticResources {
 struct Prediction {
     double us = 0;
     double memory_us = 0, math_us = 0, serial_us = 0, launch_us = 0;
-    int waves_per_simd = 0;    // 0: it does not fit
-    std::string bound_by;      // "memory", "operations", "latency" or "launch"
+    int waves_per_simd = 0;  // 0: it does not fit
+    std::string bound_by;    // "memory", "operations", "latency" or "launch"
 };
 Prediction predict(const PlanStep& step, const Arch& arch, int64_t context,
                    const StaticResources& resources = {});

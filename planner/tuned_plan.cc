@@ -24,8 +24,7 @@ Plan make_plan(const LayerGraph& graph, const ModelFile& file, const Arch& arch,
         const auto before = plan.kernels();
         plan = lower_graph(graph, file, arch, chosen, ops);
         for (const KernelSpec& spec : plan.kernels())
-            if (std::ranges::find(before, spec) == before.end())
-                tuned.push_back(spec.to_string());
+            if (std::ranges::find(before, spec) == before.end()) tuned.push_back(spec.to_string());
     }
     plan.options = options;
     plan.tuned = std::move(tuned);

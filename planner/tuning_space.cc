@@ -17,8 +17,8 @@ const TemplateInfo& info_of(const KernelSpec& spec) { return *find_template(spec
 // The steps of one op.
 std::pair<size_t, size_t> steps_of_op(const Plan& plan, int op) {
     const auto first = std::ranges::find(plan.steps, op, &PlanStep::op);
-    const auto last = std::find_if(first, plan.steps.end(),
-                                   [&](const PlanStep& step) { return step.op != op; });
+    const auto last =
+        std::find_if(first, plan.steps.end(), [&](const PlanStep& step) { return step.op != op; });
     return {static_cast<size_t>(first - plan.steps.begin()),
             static_cast<size_t>(last - plan.steps.begin())};
 }
@@ -66,7 +66,9 @@ TuningCandidate candidate_of(const Plan& plan, size_t step, const Arch& arch, in
 
 }  // namespace
 
-std::string KernelShape::to_string() const { return fmt::format("{} x{}", kernel.to_string(), rows); }
+std::string KernelShape::to_string() const {
+    return fmt::format("{} x{}", kernel.to_string(), rows);
+}
 
 std::string to_string(const TuningPoint& point) {
     std::string text;
@@ -111,15 +113,17 @@ std::string plan_signature(const Plan& plan) {
     return fmt::format("{} x{} {:016x}", plan.architecture, plan.options.rows, hash);
 }
 
-std::map<int, OpTunables> tunables_of_ops(const Plan& plan, const Arch& arch, const Tunings& tunings) {
+std::map<int, OpTunables> tunables_of_ops(const Plan& plan, const Arch& arch,
+                                          const Tunings& tunings) {
     std::map<int, OpTunables> ops;
     for (const PlanStep& step : plan.steps) {
         if (info_of(step.spec).tunables.empty()) continue;
         const auto found = tunings.kernels.find(shape_of(plan, step).to_string());
         if (found == tunings.kernels.end()) continue;
         const TuningPoint now = point_of(step.spec);
-        const bool same_names = std::ranges::equal(now, found->second, {}, [](const auto& v) { return v.first; },
-                                                   [](const auto& v) { return v.first; });
+        const bool same_names = std::ranges::equal(
+            now, found->second, {}, [](const auto& v) { return v.first; },
+            [](const auto& v) { return v.first; });
         if (!same_names || now == found->second) continue;
         if (!refusal(with_point(step.spec, found->second), target_limits(arch)).empty()) continue;
         ops[step.op].emplace(step.spec.name, found->second);
@@ -144,7 +148,8 @@ std::vector<TuningTarget> tuning_targets(const LayerGraph& graph, const ModelFil
             continue;
         }
         const auto [first, last] = steps_of_op(base, base.steps[i].op);
-        TuningTarget target{.shape = shape, .label = base.steps[i].label, .launches = 1, .first_step = first};
+        TuningTarget target{
+            .shape = shape, .label = base.steps[i].label, .launches = 1, .first_step = first};
         target.candidates.push_back(candidate_of(base, i, arch, context));
         std::set<std::string> seen = {spec.to_string()};
         for (const TuningPoint& point : all_points(info)) {
@@ -157,7 +162,8 @@ std::vector<TuningTarget> tuning_targets(const LayerGraph& graph, const ModelFil
             options.tunings.kernels = {{shape.to_string(), point}};
             const Plan varied = make_plan(graph, file, arch, options);
             // A lowering may bound a value: what two points become in common is tried once.
-            if (varied.steps.size() == base.steps.size() && seen.insert(varied.steps[i].spec.to_string()).second)
+            if (varied.steps.size() == base.steps.size() &&
+                seen.insert(varied.steps[i].spec.to_string()).second)
                 target.candidates.push_back(candidate_of(varied, i, arch, context));
         }
         if (target.candidates.size() > 1) targets.push_back(std::move(target));

@@ -25,12 +25,13 @@ std::string to_string(const TuningPoint& point);  // "kWaves=4", "-" when it is 
 std::string plan_signature(const Plan& plan);
 
 // By index of the op in the fused graph. Points that a template refuses on this arch are left out.
-std::map<int, OpTunables> tunables_of_ops(const Plan& plan, const Arch& arch, const Tunings& tunings);
+std::map<int, OpTunables> tunables_of_ops(const Plan& plan, const Arch& arch,
+                                          const Tunings& tunings);
 
 struct TuningCandidate {
     TuningPoint point;
-    Plan plan;         // buffers of the whole plan, but only the steps of the op
-    size_t step = 0;   // among them, the one that is tuned
+    Plan plan;        // buffers of the whole plan, but only the steps of the op
+    size_t step = 0;  // among them, the one that is tuned
     double model_us = 0;
 };
 
@@ -41,7 +42,8 @@ struct TuningTarget {
     int launches = 0;       // steps of the plan that have it
     size_t first_step = 0;  // of its op, in the plan
     std::vector<TuningCandidate> candidates;
-    std::vector<std::pair<TuningPoint, std::string>> pruned;  // before anything is compiled, and why
+    std::vector<std::pair<TuningPoint, std::string>>
+        pruned;  // before anything is compiled, and why
 
     // Of all launches by the default, as the cost model says.
     double model_us() const { return launches * candidates.at(0).model_us; }

@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <csignal>
@@ -10,7 +11,6 @@
 
 #include "cache/tuning_store.h"
 #include "planner/tuning_space.h"
-#include "runtime/hetune.h"
 #include "runtime/tune/tuner.h"
 #include "runtime/tune/tunings_for.h"
 #include "tools/cache_commands.h"
@@ -24,9 +24,10 @@ using Json = nlohmann::ordered_json;
 
 struct AutotuneArguments {
     std::string file, arch, backend, compiler, phase, budget, report;
-    std::string kernel = "*", strategy = "successive-halving", weights = "model", activations = "q8", kv = "f16";
+    std::string kernel = "*", strategy = "successive-halving", weights = "model",
+                activations = "q8", kv = "f16";
     std::vector<int> rows;
-    int64_t context = 512;
+    int64_t context = 0;
     uint64_t seed = 0;
     int jobs = 0;
     bool again = false, kernels_only = false, json = false;
@@ -45,9 +46,13 @@ double parse_seconds(const std::string& text) {
         end = 0;
     }
     const std::string unit = text.substr(end);
-    const double scale = unit.empty() || unit == "s" ? 1 : unit == "m" ? 60 : unit == "h" ? 3600 : 0;
+    const double scale = unit.empty() || unit == "s" ? 1
+                         : unit == "m"               ? 60
+                         : unit == "h"               ? 3600
+                                                     : 0;
     if (end == 0 || scale == 0 || !(value > 0))
-        throw std::runtime_error(fmt::format("--budget '{}' is no time; write 90s, 3m or 1h", text));
+        throw std::runtime_error(
+            fmt::format("--budget '{}' is no time; write 90s, 3m or 1h", text));
     return value * scale;
 }
 
@@ -56,7 +61,8 @@ std::unique_ptr<Device> device_for(const AutotuneArguments& args) {
     if (args.arch.empty()) return open_device(args.backend);
     const Arch& arch = find_arch(args.arch);
     for (const Backend& backend : backends())
-        if ((args.backend.empty() || backend.name == args.backend) && backend.unavailable().empty()) {
+        if ((args.backend.empty() || backend.name == args.backend) &&
+            backend.unavailable().empty()) {
             auto device = backend.open();
             if (device->arch().name == arch.name) return device;
         }
@@ -69,25 +75,32 @@ std::string box_name() {
     return content_hash(name, std::char_traits<char>::length(name)).hex().substr(0, 8);
 }
 
-std::vector<int> rows_of(const AutotuneArguments& args) {
+std::vector<int> rows_of(const AutotuneArguments& args, const Arch& arch) {
     if (!args.rows.empty()) return args.rows;
-    const int prefill = ModelOptions().prefill_rows;
     if (args.phase == "decode") return {1};
-    if (args.phase == "prefill") return {prefill};
-    return {1, prefill};
+    if (args.phase == "prefill") return {arch.prefill_rows};
+    return {1, arch.prefill_rows};
 }
 
-TuneOptions tune_options(const AutotuneArguments& args, const Device* device, Progress& progress) {
-    TuneOptions options{.rows = rows_of(args),
+constexpr int64_t kLeastContext = 512;
+
+int64_t context_of(const AutotuneArguments& args, const Arch& arch) {
+    if (args.context > 0) return args.context;
+    return std::max<int64_t>(kLeastContext, std::ranges::max(rows_of(args, arch)));
+}
+
+TuneOptions tune_options(const AutotuneArguments& args, const Arch& arch, const Device* device,
+                         Progress& progress) {
+    TuneOptions options{.rows = rows_of(args, arch),
                         .kernels = args.kernel,
                         .budget_seconds = args.budget.empty() ? 0 : parse_seconds(args.budget),
                         .strategy = args.strategy,
-                        .memory = {args.context, args.weights == "synthetic", args.seed},
+                        .memory = {context_of(args, arch), args.weights == "synthetic", args.seed},
                         .again = args.again,
                         .whole_plan = !args.kernels_only};
-    options.plan.activations = args.activations == "f32" ? Activations::kFloat : Activations::kQuantised;
-    for (const KvType type : {KvType::kF16, KvType::kBF16, KvType::kF32})
-        if (to_string(type) == args.kv) options.plan.kv = type;
+    options.plan.activations =
+        args.activations == "f32" ? Activations::kFloat : Activations::kQuantised;
+    options.plan.kv = kv_type(args.kv);
     options.origin = {{"box", box_name()}, {"hetune", HETUNE_VERSION}};
     if (device != nullptr) options.origin["driver"] = device->info().driver;
     options.stop = [] { return g_interrupted.load(); };
@@ -121,11 +134,14 @@ std::pair<double, double> sums_of(const TuneResult& result) {
     return {before, after};
 }
 
-Json result_json(const AutotuneArguments& args, const Arch& arch, const std::string& device, const std::string& compiler,
-                 const TuneResult& result) {
+Json result_json(const AutotuneArguments& args, const Arch& arch, const std::string& device,
+                 const std::string& compiler, const TuneResult& result) {
     Json kernels = Json::array(), plans = Json::array();
     for (const TunedKernel& kernel : result.kernels) {
-        Json one = {{"label", kernel.label}, {"rows", kernel.rows}, {"launches", kernel.launches}, {"source", kernel.source}};
+        Json one = {{"label", kernel.label},
+                    {"rows", kernel.rows},
+                    {"launches", kernel.launches},
+                    {"source", kernel.source}};
         one["id"] = kernel.record.key.hash().hex();
         const Json record = to_json(kernel.record);  // items() does not keep a temporary
         for (const auto& [name, value] : record.items()) one[name] = value;
@@ -151,7 +167,7 @@ Json result_json(const AutotuneArguments& args, const Arch& arch, const std::str
             {"measured", result.measured},
             {"strategy", args.strategy},
             {"weights", args.weights},
-            {"context", args.context},
+            {"context", context_of(args, arch)},
             {"seconds", result.seconds},
             {"stopped", result.stopped},
             {"geometric_mean_gain", geometric_mean_gain(result)},
@@ -161,53 +177,60 @@ Json result_json(const AutotuneArguments& args, const Arch& arch, const std::str
 }
 
 void print_result(const TuneResult& result) {
-    fmt::print("{:<18} {:>4} {:<22} {:<22} {:>10} {:>10} {:>7}  {}\n", "kernel", "rows", "default", "chosen", "default us",
-               "us", "gain", "step");
+    fmt::print("{:<18} {:>4} {:<22} {:<22} {:>10} {:>10} {:>7}  {}\n", "kernel", "rows", "default",
+               "chosen", "default us", "us", "gain", "step");
     for (const TunedKernel& k : result.kernels) {
         const TuningRecord& r = k.record;
         if (k.source == "stopped") {
-            fmt::print("{:<18} {:>4} {:<22} stopped before it was its turn; {}\n", r.key.kernel, k.rows,
-                       to_string(r.default_point), k.label);
+            fmt::print("{:<18} {:>4} {:<22} stopped before it was its turn; {}\n", r.key.kernel,
+                       k.rows, to_string(r.default_point), k.label);
             continue;
         }
-        fmt::print("{:<18} {:>4} {:<22} {:<22} {:>10.2f} {:>10.2f} {:>6.2f}x  {} x{}{}\n", r.key.kernel, k.rows,
-                   to_string(r.default_point), to_string(r.point), r.default_us, r.us, r.us > 0 ? r.default_us / r.us : 0,
-                   k.label, k.launches,
+        fmt::print("{:<18} {:>4} {:<22} {:<22} {:>10.2f} {:>10.2f} {:>6.2f}x  {} x{}{}\n",
+                   r.key.kernel, k.rows, to_string(r.default_point), to_string(r.point),
+                   r.default_us, r.us, r.us > 0 ? r.default_us / r.us : 0, k.label, k.launches,
                    k.source == "stored"   ? " (from an earlier sweep)"
                    : k.source == "ranked" ? " (ranked by the static model, not measured)"
                                           : "");
     }
     const auto [before, after] = sums_of(result);
-    fmt::print("{} shapes, {:.2f}x in the geometric mean; all their launches {:.1f} us, by default {:.1f} us\n",
-               result.kernels.size(), geometric_mean_gain(result), after, before);
+    fmt::print(
+        "{} shapes, {:.2f}x in the geometric mean; all their launches {:.1f} us, by default {:.1f} "
+        "us\n",
+        result.kernels.size(), geometric_mean_gain(result), after, before);
     for (const TunedPlan& plan : result.plans)
-        fmt::print("whole plan, {} row{}: {:.1f} us +- {:.1f}, by default {:.1f} us ({:.2f}x){}; logits {:.2g} (KL) from the {}\n",
-                   plan.rows, plan.rows == 1 ? "" : "s", plan.tuned_us, plan.noise_us, plan.default_us,
-                   plan.tuned_us > 0 ? plan.default_us / plan.tuned_us : 0,
-                   plan.without.empty() ? "" : fmt::format(", without {}", fmt::join(plan.without, ", ")), plan.tuned_kl,
-                   plan.checked_with);
+        fmt::print(
+            "whole plan, {} row{}: {:.1f} us +- {:.1f}, by default {:.1f} us ({:.2f}x){}; logits "
+            "{:.2g} (KL) from the {}\n",
+            plan.rows, plan.rows == 1 ? "" : "s", plan.tuned_us, plan.noise_us, plan.default_us,
+            plan.tuned_us > 0 ? plan.default_us / plan.tuned_us : 0,
+            plan.without.empty() ? "" : fmt::format(", without {}", fmt::join(plan.without, ", ")),
+            plan.tuned_kl, plan.checked_with);
     for (const std::string& note : result.notes) fmt::print("note: {}\n", note);
     if (result.stopped) fmt::print("stopped; the same command goes on where it was\n");
 }
 
-void write_tune_report(const AutotuneArguments& args, const Arch& arch, KernelLibrary* library, const ModelFile& file,
-                       const CacheOptions& cache, const Json& result, const std::string& device) {
+void write_tune_report(const AutotuneArguments& args, const Arch& arch, KernelLibrary* library,
+                       const ModelFile& file, const CacheOptions& cache, const Json& result,
+                       const std::string& device) {
     Json plans = Json::array();
     const LayerGraph graph = build_layer_graph(file);
     const auto records = stored_records(cache, arch.name);
     const auto disassembler = find_disassembler(read_environment());
-    for (const int rows : rows_of(args)) {
+    for (const int rows : rows_of(args, arch)) {
         PlanOptions options{.rows = rows};
         const std::string compiler = library != nullptr ? library->compiler().identity() : "";
         options.tunings = tunings_for(records, arch, device, compiler, TuneUse::kMeasured).tunings;
-        plans.push_back(plan_report(make_plan(graph, file, arch, options), arch, args.context, records, library,
-                                    disassembler.get()));
+        plans.push_back(plan_report(make_plan(graph, file, arch, options), arch, context_of(args, arch),
+                                    records, library, disassembler.get()));
     }
-    write_report({{"title", "hetune autotune: " + graph.name},
-                  {"subtitle", device.empty() ? arch.name + ", no device: ranked by the static model" : device + " (" + arch.name + ")"},
-                  {"plans", std::move(plans)},
-                  {"autotune", result}},
-                 args.report);
+    write_report(
+        {{"title", "hetune autotune: " + graph.name},
+         {"subtitle", device.empty() ? arch.name + ", no device: ranked by the static model"
+                                     : device + " (" + arch.name + ")"},
+         {"plans", std::move(plans)},
+         {"autotune", result}},
+        args.report);
 }
 
 int run(const AutotuneArguments& args) {
@@ -215,7 +238,8 @@ int run(const AutotuneArguments& args) {
     const auto device = device_for(args);
     const Arch arch = device != nullptr ? device->arch() : find_arch(args.arch);
     const bool header = device == nullptr || args.weights == "synthetic";
-    const ModelFile file(args.file, header ? ModelFile::Open::kHeaderOnly : ModelFile::Open::kWhole);
+    const ModelFile file(args.file,
+                         header ? ModelFile::Open::kHeaderOnly : ModelFile::Open::kWhole);
     CodeStore codes(cache);
     std::optional<KernelLibrary> library;
     try {
@@ -233,11 +257,12 @@ int run(const AutotuneArguments& args) {
     std::signal(SIGINT, on_interrupt);
     std::signal(SIGTERM, on_interrupt);
     Progress progress;
-    Tuner tuner(arch, device.get(), library ? &*library : nullptr, store, file, tiles ? &*tiles : nullptr,
-                tune_options(args, device.get(), progress));
+    Tuner tuner(arch, device.get(), library ? &*library : nullptr, store, file,
+                tiles ? &*tiles : nullptr, tune_options(args, arch, device.get(), progress));
     const TuneResult result = tuner.run();
     const std::string name = device != nullptr ? device->info().name : "";
-    const Json json = result_json(args, arch, name, library ? library->compiler().identity() : "", result);
+    const Json json =
+        result_json(args, arch, name, library ? library->compiler().identity() : "", result);
     if (!args.report.empty())
         write_tune_report(args, arch, library ? &*library : nullptr, file, cache, json, name);
     if (args.json)
@@ -248,40 +273,63 @@ int run(const AutotuneArguments& args) {
 }
 
 const RegisterCommand kAutotune{
-    "autotune", "Finds faster tunables for a model's kernels on this device, and keeps them", [](CLI::App& app) {
+    "autotune", "Finds faster tunables for a model's kernels on this device, and keeps them",
+    [](CLI::App& app) {
         auto args = std::make_shared<AutotuneArguments>();
         std::string known;
-        for (const Strategy& strategy : strategies()) known += fmt::format("{}{}: {}", known.empty() ? "" : "; ", strategy.name, strategy.what);
-        app.add_option("FILE", args->file, "GGUF model; its header will do without a device, or with --weights synthetic")->required();
-        app.add_option("--arch", args->arch, "without a device of this arch: ranked by the static model; default: that of this machine");
+        for (const Strategy& strategy : strategies())
+            known +=
+                fmt::format("{}{}: {}", known.empty() ? "" : "; ", strategy.name, strategy.what);
+        app.add_option(
+               "FILE", args->file,
+               "GGUF model; its header will do without a device, or with --weights synthetic")
+            ->required();
+        app.add_option("--arch", args->arch,
+                       "without a device of this arch: ranked by the static model; default: that "
+                       "of this machine");
         app.add_option("--backend", args->backend, "hip, cuda or cpu; default: the best there is");
-        app.add_option("--compiler", args->compiler, "hiprtc, comgr, clang or nvrtc; default: the best there is");
-        app.add_option("--kernel", args->kernel, "only templates of these names, with * and ?")->capture_default_str();
-        app.add_option("--budget", args->budget, "stop after this time: 90s, 3m, 1h; default: none");
+        app.add_option("--compiler", args->compiler,
+                       "hiprtc, comgr, clang or nvrtc; default: the best there is");
+        app.add_option("--kernel", args->kernel, "only templates of these names, with * and ?")
+            ->capture_default_str();
+        app.add_option("--budget", args->budget,
+                       "stop after this time: 90s, 3m, 1h; default: none");
         app.add_option("--strategy", args->strategy, known)->capture_default_str();
-        auto* rows = app.add_option("--rows", args->rows, "tokens of a step, as 1,2,4,8; default: those of --phase")
+        auto* rows = app.add_option("--rows", args->rows,
+                                    "tokens of a step, as 1,2,4,8; default: those of --phase")
                          ->delimiter(',')
                          ->check(CLI::Range(1, 4096));
         app.add_option("--phase", args->phase, "decode or prefill; default: both")
             ->check(CLI::IsMember({"decode", "prefill"}))
             ->excludes(rows);
-        app.add_option("-c,--ctx", args->context, "tokens in the context of the steps that are timed")
-            ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
-            ->capture_default_str();
-        app.add_option("--weights", args->weights, "model, or synthetic: random ones of the same shapes")
+        app.add_option("-c,--ctx", args->context,
+                       "tokens in the context of the steps that are timed; default: 512, or the rows")
+            ->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
+        app.add_option("--weights", args->weights,
+                       "model, or synthetic: random ones of the same shapes")
             ->check(CLI::IsMember({"model", "synthetic"}))
             ->capture_default_str();
         app.add_option("--seed", args->seed, "of synthetic weights")->capture_default_str();
-        app.add_option("--activations", args->activations, "q8 or f32")->check(CLI::IsMember({"q8", "f32"}))->capture_default_str();
-        app.add_option("--kv", args->kv, "f16, bf16 or f32")->check(CLI::IsMember({"f16", "bf16", "f32"}))->capture_default_str();
-        app.add_option("-j,--jobs", args->jobs, "compilers at once; default: one per core")->check(CLI::Range(1, 1024));
-        app.add_flag("--again", args->again, "also shapes that have a result of this device and compiler");
-        app.add_flag("--kernels-only", args->kernels_only, "leave out the choice between fused and unfused variants");
-        app.add_option("--report", args->report, "also write a page with plots of all of it: one HTML file");
+        app.add_option("--activations", args->activations, "q8 or f32")
+            ->check(CLI::IsMember({"q8", "f32"}))
+            ->capture_default_str();
+        app.add_option("--kv", args->kv, "f16, bf16, f32 or q8")
+            ->check(CLI::IsMember(kv_type_names()))
+            ->capture_default_str();
+        app.add_option("-j,--jobs", args->jobs, "compilers at once; default: one per core")
+            ->check(CLI::Range(1, 1024));
+        app.add_flag("--again", args->again,
+                     "also shapes that have a result of this device and compiler");
+        app.add_flag("--kernels-only", args->kernels_only,
+                     "leave out the choice between fused and unfused variants");
+        app.add_option("--report", args->report,
+                       "also write a page with plots of all of it: one HTML file");
         app.add_flag("--json", args->json, "print JSON");
         app.footer(
-            "Each candidate is checked against the default before it is timed, and wins only beyond the noise.\n"
-            "Results are kept as they come: after Ctrl-C or a kill the same command goes on where it was.\n"
+            "Each candidate is checked against the default before it is timed, and wins only "
+            "beyond the noise.\n"
+            "Results are kept as they come: after Ctrl-C or a kill the same command goes on where "
+            "it was.\n"
             "`hetune tune` lists and moves them. Exit code 130 after Ctrl-C.\n\n"
             "Examples:\n  hetune autotune model.gguf --budget 3m --report tuned.html\n"
             "  hetune autotune model.gguf --phase decode --kernel 'gemv*'\n"

@@ -7,8 +7,8 @@
 #include <nlohmann/json.hpp>
 
 #include "cache/tuning_store.h"
-#include "runtime/compiler.h"
 #include "planner/tuning_space.h"
+#include "runtime/compiler.h"
 #include "runtime/tune/tuner.h"
 #include "tools/cache_commands.h"
 
@@ -21,7 +21,8 @@ struct Filter {
     std::string kernel = "*", arch, device;
 
     void add_to(CLI::App& app) {
-        app.add_option("--kernel", kernel, "names of templates, with * and ?; \"plan\": choices of variants")
+        app.add_option("--kernel", kernel,
+                       "names of templates, with * and ?; \"plan\": choices of variants")
             ->capture_default_str();
         app.add_option("--arch", arch, "of this arch only");
         app.add_option("--device", device, "of devices whose name has this in it");
@@ -68,8 +69,9 @@ const TuningRecord& find_record(const std::vector<TuningRecord>& records, const 
     for (const TuningRecord& record : records)
         if (record.key.hash().hex().starts_with(id)) found.push_back(&record);
     if (found.size() == 1) return *found[0];
-    throw std::runtime_error(fmt::format("{} tunings have an id that starts with '{}'; `hetune tune ls` lists them",
-                                         found.size(), id));
+    throw std::runtime_error(
+        fmt::format("{} tunings have an id that starts with '{}'; `hetune tune ls` lists them",
+                    found.size(), id));
 }
 
 Json list_json(const std::vector<TuningRecord>& records, Today& today) {
@@ -96,12 +98,13 @@ CommandBody tune_ls(CLI::App& app) {
             fmt::print("{}\n", list_json(records, today).dump(2));
             return 0;
         }
-        fmt::print("{:<10} {:<9} {:<20} {:>9} {:>9} {:>6}  {}\n", "id", "arch", "chosen", "us", "default",
-                   "gain", "shape");
+        fmt::print("{:<10} {:<9} {:<20} {:>9} {:>9} {:>6}  {}\n", "id", "arch", "chosen", "us",
+                   "default", "gain", "shape");
         for (const TuningRecord& r : records)
-            fmt::print("{:<10} {:<9} {:<20} {:>9.2f} {:>9.2f} {:>6}  {}{}{}\n", id_of(r), r.key.arch,
-                       point_text(r.point), r.us, r.default_us, gain_text(r), r.key.shape,
-                       r.measured ? "" : "  (ranked, not measured)", today.stale(r) ? "  (stale: another compiler)" : "");
+            fmt::print("{:<10} {:<9} {:<20} {:>9.2f} {:>9.2f} {:>6}  {}{}{}\n", id_of(r),
+                       r.key.arch, point_text(r.point), r.us, r.default_us, gain_text(r),
+                       r.key.shape, r.measured ? "" : "  (ranked, not measured)",
+                       today.stale(r) ? "  (stale: another compiler)" : "");
         fmt::print("{} results\n", records.size());
         return 0;
     };
@@ -124,17 +127,20 @@ CommandBody tune_show(CLI::App& app) {
             return 0;
         }
         fmt::print("{}\n{} on {}, {} by {}{}\n", r.key.shape, r.key.arch,
-                   r.key.device.empty() ? "no device" : r.key.device, r.measured ? "measured" : "ranked by the model",
-                   r.key.compiler, today.stale(r) ? " (stale: today's is another)" : "");
-        fmt::print("chosen {}: {:.2f} us +- {:.2f}; default {}: {:.2f} us ({})\n", point_text(r.point), r.us, r.noise_us,
-                   point_text(r.default_point), r.default_us, gain_text(r));
+                   r.key.device.empty() ? "no device" : r.key.device,
+                   r.measured ? "measured" : "ranked by the model", r.key.compiler,
+                   today.stale(r) ? " (stale: today's is another)" : "");
+        fmt::print("chosen {}: {:.2f} us +- {:.2f}; default {}: {:.2f} us ({})\n",
+                   point_text(r.point), r.us, r.noise_us, point_text(r.default_point), r.default_us,
+                   gain_text(r));
         fmt::print("found {:%Y-%m-%d %H:%M} UTC", fmt::gmtime(static_cast<time_t>(r.created)));
         for (const auto& [name, value] : r.origin) fmt::print(", {} {}", name, value);
-        fmt::print("; {} slower results merged\n\n{:<22} {:<8} {:>10} {:>8} {:>4} {:>10} {:>6}\n", r.also.size(), "point",
-                   "state", "us", "+-", "n", "model us", "VGPRs");
+        fmt::print("; {} slower results merged\n\n{:<22} {:<8} {:>10} {:>8} {:>4} {:>10} {:>6}\n",
+                   r.also.size(), "point", "state", "us", "+-", "n", "model us", "VGPRs");
         for (const TuningTrial& t : r.trials)
-            fmt::print("{:<22} {:<8} {:>10.2f} {:>8.2f} {:>4} {:>10.2f} {:>6}{}\n", point_text(t.point), t.state, t.us,
-                       t.noise_us, t.samples, t.model_us, t.vgprs < 0 ? "-" : std::to_string(t.vgprs),
+            fmt::print("{:<22} {:<8} {:>10.2f} {:>8.2f} {:>4} {:>10.2f} {:>6}{}\n",
+                       point_text(t.point), t.state, t.us, t.noise_us, t.samples, t.model_us,
+                       t.vgprs < 0 ? "-" : std::to_string(t.vgprs),
                        t.why.empty() ? "" : "  " + t.why);
         return 0;
     };
@@ -153,7 +159,8 @@ std::vector<TuningRecord> read_export(const std::string& path) {
     }
     const auto json = nlohmann::json::parse(text, nullptr, false);
     if (!json.is_object() || !json.contains("tunings") || !json["tunings"].is_array())
-        throw std::runtime_error(fmt::format("{}: neither an export of `hetune tune export` nor a bundle", path));
+        throw std::runtime_error(
+            fmt::format("{}: neither an export of `hetune tune export` nor a bundle", path));
     for (const auto& one : json["tunings"]) records.push_back(record_from_json(one));
     return records;
 }
@@ -161,13 +168,16 @@ std::vector<TuningRecord> read_export(const std::string& path) {
 CommandBody tune_diff(CLI::App& app) {
     auto path = std::make_shared<std::string>();
     auto filter = std::make_shared<Filter>();
-    app.add_option("OTHER", *path, "an export or a bundle; the cache is compared with it")->required();
+    app.add_option("OTHER", *path, "an export or a bundle; the cache is compared with it")
+        ->required();
     filter->add_to(app);
     app.footer("Example:\n  hetune tune diff other-box.json");
     return [path, filter, json = json_flag(app)] {
         const CacheFolder folder(cache_options());
         // Boxes are compared by shape: device and compiler may be what differs.
-        std::map<std::pair<std::string, std::string>, std::pair<const TuningRecord*, const TuningRecord*>> shapes;
+        std::map<std::pair<std::string, std::string>,
+                 std::pair<const TuningRecord*, const TuningRecord*>>
+            shapes;
         const auto here = records_of(folder, *filter);
         auto there = read_export(*path);
         std::erase_if(there, [&](const TuningRecord& r) { return !filter->takes(r); });
@@ -178,12 +188,15 @@ CommandBody tune_diff(CLI::App& app) {
             const auto& [a, b] = pair;
             if (a != nullptr && b != nullptr && a->point == b->point) continue;
             Json one = {{"arch", key.first}, {"shape", key.second}};
-            if (a != nullptr) one["here"] = {{"point", a->point}, {"us", a->us}, {"device", a->key.device}};
-            if (b != nullptr) one["there"] = {{"point", b->point}, {"us", b->us}, {"device", b->key.device}};
+            if (a != nullptr)
+                one["here"] = {{"point", a->point}, {"us", a->us}, {"device", a->key.device}};
+            if (b != nullptr)
+                one["there"] = {{"point", b->point}, {"us", b->us}, {"device", b->key.device}};
             list.push_back(std::move(one));
             if (*json) continue;
             const auto text = [](const TuningRecord* r) {
-                return r == nullptr ? std::string("none") : fmt::format("{} ({:.2f} us)", point_text(r->point), r->us);
+                return r == nullptr ? std::string("none")
+                                    : fmt::format("{} ({:.2f} us)", point_text(r->point), r->us);
             };
             fmt::print("{} {}\n  here {}, there {}\n", key.first, key.second, text(a), text(b));
         }
@@ -203,7 +216,8 @@ CommandBody tune_reset(CLI::App& app) {
     app.footer("Example:\n  hetune tune reset --kernel gemv --yes");
     return [filter, yes, json = json_flag(app)] {
         const CacheFolder folder(cache_options());
-        if (folder.writable().empty()) throw CacheError("there is no writable cache folder to reset");
+        if (folder.writable().empty())
+            throw CacheError("there is no writable cache folder to reset");
         std::vector<TuningKey> keys;
         for (const TuningRecord& r : records_of(folder, *filter)) keys.push_back(r.key);
         if (!*yes) throw CacheError(fmt::format("this forgets {} results; say --yes", keys.size()));
@@ -225,7 +239,8 @@ CommandBody tune_export(CLI::App& app) {
     return [path, filter, json = json_flag(app)] {
         const CacheFolder folder(cache_options());
         Json out = {{"tunings", Json::array()}};
-        for (const TuningRecord& r : records_of(folder, *filter)) out["tunings"].push_back(to_json(r));
+        for (const TuningRecord& r : records_of(folder, *filter))
+            out["tunings"].push_back(to_json(r));
         const std::string text = out.dump(1) + "\n";
         if (path->empty()) {
             fmt::print("{}", text);
@@ -245,11 +260,14 @@ CommandBody tune_export(CLI::App& app) {
 
 CommandBody tune_import(CLI::App& app) {
     auto paths = std::make_shared<std::vector<std::string>>();
-    app.add_option("FILE", *paths, "exports or bundles; of two results with one key the better stays")->required();
+    app.add_option("FILE", *paths,
+                   "exports or bundles; of two results with one key the better stays")
+        ->required();
     app.footer("Example:\n  hetune tune import box1.json box2.json kernels.htb");
     return [paths, json = json_flag(app)] {
         const CacheFolder folder(cache_options());
-        if (folder.writable().empty()) throw CacheError("there is no writable cache folder to import into");
+        if (folder.writable().empty())
+            throw CacheError("there is no writable cache folder to import into");
         TuningStore store(folder);
         size_t imported = 0;
         for (const std::string& path : *paths)
@@ -283,8 +301,10 @@ const RegisterCommand kTune{
     "tune", "Inspects, moves and resets what autotune found", [](CLI::App& app) {
         app.require_subcommand(1);
         app.footer(
-            "Results lie in the cache, travel in its bundles (`hetune cache export`, `hetune prewarm -o`), and\n"
-            "are used by every later plan; HETUNE_TUNE=off pins all plans to their defaults, HETUNE_TUNE=all\n"
+            "Results lie in the cache, travel in its bundles (`hetune cache export`, `hetune "
+            "prewarm -o`), and\n"
+            "are used by every later plan; HETUNE_TUNE=off pins all plans to their defaults, "
+            "HETUNE_TUNE=all\n"
             "also takes what was only ranked by the static model.\n\nExamples:\n  hetune tune ls\n"
             "  hetune tune export -o tunings.json");
         auto chosen = std::make_shared<CommandBody>();

@@ -32,6 +32,7 @@ const RegisterTemplate kMoeGateUp{{
                {"squares", "const float*", ParamRole::kActivations, "[kCols / 32]"},
                {"y", "void*", ParamRole::kOutput, "[kUsed * kRows + kSharedRows], blocks of 32 or floats"}},
     .promises = {.dot4 = true, .wide_loads = true},
+    .lds_bytes = [](const SpecValues& v) { return v("kWaves") * 256; },
 }};
 
 }  // namespace

@@ -30,6 +30,10 @@ const RegisterTemplate kMoeRoute{{
                {"ids", "int*", ParamRole::kOutput, "[kUsed]"},
                {"shares", "float*", ParamRole::kOutput, "[kUsed + kShared]"}},
     .promises = {.wide_loads = true},
+    .lds_bytes = [](const SpecValues& v) { return 4 * (v("kCols") / v("kSplits")) + v("kWaves") * (128 + 4) + 4; },
+    .refuses = [](const SpecValues& v) -> std::string {
+        return v("kCols") % (32 * v("kSplits")) == 0 ? "" : "kCols is no multiple of 32 kSplits";
+    },
 }};
 
 }  // namespace

@@ -31,6 +31,9 @@ const RegisterTemplate kDeltaStep{{
                {"ring", "float*", ParamRole::kState, "[kTaps, kWidth]"},
                {"state", "float*", ParamRole::kState, "[kValueHeads, kKeySize, kValueSize]"},
                {"y", "void*", ParamRole::kOutput, "[kValueHeads * kValueSize / 32] or floats"}},
+    .refuses = [](const SpecValues& v) -> std::string {
+        return v("kKeySize") % v("kSplits") == 0 ? "" : "kKeySize is no multiple of kSplits";
+    },
 }};
 
 }  // namespace

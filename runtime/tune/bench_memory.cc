@@ -105,7 +105,8 @@ std::unique_ptr<Buffer> BenchMemory::random_kv(int64_t bytes, KvType type) {
     std::vector<uint16_t> values(static_cast<size_t>(bytes / 2));
     for (uint16_t& value : values) {
         const auto bits = static_cast<uint16_t>(random());
-        value = static_cast<uint16_t>((bits & 0x8000) | (half ? 0x3800 + (bits & 0x7ff) : 0x3f00 + (bits & 0xff)));
+        value = static_cast<uint16_t>((bits & 0x8000) |
+                                      (half ? 0x3800 + (bits & 0x7ff) : 0x3f00 + (bits & 0xff)));
     }
     return uploaded(device_, values);
 }

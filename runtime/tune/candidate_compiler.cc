@@ -1,6 +1,7 @@
 #include "runtime/tune/candidate_compiler.h"
 
 #include <algorithm>
+#include <chrono>
 
 #include "planner/occupancy.h"
 
@@ -11,15 +12,19 @@ namespace {
 std::string too_large(const CodeObject& code, const PlanStep& step, const Arch& arch) {
     if (code.resources.vgprs < 0) return {};
     const int lds = std::max(0, code.resources.lds_bytes);
-    const Occupancy fits = occupancy(arch, code.resources.vgprs, lds, static_cast<int>(step.threads));
+    const Occupancy fits =
+        occupancy(arch, code.resources.vgprs, lds, static_cast<int>(step.threads));
     return fits.waves_per_simd > 0 ? std::string()
                                    : "a group does not fit into a unit: " + fits.limited_by;
 }
 
 }  // namespace
 
-CandidateCompiler::CandidateCompiler(KernelLibrary& library, const std::vector<TuningTarget>& targets)
-    : library_(library), targets_(targets), thread_([this](const std::stop_token& stop) { work(stop); }) {}
+CandidateCompiler::CandidateCompiler(KernelLibrary& library,
+                                     const std::vector<TuningTarget>& targets)
+    : library_(library),
+      targets_(targets),
+      thread_([this](const std::stop_token& stop) { work(stop); }) {}
 
 CandidateCompiler::~CandidateCompiler() = default;
 
@@ -85,14 +90,11 @@ std::vector<CompiledCandidate> CandidateCompiler::get(size_t target) {
     return std::move(results_[target]);
 }
 
-void CandidateCompiler::wait_for_all() {
+void CandidateCompiler::wait_for_all(const std::function<bool()>& over) {
+    constexpr auto kAskAgain = std::chrono::milliseconds(100);
     std::unique_lock lock(mutex_);
-    ready_.wait(lock, [&] { return results_.size() == targets_.size() || failure_ != nullptr; });
-}
-
-size_t CandidateCompiler::done() const {
-    const std::lock_guard lock(mutex_);
-    return results_.size();
+    while (results_.size() < targets_.size() && failure_ == nullptr && !over())
+        ready_.wait_for(lock, kAskAgain);
 }
 
 }  // namespace hetune

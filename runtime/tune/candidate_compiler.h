@@ -3,6 +3,8 @@
 #pragma once
 
 #include <condition_variable>
+#include <exception>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <string>
@@ -29,8 +31,8 @@ class CandidateCompiler {
 
     // Of one target, in the order of its candidates; waits for them.
     std::vector<CompiledCandidate> get(size_t target);
-    void wait_for_all();
-    size_t done() const;  // targets
+    // Until all are done, or `over()`.
+    void wait_for_all(const std::function<bool()>& over);
 
   private:
     void work(const std::stop_token& stop);

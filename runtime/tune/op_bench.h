@@ -1,5 +1,6 @@
-// One op of a plan by itself: the inputs that it found in a real step, every candidate with poisoned
-// outputs of its own, checked against the default's, and timed with caches that do not know it.
+// One op of a plan by itself: the inputs that it found in a real step, every candidate with
+// poisoned outputs of its own, checked against the default's, and timed with caches that do not
+// know it.
 #pragma once
 
 #include <map>
@@ -32,7 +33,8 @@ struct OpOutput {
 
 // The largest difference relative to the largest value, over all outputs; infinite for a NaN, for
 // outputs that are not alike, and for integers that differ. `where` names the worst.
-double output_error(const std::vector<OpOutput>& wanted, const std::vector<OpOutput>& got, std::string& where);
+double output_error(const std::vector<OpOutput>& wanted, const std::vector<OpOutput>& got,
+                    std::string& where);
 // Sums in another order; an 8-bit value may be rounded the other way.
 constexpr double kMostFloatError = 1e-3, kMostBlockError = 2e-2;
 

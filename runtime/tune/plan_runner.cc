@@ -20,7 +20,8 @@ PlanRunner::PlanRunner(Device& device, BenchMemory& memory, Plan plan, const Mod
     for (const PlanBuffer& buffer : plan.buffers) {
         Buffer* shared = memory.find(buffer);
         if (shared == nullptr) {
-            own_.push_back(device.allocate(static_cast<size_t>(std::max<int64_t>(buffer.bytes, 1))));
+            own_.push_back(
+                device.allocate(static_cast<size_t>(std::max<int64_t>(buffer.bytes, 1))));
             shared = own_.back().get();
             device.fill(*shared, 0, shared->bytes(), 0);
         }
@@ -44,7 +45,8 @@ std::vector<float> PlanRunner::logits_of(std::span<const int32_t> tokens) {
     }
     std::vector<float> logits(static_cast<size_t>(plan().vocabulary));
     const auto skipped = plan().options.all_logits ? (step - 1) * logits.size() * 4 : 0;
-    device_.download(std::as_writable_bytes(std::span(logits)), buffer(plan().logits_buffer), skipped);
+    device_.download(std::as_writable_bytes(std::span(logits)), buffer(plan().logits_buffer),
+                     skipped);
     return logits;
 }
 

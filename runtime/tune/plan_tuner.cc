@@ -31,11 +31,17 @@ NamedValues point_without(const std::set<std::string>& names) {
 
 }  // namespace
 
-int shape_rows(int rows) { return static_cast<int>(std::bit_ceil(static_cast<unsigned>(std::max(1, rows)))); }
+int shape_rows(int rows) {
+    return static_cast<int>(std::bit_ceil(static_cast<unsigned>(std::max(1, rows))));
+}
 
 PlanTuner::PlanTuner(Device& device, KernelLibrary& library, BenchMemory& memory,
                      const LayerGraph& graph, const ModelFile& file, PlanOptions options)
-    : device_(device), library_(library), memory_(memory), graph_(graph), file_(file),
+    : device_(device),
+      library_(library),
+      memory_(memory),
+      graph_(graph),
+      file_(file),
       options_(std::move(options)) {
     options_.tunings = {};
     tokens_ = some_tokens(options_.rows == 1 ? kCheckedSteps : options_.rows, graph.vocabulary);
@@ -101,7 +107,8 @@ void PlanTuner::add_variants(const Plan& base, const Tunings& tunings) {
         PlanOptions options = options_;
         options.tunings.kernels = tunings.kernels;
         options.without = without;
-        if (!same_steps(make_plan(graph_, file_, device_.arch(), options), base)) add(tunings, without);
+        if (!same_steps(make_plan(graph_, file_, device_.arch(), options), base))
+            add(tunings, without);
     }
 }
 
@@ -115,11 +122,13 @@ std::optional<TunedPlan> PlanTuner::run(const Tunings& tunings, const std::funct
     result.signature = plan_signature(make_plan(graph_, file_, device_.arch(), options_));
     for (const Tunings& of : {Tunings{}, Tunings{.kernels = tunings.kernels}})
         if (!add(of, {}))
-            throw std::runtime_error(fmt::format("a plan of {} rows: its kernels do not compile", options_.rows));
+            throw std::runtime_error(
+                fmt::format("a plan of {} rows: its kernels do not compile", options_.rows));
     result.default_kl = variants_[kUntuned].kl;
     if (!(result.default_kl <= kMostKl))
         throw std::runtime_error(
-            fmt::format("the default plan of {} rows is wrong: its logits are {:.3g} (KL) from those of the {}; "
+            fmt::format("the default plan of {} rows is wrong: its logits are {:.3g} (KL) from "
+                        "those of the {}; "
                         "`hetune verify` shows where",
                         options_.rows, result.default_kl, checked_with_));
     add_variants(variants_[kTuned].runner->plan(), tunings);
@@ -127,7 +136,8 @@ std::optional<TunedPlan> PlanTuner::run(const Tunings& tunings, const std::funct
     std::vector<size_t> all(variants_.size());
     for (size_t i = 0; i < all.size(); ++i) all[i] = i;
     const std::vector<double> unmodelled(variants_.size() + 1);
-    Race race(unmodelled, [this](size_t i) { return time_us(i); }, over);
+    Race race(
+        unmodelled, [this](size_t i) { return time_us(i); }, over);
     for (const size_t i : all) time_us(i);  // captures the graphs
     if (!race.round(all, kRounds)) return std::nullopt;
 
@@ -143,10 +153,12 @@ std::optional<TunedPlan> PlanTuner::run(const Tunings& tunings, const std::funct
         finalists.push_back(variants_.size() - 1);
         time_us(variants_.size() - 1);
     }
-    Race duel(unmodelled, [this](size_t i) { return time_us(i); }, over);
+    Race duel(
+        unmodelled, [this](size_t i) { return time_us(i); }, over);
     if (!duel.round(finalists, kDuelRounds)) return std::nullopt;
 
-    result.kernels_help = variants_[kTuned].kl <= kMostKl && !is_faster(duel.timing(kUntuned), duel.timing(kTuned));
+    result.kernels_help =
+        variants_[kTuned].kl <= kMostKl && !is_faster(duel.timing(kUntuned), duel.timing(kTuned));
     size_t winner = result.kernels_help ? kTuned : kUntuned;
     for (const size_t i : finalists)
         if (i > kTuned && result.kernels_help && is_faster(duel.timing(i), duel.timing(kTuned)) &&

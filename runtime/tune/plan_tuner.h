@@ -16,14 +16,14 @@ namespace hetune {
 
 struct TunedPlan {
     int rows = 1;
-    std::string signature;               // plan_signature of the default
-    double default_us = 0, tuned_us = 0; // of a whole step, end to end
+    std::string signature;                // plan_signature of the default
+    double default_us = 0, tuned_us = 0;  // of a whole step, end to end
     double noise_us = 0;
-    bool kernels_help = true;            // the tuned kernels together are not slower than the defaults
-    std::vector<std::string> without;    // what the tuned plan leaves out
-    std::vector<TuningTrial> variants;   // all that were timed, as points {"swiglu": "off"}
-    std::string checked_with;            // whose logits were compared: "oracle" or "unfused plan"
-    double default_kl = 0, tuned_kl = 0; // distance from those
+    bool kernels_help = true;  // the tuned kernels together are not slower than the defaults
+    std::vector<std::string> without;     // what the tuned plan leaves out
+    std::vector<TuningTrial> variants;    // all that were timed, as points {"swiglu": "off"}
+    std::string checked_with;             // whose logits were compared: "oracle" or "unfused plan"
+    double default_kl = 0, tuned_kl = 0;  // distance from those
 };
 
 // Logits of a plan that is right are not further from the oracle's than this.

@@ -30,7 +30,7 @@ bool successive_halving(Race& race) {
     std::vector<size_t> left = everyone(race);
     for (int rounds = kFirstRounds;; rounds *= 2) {
         if (!race.round(left, rounds)) return false;
-        if (left.size() <= kLeastLeft) return true;
+        if (left.size() <= kLeastLeft + 1) return true;  // with a default that is none of the best
         left = race.in_order(left);
         left.resize(std::max(kLeastLeft, left.size() / 2));
         keep_default(left);

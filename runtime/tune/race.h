@@ -16,8 +16,11 @@ class Race {
   public:
     // `sample(i)` times candidate i once, in microseconds. `model_us`: what the cost model says of
     // each; the first is the default. `over()` true: nothing more is timed.
-    Race(std::vector<double> model_us, std::function<double(size_t)> sample, std::function<bool()> over)
-        : model_us_(std::move(model_us)), sample_(std::move(sample)), over_(std::move(over)),
+    Race(std::vector<double> model_us, std::function<double(size_t)> sample,
+         std::function<bool()> over)
+        : model_us_(std::move(model_us)),
+          sample_(std::move(sample)),
+          over_(std::move(over)),
           samples_(model_us_.size()) {}
 
     size_t size() const { return model_us_.size(); }

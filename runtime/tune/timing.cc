@@ -22,8 +22,8 @@ Timing timing_of(std::vector<double> samples_us) {
     if (samples_us.empty()) return {};
     Timing timing{.us = median(samples_us), .samples = static_cast<int>(samples_us.size())};
     for (double& sample : samples_us) sample = std::abs(sample - timing.us);
-    timing.noise_us =
-        kErrorOfMedian * kSigmaOfMad * median(samples_us) / std::sqrt(static_cast<double>(timing.samples));
+    timing.noise_us = kErrorOfMedian * kSigmaOfMad * median(samples_us) /
+                      std::sqrt(static_cast<double>(timing.samples));
     return timing;
 }
 

@@ -17,7 +17,8 @@ constexpr int kDuelRounds = 15;   // of the finalists, when nothing is compiled 
 constexpr size_t kFinalists = 3;  // beside the default
 
 double now_seconds() {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
+        .count();
 }
 
 TuningTrial trial_of(const TuningCandidate& candidate, const CompiledCandidate* compiled) {
@@ -44,7 +45,8 @@ void set_timing(TuningTrial& trial, const Timing& timing) {
 bool matches_glob(std::string_view pattern, std::string_view text) {
     if (pattern.empty()) return text.empty();
     if (pattern[0] == '*')
-        return matches_glob(pattern.substr(1), text) || (!text.empty() && matches_glob(pattern, text.substr(1)));
+        return matches_glob(pattern.substr(1), text) ||
+               (!text.empty() && matches_glob(pattern, text.substr(1)));
     return !text.empty() && (pattern[0] == '?' || pattern[0] == text[0]) &&
            matches_glob(pattern.substr(1), text.substr(1));
 }
@@ -61,8 +63,9 @@ Tuner::Tuner(const Arch& arch, Device* device, KernelLibrary* library, TuningSto
     find_strategy(options_.strategy);  // throws for an unknown one
     for (const int rows : options_.rows)
         if (rows > options_.memory.context)
-            throw std::runtime_error(fmt::format("{} rows need a context of as many tokens; --ctx is {}", rows,
-                                                 options_.memory.context));
+            throw std::runtime_error(
+                fmt::format("{} rows need a context of as many tokens; --ctx is {}", rows,
+                            options_.memory.context));
     if (device != nullptr) {
         device_name_ = device->info().name;
         memory_ = std::make_unique<BenchMemory>(*device, file, graph_, tiles, options_.memory);
@@ -86,7 +89,8 @@ Tunings Tuner::found_so_far() const {
 
 void Tuner::report(const std::string& stage) {
     if (!options_.progress) return;
-    const double each = tried_ > 0 ? (now_seconds() - timing_started_) / static_cast<double>(tried_) : 0;
+    const double each =
+        tried_ > 0 ? (now_seconds() - timing_started_) / static_cast<double>(tried_) : 0;
     double left = each * static_cast<double>(total_ - done_);
     if (options_.budget_seconds > 0 && tried_ > 0)
         left = std::clamp(options_.budget_seconds - (now_seconds() - started_), 0.0, left);
@@ -105,15 +109,16 @@ TuneResult Tuner::run() {
 std::vector<TuningTarget> Tuner::targets_to_tune(int rows) {
     PlanOptions options = options_.plan;
     options.rows = rows;
-    std::vector<TuningTarget> targets =
-        tuning_targets(graph_, file_, arch_, options, options_.memory.context,
-                       [&](const std::string& kernel) { return matches_glob(options_.kernels, kernel); });
+    std::vector<TuningTarget> targets = tuning_targets(
+        graph_, file_, arch_, options, options_.memory.context,
+        [&](const std::string& kernel) { return matches_glob(options_.kernels, kernel); });
     if (options_.again) return targets;
     std::erase_if(targets, [&](const TuningTarget& target) {
         const TuningKey key = key_of(target.shape.kernel.name, target.shape.to_string());
         const auto known = std::ranges::find(known_, key, &TuningRecord::key);
         if (known == known_.end()) return false;
-        result_.kernels.push_back({*known, target.label, target.shape.rows, target.launches, "stored"});
+        result_.kernels.push_back(
+            {*known, target.label, target.shape.rows, target.launches, "stored"});
         return true;
     });
     return targets;
@@ -142,7 +147,7 @@ void Tuner::tune_targets(int rows, const std::vector<TuningTarget>& targets) {
     std::unique_ptr<CandidateCompiler> compiler;
     if (library_ != nullptr) compiler = std::make_unique<CandidateCompiler>(*library_, targets);
     // A compiler on the cores that run the kernels would be timed too.
-    if (compiler != nullptr && arch_.family == ArchFamily::kCpu) compiler->wait_for_all();
+    if (compiler != nullptr && arch_.family == ArchFamily::kCpu) compiler->wait_for_all([&] { return over(); });
     timing_started_ = now_seconds();
     tried_ = 0;
     for (size_t i = 0; i < targets.size(); ++i) {
@@ -151,7 +156,8 @@ void Tuner::tune_targets(int rows, const std::vector<TuningTarget>& targets) {
         if (over()) {
             result_.kernels.push_back(untried(target));
         } else {
-            auto compiled = compiler != nullptr ? compiler->get(i) : std::vector<CompiledCandidate>();
+            auto compiled =
+                compiler != nullptr ? compiler->get(i) : std::vector<CompiledCandidate>();
             keep(device_ != nullptr ? time_target(target, std::move(compiled), *runner)
                                     : rank_target(target, compiled));
             ++tried_;
@@ -211,8 +217,8 @@ TunedKernel Tuner::time_target(const TuningTarget& target, std::vector<CompiledC
     }
     if (racing.empty() || racing[0] != 0)
         throw CompileError(CompileError::Cause::kGate,
-                           fmt::format("{}: the default itself is refused: {}", target.shape.to_string(),
-                                       trials[0].why));
+                           fmt::format("{}: the default itself is refused: {}",
+                                       target.shape.to_string(), trials[0].why));
     const auto sample = [&](size_t i) { return timed[i].time_us(*device_); };
     const auto stop = [&] { return over(); };
     Race race(model_us, sample, stop);
@@ -239,7 +245,8 @@ TunedKernel Tuner::time_target(const TuningTarget& target, std::vector<CompiledC
     size_t winner = 0;
     for (const size_t i : finalists) {
         set_timing(trials[racing[i]], duel.timing(i));
-        if (is_faster(duel.timing(i), duel.timing(0)) && duel.timing(i).us < duel.timing(winner).us) winner = i;
+        if (is_faster(duel.timing(i), duel.timing(0)) && duel.timing(i).us < duel.timing(winner).us)
+            winner = i;
     }
     TuningRecord& record = result.record;
     record.point = target.candidates[racing[winner]].point;
@@ -253,18 +260,20 @@ TunedKernel Tuner::time_target(const TuningTarget& target, std::vector<CompiledC
     return result;
 }
 
-TunedKernel Tuner::rank_target(const TuningTarget& target, const std::vector<CompiledCandidate>& compiled) {
+TunedKernel Tuner::rank_target(const TuningTarget& target,
+                               const std::vector<CompiledCandidate>& compiled) {
     TunedKernel result = untried(target);
     TuningRecord& record = result.record;
     for (size_t i = 0; i < target.candidates.size(); ++i) {
         const TuningCandidate& candidate = target.candidates[i];
-        TuningTrial& trial =
-            record.trials.emplace_back(trial_of(candidate, compiled.empty() ? nullptr : &compiled[i]));
+        TuningTrial& trial = record.trials.emplace_back(
+            trial_of(candidate, compiled.empty() ? nullptr : &compiled[i]));
         if (!trial.state.empty()) continue;
         trial.state = "ranked";
         const PlanStep& tuned = candidate.plan.steps[candidate.step];
-        trial.model_us += predict(tuned, arch_, options_.memory.context, {trial.vgprs, trial.lds_bytes}).us -
-                          predict(tuned, arch_, options_.memory.context).us;
+        trial.model_us +=
+            predict(tuned, arch_, options_.memory.context, {trial.vgprs, trial.lds_bytes}).us -
+            predict(tuned, arch_, options_.memory.context).us;
         if (i == 0) record.us = record.default_us = trial.model_us;
         if (trial.model_us < (1 - kLeastGain) * record.us) {
             record.us = trial.model_us;
@@ -297,7 +306,8 @@ void Tuner::tune_plan(int rows) {
         result_.notes.push_back(fmt::format(
             "{} rows: together the tuned kernels are slower than the defaults, which stay", rows));
         for (TunedKernel& kernel : result_.kernels)
-            if (kernel.rows == shape_rows(rows) && kernel.record.point != kernel.record.default_point) {
+            if (kernel.rows == shape_rows(rows) &&
+                kernel.record.point != kernel.record.default_point) {
                 kernel.record.point = kernel.record.default_point;
                 kernel.record.us = kernel.record.default_us;
                 store_.put(kernel.record, true);

@@ -28,9 +28,9 @@ struct TuneOptions {
     double budget_seconds = 0;  // 0: none
     std::string strategy = "successive-halving";
     BenchMemory::Options memory;
-    PlanOptions plan;           // fusion, activations, KV type
-    bool again = false;         // also shapes that have a result of this compiler
-    bool whole_plan = true;     // then the variants of the plans
+    PlanOptions plan;        // fusion, activations, KV type
+    bool again = false;      // also shapes that have a result of this compiler
+    bool whole_plan = true;  // then the variants of the plans
     NamedValues origin;
     std::function<bool()> stop = {};  // asked between timings
     std::function<void(const TuneProgress&)> progress = {};
@@ -38,7 +38,7 @@ struct TuneOptions {
 
 struct TunedKernel {
     TuningRecord record;
-    std::string label;   // of the first step that has the shape
+    std::string label;  // of the first step that has the shape
     int rows = 1;
     int launches = 0;    // in its plan
     std::string source;  // "measured", "ranked", "stored" (a result was there) or "stopped"
@@ -73,7 +73,8 @@ class Tuner {
     void tune_targets(int rows, const std::vector<TuningTarget>& targets);
     TunedKernel time_target(const TuningTarget& target, std::vector<CompiledCandidate> compiled,
                             PlanRunner& runner);
-    TunedKernel rank_target(const TuningTarget& target, const std::vector<CompiledCandidate>& compiled);
+    TunedKernel rank_target(const TuningTarget& target,
+                            const std::vector<CompiledCandidate>& compiled);
     TunedKernel untried(const TuningTarget& target) const;
     // Points that were good with another compiler.
     std::vector<size_t> starting_points(const TuningTarget& target) const;

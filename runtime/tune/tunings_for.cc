@@ -37,7 +37,8 @@ ChosenTunings tunings_for(std::span<const TuningRecord> records, const Arch& arc
     for (const TuningRecord& record : records) {
         if (record.key.arch != arch.name || (!record.measured && use != TuneUse::kAll)) continue;
         const TuningRecord*& now = best[{record.key.kernel, record.key.shape}];
-        if (now == nullptr || rank(record, device, compiler) > rank(*now, device, compiler)) now = &record;
+        if (now == nullptr || rank(record, device, compiler) > rank(*now, device, compiler))
+            now = &record;
     }
     for (const auto& [shape, record] : best) {
         ++chosen.used;

@@ -21,8 +21,8 @@ TuneUse tune_use(const std::string& text);
 struct ChosenTunings {
     Tunings tunings;
     int used = 0;
-    int stale = 0;          // of those: found with another compiler
-    int other_device = 0;   // of those: found on another device of this arch
+    int stale = 0;         // of those: found with another compiler
+    int other_device = 0;  // of those: found on another device of this arch
 };
 
 // The best result for each shape. Those of this device come before those of another of the same

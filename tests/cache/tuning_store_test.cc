@@ -1,11 +1,12 @@
 // Tuning results in cache folders, layers and bundles.
+#include "cache/tuning_store.h"
+
 #include <doctest/doctest.h>
 
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "cache/transfer.h"
-#include "cache/tuning_store.h"
 #include "tests/cache/test_folder.h"
 
 namespace hetune {
@@ -13,7 +14,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-TuningRecord record(const std::string& shape, double us, const std::string& box, bool measured = true) {
+TuningRecord record(const std::string& shape, double us, const std::string& box,
+                    bool measured = true) {
     return {.key = {"gemv", shape, "gfx1100", measured ? "RX 7900 XTX" : "", "clang 19"},
             .point = {{"kWaves", us < 2 ? "4" : "2"}},
             .default_point = {{"kWaves", "1"}},
@@ -22,8 +24,14 @@ TuningRecord record(const std::string& shape, double us, const std::string& box,
             .noise_us = 0.1,
             .measured = measured,
             .context = 512,
-            .trials = {{.point = {{"kWaves", "4"}}, .state = "timed", .us = us, .noise_us = 0.1, .samples = 15,
-                        .model_us = 3, .vgprs = 40, .lds_bytes = 512},
+            .trials = {{.point = {{"kWaves", "4"}},
+                        .state = "timed",
+                        .us = us,
+                        .noise_us = 0.1,
+                        .samples = 15,
+                        .model_us = 3,
+                        .vgprs = 40,
+                        .lds_bytes = 512},
                        {.point = {{"kWaves", "16"}}, .state = "wrong", .why = "y differs"}},
             .origin = {{"box", box}},
             .created = 1700000000};
@@ -44,7 +52,9 @@ TEST_CASE("a result comes back as it was put, through JSON too") {
     CHECK(store.all().empty());
 }
 
-TEST_CASE("of two results with one key the faster stays, in either order, and keeps where the other came from") {
+TEST_CASE(
+    "of two results with one key the faster stays, in either order, and keeps where the other came "
+    "from") {
     for (const bool fast_first : {true, false}) {
         const TestFolder folder;
         const CacheFolder cache({.folder = folder.path() / "cache"});
@@ -63,14 +73,18 @@ TEST_CASE("of two results with one key the faster stays, in either order, and ke
     CHECK(merge(ranked, record("a", 3.0, "slow box")).measured);
 }
 
-TEST_CASE("damaged, newer and misnamed results are left out with one warning, and replaced by the next") {
+TEST_CASE(
+    "damaged, newer and misnamed results are left out with one warning, and replaced by the next") {
     const TestFolder folder;
     std::vector<std::string> warnings;
-    const CacheFolder cache({.folder = folder.path() / "cache", .warn = [&](const std::string& w) { warnings.push_back(w); }});
+    const CacheFolder cache({.folder = folder.path() / "cache",
+                             .warn = [&](const std::string& w) { warnings.push_back(w); }});
     TuningStore store(cache);
     const TuningRecord a = record("a", 1, "x"), b = record("b", 1, "x"), c = record("c", 1, "x");
     for (const TuningRecord& r : {a, b, c}) store.put(r);
-    const auto path = [&](const TuningRecord& r) { return folder.path() / "cache" / tuning_name(r.key.hash()); };
+    const auto path = [&](const TuningRecord& r) {
+        return folder.path() / "cache" / tuning_name(r.key.hash());
+    };
     fs::resize_file(path(a), fs::file_size(path(a)) / 2);
     std::string newer = encode_tuning(b);
     newer.replace(newer.find("\"version\": 1"), 12, "\"version\": 9");
@@ -105,14 +119,17 @@ TEST_CASE("bundles carry results; as a layer and when imported the best of all b
         CHECK(export_bundle(cache, {.archs = {"sm_90"}}, folder.path() / "none.htb").tunings == 0);
         return bundle;
     };
-    const fs::path slow = bundle_of("slow", record("a", 3, "slow box")), fast = bundle_of("fast", record("a", 1, "fast box"));
+    const fs::path slow = bundle_of("slow", record("a", 3, "slow box")),
+                   fast = bundle_of("fast", record("a", 1, "fast box"));
 
-    const CacheFolder layered({.folder = folder.path() / "mine", .layers = {slow, fast, folder.path() / "slow"}});
+    const CacheFolder layered(
+        {.folder = folder.path() / "mine", .layers = {slow, fast, folder.path() / "slow"}});
     REQUIRE(TuningStore(layered).all().size() == 1);
     CHECK(TuningStore(layered).all()[0].us == 1);
 
     CacheFolder target({.folder = folder.path() / "target"});
-    for (const fs::path& bundle : {fast, slow, fast}) CHECK(import_bundle(target, Bundle(bundle)).tunings == 1);
+    for (const fs::path& bundle : {fast, slow, fast})
+        CHECK(import_bundle(target, Bundle(bundle)).tunings == 1);
     REQUIRE(TuningStore(target).all().size() == 1);
     CHECK(TuningStore(target).all()[0].us == 1);
     CHECK(TuningStore(target).all()[0].also == std::vector<NamedValues>{{{"box", "slow box"}}});

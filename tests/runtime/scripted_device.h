@@ -21,7 +21,9 @@ struct ScriptedLaunch {
 class ScriptedDevice : public Device {
   public:
     // Microseconds of a launch.
-    std::function<double(const ScriptedLaunch&)> cost_us = [](const ScriptedLaunch&) { return 1.0; };
+    std::function<double(const ScriptedLaunch&)> cost_us = [](const ScriptedLaunch&) {
+        return 1.0;
+    };
     // A kernel that leaves half of its groups out.
     std::function<bool(const ScriptedLaunch&)> broken = [](const ScriptedLaunch&) { return false; };
     std::string name = "scripted";
@@ -34,7 +36,9 @@ class ScriptedDevice : public Device {
         return info;
     }
     std::unique_ptr<Buffer> allocate(size_t bytes) override { return inner_->allocate(bytes); }
-    std::unique_ptr<Buffer> adopt(std::span<const std::byte> host) override { return inner_->adopt(host); }
+    std::unique_ptr<Buffer> adopt(std::span<const std::byte> host) override {
+        return inner_->adopt(host);
+    }
     void upload(Buffer& to, size_t offset, std::span<const std::byte> from) override {
         inner_->upload(to, offset, from);
     }
@@ -47,7 +51,8 @@ class ScriptedDevice : public Device {
     std::unique_ptr<Module> load(const CodeObject& code) override {
         return std::make_unique<Loaded>(code.entry, inner_->load(code));
     }
-    void launch(Module& module, const LaunchShape& shape, std::span<const std::byte> args) override {
+    void launch(Module& module, const LaunchShape& shape,
+                std::span<const std::byte> args) override {
         auto& loaded = static_cast<Loaded&>(module);
         ScriptedLaunch one{loaded.entry, shape};
         if (recording_ != nullptr) recording_->launches.push_back(one);
@@ -72,6 +77,10 @@ class ScriptedDevice : public Device {
         if (!timing_) return inner_->replay(*recorded.inner);
         for (const ScriptedLaunch& launch : recorded.launches) clock_us_ += cost_us(launch);
     }
+    HostMemory allocate_host(size_t bytes) override { return inner_->allocate_host(bytes); }
+    std::unique_ptr<Mark> make_mark() override { return inner_->make_mark(); }
+    void record(Mark& mark) override { inner_->record(mark); }
+    void wait(Mark& mark) override { inner_->wait(mark); }
     double time_ms(const std::function<void()>& work) override {
         ++timings;
         timing_ = true;
@@ -83,7 +92,8 @@ class ScriptedDevice : public Device {
 
   private:
     struct Loaded : Module {
-        Loaded(std::string name, std::unique_ptr<Module> module) : entry(std::move(name)), inner(std::move(module)) {}
+        Loaded(std::string name, std::unique_ptr<Module> module)
+            : entry(std::move(name)), inner(std::move(module)) {}
         std::string entry;
         std::unique_ptr<Module> inner;
     };

@@ -1,4 +1,6 @@
 // Sweeps against a device with a scripted clock: winners, noise and failures are exact.
+#include "runtime/tune/tuner.h"
+
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -7,7 +9,6 @@
 #include "planner/lowering.h"
 #include "planner/tuning_space.h"
 #include "runtime/session_plans.h"
-#include "runtime/tune/tuner.h"
 #include "runtime/tune/tunings_for.h"
 #include "tests/cache/test_folder.h"
 #include "tests/planner/small_model.h"
@@ -22,10 +23,14 @@ constexpr uint32_t kQ8 = 8;
 // Microseconds of gemv_residual by its waves; the default on the CPU is one.
 double planted(const ScriptedLaunch& launch) {
     switch (launch.waves()) {
-        case 1: return 4.0;
-        case 2: return 3.0;
-        case 4: return 1.0;
-        case 8: return 2.0;
+        case 1:
+            return 4.0;
+        case 2:
+            return 3.0;
+        case 4:
+            return 1.0;
+        case 8:
+            return 2.0;
     }
     return 5.0;
 }
@@ -61,12 +66,14 @@ struct Bench {
 };
 
 const TuningTrial& trial_of(const TunedKernel& kernel, const std::string& waves) {
-    const auto at = std::ranges::find_if(kernel.record.trials, [&](const TuningTrial& t) { return t.point.at("kWaves") == waves; });
+    const auto at = std::ranges::find_if(
+        kernel.record.trials, [&](const TuningTrial& t) { return t.point.at("kWaves") == waves; });
     REQUIRE(at != kernel.record.trials.end());
     return *at;
 }
 
-TEST_CASE("a default that is four times too slow loses to the fastest candidate, by every strategy") {
+TEST_CASE(
+    "a default that is four times too slow loses to the fastest candidate, by every strategy") {
     for (const Strategy& strategy : strategies()) {
         CAPTURE(strategy.name);
         Bench bench;
@@ -96,7 +103,12 @@ TEST_CASE("a later plan takes what was found, and HETUNE_TUNE=off does not") {
     REQUIRE(records.size() == 2);
     const auto waves_of = [&](TuneUse use) {
         std::set<std::string> waves;
-        for (const PlanStep& step : bench.plan(tunings_for(records, bench.device.arch(), "scripted", result.kernels[0].record.key.compiler, use).tunings).steps)
+        for (const PlanStep& step :
+             bench
+                 .plan(tunings_for(records, bench.device.arch(), "scripted",
+                                   result.kernels[0].record.key.compiler, use)
+                           .tunings)
+                 .steps)
             if (step.spec.name == "gemv_residual") {
                 waves.insert(step.spec.constants.at("kWaves"));
                 CHECK(step.threads == 32 * std::stoul(step.spec.constants.at("kWaves")));
@@ -108,7 +120,10 @@ TEST_CASE("a later plan takes what was found, and HETUNE_TUNE=off does not") {
     CHECK(tune_use("") == TuneUse::kMeasured);
     CHECK(tune_use("off") == TuneUse::kOff);
     CHECK_THROWS_WITH(tune_use("no"), "HETUNE_TUNE='no'; known: off, measured, all");
-    CHECK(bench.plan(tunings_for(records, bench.device.arch(), "scripted", "", TuneUse::kMeasured).tunings).tuned.size() == 2);
+    CHECK(bench
+              .plan(tunings_for(records, bench.device.arch(), "scripted", "", TuneUse::kMeasured)
+                        .tunings)
+              .tuned.size() == 2);
 }
 
 TEST_CASE("a candidate that is faster by less than the noise does not win") {
@@ -127,14 +142,18 @@ TEST_CASE("a candidate that is faster by less than the noise does not win") {
 
 TEST_CASE("a gain of less than two percent does not win, however little noise there is") {
     Bench bench;
-    bench.device.cost_us = [](const ScriptedLaunch& launch) { return launch.waves() == 2 ? 3.95 : 4.0; };
+    bench.device.cost_us = [](const ScriptedLaunch& launch) {
+        return launch.waves() == 2 ? 3.95 : 4.0;
+    };
     for (const TunedKernel& kernel : bench.sweep(bench.options()).kernels)
         CHECK(kernel.record.point == kernel.record.default_point);
 }
 
 TEST_CASE("the fastest candidate does not win when it leaves half of its output unwritten") {
     Bench bench;
-    bench.device.broken = [](const ScriptedLaunch& launch) { return launch.entry == "gemv_residual" && launch.waves() == 4; };
+    bench.device.broken = [](const ScriptedLaunch& launch) {
+        return launch.entry == "gemv_residual" && launch.waves() == 4;
+    };
     for (const TunedKernel& kernel : bench.sweep(bench.options()).kernels) {
         CHECK(trial_of(kernel, "4").state == "wrong");
         CHECK(trial_of(kernel, "4").why.find("differs from the default's") != std::string::npos);
@@ -176,7 +195,8 @@ TEST_CASE("a sweep that was stopped goes on where it was, and one that is done t
     CHECK(second.kernels[1].source == "measured");
 
     const int timings = bench.device.timings;
-    for (const TunedKernel& kernel : bench.sweep(bench.options()).kernels) CHECK(kernel.source == "stored");
+    for (const TunedKernel& kernel : bench.sweep(bench.options()).kernels)
+        CHECK(kernel.source == "stored");
     CHECK(bench.device.timings == timings);
     TuneOptions again = bench.options();
     again.again = true;
@@ -197,10 +217,13 @@ TEST_CASE("progress counts shapes and estimates the time left") {
     CHECK(std::ranges::any_of(seen, [](const TuneProgress& p) { return p.seconds_left > 0; }));
 }
 
-TEST_CASE("without a device candidates are ranked by the static model, marked so, and not used by plans") {
+TEST_CASE(
+    "without a device candidates are ranked by the static model, marked so, and not used by "
+    "plans") {
     Bench bench;
     const Arch& arch = find_arch("gfx1100");
-    const TuneResult result = Tuner(arch, nullptr, nullptr, bench.store, *bench.file, nullptr, bench.options()).run();
+    const TuneResult result =
+        Tuner(arch, nullptr, nullptr, bench.store, *bench.file, nullptr, bench.options()).run();
     CHECK_FALSE(result.measured);
     REQUIRE(result.kernels.size() == 2);
     for (const TunedKernel& kernel : result.kernels) {
@@ -214,10 +237,13 @@ TEST_CASE("without a device candidates are ranked by the static model, marked so
     CHECK(tunings_for(records, arch, "", "", TuneUse::kAll).used == 2);
 }
 
-TEST_CASE("whole plans: a fusion that makes the token slower is left out, and the logits stay right") {
+TEST_CASE(
+    "whole plans: a fusion that makes the token slower is left out, and the logits stay right") {
     Bench bench;
     // The fused swiglu takes far longer than the products and the function that it replaces.
-    bench.device.cost_us = [](const ScriptedLaunch& launch) { return launch.entry == "gemv_swiglu" ? 100.0 : 1.0; };
+    bench.device.cost_us = [](const ScriptedLaunch& launch) {
+        return launch.entry == "gemv_swiglu" ? 100.0 : 1.0;
+    };
     TuneOptions options = bench.options();
     options.whole_plan = true;
     const TuneResult result = bench.sweep(options);
@@ -230,10 +256,12 @@ TEST_CASE("whole plans: a fusion that makes the token slower is left out, and th
 
     // Every later plan follows, and another model's does not.
     const auto records = bench.store.all("x86-64-v3");
-    const Tunings tunings = tunings_for(records, bench.device.arch(), "scripted", result.kernels[0].record.key.compiler,
-                                        TuneUse::kMeasured).tunings;
+    const Tunings tunings = tunings_for(records, bench.device.arch(), "scripted",
+                                        result.kernels[0].record.key.compiler, TuneUse::kMeasured)
+                                .tunings;
     const auto uses_swiglu = [](const Plan& p) {
-        return std::ranges::any_of(p.steps, [](const PlanStep& s) { return s.spec.name == "gemv_swiglu"; });
+        return std::ranges::any_of(p.steps,
+                                   [](const PlanStep& s) { return s.spec.name == "gemv_swiglu"; });
     };
     CHECK_FALSE(uses_swiglu(bench.plan(tunings)));
     const auto other = bench.folder.path() / "other.gguf";
@@ -262,7 +290,9 @@ TEST_CASE("a result of another device or compiler is better than none, and count
     CHECK(chosen.tunings.kernels.at("shape").at("kWaves") == "2");
 
     records.push_back(record("7900 XTX", "clang 18", "4", 2.0));
-    CHECK(tunings_for(records, arch, "7900 XTX", "clang 19", TuneUse::kMeasured).tunings.kernels.at("shape").at("kWaves") == "4");
+    CHECK(tunings_for(records, arch, "7900 XTX", "clang 19", TuneUse::kMeasured)
+              .tunings.kernels.at("shape")
+              .at("kWaves") == "4");
     records.push_back(record("7900 XTX", "clang 19", "8", 3.0));
     chosen = tunings_for(records, arch, "7900 XTX", "clang 19", TuneUse::kMeasured);
     CHECK(chosen.tunings.kernels.at("shape").at("kWaves") == "8");
@@ -272,9 +302,13 @@ TEST_CASE("a result of another device or compiler is better than none, and count
     CHECK(all_tunings_for(records, arch, "clang 19", TuneUse::kMeasured).size() == 3);
 }
 
-TEST_CASE("a stale result is a starting point: it reaches the final even where the strategy leaves it out") {
+TEST_CASE(
+    "a stale result is a starting point: it reaches the final even where the strategy leaves it "
+    "out") {
     Bench bench;
-    bench.device.cost_us = [](const ScriptedLaunch& launch) { return launch.waves() == 16 ? 1.0 : 4.0; };
+    bench.device.cost_us = [](const ScriptedLaunch& launch) {
+        return launch.waves() == 16 ? 1.0 : 4.0;
+    };
     TuneOptions options = bench.options();
     options.strategy = "model-guided";  // on the CPU the model likes few waves
     const TuneResult before = bench.sweep(options);

@@ -28,13 +28,16 @@ struct Box {
         layer_ = kernels.path() / "cache";
     }
     std::string sweep() const {
-        return "autotune " + model.string() + " --backend cpu --weights synthetic --ctx 32 --rows 1 --kernel gemv_residual --kernels-only ";
+        return "autotune " + model.string() +
+               " --backend cpu --weights synthetic --ctx 32 --rows 1 --kernel gemv_residual "
+               "--kernels-only ";
     }
     CommandResult run(const std::string& arguments, const std::string& environment = {}) const {
         if (!fs::exists(layer_)) run_hetune(layer_, sweep());
         fs::create_directories(cache);
         fs::permissions(cache, fs::perms::owner_all);
-        return run_hetune(cache, arguments, "HETUNE_CACHE_PATH='" + kernels_only().string() + "' " + environment);
+        return run_hetune(cache, arguments,
+                          "HETUNE_CACHE_PATH='" + kernels_only().string() + "' " + environment);
     }
     // The layer without its results.
     fs::path kernels_only() const {
@@ -44,7 +47,8 @@ struct Box {
     size_t results() const {
         size_t count = 0;
         if (fs::exists(cache / "tunings"))
-            for (const auto& entry : fs::directory_iterator(cache / "tunings")) count += entry.path().extension() == ".json";
+            for (const auto& entry : fs::directory_iterator(cache / "tunings"))
+                count += entry.path().extension() == ".json";
         return count;
     }
 
@@ -84,18 +88,20 @@ TEST_CASE("a sweep that is killed goes on where it was") {
         freopen("/dev/null", "w", stdout);
         freopen("/dev/null", "w", stderr);
         // All kernels: there is much left to do when the first result appears.
-        execl(program.c_str(), "hetune", "autotune", model.c_str(), "--backend", "cpu", "--weights", "synthetic", "--ctx",
-              "32", "--rows", "1", "--kernels-only", nullptr);
+        execl(program.c_str(), "hetune", "autotune", model.c_str(), "--backend", "cpu", "--weights",
+              "synthetic", "--ctx", "32", "--rows", "1", "--kernels-only", nullptr);
         _exit(127);
     }
-    for (int i = 0; i < 2400 && box.results() == 0; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(25));
+    for (int i = 0; i < 2400 && box.results() == 0; ++i)
+        std::this_thread::sleep_for(std::chrono::milliseconds(25));
     kill(child, SIGKILL);
     int status = 0;
     waitpid(child, &status, 0);
     const size_t kept = box.results();
     REQUIRE(kept >= 1);
-    const CommandResult rest = box.run("autotune " + box.model.string() +
-                                       " --backend cpu --weights synthetic --ctx 32 --rows 1 --kernels-only --json 2>/dev/null");
+    const CommandResult rest = box.run(
+        "autotune " + box.model.string() +
+        " --backend cpu --weights synthetic --ctx 32 --rows 1 --kernels-only --json 2>/dev/null");
     REQUIRE(rest.status == 0);
     size_t stored = 0;
     for (const auto& kernel : rest.json()["kernels"]) stored += kernel["source"] == "stored";
@@ -113,7 +119,9 @@ TEST_CASE("a budget that is over stops the sweep, says so, and is no failure") {
 
 TEST_CASE("without a device of the arch the static model ranks, and the results say so") {
     const Box box;
-    const CommandResult result = box.run("autotune " + box.model.string() + " --arch gfx1100 --rows 1 --kernel gemv_residual --json 2>/dev/null");
+    const CommandResult result =
+        box.run("autotune " + box.model.string() +
+                " --arch gfx1100 --rows 1 --kernel gemv_residual --json 2>/dev/null");
     CAPTURE(result.output);
     REQUIRE(result.status == 0);
     CHECK(result.json()["measured"] == false);
@@ -126,13 +134,16 @@ TEST_CASE("without a device of the arch the static model ranks, and the results 
     const std::string plan = "plan " + box.model.string() + " --arch gfx1100 --json";
     CHECK(box.run(plan).json()["tuned"].empty());
     bool differs = false;
-    for (const auto& kernel : result.json()["kernels"]) differs |= kernel["point"] != kernel["default_point"];
+    for (const auto& kernel : result.json()["kernels"])
+        differs |= kernel["point"] != kernel["default_point"];
     CHECK(box.run(plan, "HETUNE_TUNE=all").json()["tuned"].empty() == !differs);
-    CHECK(box.run(plan, "HETUNE_TUNE=maybe").says("HETUNE_TUNE='maybe'; known: off, measured, all"));
+    CHECK(
+        box.run(plan, "HETUNE_TUNE=maybe").says("HETUNE_TUNE='maybe'; known: off, measured, all"));
 }
 
 // An export with one result that is better than anything that will be measured here.
-std::string planted(const Box& box, const std::string& waves, double us, const std::string& compiler) {
+std::string planted(const Box& box, const std::string& waves, double us,
+                    const std::string& compiler) {
     const CommandResult exported = box.run("tune export 2>/dev/null");
     nlohmann::json json = exported.json();
     for (auto& one : json["tunings"]) {
@@ -146,7 +157,8 @@ std::string planted(const Box& box, const std::string& waves, double us, const s
     return path.string();
 }
 
-TEST_CASE("tune ls, show, diff, export, import and reset; plans and prewarm take what was imported") {
+TEST_CASE(
+    "tune ls, show, diff, export, import and reset; plans and prewarm take what was imported") {
     const Box box;
     REQUIRE(box.run(box.sweep() + "2>/dev/null").status == 0);
     const std::string better = planted(box, "4", 0.001, "");
@@ -170,8 +182,10 @@ TEST_CASE("tune ls, show, diff, export, import and reset; plans and prewarm take
     CHECK(box.run(plan).json()["tuned"].size() == 2);
     CHECK(box.run(plan, "HETUNE_TUNE=off").json()["tuned"].empty());
     // Prewarm compiles the tuned kernels beside the defaults, and its bundle brings the results.
-    const std::string missing = "prewarm --dry-run --json " + box.model.string() + " --arch x86-64-v3 2>/dev/null";
-    const auto with = box.run(missing).json()["jobs"][0]["kernels"], without = box.run(missing, "HETUNE_TUNE=off").json()["jobs"][0]["kernels"];
+    const std::string missing =
+        "prewarm --dry-run --json " + box.model.string() + " --arch x86-64-v3 2>/dev/null";
+    const auto with = box.run(missing).json()["jobs"][0]["kernels"],
+               without = box.run(missing, "HETUNE_TUNE=off").json()["jobs"][0]["kernels"];
     CHECK(with > without);
     const fs::path bundle = box.folder.path() / "tuned.htb";
     REQUIRE(box.run("cache export -o " + bundle.string()).says("2 tunings"));
@@ -196,19 +210,22 @@ TEST_CASE("results of another compiler are used, said to be stale, and measured 
     const CommandResult plan = box.run("plan " + box.model.string() + " --arch x86-64-v3");
     CHECK(plan.says("2 of 2 tunings are stale"));
     CHECK(plan.says("tuned: gemv_residual"));
-    for (const auto& kernel : box.run(box.sweep() + "--json 2>/dev/null").json()["kernels"]) CHECK(kernel["source"] == "measured");
+    for (const auto& kernel : box.run(box.sweep() + "--json 2>/dev/null").json()["kernels"])
+        CHECK(kernel["source"] == "measured");
     CHECK(box.results() == 4);
 }
 
 TEST_CASE("autotune refuses what it does not know, in one line") {
     const Box box;
     const auto refused = [&](const std::string& options, const char* word, int status = 1) {
-        const CommandResult result = box.run("autotune " + box.model.string() + " --backend cpu --weights synthetic " + options);
+        const CommandResult result = box.run("autotune " + box.model.string() +
+                                             " --backend cpu --weights synthetic " + options);
         CAPTURE(result.output);
         CHECK(result.status == status);
         CHECK(result.says(word));
     };
-    refused("--strategy luck", "unknown strategy 'luck'; known: exhaustive, successive-halving, model-guided");
+    refused("--strategy luck",
+            "unknown strategy 'luck'; known: exhaustive, successive-halving, model-guided");
     refused("--budget soon", "--budget 'soon' is no time");
     refused("--arch gfx9999", "unknown arch 'gfx9999'");
     refused("--rows 64 --ctx 32", "64 rows need a context of as many tokens");

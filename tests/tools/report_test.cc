@@ -16,7 +16,8 @@ namespace fs = std::filesystem;
 std::string browser() {
     for (const char* name : {"chromium", "chromium-browser", "google-chrome"})
         for (const char* folder : {"/usr/bin/", "/usr/local/bin/"})
-            if (access((std::string(folder) + name).c_str(), X_OK) == 0) return std::string(folder) + name;
+            if (access((std::string(folder) + name).c_str(), X_OK) == 0)
+                return std::string(folder) + name;
     return {};
 }
 
@@ -35,13 +36,15 @@ std::string content(const fs::path& path) {
 Page open_page(const fs::path& page, const fs::path& folder) {
     const fs::path dom = folder / "dom.html", log = folder / "log.txt";
     const std::string command = fmt::format(
-        "timeout 100 {} --headless --no-sandbox --disable-gpu --user-data-dir='{}' --enable-logging=stderr --v=0 "
+        "timeout 100 {} --headless --no-sandbox --disable-gpu --user-data-dir='{}' "
+        "--enable-logging=stderr --v=0 "
         "--dump-dom 'file://{}' > '{}' 2> '{}'",
         browser(), (folder / "profile").string(), page.string(), dom.string(), log.string());
     CHECK(std::system(command.c_str()) == 0);
     Page result{.text = content(dom)};
     for (const char* element : {"script", "style"})
-        for (size_t at = 0; (at = result.text.find(fmt::format("<{}", element), at)) != std::string::npos;) {
+        for (size_t at = 0;
+             (at = result.text.find(fmt::format("<{}", element), at)) != std::string::npos;) {
             const std::string end = fmt::format("</{}>", element);
             result.text.erase(at, result.text.find(end, at) + end.size() - at);
         }
@@ -51,19 +54,26 @@ Page open_page(const fs::path& page, const fs::path& folder) {
     return result;
 }
 
-std::string fixed(const nlohmann::json& number, int digits = 2) { return fmt::format("{:.{}f}", number.get<double>(), digits); }
+std::string fixed(const nlohmann::json& number, int digits = 2) {
+    return fmt::format("{:.{}f}", number.get<double>(), digits);
+}
 
-TEST_CASE("a report is one file that asks for nothing else, with uPlot and its licence in the sources") {
+TEST_CASE(
+    "a report is one file that asks for nothing else, with uPlot and its licence in the sources") {
     const TestFolder folder;
     const fs::path model = folder.path() / "small.gguf", page = folder.path() / "plan.html";
     small_model(8).write(model);
-    REQUIRE(run_hetune(folder.path() / "cache", fmt::format("plan {} --arch x86-64-v3 --html {}", model.string(), page.string())).status == 0);
+    REQUIRE(run_hetune(folder.path() / "cache", fmt::format("plan {} --arch x86-64-v3 --html {}",
+                                                            model.string(), page.string()))
+                .status == 0);
     const std::string html = content(page);
     CHECK(html.find("uPlot=function") != std::string::npos);
     CHECK_FALSE(std::regex_search(html, std::regex("(src|href)=\"")));
     CHECK(html.find("@import") == std::string::npos);
     CHECK(html.find("fetch(") == std::string::npos);
-    CHECK(run_hetune(folder.path() / "cache", fmt::format("plan {} --arch x86-64-v3 --html /nowhere/plan.html", model.string()))
+    CHECK(run_hetune(
+              folder.path() / "cache",
+              fmt::format("plan {} --arch x86-64-v3 --html /nowhere/plan.html", model.string()))
               .says("/nowhere/plan.html: cannot be written"));
 }
 
@@ -107,10 +117,11 @@ TEST_CASE("a sweep's page renders without errors and shows the numbers of its JS
     const TestFolder folder;
     const fs::path model = folder.path() / "small.gguf", html = folder.path() / "tuned.html";
     small_model(8).write(model);
-    const CommandResult tuned =
-        run_hetune(folder.path() / "cache", fmt::format("autotune {} --backend cpu --weights synthetic --ctx 32 --rows 1 --kernel gemv_residual "
-                                                        "--report {} --json 2>/dev/null",
-                                                        model.string(), html.string()));
+    const CommandResult tuned = run_hetune(
+        folder.path() / "cache", fmt::format("autotune {} --backend cpu --weights synthetic --ctx "
+                                             "32 --rows 1 --kernel gemv_residual "
+                                             "--report {} --json 2>/dev/null",
+                                             model.string(), html.string()));
     REQUIRE(tuned.status == 0);
     const auto json = tuned.json();
     const Page page = open_page(html, folder.path());

@@ -1,5 +1,5 @@
-// A sweep with real timings on the CPU device, in a cache of its own: what a whole step takes by the
-// defaults and with what was found. Exit code 1 where that is slower, beyond the noise.
+// A sweep with real timings on the CPU device, in a cache of its own: what a whole step takes by
+// the defaults and with what was found. Exit code 1 where that is slower, beyond the noise.
 //
 //   tune_bench tests/models/tiny-Q4_K_M.gguf [rows]
 #include <fmt/format.h>
@@ -28,15 +28,18 @@ int main(int argc, char** argv) {
         const auto device = open_cpu_device(0);
         const ModelFile file(argv[1]);
         KernelLibrary library(device->arch(), codes, read_environment());
-        const TuneResult result = Tuner(device->arch(), device.get(), &library, store, file, nullptr,
-                                        {.rows = {argc > 2 ? std::stoi(argv[2]) : 1}})
+        const TuneResult result = Tuner(device->arch(), device.get(), &library, store, file,
+                                        nullptr, {.rows = {argc > 2 ? std::stoi(argv[2]) : 1}})
                                       .run();
         for (const TunedPlan& plan : result.plans) {
-            fmt::print("{} row(s): {} shapes in {:.1f} s; a step takes {:.1f} us by default, {:.1f} +- {:.1f} us tuned: "
-                       "{:.3f} of it\n",
-                       plan.rows, result.kernels.size(), result.seconds, plan.default_us, plan.tuned_us, plan.noise_us,
-                       plan.tuned_us / plan.default_us);
-            if (is_faster({plan.default_us, plan.noise_us, 1}, {plan.tuned_us, plan.noise_us, 1})) status = 1;
+            fmt::print(
+                "{} row(s): {} shapes in {:.1f} s; a step takes {:.1f} us by default, {:.1f} +- "
+                "{:.1f} us tuned: "
+                "{:.3f} of it\n",
+                plan.rows, result.kernels.size(), result.seconds, plan.default_us, plan.tuned_us,
+                plan.noise_us, plan.tuned_us / plan.default_us);
+            if (is_faster({plan.default_us, plan.noise_us, 1}, {plan.tuned_us, plan.noise_us, 1}))
+                status = 1;
         }
     } catch (const std::exception& error) {
         fmt::print(stderr, "tune_bench: {}\n", error.what());

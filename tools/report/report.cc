@@ -15,16 +15,19 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-const TuningRecord* record_of(const Plan& plan, const PlanStep& step, const std::vector<TuningRecord>& measured) {
+const TuningRecord* record_of(const Plan& plan, const PlanStep& step,
+                              const std::vector<TuningRecord>& measured) {
     // A result times a whole op.
     if (std::ranges::count(plan.steps, step.op, &PlanStep::op) != 1) return nullptr;
     const std::string shape = shape_of(plan, step).to_string();
     for (const TuningRecord& record : measured)
-        if (record.measured && record.key.shape == shape && record.point == point_of(step.spec)) return &record;
+        if (record.measured && record.key.shape == shape && record.point == point_of(step.spec))
+            return &record;
     return nullptr;
 }
 
-Json kernel_report(const NamedKernel& kernel, const Plan& plan, KernelLibrary* library, Disassembler* disassembler) {
+Json kernel_report(const NamedKernel& kernel, const Plan& plan, KernelLibrary* library,
+                   Disassembler* disassembler) {
     Json json = {{"name", kernel.name},
                  {"spec", kernel.spec.to_string()},
                  {"launches", std::ranges::count(plan.steps, kernel.spec, &PlanStep::spec)},
@@ -47,7 +50,8 @@ Json kernel_report(const NamedKernel& kernel, const Plan& plan, KernelLibrary* l
 // In a script element only "</script" and "<!--" would end or change the text.
 std::string in_script(const Json& json) {
     std::string text = json.dump(-1, ' ', false, Json::error_handler_t::replace);
-    for (size_t at = 0; (at = text.find('<', at)) != std::string::npos;) text.replace(at, 1, "\\u003c");
+    for (size_t at = 0; (at = text.find('<', at)) != std::string::npos;)
+        text.replace(at, 1, "\\u003c");
     return text;
 }
 
@@ -64,8 +68,9 @@ std::string html_text(const std::string& text) {
 
 }  // namespace
 
-Json plan_report(const Plan& plan, const Arch& arch, int64_t context, const std::vector<TuningRecord>& measured,
-                 KernelLibrary* library, Disassembler* disassembler) {
+Json plan_report(const Plan& plan, const Arch& arch, int64_t context,
+                 const std::vector<TuningRecord>& measured, KernelLibrary* library,
+                 Disassembler* disassembler) {
     const std::vector<NamedKernel> kernels = named_kernels(plan);
     if (library != nullptr) compile_ahead(*library, kernels);
     Json steps = Json::array(), list = Json::array();
@@ -87,10 +92,15 @@ Json plan_report(const Plan& plan, const Arch& arch, int64_t context, const std:
         floor += line.us;
         us += step_us;
     }
-    for (const NamedKernel& kernel : kernels) list.push_back(kernel_report(kernel, plan, library, disassembler));
+    for (const NamedKernel& kernel : kernels)
+        list.push_back(kernel_report(kernel, plan, library, disassembler));
     return {{"rows", plan.options.rows},
             {"context", context},
-            {"arch", {{"name", arch.name}, {"example", arch.example}, {"gb_s", arch.bandwidth_gb_s}, {"tflops", arch.half_tflops}}},
+            {"arch",
+             {{"name", arch.name},
+              {"example", arch.example},
+              {"gb_s", arch.bandwidth_gb_s},
+              {"tflops", arch.half_tflops}}},
             {"floor_us", floor},
             {"us", us},
             {"steps", std::move(steps)},
@@ -102,7 +112,9 @@ Json plan_report(const Plan& plan, const Arch& arch, int64_t context, const std:
 void write_report(const Json& report, const std::filesystem::path& path) {
     std::string page(report_file("report.html").value());
     put(page, "/*TITLE*/", html_text(report["title"].get<std::string>()));
-    put(page, "/*CSS*/", std::string(report_file("uplot/uPlot.min.css").value()) + std::string(report_file("report.css").value()));
+    put(page, "/*CSS*/",
+        std::string(report_file("uplot/uPlot.min.css").value()) +
+            std::string(report_file("report.css").value()));
     put(page, "/*UPLOT*/", report_file("uplot/uPlot.iife.min.js").value());
     put(page, "/*JS*/", report_file("report.js").value());
     put(page, "/*DATA*/", in_script(report));

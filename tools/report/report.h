@@ -6,10 +6,10 @@
 #include <nlohmann/json_fwd.hpp>
 #include <vector>
 
+#include "cache/tuning_record.h"
 #include "planner/cost_model.h"
 #include "runtime/compile/disassembly.h"
 #include "runtime/kernel_library.h"
-#include "cache/tuning_record.h"
 
 namespace hetune {
 
@@ -17,8 +17,8 @@ namespace hetune {
 // shape of a step that is an op by itself), kernels with source, resources, compile time and
 // disassembly. `library` and `disassembler` may be nullptr.
 nlohmann::ordered_json plan_report(const Plan& plan, const Arch& arch, int64_t context,
-                                   const std::vector<TuningRecord>& measured, KernelLibrary* library,
-                                   Disassembler* disassembler);
+                                   const std::vector<TuningRecord>& measured,
+                                   KernelLibrary* library, Disassembler* disassembler);
 
 // `report`: {"title", "subtitle", "plans": [plan_report...], "autotune": null or autotune's JSON}.
 // Throws std::runtime_error when the file cannot be written.
