@@ -18,8 +18,8 @@ const RegisterTemplate kAttentionFlash{{
     .tunables = {{"kKeys", {32, 64}}, {"kWaves", {2, 4}}},
     .params = {{"step", "const StepState*", ParamRole::kStep, "[1]"},
                {"q", "const float*", ParamRole::kActivations, "[rows, kHeads, kHeadSize]"},
-               {"k_cache", "const Kv::Element*", ParamRole::kState, "[context, kKvHeads, kHeadSize]"},
-               {"v_cache", "const Kv::Element*", ParamRole::kState, "[context, kKvHeads, kHeadSize]"},
+               {"k_cache", "const Kv::Element*", ParamRole::kState, "[context][kRowElements]"},
+               {"v_cache", "const Kv::Element*", ParamRole::kState, "[context][kRowElements]"},
                {"y", "float*", ParamRole::kOutput, "[rows, kHeads, kHeadSize]"}},
     .promises = {.matrix = true, .wide_loads = true},
 }};

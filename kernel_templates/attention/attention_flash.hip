@@ -23,7 +23,7 @@ constexpr int kTileM = kWaves * 16;
 constexpr int kTokens = kTileM / kGroup;
 constexpr int kDims = kHeadSize / 16;  // tiles of 16
 constexpr int kKeyTiles = kKeys / 16;
-constexpr int kKvStride = Kv::kRowElements<kKvHeads, kHeadSize>;
+constexpr i64 kKvRow = Kv::template kRowElements<kKvHeads, kHeadSize>;
 constexpr int kHeadPitch = kHeadSize + 8;  // of LDS rows; no two of eight in the same banks
 constexpr int kKeyPitch = kKeys + 8;
 constexpr int kKvHalves =
@@ -31,46 +31,53 @@ constexpr int kKvHalves =
 constexpr float kNoScore = -1e30f;  // instead of -infinity: differences of two stay finite
 static_assert(kHeads % kKvHeads == 0 && kHeadSize % 16 == 0 && kTokens > 0 && kKeys % 16 == 0);
 
-DEVICE inline void store_halves(u16* to, const float (&v)[8]) {
-    store128(to, {half2_of(v[0], v[1]), half2_of(v[2], v[3]), half2_of(v[4], v[5]), half2_of(v[6], v[7])});
+constexpr int kPairsOfStep = Kv::kStep / 2;
+
+// Values of one position's head from dimension d on, as pairs of halves.
+DEVICE inline void load_kv(const Kv::Element* cache, int kv_head, int position, int d,
+                           u32 (&halves)[kPairsOfStep]) {
+    const auto* head = cache + position * kKvRow + kv_head * kHeadSize;
+    float v[Kv::kStep];
+    Kv::load_step(head + d, v);
+    const float scale = Kv::template scale<kKvHeads, kHeadSize>(head, kv_head);
+    UNROLL for (int i = 0; i < kPairsOfStep; ++i)
+        halves[i] = half2_of(v[2 * i] * scale, v[2 * i + 1] * scale);
 }
 
-// Eight values of one position's head from dimension d on.
-DEVICE inline void load_kv(const Kv::Element* head, int d, float (&v)[8]) {
-    Kv::load8(head + d, v);
-    const float scale = Kv::scale<kKvHeads, kHeadSize>(head, group_id());
-    UNROLL for (int i = 0; i < 8; ++i) v[i] *= scale;
-}
-
-DEVICE inline void stage_keys(const Kv::Element* k_head, int first, int last, u16* lds) {
-    const int chunks = pinned(kKeys * kHeadSize / 8);  // a loop that is not unrolled: it would spill
+DEVICE inline void stage_keys(const Kv::Element* k_cache, int kv_head, int first, int last, u16* lds) {
+    constexpr int kChunks = kHeadSize / Kv::kStep;  // of a key
+    const int chunks = pinned(kKeys * kChunks);  // a loop that is not unrolled: it would spill
     for (int chunk = thread_id(); chunk < chunks; chunk += kThreads) {
-        const int key = chunk / (kHeadSize / 8), d = chunk % (kHeadSize / 8) * 8;
-        float v[8];
-        load_kv(k_head + i64(imin(first + key, last)) * kKvStride, d, v);
-        store_halves(lds + key * kHeadPitch + d, v);
+        const int key = chunk / kChunks, d = chunk % kChunks * Kv::kStep;
+        u32 v[kPairsOfStep];
+        load_kv(k_cache, kv_head, imin(first + key, last), d, v);
+        UNROLL for (int i = 0; i < kPairsOfStep; i += 4)
+            store128(lds + key * kHeadPitch + d + 2 * i, {v[i], v[i + 1], v[i + 2], v[i + 3]});
     }
 }
 // Transposed, so that the keys of a dimension lie side by side. Lanes take pairs of keys: their stores
 // fill consecutive words.
-DEVICE inline void stage_values(const Kv::Element* v_head, int first, int last, u16* lds) {
+DEVICE inline void stage_values(const Kv::Element* v_cache, int kv_head, int first, int last, u16* lds) {
     constexpr int kPairs = kKeys / 2;
-    const int chunks = pinned(kPairs * kHeadSize / 8);
+    const int chunks = pinned(kPairs * kHeadSize / Kv::kStep);
     for (int chunk = thread_id(); chunk < chunks; chunk += kThreads) {
-        const int key = chunk % kPairs * 2, d = chunk / kPairs * 8;
-        float even[8], odd[8];
-        load_kv(v_head + i64(imin(first + key, last)) * kKvStride, d, even);
-        load_kv(v_head + i64(imin(first + key + 1, last)) * kKvStride, d, odd);
-        UNROLL for (int i = 0; i < 8; ++i)
-            *reinterpret_cast<u32*>(lds + (d + i) * kKeyPitch + key) = half2_of(even[i], odd[i]);
+        const int key = chunk % kPairs * 2, d = chunk / kPairs * Kv::kStep;
+        u32 even[kPairsOfStep], odd[kPairsOfStep];
+        load_kv(v_cache, kv_head, imin(first + key, last), d, even);
+        load_kv(v_cache, kv_head, imin(first + key + 1, last), d, odd);
+        UNROLL for (int i = 0; i < kPairsOfStep; ++i) {
+            u16* to = lds + (d + 2 * i) * kKeyPitch + key;
+            *reinterpret_cast<u32*>(to) = byte_perm(even[i], odd[i], 0x05040100u);
+            *reinterpret_cast<u32*>(to + kKeyPitch) = byte_perm(even[i], odd[i], 0x07060302u);
+        }
     }
 }
 
 extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, 2) void attention_flash(
     const StepState* __restrict__ step,
     const float* __restrict__ q,              // [rows, kHeads, kHeadSize]
-    const Kv::Element* __restrict__ k_cache,  // [context, kKvStride]
-    const Kv::Element* __restrict__ v_cache,  // [context, kKvStride]
+    const Kv::Element* __restrict__ k_cache,  // [context][kRowElements]
+    const Kv::Element* __restrict__ v_cache,  // [context][kRowElements]
     float* __restrict__ y) {                  // [rows, kHeads, kHeadSize]
     SHARED U4 q_memory[kTileM * kHeadPitch / 8];
     SHARED U4 kv_memory[kKvHalves / 8];
@@ -91,9 +98,8 @@ extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, 2) void attention_flash(
     for (int chunk = thread_id(); chunk < kTileM * kHeadSize / 8; chunk += kThreads) {
         const int m = chunk / (kHeadSize / 8), d = chunk % (kHeadSize / 8) * 8;
         const float* from = q + (i64(token_of(m)) * kHeads + kv_head * kGroup + m % kGroup) * kHeadSize + d;
-        float v[8];
-        UNROLL for (int i = 0; i < 8; ++i) v[i] = from[i];
-        store_halves(q_lds + m * kHeadPitch + d, v);
+        store128(q_lds + m * kHeadPitch + d, {half2_of(from[0], from[1]), half2_of(from[2], from[3]),
+                                              half2_of(from[4], from[5]), half2_of(from[6], from[7])});
     }
 
     constexpr float kLog2Scale = kScale * 1.44269504088896f;
@@ -107,7 +113,7 @@ extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, 2) void attention_flash(
         limit[s] = position + token_of(first_row + mat_row(s));
     }
     for (int first = 0; first <= last; first += kKeys) {
-        stage_keys(k_cache + kv_head * kHeadSize, first, last, kv_lds);
+        stage_keys(k_cache, kv_head, first, last, kv_lds);
         barrier();
         MatC scores[kKeyTiles];
         UNROLL for (int j = 0; j < kKeyTiles; ++j) mat_clear(scores[j]);
@@ -140,9 +146,10 @@ extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, 2) void attention_flash(
         UNROLL for (int i = 0; i < kDims; ++i)
             mat_visit(out[i], [&](MatPlace at, float& v) { v *= old[at.slot]; });
         barrier();
-        stage_values(v_cache + kv_head * kHeadSize, first, last, kv_lds);
+        stage_values(v_cache, kv_head, first, last, kv_lds);
         barrier();
-        UNROLL for (int j = 0; j < kKeyTiles; ++j) {
+        const int key_tiles = pinned(kKeyTiles);
+        for (int j = 0; j < key_tiles; ++j) {
             const MatAB a = mat_load(weights + 16 * j, kKeyPitch);
             UNROLL for (int i = 0; i < kDims; ++i)
                 mat_mul(out[i], a, mat_load(kv_lds + 16 * i * kKeyPitch + 16 * j, kKeyPitch));

@@ -139,7 +139,7 @@ template <class Shape>
 struct ActivationTiles {
     const u8* x;
     u32 from[Shape::kChunks];
-    U4 held[Shape::kChunks];
+    Copy16 copies[Shape::kChunks];
 
     // `row_of(m)`: which half row is row m of the tile.
     template <class RowOf>
@@ -149,15 +149,17 @@ struct ActivationTiles {
             from[i] = u32(row_of(chunk / 4)) * u32(kHalfRowBytes<Shape::kCols>) + u32(chunk % 4 * 16);
         }
     }
-    DEVICE void fetch(int slab) {
+    DEVICE static u16* place(u16* lds, int i) {
+        const int chunk = thread_id() + i * Shape::kThreads;
+        return lds + chunk / 4 * kPitch + chunk % 4 * 8;
+    }
+    DEVICE void fetch(int slab, u16* lds) {
         const u8* at = x + imin(slab, Shape::kSlabs - 1) * (kSlab * 2);
-        UNROLL for (int i = 0; i < Shape::kChunks; ++i) held[i] = load128(at + from[i]);
+        UNROLL for (int i = 0; i < Shape::kChunks; ++i) copies[i].start(place(lds, i), at + from[i]);
     }
     DEVICE void store(u16* lds) const {
-        UNROLL for (int i = 0; i < Shape::kChunks; ++i) {
-            const int chunk = thread_id() + i * Shape::kThreads;
-            store128(lds + chunk / 4 * kPitch + chunk % 4 * 8, held[i]);
-        }
+        UNROLL for (int i = 0; i < Shape::kChunks; ++i) copies[i].finish(place(lds, i));
+        copies_finish();
     }
 };
 
@@ -188,7 +190,7 @@ DEVICE inline void gemm_tile(GemmSums<Shape>& sums, const u8* x, RowOf row_of, u
         UNROLL for (int i = 0; i < Shape::kTilesM; ++i)
             UNROLL for (int j = 0; j < Shape::kTilesN; ++j) mat_clear(sums.c[m][i][j]);
     ActivationTiles<Shape> activations(x, row_of);
-    activations.fetch(0);
+    activations.fetch(0, x_lds);
     weights.fetch(0, 0);
     activations.store(x_lds);
     weights.store(w_lds);
@@ -201,12 +203,13 @@ DEVICE inline void gemm_tile(GemmSums<Shape>& sums, const u8* x, RowOf row_of, u
             // Behind the end the last slab comes again, and nobody reads it. Pinned: several slabs on
             // their way at once would spill.
             const int next = pinned(slab + step + 1);
-            activations.fetch(next);
+            u16* next_x = x_lds + (current ^ 1) * Shape::kXHalves;
+            activations.fetch(next, next_x);
             weights.fetch(next, (step + 1) % kSteps);
             loads_start();
             multiply_slab(sums, x_lds + current * Shape::kXHalves, w_lds + current * Shape::kWHalves);
             current ^= 1;
-            activations.store(x_lds + current * Shape::kXHalves);
+            activations.store(next_x);
             weights.store(w_lds + current * Shape::kWHalves);
             barrier();
         }

@@ -9,7 +9,11 @@
 //                            at.slot, the same number for elements of one row
 //   kMatRowSlots, mat_row(slot)  how many rows a lane has elements of, and which
 //   mat_fold_row(v, op)      op over the lanes that hold elements of the same row
-// All lanes of a wave take part in each of them. And two halves in one register:
+// All lanes of a wave take part in each of them. 16 bytes from memory to LDS, through registers or past
+// them:
+//   Copy16 c: c.start(lds, from) early, c.finish(lds) when they are due; both to the same place, which
+//   nobody reads in between; copies_finish() before the barrier behind which they are read
+// And two halves in one register:
 //   half2_of(low, high) half2_fma(a, b, c) half2_add(a, b)
 //   bytes_to_half2(word, low, high)   four signed bytes, exactly
 // Each target has a file of its own; where it has no matrix unit (gfx1030) there is none of this.

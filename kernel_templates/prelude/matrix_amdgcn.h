@@ -8,6 +8,13 @@ struct MatC {
     HetuneFloat8 v;
 };
 
+struct Copy16 {
+    U4 held;
+    DEVICE void start(u16*, const void* from) { held = load128(from); }
+    DEVICE void finish(u16* lds) const { store128(lds, held); }
+};
+DEVICE inline void copies_finish() {}
+
 DEVICE inline u32 half2_of(float low, float high) {
     return u32(float_to_half(low)) | u32(float_to_half(high)) << 16;
 }

@@ -8,6 +8,13 @@ struct MatC {
     float v[8];
 };
 
+struct Copy16 {
+    U4 held;
+    void start(u16*, const void* from) { held = load128(from); }
+    void finish(u16* lds) const { store128(lds, held); }
+};
+inline void copies_finish() {}
+
 inline u32 half2_of(float low, float high) {
     return u32(float_to_half(low)) | u32(float_to_half(high)) << 16;
 }

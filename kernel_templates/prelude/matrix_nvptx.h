@@ -11,6 +11,16 @@ struct MatC {
     float v[8];
 };
 
+struct Copy16 {
+    DEVICE void start(u16* lds, const void* from) {
+        asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(u32(__cvta_generic_to_shared(lds))),
+                     "l"(from)
+                     : "memory");
+    }
+    DEVICE void finish(u16*) const {}
+};
+DEVICE inline void copies_finish() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+
 DEVICE inline u32 half2_of(float low, float high) {
     u32 r;
     asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
