@@ -11,7 +11,6 @@ template <class Self, class Type>
 struct KvUnscaled {
     using Element = Type;
     static constexpr int kStep = 8;  // values of one load_step
-    DEVICE static void load8(const Element* p, float (&v)[8]) { Self::load_step(p, v); }
     template <int kHeads, int kHeadSize>
     static constexpr int kRowElements = kHeads * kHeadSize;
     template <int kHeads, int kHeadSize>
@@ -67,10 +66,6 @@ struct KvQ8 {
         return *reinterpret_cast<const float*>(head + scale_at<kHeads, kHeadSize>(number));
     }
     DEVICE static float load(const Element* p) { return float(*p); }
-    DEVICE static void load8(const Element* p, float (&v)[8]) {
-        const u32* words = reinterpret_cast<const u32*>(p);
-        UNROLL for (int j = 0; j < 8; ++j) v[j] = float(i8(words[j / 4] >> (j % 4 * 8)));
-    }
     DEVICE static void load_step(const Element* p, float (&v)[16]) {
         const U4 raw = load128(p);
         const u32 words[4] = {raw.x, raw.y, raw.z, raw.w};
