@@ -243,7 +243,7 @@ class Prewarm {
         const SessionPlans plans =
             session_plans(build_layer_graph(*file_), *file_, job.arch, sessions(args_).at(0));
         for (const int64_t context : args_.contexts)
-            list.push_back(memory_needs(plans.steps, context, 0));
+            list.push_back(memory_needs(plans.steps, context, 0, SessionOptions().state_snapshots));
         return list;
     }
 
