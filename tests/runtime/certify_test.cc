@@ -106,6 +106,11 @@ TEST_CASE("all kernels of a hybrid model with experts pass, by token and grouped
     all_pass(kMini, {.context = 64, .prefill_rows = 20});
 }
 
+TEST_CASE("kernels of matrix units, of chunks and of a KV cache in 8 bits pass") {
+    all_pass(kTiny, {.context = 64, .prefill_rows = 40, .kv = KvType::kQ8, .matrix = true});
+    all_pass(kMini, {.context = 64, .prefill_rows = 72, .matrix = true});
+}
+
 // Loads with broken templates; the fused kernel must fail its trial and the chain take its place.
 void falls_back(const BrokenTemplates& templates, const std::string& kernel,
                 const std::string& why) {
