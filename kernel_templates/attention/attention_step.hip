@@ -71,12 +71,15 @@ DEVICE inline void finish_head(const float* shares, i64 stride, int head, const 
     const float factor = fast_rcp(wave_sum(total));
     float sums[kDims];
     UNROLL for (int i = 0; i < kDims; ++i) sums[i] = 0.0f;
+    constexpr int kAtOnce = kCount % 4 == 0 ? 4 : 1;  // all of them would spill
     UNROLL for (int o = 0; o < kOwn; ++o)
-        for (int s = o * kWaveSize; s < imin(kCount, (o + 1) * kWaveSize); ++s) {
-            const float w = shuffle(weight[o], s % kWaveSize);
-            UNROLL for (int i = 0; i < kDims; ++i)
-                sums[i] = fused_mul_add(w, shares[s * stride + imin(i * 32 + lane, kHeadSize - 1)], sums[i]);
-        }
+        ROLLED for (int first = o * kWaveSize; first < imin(kCount, (o + 1) * kWaveSize); first += kAtOnce)
+            UNROLL for (int s = first; s < first + kAtOnce; ++s) {
+                const float w = shuffle(weight[o], s % kWaveSize);
+                UNROLL for (int i = 0; i < kDims; ++i)
+                    sums[i] =
+                        fused_mul_add(w, shares[s * stride + imin(i * 32 + lane, kHeadSize - 1)], sums[i]);
+            }
     UNROLL for (int i = 0; i < kDims; ++i) {
         const int d = i * 32 + lane;
         float v = sums[i] * factor;
