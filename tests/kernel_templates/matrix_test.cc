@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "planner/kv_type.h"
 #include "runtime/reference/primitives.h"
