@@ -84,7 +84,8 @@ bool TuningStore::put(TuningRecord record, bool replace) {
     const std::filesystem::path target = folder_.writable() / tuning_name(record.key.hash());
     if (!replace)
         if (const auto file = read_file(target, kMaxTuningBytes)) try {
-                record = merge(decode_tuning(*file), std::move(record));
+                const TuningRecord present = decode_tuning(*file);
+                record = merge(present, std::move(record));
             } catch (const CacheError&) {
                 // Damaged: replaced.
             }
