@@ -107,7 +107,7 @@ TEST_CASE("plan needs no GPU: steps, JSON, and the source of a kernel by its nam
     };
     const CommandResult text = plan("--prefill");
     CHECK(text.status == 0);
-    CHECK(text.says("64 rows"));
+    CHECK(text.says("512 rows"));
     CHECK(text.says("sample.0"));
     const auto json = plan("--json").json();
     CHECK(json["arch"] == "gfx1100");

@@ -243,8 +243,8 @@ TEST_CASE("prewarm compiles another variant for what cannot be compiled, and its
     CHECK(made.status == 0);
     const auto json = made.json();
     CHECK(json["complete"] == true);
-    REQUIRE(json["jobs"][0]["refused"].size() == 2);  // for one row and for many
-    CHECK(json["jobs"][0]["refused"].begin().key().starts_with("gemv_swiglu("));
+    REQUIRE(json["jobs"][0]["refused"].size() >= 2);  // for one row and for many
+    for (const auto& [kernel, why] : json["jobs"][0]["refused"].items()) CHECK(kernel.starts_with("gemv_swiglu("));
     const std::string warm = "HETUNE_CACHE_PATH=" + bundle.string() + " " + broken;
     CHECK(run_hetune(there.path(), "prewarm --check " + kTiny + kArch, warm).status == 0);
     const CommandResult run =
