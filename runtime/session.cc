@@ -122,6 +122,7 @@ bool Session::certify_kernels(Loading& loading) {
     for (const Plan* plan : plans)
         for (const PlanStep& step : plan->steps) uses.emplace(step.spec.to_string(), std::pair(plan, &step));
     bool complete = true;
+    bool tried = false;  // nothing is worth telling of a certificate that was there
     size_t done = 0;
     for (const auto& [text, use] : uses) {
         const bool known = std::ranges::any_of(
@@ -131,13 +132,15 @@ bool Session::certify_kernels(Loading& loading) {
                                        [this](const std::string& name) { return weights_.find(name); }};
             certificates_.push_back(certify(loading.library.store(), loading.library.key(use.second->spec), subject,
                                             loading.checks.certify, loading.checks.retry));
+            tried |= certificates_.back().fresh;
             const Certificate& certificate = certificates_.back().certificate;
             if (!certificate.passed()) {
                 refuse(use.second->spec, "its trial failed: " + certificate.failure, loading.checks);
                 complete = false;
             }
         }
-        if (++done; loading.progress) loading.progress("certify", done, uses.size());
+        ++done;
+        if (tried && loading.progress) loading.progress("certify", done, uses.size());
     }
     times_.certify_ms += watch.lap();
     return complete;
