@@ -40,12 +40,9 @@ struct Sweep {
 // K-quants with float activations, decoded whole, need more registers than there are; the gates
 // keep them from use. With activations in 8 bits they must not spill.
 bool may_spill(const KernelSpec& spec) {
-    const auto quantised = spec.constants.find("kQuantisedInput");
-    return quantised != spec.constants.end() && quantised->second == "false" &&
-           std::ranges::any_of(spec.constants, [](const auto& constant) {
-               return (constant.first == "Quant" || constant.first == "Shared") &&
-                      find_quant(constant.second)->integer;
-           });
+    const auto quant = spec.constants.find("Quant"), quantised = spec.constants.find("kQuantisedInput");
+    return quant != spec.constants.end() && quantised != spec.constants.end() &&
+           quantised->second == "false" && find_quant(quant->second)->integer;
 }
 
 Sweep compile_every_template(Compiler& compiler, const Arch& arch) {
