@@ -210,10 +210,7 @@ void check_resources(const CodeObject& code, const Arch& arch) {
         throw CompileError(CompileError::Cause::kGate,
                            fmt::format("{} for {}: {}", code.entry, arch.name, why));
     };
-    // Spilled SGPRs go to lanes of a VGPR, which costs no memory access (that would be scratch) but
-    // two instructions each. A few are better than no kernel; docs/compilers.md.
-    constexpr int kSpilledSgprs = 8;
-    if (r.spilled_vgprs > 0 || r.spilled_sgprs > kSpilledSgprs)
+    if (r.spilled_vgprs > 0 || r.spilled_sgprs > 0)
         refuse(fmt::format("{} VGPRs and {} SGPRs spilled", r.spilled_vgprs, r.spilled_sgprs));
     if (r.scratch_bytes > 0) refuse(fmt::format("{} bytes of scratch a lane", r.scratch_bytes));
     if (r.lds_bytes > arch.lds_bytes_per_group)

@@ -84,8 +84,7 @@ class KernelLibrary {
     Statistics statistics_;
 };
 
-// The static gates: no spill to memory (a few SGPRs in lanes of a VGPR may be), no scratch, LDS
-// within the arch. Throws CompileError{kGate}.
+// The static gates: no spill, no scratch, LDS within the arch. Throws CompileError{kGate}.
 void check_resources(const CodeObject& code, const Arch& arch);
 
 }  // namespace hetune

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 namespace hetune {
 namespace {
@@ -21,6 +22,7 @@ LogitsDistance compare_logits(std::span<const float> reference, std::span<const 
     const auto width = static_cast<size_t>(vocabulary);
     d.rows = static_cast<int64_t>(std::min(reference.size(), other.size()) / width);
     int64_t same = 0;
+    std::vector<double> kls;
     for (size_t r = 0; r < static_cast<size_t>(d.rows); ++r) {
         const auto p = reference.subspan(r * width, width);
         const auto q = other.subspan(r * width, width);
@@ -34,12 +36,16 @@ LogitsDistance compare_logits(std::span<const float> reference, std::span<const 
             // A NaN must not pass for a small difference.
             if (!(difference <= d.max_abs)) d.max_abs = difference;
         }
+        kls.push_back(std::isnan(kl) ? INFINITY : kl);
         d.mean_kl += kl;
         if (!(kl <= d.max_kl)) d.max_kl = kl;
         same += std::ranges::max_element(p) - p.begin() == std::ranges::max_element(q) - q.begin();
     }
     if (d.rows > 0) {
         d.mean_kl /= static_cast<double>(d.rows);
+        const auto middle = kls.begin() + d.rows / 2;
+        std::ranges::nth_element(kls, middle);
+        d.median_kl = *middle;
         d.top1 = 100.0 * static_cast<double>(same) / static_cast<double>(d.rows);
     }
     return d;

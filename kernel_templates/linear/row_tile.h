@@ -205,14 +205,16 @@ DEVICE inline void row_tile_dot(const u8* w, int row_tile, const Input& x, float
             row, static_cast<const XBlock*>(x.data) + x.row(0) * (kCols / 32));
         return;
     }
+    constexpr bool kOneByOne = kTokens > 1 || (Quant::kInteger && !kQuantised);
     // A loop that the compiler cannot unroll: several tiles at once spill.
-    const int tiles = kTokens > 1 ? pinned(kTiles) : kTiles;
+    const int tiles = kOneByOne ? pinned(kTiles) : kTiles;
     for (int tile = kWaves == 1 ? 0 : wave_id(); tile < tiles; tile += kWaves) {
         const u8* at = row + i64(tile) * Quant::kTileBytes;
         auto with_step = [&](int step, auto&& weights) {
             UNROLL for (int t = 0; t < kTokens; ++t) {
-                // A token's activations take 12 scalar registers: several at once would spill.
-                const int k = kTokens > 1 ? pinned(tile * kSteps + step) : tile * kSteps + step;
+                // A token's activations take 12 scalar registers and a step's weights as floats 32
+                // vector ones: several at once would spill.
+                const int k = kOneByOne ? pinned(tile * kSteps + step) : tile * kSteps + step;
                 const i64 token = x.row(t);
                 if constexpr (kQuantised) {
                     const auto* blocks = static_cast<const XBlock*>(x.data);

@@ -68,14 +68,22 @@ LogitsDistance distance_to_peer(const ModelShape& shape, const char* quant) {
     return compare_logits(logits_of_peer(path, tokens), oracle.forward(tokens, true), oracle.vocabulary());
 }
 
+// llama.cpp multiplies F16 and Q8_0 weights by activations of that precision, so a token whose last
+// expert chosen and first not chosen are nearly as good may go to the other one: there the logits of
+// its row differ by more than rounding. Hence the median of the rows; with F32 weights every row counts.
 TEST_CASE("llama.cpp loads a random model of every architecture and gives the oracle's logits") {
-    for (const ModelShape& shape : small_models())
-        for (const auto& [quant, most] : {std::pair("F32", 1e-8), {"F16", 1e-5}, {"Q8_0", 5e-2}}) {
-            const LogitsDistance distance = distance_to_peer(shape, quant);
-            MESSAGE(shape.name, " ", std::string(quant), ": mean KL ", distance.mean_kl);
-            CAPTURE(shape.name);
-            CHECK(distance.mean_kl < most);
-        }
+    for (const ModelShape& shape : small_models()) {
+        CAPTURE(shape.name);
+        const double exact = distance_to_peer(shape, "F32").max_kl;
+        const LogitsDistance half = distance_to_peer(shape, "F16"), bytes = distance_to_peer(shape, "Q8_0");
+        MESSAGE(fmt::format("{}: F32 max KL {:.1e}, F16 median {:.1e} mean {:.1e}, Q8_0 median {:.1e} mean {:.1e}",
+                            shape.name, exact, half.median_kl, half.mean_kl, bytes.median_kl, bytes.mean_kl));
+        CHECK(exact < 1e-8);
+        CHECK(half.median_kl < 1e-5);
+        CHECK(half.mean_kl < 1e-3);
+        CHECK(bytes.median_kl < 5e-3);
+        CHECK(bytes.mean_kl < 5e-2);
+    }
 }
 
 TEST_CASE("llama.cpp and the oracle scale rotary positions alike") {

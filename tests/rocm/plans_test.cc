@@ -100,14 +100,11 @@ void check_plans(const std::string& compiler, const char* arch_name) {
     std::ifstream file(meeting_place() + "/clang.json");
     const Json clang = file ? Json::parse(file) : Json::object();
     int compared = 0, fewer_waves = 0, more_waves = 0;
-    std::vector<std::string> worse;  // and those with SGPRs in lanes of a VGPR
+    std::vector<std::string> worse;
     size_t i = 0;
     for (const auto& [text, spec] : kernels) {
         const KernelLibrary::Made& one = made[i++];
         CHECK_MESSAGE(one.refused.empty(), text, ": ", one.refused);
-        if (one.code.resources.spilled_sgprs > 0)
-            worse.push_back(fmt::format("{}: {} SGPRs spilled, {} bytes of scratch", text,
-                                        one.code.resources.spilled_sgprs, one.code.resources.scratch_bytes));
         if (!one.refused.empty() || !clang.contains(arch_name) || !clang[arch_name].contains(text))
             continue;
         const int ours = waves_of(arch, resources_of(one.code)),
