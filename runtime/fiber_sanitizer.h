@@ -4,6 +4,7 @@
 #include <cstddef>
 
 #if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #include <sanitizer/lsan_interface.h>
 #endif
@@ -24,7 +25,9 @@ class FiberSanitizer {
     }
     // Of an object that only an abandoned fiber still points to.
     static void ignore_leak(const void* object) { __lsan_ignore_object(object); }
+    // Of a new stack, where marks of an unmapped one's frames may be left.
     void set_stack(const void* bottom, size_t bytes) {
+        ASAN_UNPOISON_MEMORY_REGION(bottom, bytes);
         bottom_ = bottom;
         size_ = bytes;
     }
