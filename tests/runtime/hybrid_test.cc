@@ -79,11 +79,12 @@ TEST_CASE("the compiled hybrid model gives llama.cpp's logits, fused and not, in
             CHECK(distance.mean_kl < (floats ? 1e-5 : 5e-3));
             // In chunks the delta net adds in another order: 1e-6 in floats, but in 8 bits it turns the
             // rounding of some activation. Decoding, fused, also rounds activations before their norm's
-            // factor, and prefill behind it. Both are far below what 8 bits cost.
+            // factor, and prefill behind it. One activation of 256 that rounds the other way is 1e-3 of
+            // its row, so the bar in 8 bits is that of single kernels in 8 bits.
             for (const size_t size : {size_t{7}, size_t{64}}) {
                 const double difference = relative_difference(in_steps(session, tokens, size), single);
                 MESSAGE("steps of ", size, ": ", difference);
-                CHECK(difference < (floats || !fusion ? 1e-3 : 2e-2));
+                CHECK(difference < (floats || !fusion ? 1e-3 : 1e-2));
             }
             if (!floats) continue;
 
