@@ -5,6 +5,7 @@
 //   mat_load(tile, stride)   MatAB from LDS: row r at tile + r * stride (halves; 16-byte aligned)
 //   mat_clear(c)             c = 0
 //   mat_mul(c, a, b)         c[i][j] += sum over k of a[i][k] * b[j][k]
+//   mat_mul_bf16(c, a, b)    the same where the 16 bits of a and b are bf16, not half
 //   mat_visit(c, f)          f(at, value&) for each element that this lane holds: at.row, at.col, and
 //                            at.slot, the same number for elements of one row
 //   kMatRowSlots, mat_row(slot)  how many rows a lane has elements of, and which

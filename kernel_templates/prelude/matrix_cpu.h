@@ -40,15 +40,20 @@ inline MatAB mat_load(const u16* tile, int stride) {
     __builtin_memcpy(m.v, tile + (lane_id() & 15) * stride, sizeof m.v);
     return m;
 }
-inline void mat_mul(MatC& c, const MatAB& a, const MatAB& b) {
+template <class ToFloat>
+inline void mat_mul_by(MatC& c, const MatAB& a, const MatAB& b, ToFloat to_float) {
     const unsigned long long* slots = hetune_exchange(&a);
     float own[16];
-    for (int k = 0; k < 16; ++k) own[k] = half_to_float(b.v[k]);
+    for (int k = 0; k < 16; ++k) own[k] = to_float(b.v[k]);
     for (int i = 0; i < 8; ++i) {
         const auto* row = reinterpret_cast<const MatAB*>(slots[2 * i + (lane_id() >> 4)]);
-        for (int k = 0; k < 16; ++k) c.v[i] += half_to_float(row->v[k]) * own[k];
+        for (int k = 0; k < 16; ++k) c.v[i] += to_float(row->v[k]) * own[k];
     }
     wave_barrier();  // the others may still be reading this lane's `a`
+}
+inline void mat_mul(MatC& c, const MatAB& a, const MatAB& b) { mat_mul_by(c, a, b, half_to_float); }
+inline void mat_mul_bf16(MatC& c, const MatAB& a, const MatAB& b) {
+    mat_mul_by(c, a, b, [](u16 bits) { return float_of(u32(bits) << 16); });
 }
 
 constexpr int kMatRowSlots = 8;

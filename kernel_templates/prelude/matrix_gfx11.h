@@ -6,6 +6,7 @@
 #if defined(__GFX11__)
 
 typedef _Float16 HetuneHalf16 __attribute__((ext_vector_type(16)));
+typedef short HetuneShort16 __attribute__((ext_vector_type(16)));
 
 struct MatAB {
     HetuneHalf16 v;
@@ -17,6 +18,10 @@ DEVICE inline MatAB mat_load(const u16* tile, int stride) {
 }
 DEVICE inline void mat_mul(MatC& c, const MatAB& a, const MatAB& b) {
     c.v = __builtin_amdgcn_wmma_f32_16x16x16_f16_w32(a.v, b.v, c.v);
+}
+DEVICE inline void mat_mul_bf16(MatC& c, const MatAB& a, const MatAB& b) {
+    c.v = __builtin_amdgcn_wmma_f32_16x16x16_bf16_w32(__builtin_bit_cast(HetuneShort16, a.v),
+                                                      __builtin_bit_cast(HetuneShort16, b.v), c.v);
 }
 
 constexpr int kMatRowSlots = 8;

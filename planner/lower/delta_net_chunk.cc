@@ -47,14 +47,16 @@ void lower_delta_net_chunk(PlanBuilder& b, const Op& op) {
     prepare.cost.operations = 2 * rows * heads * kChunk * (3 * key_size + value_size);
     b.emit(std::move(prepare));
 
-    const int step_waves = b.tunable("delta_net_chunk", "kWaves", waves);
+    const bool by_matrix = b.options.by_matrix() && key_size % 32 == 0;
+    KernelSpec spec{by_matrix ? "delta_net_matrix" : "delta_net_chunk",
+                    {{"kValueHeads", constant(heads)},
+                     {"kKeySize", constant(key_size)},
+                     {"kValueSize", constant(value_size)},
+                     {"kChunk", constant(kChunk)}}};
+    const int step_waves = by_matrix ? 4 : b.tunable("delta_net_chunk", "kWaves", waves);
+    if (!by_matrix) spec.constants["kWaves"] = constant(step_waves);
     PlanStep step{.label = b.name(y),
-                  .spec = {"delta_net_chunk",
-                           {{"kValueHeads", constant(heads)},
-                            {"kKeySize", constant(key_size)},
-                            {"kValueSize", constant(value_size)},
-                            {"kChunk", constant(kChunk)},
-                            {"kWaves", constant(step_waves)}}},
+                  .spec = std::move(spec),
                   .args = {b.step(qkv), scratch,
                            b.state("state." + std::to_string(op.integer("state")) + ".delta", state_bytes),
                            b.out(y)},

@@ -1,4 +1,4 @@
-// delta_net_prepare and delta_net_chunk: the delta rule over chunks of tokens
+// delta_net_prepare, delta_net_chunk and delta_net_matrix: the delta rule over chunks of tokens
 // (kernel_templates/recurrent/delta_chunk.h has the formulas and the layout).
 #include <algorithm>
 
@@ -141,7 +141,7 @@ void certify_prepare(Trial& t) {
 }
 
 const RegisterCertifier kPrepare{{"delta_net_prepare"}, certify_prepare};
-const RegisterCertifier kChunk{{"delta_net_chunk"}, certify_chunk};
+const RegisterCertifier kChunk{{"delta_net_chunk", "delta_net_matrix"}, certify_chunk};
 
 }  // namespace
 }  // namespace hetune

@@ -124,6 +124,7 @@ TEST_CASE("causal_conv carries its state from step to step, and no row beyond th
 struct DeltaNet {
     int64_t key_heads, heads, key_size, value_size, waves;
     int64_t chunk = 0;  // 0: token by token
+    bool by_matrix = false;
 
     int64_t channels() const { return 2 * key_heads * key_size + heads * value_size; }
     KernelSpec spec() const {
@@ -146,6 +147,10 @@ struct DeltaNet {
         step.name = "delta_net_chunk";
         step.constants.erase("kKeyHeads");
         step.constants.erase("kEps");
+        if (by_matrix) {
+            step.name = "delta_net_matrix";
+            step.constants.erase("kWaves");  // always four
+        }
         return step;
     }
     size_t chunk_bytes() const {
@@ -243,20 +248,31 @@ TEST_CASE("delta_net in chunks equals the oracle: whole chunks, parts of them, o
     check_delta_net({2, 4, 64, 64, 1, 32}, {320});
 }
 
+TEST_CASE("delta_net in chunks on the matrix units equals the oracle") {
+    for (const DeltaNet& net : {DeltaNet{2, 4, 64, 64, 4, 32, true}, DeltaNet{1, 3, 32, 40, 4, 32, true},
+                                DeltaNet{2, 2, 128, 32, 4, 32, true}}) {
+        CAPTURE(net.prepare_spec().to_string());
+        check_delta_net(net, {33, 1, 64, 7});
+    }
+    check_delta_net({2, 4, 64, 64, 4, 32, true}, {320});
+}
+
 TEST_CASE("delta_net in chunks stays exact where a head forgets all at once, and where it forgets nothing") {
     for (const float decay : {-300.0f, 0.0f}) {
         CAPTURE(decay);
-        const DeltaNet net{1, 1, 32, 32, 1, 32}, serial{1, 1, 32, 32, 1};
-        constexpr int64_t kRows = 64;
-        DeltaNetStep in{random_floats(static_cast<size_t>(kRows * net.channels()), 1),
-                        random_floats(kRows, 2), random_floats(kRows, 3), {decay}, {1.0f},
-                        random_floats(32 * 32, 4)};
-        for (size_t row = 0; row < kRows; ++row)  // only some rows forget
-            if (row % 9 != 4) in.a[row] = -100.0f;
-        DeltaNetStep other = in;
-        const auto got = run_delta_net(net, in, 0, kRows, kRows);
-        CHECK(relative_error(got, run_delta_net(serial, other, 0, kRows, kRows)) < kRecurrentTolerance);
-        CHECK(relative_error(in.state, other.state) < kRecurrentTolerance);
+        const DeltaNet serial{1, 1, 32, 32, 1};
+        for (const DeltaNet& net : {DeltaNet{1, 1, 32, 32, 1, 32}, DeltaNet{1, 1, 32, 32, 4, 32, true}}) {
+            constexpr int64_t kRows = 64;
+            DeltaNetStep in{random_floats(static_cast<size_t>(kRows * net.channels()), 1),
+                            random_floats(kRows, 2), random_floats(kRows, 3), {decay}, {1.0f},
+                            random_floats(32 * 32, 4)};
+            for (size_t row = 0; row < kRows; ++row)  // only some rows forget
+                if (row % 9 != 4) in.a[row] = -100.0f;
+            DeltaNetStep other = in;
+            const auto got = run_delta_net(net, in, 0, kRows, kRows);
+            CHECK(relative_error(got, run_delta_net(serial, other, 0, kRows, kRows)) < kRecurrentTolerance);
+            CHECK(relative_error(in.state, other.state) < kRecurrentTolerance);
+        }
     }
 }
 
