@@ -53,7 +53,7 @@ inline void mat_mul_by(MatC& c, const MatAB& a, const MatAB& b, ToFloat to_float
 }
 inline void mat_mul(MatC& c, const MatAB& a, const MatAB& b) { mat_mul_by(c, a, b, half_to_float); }
 inline void mat_mul_bf16(MatC& c, const MatAB& a, const MatAB& b) {
-    mat_mul_by(c, a, b, [](u16 bits) { return float_of(u32(bits) << 16); });
+    mat_mul_by(c, a, b, bf16_to_float);
 }
 
 constexpr int kMatRowSlots = 8;

@@ -56,21 +56,15 @@ DEVICE inline MatAB mat_load(const u16* tile, int stride) {
                  : "memory");
     return m;
 }
-DEVICE inline void mat_mul(MatC& c, const MatAB& a, const MatAB& b) {
-    UNROLL for (int n = 0; n < 2; ++n)
-        asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
-            "{%8, %9}, {%0, %1, %2, %3};"
-            : "+f"(c.v[4 * n]), "+f"(c.v[4 * n + 1]), "+f"(c.v[4 * n + 2]), "+f"(c.v[4 * n + 3])
-            : "r"(a.v[0]), "r"(a.v[1]), "r"(a.v[2]), "r"(a.v[3]), "r"(b.v[n]), "r"(b.v[2 + n]));
-}
-
-DEVICE inline void mat_mul_bf16(MatC& c, const MatAB& a, const MatAB& b) {
-    UNROLL for (int n = 0; n < 2; ++n)
-        asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
-            "{%8, %9}, {%0, %1, %2, %3};"
-            : "+f"(c.v[4 * n]), "+f"(c.v[4 * n + 1]), "+f"(c.v[4 * n + 2]), "+f"(c.v[4 * n + 3])
-            : "r"(a.v[0]), "r"(a.v[1]), "r"(a.v[2]), "r"(a.v[3]), "r"(b.v[n]), "r"(b.v[2 + n]));
-}
+#define HETUNE_MMA(type)                                                                                   \
+    UNROLL for (int n = 0; n < 2; ++n)                                                                     \
+        asm("mma.sync.aligned.m16n8k16.row.col.f32." type "." type ".f32 {%0, %1, %2, %3}, "               \
+            "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"                                                \
+            : "+f"(c.v[4 * n]), "+f"(c.v[4 * n + 1]), "+f"(c.v[4 * n + 2]), "+f"(c.v[4 * n + 3])           \
+            : "r"(a.v[0]), "r"(a.v[1]), "r"(a.v[2]), "r"(a.v[3]), "r"(b.v[n]), "r"(b.v[2 + n]))
+DEVICE inline void mat_mul(MatC& c, const MatAB& a, const MatAB& b) { HETUNE_MMA("f16"); }
+DEVICE inline void mat_mul_bf16(MatC& c, const MatAB& a, const MatAB& b) { HETUNE_MMA("bf16"); }
+#undef HETUNE_MMA
 
 constexpr int kMatRowSlots = 2;
 DEVICE inline int mat_row(int slot) { return (lane_id() >> 2) + 8 * slot; }

@@ -4,11 +4,12 @@
 
 #include "prelude/matrix.h"
 
-// The nearest bf16 of a number that is finite.
-DEVICE inline u32 bf16_bits(float v) {
-    const u32 bits = bits_of(v);
-    return (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-}
+// A float as the sum of two bf16.
+struct Split {
+    u32 high, low;  // in the lower 16 bits
+
+    DEVICE explicit Split(float v) : high(float_to_bf16(v)), low(float_to_bf16(v - bf16_to_float(u16(high)))) {}
+};
 
 // A matrix in LDS, rows of kCols and padding that lets the rows of a tile meet other banks.
 template <int kRows, int kCols>
@@ -19,16 +20,15 @@ struct SplitMatrix {
     alignas(16) u16 low[kRows * kPitch];
 
     DEVICE void set(int row, int col, float v) {
-        const u32 h = bf16_bits(v);
-        high[row * kPitch + col] = u16(h);
-        low[row * kPitch + col] = u16(bf16_bits(v - float_of(h << 16)));
+        const Split split(v);
+        high[row * kPitch + col] = u16(split.high);
+        low[row * kPitch + col] = u16(split.low);
     }
     // Two columns at once; col is even.
     DEVICE void set2(int row, int col, float first, float second) {
-        const u32 h0 = bf16_bits(first), h1 = bf16_bits(second);
-        const u32 l0 = bf16_bits(first - float_of(h0 << 16)), l1 = bf16_bits(second - float_of(h1 << 16));
-        *reinterpret_cast<u32*>(high + row * kPitch + col) = h0 | h1 << 16;
-        *reinterpret_cast<u32*>(low + row * kPitch + col) = l0 | l1 << 16;
+        const Split a(first), b(second);
+        *reinterpret_cast<u32*>(high + row * kPitch + col) = a.high | b.high << 16;
+        *reinterpret_cast<u32*>(low + row * kPitch + col) = a.low | b.low << 16;
     }
 };
 
