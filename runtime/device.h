@@ -116,6 +116,10 @@ class Device {
 
     // Milliseconds of device time between two points in the order of work.
     virtual double time_ms(const std::function<void()>& work) = 0;
+
+    // The driver's stream (hipStream_t, CUstream) in whose order work is done, for a library that is to
+    // work there too; null where there is no driver.
+    virtual void* native_stream() { return nullptr; }
 };
 
 // Backends register themselves from their own file (runtime/cpu_device.cc, ...).

@@ -1,8 +1,12 @@
 #include "runtime/device_rates.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <functional>
 #include <vector>
+
+#include "runtime/gpu/cublas_rate.h"
 
 namespace hetune {
 namespace {
@@ -77,6 +81,11 @@ void measure_matrix(Device& device, KernelLibrary& library, DeviceRates& rates) 
     rates.matrix_tflops =
         static_cast<double>(groups * kWaves * kLoops * kProducts) * kOperations / ms * 1e-9;
     rates.matrix_how = "a loop of matrix instructions, f16 with f32 accumulation";
+    if (device.info().backend != "cuda") return;
+    if (const auto library = cublas_rate(device); library && library->tflops > 0) {
+        rates.matrix_how = fmt::format("{}; {} {:.0f}", library->how, rates.matrix_how, rates.matrix_tflops);
+        rates.matrix_tflops = library->tflops;
+    }
 }
 
 }  // namespace

@@ -38,6 +38,7 @@ Environment read_environment() {
             .emulator = text("HETUNE_EMULATOR"),
             .emulator_arch = text("HETUNE_EMULATOR_ARCH"),
             .nvrtc = text("HETUNE_NVRTC_LIBRARY"),
+            .cublas = text("HETUNE_CUBLAS_LIBRARY"),
             .llvm = text("HETUNE_LLVM_LIBRARY"),
             .cache_folder = cache_options_from_environment({}).folder.string(),
             .rocm_path = text("ROCM_PATH"),

@@ -15,6 +15,7 @@ struct Environment {
     std::string emulator;                         // HETUNE_EMULATOR: program, see docs/testing.md
     std::string emulator_arch;                    // HETUNE_EMULATOR_ARCH; default gfx1100
     std::string nvrtc;                            // HETUNE_NVRTC_LIBRARY
+    std::string cublas;                           // HETUNE_CUBLAS_LIBRARY: for `hetune bench`
     std::string llvm;                             // HETUNE_LLVM_LIBRARY: the disassembler
     std::string cache_folder;                     // where compilers.json goes; empty: nowhere
     std::string rocm_path;                        // ROCM_PATH

@@ -346,12 +346,22 @@ void Session::launch_next() {
 }
 
 int32_t Session::next() {
+    launch_ahead();
+    wait_for_draw();
+    return take_draw();
+}
+
+void Session::launch_ahead() {
     if (room() < 1) throw std::runtime_error(fmt::format("the context of {} tokens is full", options_.context));
     if (in_flight_ == 0) launch_next();
     while (in_flight_ < kStepsInFlight && ahead_ > 0 && room() > in_flight_ &&
            !snapshots_->due(position_, position_ + in_flight_))  // the state to keep, not a later one
         launch_next();
-    device_.wait(*marks_[static_cast<size_t>(drawn_) % marks_.size()]);
+}
+
+void Session::wait_for_draw() { device_.wait(*marks_[static_cast<size_t>(drawn_) % marks_.size()]); }
+
+int32_t Session::take_draw() {
     --in_flight_;
     advance(1);
     return drawn_token();

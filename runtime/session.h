@@ -69,6 +69,11 @@ class Session : public Engine {
     int32_t prompt(std::span<const int32_t> tokens, const Sampling& sampling,
                    const DrawLimit& limit = {.draws = 0});
     int32_t next();
+    // The parts of next(), for whoever has something to do between them: launches what is missing
+    // behind the draws in flight, sleeps until the oldest is done, takes it.
+    void launch_ahead();
+    void wait_for_draw();
+    int32_t take_draw();
     // Tokens of context that are left.
     int64_t room() const { return options_.context - position_; }
 
@@ -100,8 +105,9 @@ class Session : public Engine {
     const std::vector<CertifiedKernel>& certificates() const { return certificates_; }
     Device& device() const { return device_; }
     Plan plan_for(int rows, bool all_logits) const;
-    // The plan for one decoded token, bound.
+    // The plans for one decoded token and for a step of a prompt, bound.
     BoundPlan& decode_plan() { return *decode_.plan; }
+    BoundPlan& prefill_plan() { return *prefill_.plan; }
 
   private:
     struct Bound {

@@ -92,7 +92,10 @@ int run(BenchArguments& args) {
     report.results = measure_cases(session, cases, args.repeats, args.budget_seconds,
                                    [](const BenchResult& result) { print_progress(result); });
     if (args.steps)
-        report.kernels = measure_kernels(session, cases.front().depth, report.rates.read_gb_s);
+        for (const bool prompt : {false, true})
+            if (std::ranges::find(cases, !prompt, &BenchCase::decode) != cases.end())
+                (prompt ? report.prompt_kernels : report.kernels) =
+                    measure_kernels(session, prompt, cases.front().depth, report.rates);
     const DeviceInfo device = session.device().info();
     report.device_bytes = static_cast<int64_t>(device.memory_bytes - device.free_bytes);
     rusage usage{};
@@ -129,7 +132,7 @@ const RegisterCommand kBench{
         app.add_option("--budget", args->budget_seconds,
                        "leave out tests that would not end within so many seconds of the first")
             ->check(CLI::Range(1.0, 1e6));
-        app.add_flag("--steps", args->steps, "also the time of every kernel of a token, at the least depth");
+        app.add_flag("--steps", args->steps, "also the time of every kernel of a token and of a prompt's step, at the least depth");
         app.add_flag("--no-rates", args->no_rates, "do not measure the device's own rates");
         std::vector<std::string> formats;
         for (const BenchFormat& format : bench_formats()) formats.push_back(format.name);
@@ -140,8 +143,9 @@ const RegisterCommand kBench{
         app.add_option("--save", args->save, "also write PREFIX.txt, PREFIX.md, PREFIX.csv and PREFIX.json");
         app.footer(
             "GB/s counts the bytes of weights, KV cache and activations of the plan, TFLOP/s its operations,\n"
-            "attention included; both beside rates measured here. \"host us\" is this process's processor\n"
-            "time for a token. A kernel alone is timed with its launch.\n\n"
+            "attention included; both beside rates measured here. \"host us\" is the processor time that a token\n"
+            "costs its caller, waiting excluded; \"process\" that of all threads, of the time that passed. A kernel\n"
+            "alone is timed with its launch.\n\n"
             "Example:\n  hetune bench model.gguf -p 512,4096 -n 128 -d 0,32768 --steps");
         return [args] { return run(*args); };
     }};

@@ -18,7 +18,8 @@ double clock_seconds(clockid_t clock) {
     return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 double now_seconds() { return clock_seconds(CLOCK_MONOTONIC); }
-double cpu_seconds() { return clock_seconds(CLOCK_PROCESS_CPUTIME_ID); }
+double process_seconds() { return clock_seconds(CLOCK_PROCESS_CPUTIME_ID); }
+double thread_seconds() { return clock_seconds(CLOCK_THREAD_CPUTIME_ID); }
 
 // Tokens that are no text; the time of a step does not depend on them.
 std::vector<int32_t> some_tokens(int64_t count, int64_t vocabulary) {
@@ -58,7 +59,7 @@ void add_costs(BenchResult& result, const Session& session) {
 }
 
 struct Pass {
-    double seconds = 0, cpu_seconds = 0;
+    double seconds = 0, host_seconds = 0, process_seconds = 0;
 };
 
 Pass run_once(Session& session, const BenchCase& what, const Session::Place& start) {
@@ -66,12 +67,24 @@ Pass run_once(Session& session, const BenchCase& what, const Session::Place& sta
     if (what.decode) session.prompt(some_tokens(1, session.vocabulary()), {});
     const std::vector<int32_t> prompt = some_tokens(what.tokens, session.vocabulary());
     session.device().synchronize();
-    const double began = now_seconds(), cpu_began = cpu_seconds();
-    if (what.decode)
-        for (int64_t i = 0; i < what.tokens; ++i) session.next();
-    else
+    Pass pass;
+    const double began = now_seconds(), process_began = process_seconds(), thread_began = thread_seconds();
+    double waited = 0;
+    if (what.decode) {
+        for (int64_t i = 0; i < what.tokens; ++i) {
+            session.launch_ahead();
+            const double wait_began = thread_seconds();
+            session.wait_for_draw();
+            waited += thread_seconds() - wait_began;
+            session.take_draw();
+        }
+    } else {
         session.prompt(prompt, {});
-    return {now_seconds() - began, cpu_seconds() - cpu_began};
+    }
+    pass.host_seconds = thread_seconds() - thread_began - waited;
+    pass.process_seconds = process_seconds() - process_began;
+    pass.seconds = now_seconds() - began;
+    return pass;
 }
 
 }  // namespace
@@ -132,14 +145,16 @@ std::vector<BenchResult> measure_cases(Session& session, const std::vector<Bench
         }
         add_costs(result, session);
         run_once(session, what, start);  // captures graphs, and warms up
-        std::vector<double> rates, host;
+        std::vector<double> rates, host, process;
         for (int i = 0; i < repeats; ++i) {
             const Pass pass = run_once(session, what, start);
             rates.push_back(static_cast<double>(what.tokens) / pass.seconds);
-            host.push_back(1e6 * pass.cpu_seconds / static_cast<double>(what.tokens));
+            host.push_back(1e6 * pass.host_seconds / static_cast<double>(what.tokens));
+            process.push_back(100 * pass.process_seconds / pass.seconds);
         }
         result.tokens_per_second = spread_of(rates);
         result.host_us = spread_of(host).median;
+        result.process_percent = spread_of(process).median;
         if (!what.decode)
             prompt_rate = prompt_rate > 0 ? std::min(prompt_rate, result.tokens_per_second.median)
                                           : result.tokens_per_second.median;
@@ -149,33 +164,42 @@ std::vector<BenchResult> measure_cases(Session& session, const std::vector<Bench
     return results;
 }
 
-std::vector<KernelTime> measure_kernels(Session& session, int64_t depth, double read_gb_s) {
-    const std::vector<int32_t> prompt =
-        some_tokens(std::max<int64_t>(depth, 1), session.vocabulary());
+std::vector<KernelTime> measure_kernels(Session& session, bool prompt, int64_t depth, const DeviceRates& rates) {
+    BoundPlan& bound = prompt ? session.prefill_plan() : session.decode_plan();
+    const int rows = bound.plan().options.rows;
+    // The last step of a prompt leaves its plan's inputs behind, to be run again.
+    if (depth + rows > session.context()) depth = 0;
+    const int64_t before = prompt ? depth / rows * rows + rows : std::max<int64_t>(depth, 1);
+    if (before > session.context()) return {};
     session.reset();
-    session.prompt(prompt, {});
-    BoundPlan& bound = session.decode_plan();
+    session.prompt(some_tokens(before, session.vocabulary()), {});
     const std::vector<PlanStep>& steps = bound.plan().steps;
     const std::vector<NamedKernel> names = named_kernels(bound.plan());
-    // In the order of the plan, so that each step finds the caches as they are in decoding.
+    // In the order of the plan, so that each step finds the caches as they are in use.
     std::vector<std::vector<double>> us(steps.size());
     constexpr int kSweeps = 7;
     for (int sweep = 0; sweep < kSweeps; ++sweep)
         for (size_t i = 0; i < steps.size(); ++i)
-            us[i].push_back(1e3 * session.device().time_ms([&] { bound.launch(1, i, i + 1); }));
+            us[i].push_back(1e3 * session.device().time_ms([&] { bound.launch(rows, i, i + 1); }));
     session.reset();
-    const double rate = read_gb_s > 0 ? read_gb_s : session.device().arch().bandwidth_gb_s;
+    const Arch& arch = session.device().arch();
+    const double read_gb_s = rates.read_gb_s > 0 ? rates.read_gb_s : arch.bandwidth_gb_s;
     std::vector<KernelTime> times;
     for (size_t i = 0; i < steps.size(); ++i) {
         const auto named = std::ranges::find(names, steps[i].spec, &NamedKernel::spec);
         auto found = std::ranges::find(times, named->name, &KernelTime::kernel);
         if (found == times.end())
             found = times.insert(times.end(), {.kernel = named->name, .first = steps[i].label});
-        const int64_t bytes = roofline(steps[i].cost, session.device().arch(), depth).bytes;
+        const Roofline line = roofline(steps[i].cost, arch, prompt ? before - rows / 2 : depth);
+        const double by_reads = static_cast<double>(line.bytes) / read_gb_s * 1e-3;
+        const double by_products = !prompt || rates.matrix_tflops <= 0
+                                       ? 0
+                                       : static_cast<double>(line.operations) / rates.matrix_tflops * 1e-6;
         ++found->launches;
         found->us += spread_of(us[i]).median;
-        found->bytes += bytes;
-        found->floor_us += static_cast<double>(bytes) / rate * 1e-3;
+        found->bytes += line.bytes;
+        found->operations += line.operations;
+        found->floor_us += std::max(by_reads, by_products);
     }
     std::ranges::stable_sort(times, std::ranges::greater(), &KernelTime::us);
     return times;

@@ -30,7 +30,10 @@ struct BenchResult {
     int64_t bytes = 0;         // of one pass over the case's plans, at its depth
     int64_t operations = 0;
     int64_t launches = 0;      // of one decoded token, with the draw; of all steps of a prompt
-    double host_us = 0;        // processor time of this process for one token, median
+    // Medians: processor time of the caller for one token, launching it included and, where tokens
+    // are generated, waiting for it not; and that of the whole process, of the time that passed.
+    double host_us = 0;
+    double process_percent = 0;
     std::string left_out;      // why there are no figures
 
     double seconds() const;    // of one pass, median
@@ -45,17 +48,19 @@ std::vector<BenchResult> measure_cases(Session& session, const std::vector<Bench
                                        int repeats, double budget_seconds,
                                        const std::function<void(const BenchResult&)>& after);
 
-// Launches of one distinct kernel in a decoded token.
+// Launches of one distinct kernel in a plan.
 struct KernelTime {
     std::string kernel;         // "gemv_fan.0", as in `hetune plan`
     std::string first;          // label of the first step
     int launches = 0;
     double us = 0;              // all of them, each timed alone
-    double floor_us = 0;        // by the memory's rate
+    double floor_us = 0;        // by the memory's rate and that of the matrix units
     int64_t bytes = 0;
+    int64_t operations = 0;
 };
-// Each step of the decode plan, in order, timed alone; the costliest kernel first. `read_gb_s`: of
-// the memory, 0: that on paper.
-std::vector<KernelTime> measure_kernels(Session& session, int64_t depth, double read_gb_s);
+// Each step of the plan for a token, or for a step of a prompt, in order, timed alone behind `depth`
+// tokens of context (behind none, where a step of the prompt would not fit); the costliest kernel first.
+// Rates that were not measured are those on paper.
+std::vector<KernelTime> measure_kernels(Session& session, bool prompt, int64_t depth, const DeviceRates& rates);
 
 }  // namespace hetune

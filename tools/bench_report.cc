@@ -23,7 +23,7 @@ struct Row {
     double median = 0, least = 0, most = 0;
     double gb_s = 0, read_percent = 0, tflops = 0, matrix_percent = 0;
     int64_t launches = 0;
-    double host_us = 0;
+    double host_us = 0, process_percent = 0;
 };
 
 std::vector<Row> rows_of(const BenchReport& report) {
@@ -32,7 +32,7 @@ std::vector<Row> rows_of(const BenchReport& report) {
         rows.push_back({r.what.name(), r.left_out, r.tokens_per_second.median, r.tokens_per_second.least,
                         r.tokens_per_second.most, r.gb_s(), percent(r.gb_s(), report.rates.read_gb_s),
                         r.tflops(), percent(r.tflops(), report.rates.matrix_tflops), r.launches,
-                        r.host_us});
+                        r.host_us, r.process_percent});
     return rows;
 }
 
@@ -62,52 +62,61 @@ std::vector<std::pair<std::string, std::string>> facts_of(const BenchReport& rep
     return facts;
 }
 
+std::vector<std::pair<std::string, std::vector<KernelTime>>> kernel_tables(const BenchReport& report) {
+    std::vector<std::pair<std::string, std::vector<KernelTime>>> tables;
+    if (!report.kernels.empty()) tables.emplace_back("kernels of a token", report.kernels);
+    if (!report.prompt_kernels.empty()) tables.emplace_back("kernels of a prompt step", report.prompt_kernels);
+    return tables;
+}
+
 std::string text(const BenchReport& report) {
     std::string out;
     for (const auto& [name, value] : facts_of(report)) out += fmt::format("{:<9} {}\n", name, value);
-    out += fmt::format("\n{:<18} {:>10} {:>10} {:>10} {:>9} {:>7} {:>9} {:>7} {:>9} {:>8}\n", "test", "tok/s", "min",
-                       "max", "GB/s", "of read", "TFLOP/s", "of mat.", "launches", "host us");
+    out += fmt::format("\n{:<18} {:>10} {:>10} {:>10} {:>9} {:>7} {:>9} {:>7} {:>9} {:>8} {:>8}\n", "test", "tok/s", "min",
+                       "max", "GB/s", "of read", "TFLOP/s", "of mat.", "launches", "host us", "process");
     for (const Row& r : rows_of(report)) {
         out += r.left_out.empty()
-                   ? fmt::format("{:<18} {:>10.2f} {:>10.2f} {:>10.2f} {:>9.1f} {:>6.1f}% {:>9.2f} {:>6.1f}% {:>9} {:>8.2f}\n",
+                   ? fmt::format("{:<18} {:>10.2f} {:>10.2f} {:>10.2f} {:>9.1f} {:>6.1f}% {:>9.2f} {:>6.1f}% {:>9} {:>8.2f} {:>7.1f}%\n",
                                  r.test, r.median, r.least, r.most, r.gb_s, r.read_percent, r.tflops,
-                                 r.matrix_percent, r.launches, r.host_us)
+                                 r.matrix_percent, r.launches, r.host_us, r.process_percent)
                    : fmt::format("{:<18} left out: {}\n", r.test, r.left_out);
     }
-    if (report.kernels.empty()) return out;
-    out += fmt::format("\n{:<24} {:<26} {:>8} {:>10} {:>10} {:>7} {:>10}\n", "kernels of a token", "first step",
-                       "launches", "us", "floor us", "share", "KiB");
-    double us = 0, floor_us = 0;
-    for (const KernelTime& k : report.kernels) {
-        us += k.us;
-        floor_us += k.floor_us;
-        out += fmt::format("{:<24} {:<26} {:>8} {:>10.2f} {:>10.2f} {:>6.1f}% {:>10.1f}\n", k.kernel, k.first,
-                           k.launches, k.us, k.floor_us, percent(k.floor_us, k.us),
-                           static_cast<double>(k.bytes) / 1024);
+    for (const auto& [title, kernels] : kernel_tables(report)) {
+        out += fmt::format("\n{:<24} {:<26} {:>8} {:>10} {:>10} {:>7} {:>10}\n", title, "first step", "launches", "us",
+                           "floor us", "share", "KiB");
+        double us = 0, floor_us = 0;
+        for (const KernelTime& k : kernels) {
+            us += k.us;
+            floor_us += k.floor_us;
+            out += fmt::format("{:<24} {:<26} {:>8} {:>10.2f} {:>10.2f} {:>6.1f}% {:>10.1f}\n", k.kernel, k.first,
+                               k.launches, k.us, k.floor_us, percent(k.floor_us, k.us),
+                               static_cast<double>(k.bytes) / 1024);
+        }
+        out += fmt::format("{:<24} {:<26} {:>8} {:>10.2f} {:>10.2f} {:>6.1f}%\n", "together", "", "", us, floor_us,
+                           percent(floor_us, us));
     }
-    out += fmt::format("{:<24} {:<26} {:>8} {:>10.2f} {:>10.2f} {:>6.1f}%\n", "together", "", "", us, floor_us,
-                       percent(floor_us, us));
     return out;
 }
 
 std::string markdown(const BenchReport& report) {
     std::string out;
     for (const auto& [name, value] : facts_of(report)) out += fmt::format("- {}: `{}`\n", name, value);
-    out += "\n| test | tok/s | min | max | GB/s | of read | TFLOP/s | of matrix | launches | host us |\n"
-           "| --- | --: | --: | --: | --: | --: | --: | --: | --: | --: |\n";
+    out += "\n| test | tok/s | min | max | GB/s | of read | TFLOP/s | of matrix | launches | host us | process |\n"
+           "| --- | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: |\n";
     for (const Row& r : rows_of(report)) {
         out += r.left_out.empty()
-                   ? fmt::format("| {} | {:.2f} | {:.2f} | {:.2f} | {:.1f} | {:.1f} % | {:.2f} | {:.1f} % | {} | {:.2f} |\n",
+                   ? fmt::format("| {} | {:.2f} | {:.2f} | {:.2f} | {:.1f} | {:.1f} % | {:.2f} | {:.1f} % | {} | {:.2f} | {:.1f} % |\n",
                                  r.test, r.median, r.least, r.most, r.gb_s, r.read_percent, r.tflops,
-                                 r.matrix_percent, r.launches, r.host_us)
-                   : fmt::format("| {} | left out: {} | | | | | | | | |\n", r.test, r.left_out);
+                                 r.matrix_percent, r.launches, r.host_us, r.process_percent)
+                   : fmt::format("| {} | left out: {} | | | | | | | | | |\n", r.test, r.left_out);
     }
-    if (report.kernels.empty()) return out;
-    out += "\n| kernel | first step | launches | us | floor us | share | KiB |\n"
-           "| --- | --- | --: | --: | --: | --: | --: |\n";
-    for (const KernelTime& k : report.kernels)
-        out += fmt::format("| {} | {} | {} | {:.2f} | {:.2f} | {:.1f} % | {:.1f} |\n", k.kernel, k.first, k.launches,
-                           k.us, k.floor_us, percent(k.floor_us, k.us), static_cast<double>(k.bytes) / 1024);
+    for (const auto& [title, kernels] : kernel_tables(report)) {
+        out += fmt::format("\n| {} | first step | launches | us | floor us | share | KiB |\n"
+                           "| --- | --- | --: | --: | --: | --: | --: |\n", title);
+        for (const KernelTime& k : kernels)
+            out += fmt::format("| {} | {} | {} | {:.2f} | {:.2f} | {:.1f} % | {:.1f} |\n", k.kernel, k.first, k.launches,
+                               k.us, k.floor_us, percent(k.floor_us, k.us), static_cast<double>(k.bytes) / 1024);
+    }
     return out;
 }
 
@@ -120,13 +129,13 @@ std::string quoted(const std::string& field) {
 
 std::string csv(const BenchReport& report) {
     std::string out = "model,quant,backend,device,driver,commit,command,test,tok_s,tok_s_min,tok_s_max,gb_s,"
-                      "read_percent,tflop_s,matrix_percent,launches,host_us,read_gb_s,matrix_tflop_s,left_out\n";
+                      "read_percent,tflop_s,matrix_percent,launches,host_us,process_percent,read_gb_s,matrix_tflop_s,left_out\n";
     for (const Row& r : rows_of(report))
-        out += fmt::format("{},{},{},{},{},{},{},{},{:.3f},{:.3f},{:.3f},{:.2f},{:.2f},{:.3f},{:.2f},{},{:.3f},{:.1f},"
-                           "{:.2f},{}\n",
+        out += fmt::format("{},{},{},{},{},{},{},{},{:.3f},{:.3f},{:.3f},{:.2f},{:.2f},{:.3f},{:.2f},{},{:.3f},{:.2f},"
+                           "{:.1f},{:.2f},{}\n",
                            quoted(report.model.name), report.quant, report.model.backend, quoted(report.model.device),
                            quoted(report.driver), HETUNE_COMMIT, quoted(report.command), r.test, r.median, r.least,
-                           r.most, r.gb_s, r.read_percent, r.tflops, r.matrix_percent, r.launches, r.host_us,
+                           r.most, r.gb_s, r.read_percent, r.tflops, r.matrix_percent, r.launches, r.host_us, r.process_percent,
                            report.rates.read_gb_s, report.rates.matrix_tflops, quoted(r.left_out));
     return out;
 }
@@ -172,15 +181,21 @@ std::string json(const BenchReport& report) {
                                 {"tflop_s", r.tflops},
                                 {"matrix_percent", r.matrix_percent},
                                 {"launches", r.launches},
-                                {"host_us", r.host_us}});
+                                {"host_us", r.host_us},
+                                {"process_percent", r.process_percent}});
     }
-    for (const KernelTime& k : report.kernels)
-        out["kernels"].push_back({{"kernel", k.kernel},
-                                  {"first", k.first},
-                                  {"launches", k.launches},
-                                  {"us", k.us},
-                                  {"floor_us", k.floor_us},
-                                  {"bytes", k.bytes}});
+    const auto list = [&](const char* name, const std::vector<KernelTime>& kernels) {
+        for (const KernelTime& k : kernels)
+            out[name].push_back({{"kernel", k.kernel},
+                                 {"first", k.first},
+                                 {"launches", k.launches},
+                                 {"us", k.us},
+                                 {"floor_us", k.floor_us},
+                                 {"bytes", k.bytes},
+                                 {"operations", k.operations}});
+    };
+    list("kernels", report.kernels);
+    list("prompt_kernels", report.prompt_kernels);
     return out.dump(2) + "\n";
 }
 

@@ -19,7 +19,7 @@ struct BenchReport {
     int64_t device_bytes = 0;    // taken on the device when the cases had run
     int64_t host_peak_bytes = 0; // of this process
     std::vector<BenchResult> results;
-    std::vector<KernelTime> kernels;
+    std::vector<KernelTime> kernels, prompt_kernels;  // of a token, of a step of a prompt
     std::string command;         // as it was called
 };
 

@@ -229,6 +229,8 @@ class GpuDevice : public Device {
         return ms;
     }
 
+    void* native_stream() override { return stream_.get(); }
+
   private:
     Handle own(void* handle, const DriverCall<int(void*)>& release) {
         return Handle(handle, Release{&context_, release});

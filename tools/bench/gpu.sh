@@ -43,15 +43,16 @@ fi
 if [ -z "$seconds" ]; then ((quick)) && seconds=255 || seconds=1000000; fi
 [ "$backend" = cpu ] && layers=${layers:-2}
 
-# NVRTC that comes with Python packages or an odd toolkit.
-if [ -z "${HETUNE_NVRTC_LIBRARY:-}" ] && ! ldconfig -p 2>/dev/null | grep -q 'libnvrtc\.so\.1[23]'; then
-    found=$(ls /usr/local/cuda*/lib64/libnvrtc.so.1[23] /usr/local/cuda*/lib/libnvrtc.so.1[23] \
-               /usr/local/cuda*/targets/*/lib/libnvrtc.so.1[23] \
-               /usr/l*/python3*/*-packages/nvidia/*/lib/libnvrtc.so.1[23] \
-               /usr/local/lib/python3*/*-packages/nvidia/*/lib/libnvrtc.so.1[23] \
-               /opt/*/lib/python3*/site-packages/nvidia/*/lib/libnvrtc.so.1[23] 2>/dev/null | tail -1)
-    [ -n "$found" ] && export HETUNE_NVRTC_LIBRARY=$found
-fi
+# NVRTC and cuBLAS that come with Python packages or an odd toolkit.
+cuda_library() {
+    ldconfig -p 2>/dev/null | grep -q "lib$1\\.so\\.1[23]" && return
+    ls /usr/local/cuda*/lib64/lib$1.so.1[23] /usr/local/cuda*/lib/lib$1.so.1[23] \
+       /usr/local/cuda*/targets/*/lib/lib$1.so.1[23] /usr/l*/python3*/*-packages/nvidia/*/lib/lib$1.so.1[23] \
+       /usr/local/lib/python3*/*-packages/nvidia/*/lib/lib$1.so.1[23] \
+       /opt/*/lib/python3*/site-packages/nvidia/*/lib/lib$1.so.1[23] 2>/dev/null | tail -1
+}
+export HETUNE_NVRTC_LIBRARY=${HETUNE_NVRTC_LIBRARY:-$(cuda_library nvrtc)}
+export HETUNE_CUBLAS_LIBRARY=${HETUNE_CUBLAS_LIBRARY:-$(cuda_library cublas)}
 
 room() { df -Pk "$1" 2>/dev/null | awk 'NR == 2 { print $4 }'; }
 if [ -z "$work" ]; then
