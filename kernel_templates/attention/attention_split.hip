@@ -44,7 +44,7 @@ extern "C" KERNEL(kWaves* kWaveSize) void attention_split(
 
     UNROLL for (int g = 0; g < kGroup; ++g) {
         UNROLL for (int i = 0; i < state.kDims; ++i) {
-            const int d = lane_id() + 32 * i;
+            const int d = state.dim(i);
             if (d < kHeadSize) waves[wave][g][d] = state.out[g][i];
         }
         if (lane_id() == 0) {

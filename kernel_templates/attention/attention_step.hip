@@ -2,7 +2,7 @@
 // key, the new key and value into the cache, attention split over the context, and, in the group
 // that is last to finish, the sum of the shares, times the sigmoid of a gate where there is one.
 // Launch: [kKvHeads, kSplits]. A group serves the query heads of one KV head; tiles of 32 keys go to
-// waves and splits in turn. No group waits for another.
+// waves and splits in turn, and groups for which there is none do nothing. No group waits for another.
 // LDS: the heads, weights of a tile for each wave, and the waves' results.
 #include "attention/head_rope.h"
 #include "attention/online_softmax.h"
@@ -47,17 +47,17 @@ DEVICE inline float peak_of(const float* shares, int count, i64 stride) {
     return peak;
 }
 
-// The result of a head from all of its shares; by one wave, of which a lane looks after the weight of
-// every 32nd share.
-template <int kCount>
-DEVICE inline void finish_head(const float* shares, i64 stride, int head, const float* q, void* y) {
+// The result of a head from its first `count` shares; by one wave, of which a lane looks after the weight
+// of every 32nd share.
+template <int kMost>
+DEVICE inline void finish_head(const float* shares, int count, i64 stride, int head, const float* q, void* y) {
     constexpr int kDims = (kHeadSize + 31) / 32;
-    constexpr int kOwn = (kCount + kWaveSize - 1) / kWaveSize;
+    constexpr int kOwn = (kMost + kWaveSize - 1) / kWaveSize;
     const int lane = lane_id();
     float weight[kOwn], own_sum[kOwn];
     float peak = kNoScore;
     UNROLL for (int o = 0; o < kOwn; ++o) {
-        const float* own = shares + imin(o * kWaveSize + lane, kCount - 1) * stride;  // all lanes stay active
+        const float* own = shares + imin(o * kWaveSize + lane, count - 1) * stride;  // all lanes stay active
         weight[o] = settled(own[kHeadSize]);
         own_sum[o] = settled(own[kHeadSize + 1]);
         peak = fmax2(peak, weight[o]);
@@ -65,20 +65,20 @@ DEVICE inline void finish_head(const float* shares, i64 stride, int head, const 
     peak = wave_max(peak);
     float total = 0.0f;
     UNROLL for (int o = 0; o < kOwn; ++o) {
-        weight[o] = o * kWaveSize + lane < kCount ? fast_exp(weight[o] - peak) : 0.0f;
+        weight[o] = o * kWaveSize + lane < count ? fast_exp(weight[o] - peak) : 0.0f;
         total = fused_mul_add(weight[o], own_sum[o], total);
     }
     const float factor = fast_rcp(wave_sum(total));
     float sums[kDims];
     UNROLL for (int i = 0; i < kDims; ++i) sums[i] = 0.0f;
-    constexpr int kAtOnce = kCount % 4 == 0 ? 4 : 1;  // all of them would spill
+    constexpr int kAtOnce = at_once(kMost, 4);  // all of them would spill; behind the last, with no weight
     UNROLL for (int o = 0; o < kOwn; ++o)
-        ROLLED for (int first = o * kWaveSize; first < imin(kCount, (o + 1) * kWaveSize); first += kAtOnce)
+        ROLLED for (int first = o * kWaveSize; first < imin(count, (o + 1) * kWaveSize); first += kAtOnce)
             UNROLL for (int s = first; s < first + kAtOnce; ++s) {
                 const float w = shuffle(weight[o], s % kWaveSize);
+                const float* share = shares + imin(s, count - 1) * stride;
                 UNROLL for (int i = 0; i < kDims; ++i)
-                    sums[i] =
-                        fused_mul_add(w, shares[s * stride + imin(i * 32 + lane, kHeadSize - 1)], sums[i]);
+                    sums[i] = fused_mul_add(w, share[imin(i * 32 + lane, kHeadSize - 1)], sums[i]);
             }
     UNROLL for (int i = 0; i < kDims; ++i) {
         const int d = i * 32 + lane;
@@ -104,7 +104,8 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void attention_step(
     float* shares,                         // [kHeads, kSplits, kHeadSize + 2]
     int* counters,                         // [kKvHeads], 0 between launches
     void* __restrict__ y) {                // [kHeads * kHeadSize / 32] XBlock or [kHeads, kHeadSize]
-    SHARED float heads[kGroup + 1][kHeadSize];  // the last is the new key
+    SHARED U4 heads_memory[(kGroup + 1) * kHeadSize / 4];
+    auto* heads = reinterpret_cast<float (*)[kHeadSize]>(heads_memory);  // the last is the new key
     SHARED float weights[kWaves][kGroup][kWaveSize];
     SHARED float waves[kWaves][kGroup][kShare];
     SHARED int is_last;
@@ -113,6 +114,8 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void attention_step(
     const int wave = kWaves == 1 ? 0 : wave_id();
     const int last = step->position;
     if (step->rows < 1) return;
+    const int active = imin(kSplits, last / 32 / kWaves + 1);
+    if (split >= active) return;
 
     for (int h = wave; h <= kGroup; h += kWaves) {
         const bool is_key = h == kGroup;
@@ -136,7 +139,7 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void attention_step(
                                                      tile * 32, last, weights[wave]);
     UNROLL for (int g = 0; g < kGroup; ++g) {
         UNROLL for (int i = 0; i < state.kDims; ++i) {
-            const int d = lane_id() + 32 * i;
+            const int d = state.dim(i);
             if (d < kHeadSize) waves[wave][g][d] = state.out[g][i];
         }
         if (lane_id() == 0) {
@@ -147,7 +150,7 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void attention_step(
     barrier();
     if constexpr (kSplits == 1) {
         for (int g = wave; g < kGroup; g += kWaves)
-            finish_head<kWaves>(waves[0][g], kGroup * kShare, kv_head * kGroup + g, q, y);
+            finish_head<kWaves>(waves[0][g], kWaves, kGroup * kShare, kv_head * kGroup + g, q, y);
     } else {
         float* own = shares + i64(kv_head) * kGroup * kSplits * kShare;
         constexpr int kValues = kGroup * kShare;
@@ -163,14 +166,14 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void attention_step(
         fence_device();
         barrier();
         if (thread_id() == 0) {
-            is_last = atomic_add_device(counters + kv_head, 1) == kSplits - 1;
+            is_last = atomic_add_device(counters + kv_head, 1) == active - 1;
             if (is_last) counters[kv_head] = 0;
         }
         barrier();
         if (!is_last) return;
         fence_device();
         for (int g = wave; g < kGroup; g += kWaves)
-            finish_head<kSplits>(own + g * kSplits * kShare, kShare, kv_head * kGroup + g, q, y);
+            finish_head<kSplits>(own + g * kSplits * kShare, active, kShare, kv_head * kGroup + g, q, y);
     }
 }
 EXPORT_KERNEL(attention_step)

@@ -6,7 +6,33 @@
 
 #include "prelude/prelude.h"
 
-// What types share whose values are stored one by one.
+// kBytes from p on, which is a multiple of their largest power of two (of 16 at most), in words.
+template <int kBytes>
+DEVICE inline void load_words(const void* p, u32 (&words)[kBytes / 4]) {
+    static_assert(kBytes % 4 == 0);
+    const auto* from = static_cast<const u8*>(p);
+    UNROLL for (int at = 0; at < kBytes / 4;) {
+        if constexpr (kBytes % 16 == 0) {
+            const U4 raw = load128(from + 4 * at);
+            words[at] = raw.x;
+            words[at + 1] = raw.y;
+            words[at + 2] = raw.z;
+            words[at + 3] = raw.w;
+            at += 4;
+        } else if constexpr (kBytes % 8 == 0) {
+            const u64 raw = *reinterpret_cast<const u64*>(from + 4 * at);
+            words[at] = u32(raw);
+            words[at + 1] = u32(raw >> 32);
+            at += 2;
+        } else {
+            words[at] = *reinterpret_cast<const u32*>(from + 4 * at);
+            ++at;
+        }
+    }
+}
+
+// What types share whose values are stored one by one. load_run is load_step for any count of values that
+// begin at a multiple of it.
 template <class Self, class Type>
 struct KvUnscaled {
     using Element = Type;
@@ -27,15 +53,13 @@ struct KvUnscaled {
 struct KvF32 : KvUnscaled<KvF32, float> {
     DEVICE static float element(float v) { return v; }
     DEVICE static float load(const Element* p) { return *p; }
-    DEVICE static void load_step(const Element* p, float (&v)[8]) {
-        UNROLL for (int half = 0; half < 2; ++half) {
-            const U4 raw = load128(p + 4 * half);
-            v[4 * half] = float_of(raw.x);
-            v[4 * half + 1] = float_of(raw.y);
-            v[4 * half + 2] = float_of(raw.z);
-            v[4 * half + 3] = float_of(raw.w);
-        }
+    template <int kCount>
+    DEVICE static void load_run(const Element* p, float (&v)[kCount]) {
+        u32 words[kCount];
+        load_words<4 * kCount>(p, words);
+        UNROLL for (int j = 0; j < kCount; ++j) v[j] = float_of(words[j]);
     }
+    DEVICE static void load_step(const Element* p, float (&v)[8]) { load_run(p, v); }
 };
 
 // 16-bit types differ only in the conversion.
@@ -43,14 +67,20 @@ template <float (*kToFloat)(u16), u16 (*kFromFloat)(float)>
 struct Kv16 : KvUnscaled<Kv16<kToFloat, kFromFloat>, u16> {
     DEVICE static u16 element(float v) { return kFromFloat(v); }
     DEVICE static float load(const u16* p) { return kToFloat(*p); }
-    DEVICE static void load_step(const u16* p, float (&v)[8]) {
-        const U4 raw = load128(p);
-        const u32 words[4] = {raw.x, raw.y, raw.z, raw.w};
-        UNROLL for (int j = 0; j < 4; ++j) {
-            v[2 * j] = kToFloat(u16(words[j] & 0xffff));
-            v[2 * j + 1] = kToFloat(u16(words[j] >> 16));
+    template <int kCount>
+    DEVICE static void load_run(const u16* p, float (&v)[kCount]) {
+        if constexpr (kCount % 2 != 0) {
+            UNROLL for (int j = 0; j < kCount; ++j) v[j] = load(p + j);
+        } else {
+            u32 words[kCount / 2];
+            load_words<2 * kCount>(p, words);
+            UNROLL for (int j = 0; j < kCount / 2; ++j) {
+                v[2 * j] = kToFloat(u16(words[j] & 0xffff));
+                v[2 * j + 1] = kToFloat(u16(words[j] >> 16));
+            }
         }
     }
+    DEVICE static void load_step(const u16* p, float (&v)[8]) { load_run(p, v); }
 };
 using KvF16 = Kv16<half_to_float, float_to_half>;
 using KvBF16 = Kv16<bf16_to_float, float_to_bf16>;
@@ -66,11 +96,17 @@ struct KvQ8 {
         return *reinterpret_cast<const float*>(head + scale_at<kHeads, kHeadSize>(number));
     }
     DEVICE static float load(const Element* p) { return float(*p); }
-    DEVICE static void load_step(const Element* p, float (&v)[16]) {
-        const U4 raw = load128(p);
-        const u32 words[4] = {raw.x, raw.y, raw.z, raw.w};
-        UNROLL for (int j = 0; j < 16; ++j) v[j] = float(i8(words[j / 4] >> (j % 4 * 8)));
+    template <int kCount>
+    DEVICE static void load_run(const Element* p, float (&v)[kCount]) {
+        if constexpr (kCount % 4 != 0) {
+            UNROLL for (int j = 0; j < kCount; ++j) v[j] = load(p + j);
+        } else {
+            u32 words[kCount / 4];
+            load_words<kCount>(p, words);
+            UNROLL for (int j = 0; j < kCount; ++j) v[j] = float(i8(words[j / 4] >> (j % 4 * 8)));
+        }
     }
+    DEVICE static void load_step(const Element* p, float (&v)[16]) { load_run(p, v); }
     template <int kHeads, int kHeadSize>
     DEVICE static void store_head(Element* head, int number, const float* values) {
         static_assert(kHeadSize % 16 == 0, "whole loads");

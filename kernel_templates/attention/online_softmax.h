@@ -1,5 +1,6 @@
 // Attention of one wave over some tiles of 32 keys, for the kGroup query heads of one KV head.
-// Scores: a lane owns a key, so nothing crosses lanes. Values: a lane owns dimensions.
+// Scores: a lane owns a key, so nothing crosses lanes. Values: a lane owns dimensions. One wave alone has
+// to keep the memory busy: several loads are on their way before the first of them is used.
 // Online softmax (Milakov and Gimelshein, arXiv 1805.02867): a running maximum and sum.
 #pragma once
 
@@ -9,11 +10,13 @@ constexpr float kNoScore = -1e30f;  // instead of -infinity: differences of two 
 
 template <int kGroup, int kHeadSize>
 struct SoftmaxState {
-    static constexpr int kDims = (kHeadSize + 31) / 32;  // of a lane: lane, lane + 32, ...
+    static constexpr int kDims = (kHeadSize + 31) / 32;  // of a lane
+    static constexpr bool kRun = kHeadSize % 32 == 0;    // side by side; else lane, lane + 32, ...
     float peak[kGroup];
     float sum[kGroup];
     float out[kGroup][kDims];
 
+    DEVICE static int dim(int i) { return kRun ? lane_id() * kDims + i : lane_id() + 32 * i; }
     DEVICE void clear() {
         UNROLL for (int g = 0; g < kGroup; ++g) {
             peak[g] = kNoScore;
@@ -23,8 +26,14 @@ struct SoftmaxState {
     }
 };
 
-// Keys first .. first + 31, of which those up to `last` count. `weights` is LDS of this wave,
-// [kGroup][32].
+// How many of `count` things a loop takes at once: at most `most`, and a whole number of times.
+constexpr int at_once(int count, int most) {
+    while (count % most != 0) most /= 2;
+    return most;
+}
+
+// Keys first .. first + 31, of which those up to `last` count. `q` is a multiple of 16 bytes; `weights`
+// is LDS of this wave, [kGroup][32].
 template <class Kv, int kGroup, int kHeadSize, int kKvHeads>
 DEVICE inline void attend_tile(SoftmaxState<kGroup, kHeadSize>& state, const float* q,
                                float scale, const typename Kv::Element* k_cache,
@@ -33,7 +42,8 @@ DEVICE inline void attend_tile(SoftmaxState<kGroup, kHeadSize>& state, const flo
     constexpr i64 kRow = Kv::template kRowElements<kKvHeads, kHeadSize>;
     const auto* k_head = k_cache + kv_head * kHeadSize;
     const auto* v_head = v_cache + kv_head * kHeadSize;
-    constexpr int kDims = SoftmaxState<kGroup, kHeadSize>::kDims;
+    using State = SoftmaxState<kGroup, kHeadSize>;
+    constexpr int kDims = State::kDims;
     const int lane = lane_id();
     const int key = first + lane;
     const i64 own = i64(imin(key, last)) * kRow;  // clamped: no branch around loads
@@ -42,15 +52,23 @@ DEVICE inline void attend_tile(SoftmaxState<kGroup, kHeadSize>& state, const flo
     const float v_scale = Kv::template scale<kKvHeads, kHeadSize>(v_head + own, kv_head);
     float score[kGroup];
     UNROLL for (int g = 0; g < kGroup; ++g) score[g] = 0.0f;
-    for (int d = 0; d < kHeadSize; d += Kv::kStep) {
-        float part[Kv::kStep];
-        Kv::load_step(k + d, part);
-        UNROLL for (int half = 0; half < Kv::kStep; half += 8) {
-            const float* column = q + pinned(d + half);  // all of q at once would spill
-            UNROLL for (int g = 0; g < kGroup; ++g)
-                UNROLL for (int i = 0; i < 8; ++i)
-                    score[g] = fused_mul_add(part[half + i], column[g * kHeadSize + i], score[g]);
-        }
+    constexpr int kSteps = at_once(kHeadSize / Kv::kStep, 64 / Kv::kStep);
+    const int size = pinned(kHeadSize);  // a loop: all keys at once would spill
+    for (int base = 0; base < size; base += kSteps * Kv::kStep) {
+        float part[kSteps][Kv::kStep];
+        UNROLL for (int i = 0; i < kSteps; ++i) Kv::load_step(k + base + i * Kv::kStep, part[i]);
+        loads_start();
+        UNROLL for (int i = 0; i < kSteps; ++i)
+            UNROLL for (int quarter = 0; quarter < Kv::kStep; quarter += 4) {
+                const float* column = q + pinned(base + i * Kv::kStep + quarter);  // all of q at once would spill
+                UNROLL for (int g = 0; g < kGroup; ++g) {
+                    const U4 own = load128(column + g * kHeadSize);
+                    score[g] = fused_mul_add(part[i][quarter], float_of(own.x), score[g]);
+                    score[g] = fused_mul_add(part[i][quarter + 1], float_of(own.y), score[g]);
+                    score[g] = fused_mul_add(part[i][quarter + 2], float_of(own.z), score[g]);
+                    score[g] = fused_mul_add(part[i][quarter + 3], float_of(own.w), score[g]);
+                }
+            }
     }
     UNROLL for (int g = 0; g < kGroup; ++g) {
         const float s = key <= last ? score[g] * k_scale : kNoScore;
@@ -63,15 +81,26 @@ DEVICE inline void attend_tile(SoftmaxState<kGroup, kHeadSize>& state, const flo
         weights[g][lane] = weight * v_scale;
     }
     wave_barrier();
+    constexpr int kKeys = 4;  // weights behind the last key are 0
     const int keys = imin(last - first + 1, kWaveSize);
-    for (int j = 0; j < keys; ++j) {
-        const auto* v = v_head + i64(first + j) * kRow;
-        UNROLL for (int i = 0; i < kDims; ++i) {
-            const int d = lane + 32 * i;
-            const float value = Kv::load(v + (kHeadSize % 32 == 0 ? d : imin(d, kHeadSize - 1)));
-            UNROLL for (int g = 0; g < kGroup; ++g)
-                state.out[g][i] = fused_mul_add(weights[g][j], value, state.out[g][i]);
+    for (int j = 0; j < keys; j += kKeys) {
+        float value[kKeys][kDims];
+        UNROLL for (int n = 0; n < kKeys; ++n) {
+            const auto* v = v_head + i64(first + imin(j + n, keys - 1)) * kRow;
+            if constexpr (State::kRun) {
+                Kv::load_run(v + State::dim(0), value[n]);
+            } else {
+                UNROLL for (int i = 0; i < kDims; ++i)
+                    value[n][i] = Kv::load(v + imin(State::dim(i), kHeadSize - 1));
+            }
         }
+        loads_start();
+        UNROLL for (int n = 0; n < kKeys; ++n)
+            UNROLL for (int g = 0; g < kGroup; ++g) {
+                const float weight = weights[g][j + n];
+                UNROLL for (int i = 0; i < kDims; ++i)
+                    state.out[g][i] = fused_mul_add(weight, value[n][i], state.out[g][i]);
+            }
     }
     wave_barrier();
 }

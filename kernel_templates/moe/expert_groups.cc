@@ -17,6 +17,9 @@ const RegisterTemplate kExpertGroups{{
                {"ids", "const int*", ParamRole::kActivations, "[rows, kUsed]"},
                {"order", "int*", ParamRole::kOutput, "[rows * kUsed]"},
                {"chunks", "ExpertChunk*", ParamRole::kOutput, "[kChunks]"}},
+    .lds_bytes = [](const SpecValues& v) {
+        return (v("kWaves") * (v("kExperts") + 32) + v("kExperts")) * 4;
+    },
 }};
 
 }  // namespace

@@ -1,15 +1,19 @@
 // y[t] = silu(sum over j of w[j] x[t - kTaps + 1 + j]), each channel for itself.
-// Launch: [ceil(kWidth / (32 kWaves))]; a lane owns a channel and walks over the step's rows. The
-// state is a ring of the last kTaps inputs, that of position p in place p % kTaps (delta_step reads
-// and writes it too); rows beyond the step leave it alone.
+// Launch: [ceil(kWidth / (32 kWaves)), ceil(rows / kRows)]; a lane owns a channel and walks over kRows of
+// the step's rows. The state is a ring of the last kTaps inputs, that of position p in place p % kTaps
+// (delta_step reads and writes it too); rows beyond the step leave it alone. Only the groups with a
+// step's first rows touch it: what is to be left there they find in x.
 #include "elementwise/step_state.h"
 #include "prelude/prelude.h"
 
 #ifndef HETUNE_SPEC
 constexpr int kWidth = 8192;
 constexpr int kTaps = 4;
+constexpr int kRows = 32;
 constexpr int kWaves = 4;
 #endif
+
+static_assert(kRows >= kTaps - 1, "other groups find the rows before theirs in x");
 
 extern "C" KERNEL(kWaves* kWaveSize) void causal_conv(
     const StepState* __restrict__ step,
@@ -18,20 +22,25 @@ extern "C" KERNEL(kWaves* kWaveSize) void causal_conv(
     float* __restrict__ state,    // [kTaps, kWidth]
     float* __restrict__ y) {      // [rows, kWidth]
     const int channel = group_id() * kWaves * kWaveSize + thread_id();
-    if (channel >= kWidth) return;
-    float weights[kTaps], window[kTaps];
-    UNROLL for (int j = 0; j < kTaps; ++j) weights[j] = w[channel * kTaps + j];
     const int rows = step->rows;
     const int position = step->position;
+    const int first = group_id_y() * kRows;
+    if (channel >= kWidth || first >= rows) return;
+    float weights[kTaps], window[kTaps];
+    UNROLL for (int j = 0; j < kTaps; ++j) weights[j] = w[channel * kTaps + j];
     UNROLL for (int j = 0; j < kTaps - 1; ++j)
-        window[j] = state[(position + 1 + j) % kTaps * kWidth + channel];
-    for (int row = 0; row < rows; ++row) {
+        window[j] = first == 0 ? state[(position + 1 + j) % kTaps * kWidth + channel]
+                               : x[i64(first - kTaps + 1 + j) * kWidth + channel];
+    const int end = imin(first + kRows, rows);
+    for (int row = first; row < end; ++row) {
         window[kTaps - 1] = x[i64(row) * kWidth + channel];
         float sum = 0.0f;
         UNROLL for (int j = 0; j < kTaps; ++j) sum = fused_mul_add(weights[j], window[j], sum);
         y[i64(row) * kWidth + channel] = silu(sum);
-        state[(position + row) % kTaps * kWidth + channel] = window[kTaps - 1];
         UNROLL for (int j = 0; j < kTaps - 1; ++j) window[j] = window[j + 1];
     }
+    if (first > 0) return;
+    for (int row = imax(rows - kTaps, 0); row < rows; ++row)
+        state[(position + row) % kTaps * kWidth + channel] = x[i64(row) * kWidth + channel];
 }
 EXPORT_KERNEL(causal_conv)

@@ -36,18 +36,21 @@ void lower_split_heads(PlanBuilder& b, const Op& op) {
 void lower_causal_conv(PlanBuilder& b, const Op& op) {
     const ValueId x = op.inputs[0], y = op.outputs[0];
     const int64_t taps = op.integer("taps"), width = b.width(x);
-    const int waves = waves_of(b, "causal_conv");
+    const int waves = waves_of(b, "causal_conv"), rows = b.tunable("causal_conv", "kRows", 32);
     const int64_t state_bytes = taps * width * 4;
     const PlanArg in = b.in(x);
     PlanStep step{.label = b.name(y),
                   .spec = {"causal_conv",
                            {{"kWidth", constant(width)},
                             {"kTaps", constant(taps)},
+                            {"kRows", constant(rows)},
                             {"kWaves", constant(waves)}}},
                   .args = {b.step(x), in, b.raw(op.weights[0]),
                            b.state(state_name(op, "conv"), state_bytes), b.out(y)},
-                  .groups = {ceil_div(width, 32 * waves), 1, 1},
-                  .threads = static_cast<uint32_t>(32 * waves)};
+                  .groups = {ceil_div(width, 32 * waves), ceil_div(b.rows(x), rows), 1},
+                  .threads = static_cast<uint32_t>(32 * waves),
+                  .rows_axis = 1,
+                  .rows_per_group = rows};
     step.cost.weight_bytes = width * taps * 4;
     step.cost.activation_bytes = 2 * (b.rows(x) * width * 4 + state_bytes);
     step.cost.operations = 2 * b.rows(x) * width * taps;

@@ -20,7 +20,7 @@ void emit_expert_groups(PlanBuilder& b, const Op& op, int tokens, int64_t chunks
     const int64_t experts = op.integer("experts"), used = op.integer("used");
     const int waves = b.arch.family == ArchFamily::kCpu
                           ? 1
-                          : static_cast<int>(std::clamp<int64_t>(experts / 32, 1, 16));
+                          : static_cast<int>(std::clamp<int64_t>(b.rows(x) * used / 32, 1, 16));
     PlanStep sort{.label = b.name(op.outputs[0]) + ".groups",
                   .spec = {"expert_groups",
                            {{"kExperts", constant(experts)},

@@ -59,6 +59,7 @@ class GpuDevice : public Device {
         staging_ = std::make_unique<StagedUploads>(context_);
         begin_ = make(api_.event_create, api_.event_destroy, 0u);
         end_ = make(api_.event_create, api_.event_destroy, 0u);
+        done_ = make(api_.event_create, api_.event_destroy, kEventBlockingSync | kEventDisableTiming);
     }
 
     const Arch& arch() const override { return arch_; }
@@ -262,8 +263,10 @@ class GpuDevice : public Device {
                             api_.backend, call, poison_));
     }
     void make_current() const { gpu_check(api_, context_.make_current(), api_.attach_name); }
+    // By an event that sleeps: a driver spins in a stream's synchronisation.
     void wait() {
-        stream_check(api_.stream_synchronize(stream_.get()), api_.stream_synchronize.name);
+        stream_check(api_.event_record(done_.get(), stream_.get()), api_.event_record.name);
+        stream_check(api_.event_synchronize(done_.get()), api_.event_synchronize.name);
     }
     // `call` is made into text only where there is something to tell.
     void stream_check(int status, std::string_view call) {
@@ -284,7 +287,7 @@ class GpuDevice : public Device {
     const Arch& arch_;
     GpuFacts facts_;
     std::unique_ptr<StagedUploads> staging_;
-    Handle stream_{nullptr, Release{}}, begin_{nullptr, Release{}}, end_{nullptr, Release{}};
+    Handle stream_{nullptr, Release{}}, begin_{nullptr, Release{}}, end_{nullptr, Release{}}, done_{nullptr, Release{}};
     std::string poison_;  // what failed first
     bool capturing_ = false;
     int capture_status_ = 0;

@@ -65,7 +65,7 @@ TEST_CASE("delta_step does what causal_conv, delta_net and gated_rmsnorm do, tok
             const auto qkv = sized(net.channels(), seed + 6), z = sized(net.values(), seed + 7);
             const auto a = sized(net.heads, seed + 8), b = sized(net.heads, seed + 9);
 
-            KernelRun conv({"causal_conv", {{"kWidth", text(net.channels())}, {"kTaps", text(kTaps)}, {"kWaves", "1"}}});
+            KernelRun conv({"causal_conv", {{"kWidth", text(net.channels())}, {"kTaps", text(kTaps)}, {"kRows", "8"}, {"kWaves", "1"}}});
             conv.step(token, 1).in(qkv).in(taps).in(ring).out(qkv.size() * 4);
             conv.launch({groups_of(net.channels(), 32)}, 32);
             ring = conv.get<float>(3);
