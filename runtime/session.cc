@@ -10,8 +10,9 @@ namespace hetune {
 namespace {
 
 // The device works on one while the host sees to the one before; more cover a host that is slow to
-// wake. Less than the ring of tokens holds.
-constexpr int64_t kStepsInFlight = 4;
+// wake. Where tokens come faster than an eye sees, several are launched at once: a graph costs the host
+// the same, however long it is. With a burst behind all others, less than the ring of tokens holds.
+constexpr int64_t kStepsInFlight = 4, kBurst = 8;
 
 class Stopwatch {
   public:
@@ -48,7 +49,7 @@ Session::Session(const ModelFile& file, Device& device, KernelLibrary& library, 
     Stopwatch watch;
     allocate_shared(needed);
     ring_ = device_.allocate_host(static_cast<size_t>(token_ring_size()) * sizeof(int32_t));
-    for (int64_t i = 0; i < kStepsInFlight; ++i) marks_.push_back(device_.make_mark());
+    for (int64_t i = 0; i <= kStepsInFlight; ++i) flights_.push_back({device_.make_mark(), 0});
     tokens_.reserve(static_cast<size_t>(options_.context) + 1);
     decode_ = bind(std::move(needed.steps[0]));
     prefill_ = bind(std::move(needed.steps[1]));
@@ -193,7 +194,7 @@ Session::Bound Session::bind(Plan plan) {
 
 void Session::reset() {
     device_.synchronize();
-    in_flight_ = 0;
+    forget_flights();
     position_ = 0;
     tokens_.clear();
     snapshots_->clear();
@@ -227,7 +228,7 @@ Session::Place Session::place() {
 
 void Session::go_back(const Place& place) {
     device_.synchronize();
-    in_flight_ = 0;
+    forget_flights();
     snapshots_->forget_beyond(place.position);
     for (const auto& [name, bytes] : place.states) device_.upload(*shared_.at(name), 0, bytes);
     position_ = place.position;
@@ -327,22 +328,28 @@ int32_t Session::prompt(std::span<const int32_t> tokens, const Sampling& samplin
     ends_.assign(on_device.ends.begin(), on_device.ends.end());
     ahead_ = limited ? limit.draws - 1 : 0;
     sampler_->run(1);
-    device_.record(*marks_.front());
-    device_.wait(*marks_.front());
+    Mark& drawn = *flights_[next_flight_ % flights_.size()].mark;
+    device_.record(drawn);
+    device_.wait(drawn);
+    last_landing_ = std::chrono::steady_clock::now();
     return drawn_token();
 }
 
-// One more token and its draw behind what is in flight.
-void Session::launch_next() {
-    if (token_graph_ == nullptr)
-        token_graph_ = device_.capture([&] {
-            decode_.plan->launch(1, 0, decode_.plan->plan().steps.size());
-            sampler_->launch(1, 0, 1);
+void Session::launch_steps(int64_t steps) {
+    auto& graph = steps == 1 ? token_graph_ : burst_graph_;
+    if (graph == nullptr)
+        graph = device_.capture([&] {
+            for (int64_t i = 0; i < steps; ++i) {
+                decode_.plan->launch(1, 0, decode_.plan->plan().steps.size());
+                sampler_->launch(1, 0, 1);
+            }
         });
-    device_.replay(*token_graph_);
-    device_.record(*marks_[static_cast<size_t>(drawn_ + in_flight_) % marks_.size()]);
-    ++in_flight_;
-    if (ahead_ > 0) --ahead_;
+    Flight& flight = flights_[next_flight_++ % flights_.size()];
+    flight.draws = steps;
+    device_.replay(*graph);
+    device_.record(*flight.mark);
+    in_flight_ += steps;
+    ahead_ = std::max<int64_t>(ahead_ - steps, 0);
 }
 
 int32_t Session::next() {
@@ -353,18 +360,36 @@ int32_t Session::next() {
 
 void Session::launch_ahead() {
     if (room() < 1) throw std::runtime_error(fmt::format("the context of {} tokens is full", options_.context));
-    if (in_flight_ == 0) launch_next();
-    while (in_flight_ < kStepsInFlight && ahead_ > 0 && room() > in_flight_ &&
-           !snapshots_->due(position_, position_ + in_flight_))  // the state to keep, not a later one
-        launch_next();
+    if (in_flight_ == 0) launch_steps(1);
+    // A state that is to be kept is that of its position, not a later one.
+    const auto may_launch = [&](int64_t steps) {
+        return ahead_ >= steps && room() >= in_flight_ + steps &&
+               !snapshots_->due(position_, position_ + in_flight_ + steps - 1);
+    };
+    while (in_flight_ < kStepsInFlight && may_launch(1))
+        launch_steps(token_seconds_ < options_.burst_seconds && may_launch(kBurst) ? kBurst : 1);
 }
 
-void Session::wait_for_draw() { device_.wait(*marks_[static_cast<size_t>(drawn_) % marks_.size()]); }
+void Session::wait_for_draw() {
+    if (landed_ > 0) return;
+    const Flight& flight = flights_[first_flight_++ % flights_.size()];
+    device_.wait(*flight.mark);
+    landed_ = flight.draws;
+    const auto now = std::chrono::steady_clock::now();
+    token_seconds_ = std::chrono::duration<double>(now - last_landing_).count() / static_cast<double>(flight.draws);
+    last_landing_ = now;
+}
 
 int32_t Session::take_draw() {
     --in_flight_;
+    --landed_;
     advance(1);
     return drawn_token();
+}
+
+void Session::forget_flights() {
+    in_flight_ = landed_ = 0;
+    first_flight_ = next_flight_;
 }
 
 // Takes the draw that was waited for.
@@ -376,7 +401,7 @@ int32_t Session::drawn_token() {
     // Behind it launches do nothing.
     if (std::ranges::find(ends_, token) != ends_.end()) {
         ahead_ = 0;
-        in_flight_ = 0;
+        forget_flights();
     }
     return token;
 }
@@ -389,7 +414,8 @@ void Session::settle() { rewind(position_); }
 void Session::rewind(int64_t end) {
     const int64_t reached = position_ + in_flight_;
     if (in_flight_ > 0) device_.synchronize();
-    in_flight_ = ahead_ = 0;
+    ahead_ = 0;
+    forget_flights();
     position_ = end;
     if (reached == end || !snapshots_->has_state()) return;
     position_ = snapshots_->restore(end);

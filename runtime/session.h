@@ -4,6 +4,7 @@
 // One thread at a time. After a DeviceError a session is not used again.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -141,7 +142,10 @@ class Session : public Engine {
     void run_to(int64_t end);
     void check_tokens(std::span<const int32_t> tokens) const;
     int32_t drawn_token();
-    void launch_next();
+    // A graph of so many tokens and their draws, behind what is in flight.
+    void launch_steps(int64_t steps);
+    // Draws in flight are not waited for any more.
+    void forget_flights();
     void settle();
     // Makes `end` (at most position_) the context's end, whatever is in flight.
     void rewind(int64_t end);
@@ -156,9 +160,18 @@ class Session : public Engine {
     Bound decode_, prefill_, all_;
     std::unique_ptr<StateSnapshots> snapshots_;
     std::unique_ptr<BoundPlan> sampler_;
-    std::unique_ptr<Graph> token_graph_;  // decode and draw
+    // Launched together, with a mark behind the last.
+    struct Flight {
+        std::unique_ptr<Mark> mark;
+        int64_t draws = 0;
+    };
+    std::unique_ptr<Graph> token_graph_, burst_graph_;  // decode and draw, once and kBurst times
     HostMemory ring_;                     // of drawn tokens
-    std::vector<std::unique_ptr<Mark>> marks_;  // behind the draws in flight
+    std::vector<Flight> flights_;         // used in turn
+    size_t first_flight_ = 0, next_flight_ = 0;
+    int64_t landed_ = 0;                  // draws in flight that are known to be done
+    double token_seconds_ = 1;            // that the last draws took, each
+    std::chrono::steady_clock::time_point last_landing_;
     std::vector<int32_t> tokens_;         // of the context, and the one drawn last
     std::vector<int32_t> ends_;           // of the generation
     int64_t position_ = 0;                // tokens in the KV cache, by the draws that were taken

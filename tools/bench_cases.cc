@@ -64,7 +64,7 @@ struct Pass {
 
 Pass run_once(Session& session, const BenchCase& what, const Session::Place& start) {
     session.go_back(start);
-    if (what.decode) session.prompt(some_tokens(1, session.vocabulary()), {});
+    if (what.decode) session.prompt(some_tokens(1, session.vocabulary()), {}, {.draws = what.tokens + 1});
     const std::vector<int32_t> prompt = some_tokens(what.tokens, session.vocabulary());
     session.device().synchronize();
     Pass pass;

@@ -104,6 +104,7 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void attention_step(
     float* shares,                         // [kHeads, kSplits, kHeadSize + 2]
     int* counters,                         // [kKvHeads], 0 between launches
     void* __restrict__ y) {                // [kHeads * kHeadSize / 32] XBlock or [kHeads, kHeadSize]
+    begin();
     SHARED U4 heads_memory[(kGroup + 1) * kHeadSize / 4];
     auto* heads = reinterpret_cast<float (*)[kHeadSize]>(heads_memory);  // the last is the new key
     SHARED float weights[kWaves][kGroup][kWaveSize];

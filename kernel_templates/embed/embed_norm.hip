@@ -20,6 +20,7 @@ extern "C" KERNEL(kWaves* kWaveSize) void embed_norm(
     float* __restrict__ h,           // [rows, kCols]
     void* __restrict__ next,         // [rows, kCols / 32] XBlock or [rows, kCols] float
     float* __restrict__ squares) {   // [rows, kCols / 32]
+    begin();
     constexpr int kSteps = Quant::kTileElems / kStepElems;
     constexpr int kBlocks = kCols / kStepElems;
     if (group_id() >= step->rows) return;

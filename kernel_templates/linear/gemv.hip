@@ -21,6 +21,9 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void gemv(
     const void* __restrict__ x,     // [rows, kCols / 32] XBlock or [rows, kCols] float
     const float* __restrict__ bias, // [kRows] where kBias
     float* __restrict__ y) {        // [rows, kRows]
+    start_next();
+    prefetch_row_tile<Quant, kCols, kWaves>(w, group_id());
+    await_inputs();
     SHARED float part[kWaves][kTokens][kWaveSize];
     const int rows = step->rows;
     const int first = group_id_y() * kTokens;

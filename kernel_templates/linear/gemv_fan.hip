@@ -50,16 +50,26 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void gemv_fan(
     const float* __restrict__ bias2, const float* __restrict__ bias3,  // [kRows_i] where kBias
     float* __restrict__ y0, float* __restrict__ y1, float* __restrict__ y2,
     float* __restrict__ y3) {            // [rows, kRows_i]
+    start_next();
+    constexpr int kEnd0 = tiles_of(kRows0);
+    constexpr int kEnd1 = kEnd0 + tiles_of(kRows1);
+    constexpr int kEnd2 = kEnd1 + tiles_of(kRows2);
+    const int tile = group_id();
+    if (tile < kEnd0)
+        prefetch_row_tile<Quant0, kCols, kWaves>(w0, tile);
+    else if (tile < kEnd1)
+        prefetch_row_tile<Quant1, kCols, kWaves>(w1, tile - kEnd0);
+    else if (tile < kEnd2)
+        prefetch_row_tile<Quant2, kCols, kWaves>(w2, tile - kEnd1);
+    else
+        prefetch_row_tile<Quant3, kCols, kWaves>(w3, tile - kEnd2);
+    await_inputs();
     SHARED float part[kWaves][kTokens][kWaveSize];
     const int rows = step->rows;
     const int first = group_id_y() * kTokens;
     if (first >= rows) return;
     const Activations<kQuantisedInput> input{x, first, rows - 1};
 
-    constexpr int kEnd0 = tiles_of(kRows0);
-    constexpr int kEnd1 = kEnd0 + tiles_of(kRows1);
-    constexpr int kEnd2 = kEnd1 + tiles_of(kRows2);
-    const int tile = group_id();
     if constexpr (kSame<Quant0, Quant1> && kSame<Quant0, Quant2> && kSame<Quant0, Quant3>) {
         // One body, with the matrix in scalar registers.
         const u8* w = tile < kEnd0 ? w0 : tile < kEnd1 ? w1 : tile < kEnd2 ? w2 : w3;

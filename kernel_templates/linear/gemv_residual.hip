@@ -27,6 +27,9 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void gemv_residual(
     float* h,                            // [rows, kRows]; may be residual
     void* __restrict__ next,             // [rows, kRows / 32] XBlock or [rows, kRows] float
     float* __restrict__ squares) {       // [rows, kRows / 32] where kNormed
+    start_next();
+    prefetch_row_tile<Quant, kCols, kWaves>(w, group_id());
+    await_inputs();
     SHARED float part[kWaves][kTokens][kWaveSize];
     const int rows = step->rows;
     const int first = group_id_y() * kTokens;

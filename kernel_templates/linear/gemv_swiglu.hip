@@ -25,6 +25,10 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void gemv_swiglu(
     const void* __restrict__ x,          // [rows, kCols / 32] XBlock or [rows, kCols] float
     const float* __restrict__ squares,   // [rows, kCols / 32] where kNormed
     void* __restrict__ y) {              // [rows, kRows / 32] XBlock or [rows, kRows] float
+    start_next();
+    prefetch_row_tile<Gate, kCols, kWaves>(gate, group_id());
+    prefetch_row_tile<Up, kCols, kWaves>(up, group_id());
+    await_inputs();
     SHARED float gate_part[kWaves][kTokens][kWaveSize];
     SHARED float up_part[kWaves][kTokens][kWaveSize];
     const int rows = step->rows;

@@ -188,6 +188,17 @@ DEVICE inline void row_tile_steps(const u8* row_a, const u8* row_b, const XBlock
     }
 }
 
+// The front of a row tile, two lines a lane, on its way into the cache. Before await_inputs(): it comes
+// while the launch before still runs.
+template <class Quant, int kCols, int kWaves>
+DEVICE inline void prefetch_row_tile(const u8* w, int row_tile) {
+    constexpr int kBytes = kCols / Quant::kTileElems * Quant::kTileBytes;
+    constexpr int kLine = 128, kThreads = kWaves * kWaveSize;
+    const u8* row = w + i64(row_tile) * kBytes;
+    UNROLL for (int i = 0; i < 2; ++i)
+        if (const int at = (i * kThreads + thread_id()) * kLine; at < kBytes) prefetch(row + at);
+}
+
 // acc[t] = this wave's share of row `lane` of row tile `row_tile` times token t.
 template <class Quant, int kCols, int kTokens, int kWaves, class Input>
 DEVICE inline void row_tile_dot(const u8* w, int row_tile, const Input& x, float (&acc)[kTokens]) {

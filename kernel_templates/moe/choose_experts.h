@@ -35,8 +35,7 @@ DEVICE inline void choose_experts(Logit&& logit_of, int* ids, float* shares) {
             }
         }
         const float top = wave_max(best);
-        const int winner = wave_fold<kWaveSize>(best == top ? at : kExperts - 1,
-                                                [](int x, int y) { return imin(x, y); });
+        const int winner = wave_min(best == top ? at : kExperts - 1);
         UNROLL for (int i = 0; i < kOfLane; ++i)
             if (lane + kWaveSize * i == winner) logit[i] = kTaken;
         if (lane == slot) {

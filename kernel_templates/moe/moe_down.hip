@@ -35,6 +35,7 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void moe_down(
     float* h,                             // [kRows]; may be residual
     void* __restrict__ next,              // [kRows / 32] XBlock or [kRows] float
     float* __restrict__ squares) {        // [kRows / 32] where kNormed
+    begin();
     SHARED float part[kSlots][kWaveSize];
     if (step->rows < 1) return;
     const int tile = group_id();

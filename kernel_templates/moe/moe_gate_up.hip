@@ -60,6 +60,7 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void moe_gate_up(
     const void* __restrict__ x,           // [kCols / 32] XBlock or [kCols] float
     const float* __restrict__ squares,    // [kCols / 32] where kNormed
     void* __restrict__ y) {               // [kUsed, kRows], and behind them [kSharedRows]; XBlock or float
+    begin();
     SHARED float part[kWaves][2][kWaveSize];
     if (step->rows < 1) return;
     const int slot = group_id_y();

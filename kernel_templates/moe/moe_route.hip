@@ -43,6 +43,12 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void moe_route(
     int* counter,                       // [1], 0 between launches
     int* __restrict__ ids,              // [kUsed]
     float* __restrict__ shares) {       // [kUsed], and behind them that of the shared expert
+    start_next();
+    constexpr int kShareBytes = kShare / Quant::kTileElems * Quant::kTileBytes;
+    if (group_id() < kTiles)
+        for (int at = thread_id() * 128; at < kShareBytes; at += kThreads * 128)
+            prefetch(w + (i64(group_id()) * kSplits + group_id_y()) * kShareBytes + at);
+    await_inputs();
     SHARED float own[kShare];
     SHARED float part[kWaves][1][kWaveSize];
     SHARED float sums[kWaves];
@@ -59,7 +65,7 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void moe_route(
     float* to = parts + split * kLogits;
     if (!kShared || tile < kTiles) {
         float acc[1];
-        const u8* rows = w + (i64(tile) * kSplits + split) * (kShare / Quant::kTileElems) * Quant::kTileBytes;
+        const u8* rows = w + (i64(tile) * kSplits + split) * kShareBytes;
         row_tile_dot<Quant, kShare, 1, kWaves>(rows, 0, Activations<false>{own, 0, 0}, acc);
         sum_waves<1, kWaves>(acc, part, [&](int, float sum) { to[tile * kTileRows + lane_id()] = sum; });
     } else {

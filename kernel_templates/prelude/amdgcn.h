@@ -53,6 +53,10 @@ DEVICE inline T settled(T v) {
     asm volatile("" : "+v"(v));
     return v;
 }
+// Launches do not overlap here.
+DEVICE inline void start_next() {}
+DEVICE inline void await_inputs() {}
+DEVICE inline void prefetch(const void*) {}
 DEVICE inline void fence_device() { __builtin_amdgcn_fence(__ATOMIC_SEQ_CST, "agent"); }
 DEVICE inline int atomic_add_device(int* p, int v) {
     return __hip_atomic_fetch_add(p, v, __ATOMIC_ACQ_REL, __HIP_MEMORY_SCOPE_AGENT);
@@ -80,6 +84,7 @@ DEVICE inline float shuffle(float v, int lane) {
     return __builtin_bit_cast(float, shuffle(__builtin_bit_cast(int, v), lane));
 }
 #include "prelude/butterfly.h"
+#include "prelude/wave_extremes.h"
 
 // c + four products of signed bytes.
 DEVICE inline int dot4(u32 a, u32 b, int c) {

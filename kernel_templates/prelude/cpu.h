@@ -45,6 +45,9 @@ template <class T>
 inline T settled(T v) {
     return v;
 }
+inline void start_next() {}
+inline void await_inputs() {}
+inline void prefetch(const void*) {}
 inline void fence_device() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 inline int atomic_add_device(int* p, int v) { return __atomic_fetch_add(p, v, __ATOMIC_ACQ_REL); }
 
@@ -83,6 +86,8 @@ inline T wave_fold(T v, Op op) {
         for (int i = 0; i < width; ++i) values[i] = op(values[2 * i], values[2 * i + 1]);
     return values[0];
 }
+
+#include "prelude/wave_extremes.h"
 
 inline int dot4(u32 a, u32 b, int c) {
     i8 x[4], y[4];

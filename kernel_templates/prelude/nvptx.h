@@ -35,6 +35,19 @@ template <class T>
 DEVICE inline T settled(T v) {
     return v;
 }
+// Programmatic dependent launch (sm_90 and newer): the next launch's groups come up as soon as all of
+// this one's have, and wait until it is done.
+DEVICE inline void start_next() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+DEVICE inline void await_inputs() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+DEVICE inline void prefetch(const void* p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
 DEVICE inline void fence_device() { __threadfence(); }
 DEVICE inline int atomic_add_device(int* p, int v) { return atomicAdd(p, v); }
 
@@ -47,6 +60,13 @@ DEVICE inline T shuffle(T v, int lane) {
     return __shfl_sync(~0u, v, lane);
 }
 #include "prelude/butterfly.h"
+
+// Signed integers in the order of the floats; one instruction folds a warp.
+DEVICE inline float wave_max(float v) {
+    const auto ordered = [](int bits) { return bits ^ (bits >> 31 & 0x7fffffff); };
+    return __int_as_float(ordered(__reduce_max_sync(~0u, ordered(__float_as_int(v)))));
+}
+DEVICE inline int wave_min(int v) { return __reduce_min_sync(~0u, v); }
 
 DEVICE inline int dot4(u32 a, u32 b, int c) { return __dp4a(int(a), int(b), c); }
 // PRMT selects by nibble, v_perm_b32 by byte.

@@ -6,7 +6,9 @@
 //   KERNEL_RESIDENT(threads, groups): as KERNEL, with registers for so many groups of a unit at once
 //   DEVICE SHARED UNROLL ROLLED EXPORT_KERNEL(name)
 //   thread_id() lane_id() wave_id() group_id() group_id_y() group_id_z()
+//   start_next() await_inputs() prefetch(p)
 //   barrier() wave_barrier() shuffle_xor<Mask>(v) shuffle(v, lane) wave_fold<Lanes>(v, op)
+//   wave_max(v) wave_min(v)
 //   dot4(a, b, c) byte_perm(low, high, selector) load128(p) load128_stream(p)
 //   store128(p, v)
 //   half_to_float float_to_half fast_exp2 fast_log2 fast_rsqrt fast_rcp sincos_turns fused_mul_add
@@ -19,6 +21,13 @@
 #include "prelude/target.h"
 
 constexpr int kWaveSize = 32;
+
+// Every kernel's first statement. Launches may overlap their predecessor up to await_inputs(), before
+// which only weights may be touched.
+DEVICE inline void begin() {
+    start_next();
+    await_inputs();
+}
 
 DEVICE inline int imin(int a, int b) { return a < b ? a : b; }
 DEVICE inline int imax(int a, int b) { return a > b ? a : b; }
@@ -45,9 +54,6 @@ DEVICE inline float softplus(float x) {
 template <class T>
 DEVICE inline T wave_sum(T v) {
     return wave_fold<32>(v, [](T a, T b) { return a + b; });
-}
-DEVICE inline float wave_max(float v) {
-    return wave_fold<32>(v, [](float a, float b) { return a > b ? a : b; });
 }
 // Over the lanes of one half wave (0..15 and 16..31 apart).
 template <class T>

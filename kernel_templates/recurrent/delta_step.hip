@@ -56,6 +56,7 @@ extern "C" KERNEL(kWaves* kWaveSize) void delta_step(
     float* ring,                        // [kTaps, kWidth]
     float* __restrict__ state,          // [kValueHeads, kKeySize, kValueSize]
     void* __restrict__ y) {             // [kValueHeads * kValueSize / 32] XBlock or floats
+    begin();
     SHARED float q[kKeySize];
     SHARED float k[kKeySize];
     SHARED float v[kValueSize];

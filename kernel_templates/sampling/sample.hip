@@ -76,6 +76,7 @@ extern "C" KERNEL(kWaves* kWaveSize) void sample(
     StepState* step,         // of the decode step that comes next
     i32* tokens,             // [1] its token
     i32* ring) {             // [kTokenRing] draw number n is at n % kTokenRing
+    begin();
     SHARED float shared[kWaves];
     SHARED float sums[kThreads];
     SHARED int best[kWaves];
@@ -110,8 +111,7 @@ extern "C" KERNEL(kWaves* kWaveSize) void sample(
 
     int token = kVocabulary;
     if (state->temperature <= 0.0f) {
-        const int first = wave_fold<kWaveSize>(own == peak ? at : kVocabulary,
-                                               [](int x, int y) { return imin(x, y); });
+        const int first = wave_min(own == peak ? at : kVocabulary);
         if (lane_id() == 0) best[kWaves == 1 ? 0 : wave_id()] = first;
         barrier();
         UNROLL for (int w = 0; w < kWaves; ++w) token = imin(token, best[w]);

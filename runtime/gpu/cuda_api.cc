@@ -43,6 +43,8 @@ GpuApi load_cuda() {
     cuda.find(api.module_unload, "cuModuleUnload");
     cuda.find(api.module_function, "cuModuleGetFunction");
     cuda.find(api.launch, "cuLaunchKernel");
+    api.launch_overlapped = {"cuLaunchKernelEx",
+                             cuda.optional<int(const LaunchConfig*, void*, void**, void**)>("cuLaunchKernelEx")};
     cuda.find(api.event_create, "cuEventCreate");
     cuda.find(api.event_destroy, "cuEventDestroy_v2");
     cuda.find(api.event_record, "cuEventRecord");
@@ -106,6 +108,9 @@ GpuApi load_cuda() {
                                   kernel_driver("nvidia")),
             .compute_units = number(kMultiprocessorCount),
             .unified_memory = number(kIntegrated) != 0,
+            // Graphs keep the overlap since CUDA 12.3.
+            .overlaps_launches = check.launch_overlapped.function != nullptr && driver >= 12030 &&
+                                 number(kComputeCapabilityMajor) >= 9,
         };
     };
     gpu_check(api, init(0), init.name);

@@ -26,12 +26,30 @@ struct DriverCall<int(Params...)> {
     int operator()(Params... params) const { return function(params...); }
 };
 
+// cuda.h: a launch that may overlap the one before (CUlaunchConfig with one CUlaunchAttribute).
+struct LaunchAttribute {
+    int id;
+    char pad[4];
+    union {
+        char bytes[64];
+        int flag;
+    } value;
+};
+struct LaunchConfig {
+    unsigned groups[3], threads[3], lds_bytes;
+    void* stream;
+    LaunchAttribute* attributes;
+    unsigned attribute_count;
+};
+constexpr int kOverlapPredecessor = 6;  // CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
+
 struct GpuFacts {
     std::string name;    // "AMD Radeon RX 7900 XTX"
     std::string arch;    // "gfx1100", "sm_90"
     std::string driver;  // "HIP 6.2.41133, Linux 6.12.1", "CUDA 13.0, nvidia 580.159.04"
     int compute_units = 0;
     bool unified_memory = false;
+    bool overlaps_launches = false;  // launch_overlapped may be used
 };
 
 struct GpuApi {
@@ -63,6 +81,9 @@ struct GpuApi {
                    unsigned threads_x, unsigned threads_y, unsigned threads_z, unsigned lds_bytes,
                    void* stream, void** params, void** extra)>
         launch;
+    // A launch whose groups may come up while the one before still runs: kernels wait by themselves
+    // (prelude: await_inputs). Absent from HIP and from CUDA before 11.8.
+    DriverCall<int(const LaunchConfig* config, void* function, void** params, void** extra)> launch_overlapped;
     DriverCall<int(void** event, unsigned flags)> event_create;
     DriverCall<int(void*)> event_destroy;
     DriverCall<int(void* event, void* stream)> event_record;

@@ -154,8 +154,10 @@ class GpuDevice : public Device {
         void* extra[] = {kLaunchParamsPointer, const_cast<std::byte*>(args.data()),
                          kLaunchParamsSize, &bytes, api_.launch_params_end};
         const int status =
-            api_.launch(kernel.function, shape.groups[0], shape.groups[1], shape.groups[2],
-                        shape.threads, 1, 1, shape.lds_bytes, stream_.get(), nullptr, extra);
+            facts_.overlaps_launches
+                ? launch_overlapped(kernel.function, shape, extra)
+                : api_.launch(kernel.function, shape.groups[0], shape.groups[1], shape.groups[2],
+                              shape.threads, 1, 1, shape.lds_bytes, stream_.get(), nullptr, extra);
         if (status == 0) return;
         stream_check(
             status,
@@ -239,6 +241,17 @@ class GpuDevice : public Device {
     template <class Create, class... Args>
     Handle make(const Create& create, const DriverCall<int(void*)>& release, Args... args) {
         return made_handle(context_, create, release, args...);
+    }
+    int launch_overlapped(void* function, const LaunchShape& shape, void** extra) {
+        LaunchAttribute overlap{.id = kOverlapPredecessor, .pad = {}, .value = {}};
+        overlap.value.flag = 1;
+        const LaunchConfig config{.groups = {shape.groups[0], shape.groups[1], shape.groups[2]},
+                                  .threads = {shape.threads, 1, 1},
+                                  .lds_bytes = shape.lds_bytes,
+                                  .stream = stream_.get(),
+                                  .attributes = &overlap,
+                                  .attribute_count = 1};
+        return api_.launch_overlapped(&config, function, nullptr, extra);
     }
     Handle end_capture() {
         void* graph = nullptr;

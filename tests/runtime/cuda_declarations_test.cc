@@ -33,6 +33,7 @@ TEST_CASE("Functions of the CUDA driver are declared as in cuda.h") {
     CHECK_ABI(module_unload, cuModuleUnload);
     CHECK_ABI(module_function, cuModuleGetFunction);
     CHECK_ABI(launch, cuLaunchKernel);
+    CHECK_ABI(launch_overlapped, cuLaunchKernelEx);
     CHECK_ABI(event_create, cuEventCreate);
     CHECK_ABI(event_destroy, cuEventDestroy);
     CHECK_ABI(event_record, cuEventRecord);
@@ -44,6 +45,18 @@ TEST_CASE("Functions of the CUDA driver are declared as in cuda.h") {
     CHECK_ABI(graph_instantiate, cuGraphInstantiateWithFlags);
     CHECK_ABI(executable_destroy, cuGraphExecDestroy);
     CHECK_ABI(graph_launch, cuGraphLaunch);
+}
+
+TEST_CASE("The configuration of a launch lies in memory as in cuda.h") {
+    CHECK(sizeof(LaunchConfig) == sizeof(CUlaunchConfig));
+    CHECK(offsetof(LaunchConfig, threads) == offsetof(CUlaunchConfig, blockDimX));
+    CHECK(offsetof(LaunchConfig, lds_bytes) == offsetof(CUlaunchConfig, sharedMemBytes));
+    CHECK(offsetof(LaunchConfig, stream) == offsetof(CUlaunchConfig, hStream));
+    CHECK(offsetof(LaunchConfig, attributes) == offsetof(CUlaunchConfig, attrs));
+    CHECK(offsetof(LaunchConfig, attribute_count) == offsetof(CUlaunchConfig, numAttrs));
+    CHECK(sizeof(LaunchAttribute) == sizeof(CUlaunchAttribute));
+    CHECK(offsetof(LaunchAttribute, value) == offsetof(CUlaunchAttribute, value));
+    CHECK(CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION == kOverlapPredecessor);
 }
 
 TEST_CASE("Constants of the CUDA driver are those of cuda.h") {

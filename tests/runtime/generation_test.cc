@@ -27,6 +27,11 @@ namespace {
 // With recurrent state, and without.
 const std::string kFiles[] = {kModels + "/tiny-Q4_K_M.gguf", kModels + "/mini35-Q4_K_M.gguf"};
 
+// Steps launched one at a time, and several wherever they may be.
+constexpr double kNever = 0, kAlways = 1e9;
+const std::pair<std::string, double> kRuns[] = {
+    {kFiles[0], kNever}, {kFiles[0], kAlways}, {kFiles[1], kNever}, {kFiles[1], kAlways}};
+
 std::vector<int32_t> draw(Session& session, std::span<const int32_t> prompt, int64_t count,
                           const DrawLimit& limit) {
     std::vector<int32_t> drawn = {session.prompt(prompt, {}, limit)};
@@ -35,9 +40,10 @@ std::vector<int32_t> draw(Session& session, std::span<const int32_t> prompt, int
 }
 
 TEST_CASE("a device that runs ahead draws the same tokens, stops behind an end, and can be stopped") {
-    for (const std::string& file : kFiles) {
+    for (const auto& [file, burst_seconds] : kRuns) {
         CAPTURE(file);
-        Loaded loaded(file, {.context = 256});
+        CAPTURE(burst_seconds);
+        Loaded loaded(file, {.context = 256, .burst_seconds = burst_seconds});
         Session& session = loaded.session;
         const std::vector<int32_t> prompt = {5, 17, 300, 42}, more = {7, 99};
         constexpr int64_t kCount = 12;
@@ -76,24 +82,28 @@ TEST_CASE("a device that runs ahead draws the same tokens, stops behind an end, 
 }
 
 TEST_CASE("a device that runs ahead stays within the context") {
-    Loaded loaded(kFiles[0], {.context = 16});
-    Session& session = loaded.session;
-    const std::vector<int32_t> prompt = {5, 17, 300, 42};
-    draw(session, prompt, 13, {.draws = 1000});
-    CHECK(session.room() == 0);
-    CHECK_THROWS_AS(session.next(), std::runtime_error);
-    session.reset();
-    CHECK(draw(session, prompt, 5, {.draws = 5}).size() == 5);
+    for (const double burst_seconds : {kNever, kAlways}) {
+        Loaded loaded(kFiles[0], {.context = 16, .burst_seconds = burst_seconds});
+        Session& session = loaded.session;
+        const std::vector<int32_t> prompt = {5, 17, 300, 42};
+        draw(session, prompt, 13, {.draws = 1000});
+        CHECK(session.room() == 0);
+        CHECK_THROWS_AS(session.next(), std::runtime_error);
+        session.reset();
+        CHECK(draw(session, prompt, 5, {.draws = 5}).size() == 5);
+    }
 }
 
 TEST_CASE("drawing a token takes nothing from the heap") {
-    Loaded loaded(kFiles[0], {.context = 64});
-    Session& session = loaded.session;
-    const std::vector<int32_t> prompt = {5, 17, 300, 42};
-    draw(session, prompt, 4, {.draws = 40});  // captures the graph
-    const int64_t before = allocations;
-    for (int i = 0; i < 30; ++i) session.next();
-    CHECK(allocations == before);
+    for (const double burst_seconds : {kNever, kAlways}) {
+        Loaded loaded(kFiles[0], {.context = 64, .burst_seconds = burst_seconds});
+        Session& session = loaded.session;
+        const std::vector<int32_t> prompt = {5, 17, 300, 42};
+        draw(session, prompt, 4, {.draws = 40});  // captures the graphs
+        const int64_t before = allocations;
+        for (int i = 0; i < 30; ++i) session.next();
+        CHECK(allocations == before);
+    }
 }
 
 TEST_CASE("a place in the context is come back to, recurrent state and all") {
