@@ -76,6 +76,7 @@ struct TemplateInfo {
     std::string what;    // one line
     std::vector<TemplateConstant> constants;
     std::vector<TemplateTunable> tunables;
+    bool overlaps = false;  // it calls await_inputs() before it reads what other launches write
     std::vector<TemplateParam> params;
     TemplatePromises promises = {};
     // Static LDS of a group; none: it has no LDS that depends on a tunable.

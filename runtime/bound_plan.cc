@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "kernel_templates/catalogue.h"
+
 namespace hetune {
 
 BoundPlan::BoundPlan(Device& device, Plan plan, const Modules& modules,
@@ -11,6 +13,7 @@ BoundPlan::BoundPlan(Device& device, Plan plan, const Modules& modules,
         Launch launch{.module = modules.at(step.spec.to_string()).get()};
         std::memcpy(launch.shape.groups, step.groups, sizeof step.groups);
         launch.shape.threads = step.threads;
+        launch.shape.overlaps = find_template(step.spec.name)->overlaps;
         for (const PlanArg& arg : step.args) {
             const uint64_t address =
                 buffers[static_cast<size_t>(arg.buffer)]->address() + static_cast<uint64_t>(arg.offset);

@@ -30,6 +30,7 @@ struct LaunchShape {
     uint32_t groups[3] = {1, 1, 1};
     uint32_t threads = 32;  // per group, one-dimensional
     uint32_t lds_bytes = 0; // dynamic; templates here use static LDS only
+    bool overlaps = false;  // may come up while the launch before runs: the kernel awaits its inputs
 
     bool operator==(const LaunchShape&) const = default;
 };

@@ -73,6 +73,7 @@ class Session : public Engine {
     // The parts of next(), for whoever has something to do between them: launches what is missing
     // behind the draws in flight, sleeps until the oldest is done, takes it.
     void launch_ahead();
+    bool draw_is_done() const { return landed_ > 0; }  // wait_for_draw() will not wait
     void wait_for_draw();
     int32_t take_draw();
     // Tokens of context that are left.

@@ -73,9 +73,11 @@ Pass run_once(Session& session, const BenchCase& what, const Session::Place& sta
     if (what.decode) {
         for (int64_t i = 0; i < what.tokens; ++i) {
             session.launch_ahead();
-            const double wait_began = thread_seconds();
-            session.wait_for_draw();
-            waited += thread_seconds() - wait_began;
+            if (!session.draw_is_done()) {  // as the clock costs a microsecond
+                const double wait_began = thread_seconds();
+                session.wait_for_draw();
+                waited += thread_seconds() - wait_began;
+            }
             session.take_draw();
         }
     } else {

@@ -79,7 +79,6 @@ extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, 2) void attention_flash(
     const Kv::Element* __restrict__ k_cache,  // [context][kRowElements]
     const Kv::Element* __restrict__ v_cache,  // [context][kRowElements]
     float* __restrict__ y) {                  // [rows, kHeads, kHeadSize]
-    begin();
     SHARED U4 q_memory[kTileM * kHeadPitch / 8];
     SHARED U4 kv_memory[kKvHalves / 8];
     SHARED U4 weight_memory[kTileM * kKeyPitch / 8];

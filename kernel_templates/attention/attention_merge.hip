@@ -13,7 +13,6 @@ extern "C" KERNEL(kWaveSize) void attention_merge(
     const StepState* __restrict__ step,
     const float* __restrict__ shares,  // [rows, kHeads, kSplits, kHeadSize + 2]
     float* __restrict__ y) {           // [rows, kHeads, kHeadSize]
-    begin();
     constexpr int kShare = kHeadSize + 2;
     const int row = group_id_y();
     if (row >= step->rows) return;

@@ -24,7 +24,6 @@ extern "C" KERNEL(kWaves* kWaveSize) void attention_split(
     const Kv::Element* __restrict__ k_cache,      // [context, kRowElements]
     const Kv::Element* __restrict__ v_cache,      // [context, kRowElements]
     float* __restrict__ shares) {                 // [rows, kHeads, kSplits, kHeadSize + 2]
-    begin();
     constexpr int kShare = kHeadSize + 2;  // the sums, the peak, the sum of weights
     SHARED float weights[kWaves][kGroup][kWaveSize];
     SHARED float waves[kWaves][kGroup][kShare];

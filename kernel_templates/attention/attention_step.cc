@@ -20,9 +20,11 @@ const RegisterTemplate kAttentionStep{{
                   {"kMagnitude", "float", "factor of the rotated dimensions (YaRN)"},
                   {"kGated", "bool", "each head of q has a gate behind it"},
                   {"kQuantisedOutput", "bool", "y in 8 bits or float"},
+                  {"kParts", "int", "groups among which the query heads of a KV head are shared"},
                   {"kSplits", "int", "shares of the context"},
                   {"kWaves", "int", "waves per group"}},
-    .tunables = {{"kSplits", {1, 4, 8, 16, 32, 64}}, {"kWaves", {1, 2, 4, 8}}},
+    .tunables = {{"kParts", {1, 2}}, {"kSplits", {1, 4, 8, 16, 32, 64, 128}}, {"kWaves", {1, 2, 4, 8}}},
+    .overlaps = true,
     .params = {{"step", "const StepState*", ParamRole::kStep, "[1]"},
                {"q", "const float*", ParamRole::kActivations, "[kHeads, kHeadSize]"},
                {"k", "const float*", ParamRole::kActivations, "[kKvHeads, kHeadSize]"},
@@ -33,12 +35,17 @@ const RegisterTemplate kAttentionStep{{
                {"k_cache", "Kv::Element*", ParamRole::kState, "[context, kRowElements]"},
                {"v_cache", "Kv::Element*", ParamRole::kState, "[context, kRowElements]"},
                {"shares", "float*", ParamRole::kInOut, "[kHeads, kSplits, kHeadSize + 2]"},
-               {"counters", "int*", ParamRole::kState, "[kKvHeads]"},
+               {"counters", "int*", ParamRole::kState, "[kKvHeads * kParts]"},
                {"y", "void*", ParamRole::kOutput,
                 "[kHeads * kHeadSize / 32] or [kHeads, kHeadSize]"}},
     .promises = {.wide_loads = true},
-    .lds_bytes = [](const SpecValues& v) { return (v("kWaves") * (v("kHeads") / v("kKvHeads")) * (32 + v("kHeadSize") + 2) +
-                (v("kHeads") / v("kKvHeads") + 1) * v("kHeadSize") + 1) * 4; },
+    .lds_bytes = [](const SpecValues& v) {
+        const int64_t group = v("kHeads") / v("kKvHeads") / v("kParts");
+        return (v("kWaves") * group * (32 + v("kHeadSize") + 2) + (group + 1) * v("kHeadSize") + 1) * 4;
+    },
+    .refuses = [](const SpecValues& v) -> std::string {
+        return v("kHeads") % (v("kKvHeads") * v("kParts")) == 0 ? "" : "query heads do not divide among the parts";
+    },
 }};
 
 }  // namespace

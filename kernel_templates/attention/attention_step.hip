@@ -1,8 +1,9 @@
 // Attention of one decoded token in one launch: norm and rope of the query heads and of the new
 // key, the new key and value into the cache, attention split over the context, and, in the group
 // that is last to finish, the sum of the shares, times the sigmoid of a gate where there is one.
-// Launch: [kKvHeads, kSplits]. A group serves the query heads of one KV head; tiles of 32 keys go to
-// waves and splits in turn, and groups for which there is none do nothing. No group waits for another.
+// Launch: [kKvHeads * kParts, kSplits]. A group serves the query heads of one KV head, or one of kParts
+// equal parts of them, each of which writes the same key and value; tiles of 32 keys go to waves and
+// splits in turn, and groups for which there is none do nothing. No group waits for another.
 // LDS: the heads, weights of a tile for each wave, and the waves' results.
 #include "attention/head_rope.h"
 #include "attention/online_softmax.h"
@@ -22,15 +23,16 @@ constexpr bool kInterleaved = false;
 constexpr float kMagnitude = 1.0f;
 constexpr bool kGated = false;
 constexpr bool kQuantisedOutput = true;
+constexpr int kParts = 1;
 constexpr int kSplits = 8;
 constexpr int kWaves = 4;
 #endif
 
-constexpr int kGroup = kHeads / kKvHeads;
+constexpr int kGroup = kHeads / kKvHeads / kParts;
 constexpr int kThreads = kWaves * kWaveSize;
 constexpr int kQueryStride = kGated ? 2 * kHeadSize : kHeadSize;
 constexpr int kShare = kHeadSize + 2;  // the sums, the peak, the sum of weights
-static_assert(kHeads % kKvHeads == 0 && kHeadSize % 8 == 0);
+static_assert(kHeads % (kKvHeads * kParts) == 0 && kHeadSize % 8 == 0);
 static_assert(!kQuantisedOutput || kHeadSize % 32 == 0, "blocks of 32 lie within a head");
 
 // Dimension d of a head, and behind them the peak and the sum of weights, of `count` shares that
@@ -92,17 +94,17 @@ DEVICE inline void finish_head(const float* shares, int count, i64 stride, int h
 }
 
 extern "C" STREAM_KERNEL(kWaves* kWaveSize) void attention_step(
-    const StepState* __restrict__ step,
-    const float* __restrict__ q,           // [kHeads, kHeadSize]; where kGated each with its gate behind it
-    const float* __restrict__ k,           // [kKvHeads, kHeadSize]
-    const float* __restrict__ v,           // [kKvHeads, kHeadSize]
-    const float* __restrict__ q_norm,      // [kHeadSize] where kNorm
-    const float* __restrict__ k_norm,      // [kHeadSize] where kNorm
-    const float* __restrict__ turns,       // [kRotary / 2][2] where kRotary > 0
+    const StepState* INPUT step,
+    const float* INPUT q,           // [kHeads, kHeadSize]; where kGated each with its gate behind it
+    const float* INPUT k,           // [kKvHeads, kHeadSize]
+    const float* INPUT v,           // [kKvHeads, kHeadSize]
+    const float* INPUT q_norm,      // [kHeadSize] where kNorm
+    const float* INPUT k_norm,      // [kHeadSize] where kNorm
+    const float* INPUT turns,       // [kRotary / 2][2] where kRotary > 0
     Kv::Element* k_cache,                  // [context, kRowElements]
     Kv::Element* v_cache,                  // [context, kRowElements]
     float* shares,                         // [kHeads, kSplits, kHeadSize + 2]
-    int* counters,                         // [kKvHeads], 0 between launches
+    int* counters,                         // [kKvHeads * kParts], 0 between launches
     void* __restrict__ y) {                // [kHeads * kHeadSize / 32] XBlock or [kHeads, kHeadSize]
     begin();
     SHARED U4 heads_memory[(kGroup + 1) * kHeadSize / 4];
@@ -110,7 +112,8 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void attention_step(
     SHARED float weights[kWaves][kGroup][kWaveSize];
     SHARED float waves[kWaves][kGroup][kShare];
     SHARED int is_last;
-    const int kv_head = group_id();
+    const int kv_head = group_id() / kParts;
+    const int first_head = group_id() * kGroup;
     const int split = group_id_y();
     const int wave = kWaves == 1 ? 0 : wave_id();
     const int last = step->position;
@@ -121,7 +124,7 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void attention_step(
     for (int h = wave; h <= kGroup; h += kWaves) {
         const bool is_key = h == kGroup;
         norm_rope<kHeadSize, kNorm, kRotary, kInterleaved>(
-            is_key ? k + kv_head * kHeadSize : q + (kv_head * kGroup + h) * kQueryStride,
+            is_key ? k + kv_head * kHeadSize : q + (first_head + h) * kQueryStride,
             is_key ? k_norm : q_norm, kEps, turns, kMagnitude, float(last), heads[h]);
     }
     barrier();
@@ -151,9 +154,9 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void attention_step(
     barrier();
     if constexpr (kSplits == 1) {
         for (int g = wave; g < kGroup; g += kWaves)
-            finish_head<kWaves>(waves[0][g], kWaves, kGroup * kShare, kv_head * kGroup + g, q, y);
+            finish_head<kWaves>(waves[0][g], kWaves, kGroup * kShare, first_head + g, q, y);
     } else {
-        float* own = shares + i64(kv_head) * kGroup * kSplits * kShare;
+        float* own = shares + i64(first_head) * kSplits * kShare;
         constexpr int kValues = kGroup * kShare;
         for (int base = 0; base < kValues; base += kThreads) {
             const int at = imin(base + thread_id(), kValues - 1);  // all lanes stay active
@@ -167,14 +170,14 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void attention_step(
         fence_device();
         barrier();
         if (thread_id() == 0) {
-            is_last = atomic_add_device(counters + kv_head, 1) == active - 1;
-            if (is_last) counters[kv_head] = 0;
+            is_last = atomic_add_device(counters + group_id(), 1) == active - 1;
+            if (is_last) counters[group_id()] = 0;
         }
         barrier();
         if (!is_last) return;
         fence_device();
         for (int g = wave; g < kGroup; g += kWaves)
-            finish_head<kSplits>(own + g * kSplits * kShare, active, kShare, kv_head * kGroup + g, q, y);
+            finish_head<kSplits>(own + g * kSplits * kShare, active, kShare, first_head + g, q, y);
     }
 }
 EXPORT_KERNEL(attention_step)

@@ -20,7 +20,6 @@ extern "C" KERNEL(kWaveSize) void head_norm_rope(
     const float* __restrict__ w,        // [kHeadSize] where kNorm
     const float* __restrict__ turns,    // [kRotary / 2][2] where kRotary > 0
     float* y) {                         // [rows, kHeads * kHeadSize]
-    begin();
     SHARED float head[kHeadSize];
     const int row = group_id_y();
     if (row >= step->rows) return;

@@ -17,7 +17,6 @@ extern "C" KERNEL(kWaves* kWaveSize) void kv_write(
     const float* __restrict__ v,             // [rows, kKvHeads, kHeadSize]
     Kv::Element* __restrict__ k_cache,       // [context, kRowElements]
     Kv::Element* __restrict__ v_cache) {     // [context, kRowElements]
-    begin();
     const int head = group_id() * kWaves + (kWaves == 1 ? 0 : wave_id());
     const int row = group_id_y();
     if (row >= step->rows || head >= kKvHeads) return;

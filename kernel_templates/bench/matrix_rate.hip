@@ -13,7 +13,6 @@ constexpr int kStride = 24;
 extern "C" KERNEL(kWaves* kWaveSize) void matrix_rate(
     const u16* __restrict__ factors,  // [kA + kB, 16, 16] halves
     float* __restrict__ sums) {       // [groups, kWaves]: of all products, so that all are needed
-    begin();
     SHARED U4 staged[(kA + kB) * 16 * kStride / 8];
     u16* tiles = reinterpret_cast<u16*>(staged);
     for (int i = thread_id(); i < (kA + kB) * 256; i += kWaves * kWaveSize)

@@ -13,7 +13,6 @@ constexpr int kThreads = kWaves * kWaveSize;
 extern "C" STREAM_KERNEL(kWaves* kWaveSize) void read_memory(
     const u8* __restrict__ data,  // [groups, kPasses, kPieces, kThreads, 16]
     u32* __restrict__ sums) {     // [groups, kWaves]: of the 32-bit words, so that all are needed
-    begin();
     const u8* own = data + (i64(group_id()) * kPasses * kPieces * kThreads + thread_id()) * 16;
     u32 sum = 0;
     for (int pass = 0; pass < kPasses; ++pass) {

@@ -13,7 +13,6 @@ extern "C" KERNEL(kWaves* kWaveSize) void binary(const StepState* __restrict__ s
                                                  const float* a,    // [rows, kCols]
                                                  const float* b,    // [rows, kCols]
                                                  float* y) {        // [rows, kCols]
-    begin();
     const int col = group_id() * kWaves * kWaveSize + thread_id();
     const int row = group_id_y();
     if (row >= step->rows || col >= kCols) return;

@@ -32,7 +32,6 @@ extern "C" KERNEL(kWaves* kWaveSize) void half_rows(
     const float* __restrict__ w,   // [kCols] where kNorm
     float* __restrict__ floats,    // v, [rows * kPerRow, kCols] where kFloats
     u8* __restrict__ y) {          // v, [rows * kPerRow][kHalfRowBytes<kCols>]
-    begin();
     SHARED float part[kWaves];
     constexpr int kStep = kWaves * kWaveSize * 8;
     const int row = group_id();

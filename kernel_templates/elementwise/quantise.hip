@@ -13,7 +13,6 @@ static_assert(kCols % 32 == 0, "an activation row is a whole number of blocks");
 extern "C" KERNEL(kWaves* kWaveSize) void quantise(const StepState* __restrict__ step,
                                                    const float* __restrict__ x,  // [rows, kCols]
                                                    XBlock* __restrict__ y) {     // [rows, kCols/32]
-    begin();
     const int block = group_id() * kWaves + wave_id();
     const int row = group_id_y();
     if (row >= step->rows || block >= kCols / 32) return;

@@ -11,7 +11,6 @@ extern "C" KERNEL(kWaves* kWaveSize) void scale_by_sigmoid(const StepState* __re
                                                            const float* x,  // [rows, kCols]
                                                            const float* __restrict__ s,  // [rows]
                                                            float* y) {      // [rows, kCols]
-    begin();
     const int col = group_id() * kWaves * kWaveSize + thread_id();
     const int row = group_id_y();
     if (row >= step->rows || col >= kCols) return;

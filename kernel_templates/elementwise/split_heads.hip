@@ -13,7 +13,6 @@ extern "C" KERNEL(kWaves* kWaveSize) void split_heads(
     const float* __restrict__ x,  // [rows, kHeads, 2, kHeadSize]
     float* __restrict__ a,        // [rows, kHeads, kHeadSize]
     float* __restrict__ b) {      // [rows, kHeads, kHeadSize]
-    begin();
     const int at = group_id() * kWaves * kWaveSize + thread_id();
     const int row = group_id_y();
     if (row >= step->rows || at >= kHeads * kHeadSize) return;

@@ -10,7 +10,6 @@ extern "C" KERNEL(kWaveSize) void take_row(const StepState* __restrict__ step,
                                            const float* __restrict__ x,       // [rows, kCols]
                                            float* __restrict__ y,             // [1, kCols]
                                            StepState* __restrict__ last) {    // [1]
-    begin();
     const int rows = step->rows;
     const int col = group_id() * kWaveSize + thread_id();
     if (col == 0) *last = {step->position + rows - 1, 1};

@@ -16,7 +16,6 @@ extern "C" KERNEL(kWaves* kWaveSize) void embed(
     const u8* __restrict__ w,       // [kRows / 32, kCols / tile, tile bytes]
     const i32* __restrict__ tokens, // [rows], each in 0 .. kRows - 1
     float* __restrict__ h) {        // [rows, kCols]
-    begin();
     constexpr int kSteps = Quant::kTileElems / kStepElems;
     if (group_id() >= step->rows) return;
     const int token = imin(imax(tokens[group_id()], 0), kRows - 1);

@@ -14,6 +14,7 @@ const RegisterTemplate kEmbedNorm{{
                   {"kQuantisedOutput", "bool", "the first input in 8 bits or float"},
                   {"kWaves", "int", "waves per group"}},
     .tunables = {{"kWaves", {1, 2, 4}}},
+    .overlaps = true,
     .params = {{"step", "const StepState*", ParamRole::kStep, "[1]"},
                {"w", "const u8*", ParamRole::kWeights, "[kRows / 32, kCols / tile, tile bytes]"},
                {"tokens", "const i32*", ParamRole::kActivations, "[rows]"},

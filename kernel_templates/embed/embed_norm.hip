@@ -13,10 +13,10 @@ constexpr int kWaves = 4;
 #endif
 
 extern "C" KERNEL(kWaves* kWaveSize) void embed_norm(
-    const StepState* __restrict__ step,
+    const StepState* INPUT step,
     const u8* __restrict__ w,        // [kRows / 32, kCols / tile, tile bytes]
-    const i32* __restrict__ tokens,  // [rows], each in 0 .. kRows - 1
-    const float* __restrict__ norm,  // [kCols]
+    const i32* INPUT tokens,  // [rows], each in 0 .. kRows - 1
+    const float* INPUT norm,  // [kCols]
     float* __restrict__ h,           // [rows, kCols]
     void* __restrict__ next,         // [rows, kCols / 32] XBlock or [rows, kCols] float
     float* __restrict__ squares) {   // [rows, kCols / 32]

@@ -24,7 +24,6 @@ extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, kTileM >= 64 ? 2 : 3) void gemm(
     const float* __restrict__ bias,  // [kRows] where kBias
     const float* residual,           // [rows, kRows] where kResidual
     float* y) {                      // [rows, kRows]; may be residual
-    begin();
     using Shape = GemmShape<kCols, kTileM, kTileN, kWaves>;
     SHARED U4 x_lds[2 * Shape::kXHalves / 8];
     SHARED U4 w_lds[2 * Shape::kWHalves / 8];

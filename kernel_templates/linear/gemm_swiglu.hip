@@ -19,7 +19,6 @@ extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, kTileM >= 64 ? 2 : 3) void gemm_sw
     const u8* up,                 // the same
     const u8* x,                  // [rows][kHalfRowBytes<kCols>]
     float* __restrict__ y) {      // [rows, kRows]
-    begin();
     using Shape = GemmShape<kCols, kTileM, kTileN, kWaves, 2>;
     SHARED U4 x_lds[2 * Shape::kXHalves / 8];
     SHARED U4 w_lds[2 * Shape::kWHalves / 8];

@@ -16,6 +16,7 @@ const RegisterTemplate kGemv{{
                   {"kBias", "bool", "adds a bias"},
                   {"kWaves", "int", "waves per group; they share K"}},
     .tunables = {{"kTokens", {1, 2, 4, 8, 16}}, {"kWaves", {1, 2, 4, 8, 16}}},
+    .overlaps = true,
     .params = {{"step", "const StepState*", ParamRole::kStep, "[1]"},
                {"w", "const u8*", ParamRole::kWeights, "[kRows / 32, kCols / tile, tile bytes]"},
                {"x", "const void*", ParamRole::kActivations, "[rows, kCols / 32] or [rows, kCols]"},

@@ -16,10 +16,10 @@ constexpr int kWaves = 4;
 #endif
 
 extern "C" STREAM_KERNEL(kWaves* kWaveSize) void gemv(
-    const StepState* __restrict__ step,
+    const StepState* INPUT step,
     const u8* __restrict__ w,       // [kRows / 32, kCols / tile, tile bytes]
-    const void* __restrict__ x,     // [rows, kCols / 32] XBlock or [rows, kCols] float
-    const float* __restrict__ bias, // [kRows] where kBias
+    const void* INPUT x,     // [rows, kCols / 32] XBlock or [rows, kCols] float
+    const float* INPUT bias, // [kRows] where kBias
     float* __restrict__ y) {        // [rows, kRows]
     start_next();
     prefetch_row_tile<Quant, kCols, kWaves>(w, group_id());

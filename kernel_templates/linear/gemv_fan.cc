@@ -24,6 +24,7 @@ const RegisterTemplate kGemvFan{{
                   {"kEps", "float", "of that norm"},
                   {"kWaves", "int", "waves per group; they share K"}},
     .tunables = {{"kTokens", {1, 2, 4, 8, 16}}, {"kWaves", {1, 2, 4, 8, 16}}},
+    .overlaps = true,
     .params = {{"step", "const StepState*", ParamRole::kStep, "[1]"},
                {"x", "const void*", ParamRole::kActivations, "[rows, kCols / 32] or [rows, kCols]"},
                {"squares", "const float*", ParamRole::kActivations, "[rows, kCols / 32]"},

@@ -41,13 +41,13 @@ DEVICE inline void product(const u8* w, const float* bias, float* y, int rows_of
 }
 
 extern "C" STREAM_KERNEL(kWaves* kWaveSize) void gemv_fan(
-    const StepState* __restrict__ step,
-    const void* __restrict__ x,          // [rows, kCols / 32] XBlock or [rows, kCols] float
-    const float* __restrict__ squares,   // [rows, kCols / 32] where kNormed
+    const StepState* INPUT step,
+    const void* INPUT x,          // [rows, kCols / 32] XBlock or [rows, kCols] float
+    const float* INPUT squares,   // [rows, kCols / 32] where kNormed
     const u8* __restrict__ w0, const u8* __restrict__ w1, const u8* __restrict__ w2,
     const u8* __restrict__ w3,           // [kRows_i / 32, kCols / tile, tile bytes]
-    const float* __restrict__ bias0, const float* __restrict__ bias1,
-    const float* __restrict__ bias2, const float* __restrict__ bias3,  // [kRows_i] where kBias
+    const float* INPUT bias0, const float* INPUT bias1,
+    const float* INPUT bias2, const float* INPUT bias3,  // [kRows_i] where kBias
     float* __restrict__ y0, float* __restrict__ y1, float* __restrict__ y2,
     float* __restrict__ y3) {            // [rows, kRows_i]
     start_next();

@@ -17,6 +17,7 @@ const RegisterTemplate kGemvResidual{{
                   {"kQuantisedOutput", "bool", "the next input in 8 bits or float"},
                   {"kWaves", "int", "waves per group; they share K"}},
     .tunables = {{"kTokens", {1, 2, 4, 8, 16}}, {"kWaves", {1, 2, 4, 8, 16}}},
+    .overlaps = true,
     .params = {{"step", "const StepState*", ParamRole::kStep, "[1]"},
                {"w", "const u8*", ParamRole::kWeights, "[kRows / 32, kCols / tile, tile bytes]"},
                {"x", "const void*", ParamRole::kActivations, "[rows, kCols / 32] or [rows, kCols]"},

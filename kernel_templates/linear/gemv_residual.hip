@@ -19,11 +19,11 @@ constexpr int kWaves = 4;
 static_assert(kRows % kTileRows == 0, "a tile of rows is one block of the output");
 
 extern "C" STREAM_KERNEL(kWaves* kWaveSize) void gemv_residual(
-    const StepState* __restrict__ step,
+    const StepState* INPUT step,
     const u8* __restrict__ w,            // [kRows / 32, kCols / tile, tile bytes]
-    const void* __restrict__ x,          // [rows, kCols / 32] XBlock or [rows, kCols] float
+    const void* INPUT x,          // [rows, kCols / 32] XBlock or [rows, kCols] float
     const float* residual,               // [rows, kRows]
-    const float* __restrict__ norm,      // [kRows] where kNormed
+    const float* INPUT norm,      // [kRows] where kNormed
     float* h,                            // [rows, kRows]; may be residual
     void* __restrict__ next,             // [rows, kRows / 32] XBlock or [rows, kRows] float
     float* __restrict__ squares) {       // [rows, kRows / 32] where kNormed

@@ -19,6 +19,7 @@ const RegisterTemplate kGemvSwiglu{{
                   {"kEps", "float", "of that norm"},
                   {"kWaves", "int", "waves per group; they share K"}},
     .tunables = {{"kTokens", {1, 2, 4, 8, 16}}, {"kWaves", {1, 2, 4, 8, 16}}},
+    .overlaps = true,
     .params = {{"step", "const StepState*", ParamRole::kStep, "[1]"},
                {"gate", "const u8*", ParamRole::kWeights, "[kRows / 32, kCols / tile, tile bytes]"},
                {"up", "const u8*", ParamRole::kWeights, "[kRows / 32, kCols / tile, tile bytes]"},

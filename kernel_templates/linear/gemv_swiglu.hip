@@ -19,11 +19,11 @@ constexpr int kWaves = 4;
 static_assert(kRows % kTileRows == 0, "a tile of rows is one block of the output");
 
 extern "C" STREAM_KERNEL(kWaves* kWaveSize) void gemv_swiglu(
-    const StepState* __restrict__ step,
+    const StepState* INPUT step,
     const u8* __restrict__ gate,         // [kRows / 32, kCols / tile, tile bytes]
     const u8* __restrict__ up,           // the same
-    const void* __restrict__ x,          // [rows, kCols / 32] XBlock or [rows, kCols] float
-    const float* __restrict__ squares,   // [rows, kCols / 32] where kNormed
+    const void* INPUT x,          // [rows, kCols / 32] XBlock or [rows, kCols] float
+    const float* INPUT squares,   // [rows, kCols / 32] where kNormed
     void* __restrict__ y) {              // [rows, kRows / 32] XBlock or [rows, kRows] float
     start_next();
     prefetch_row_tile<Gate, kCols, kWaves>(gate, group_id());

@@ -45,7 +45,6 @@ extern "C" KERNEL(kWaves* kWaveSize) void expert_groups(
     const int* __restrict__ ids,            // [rows, kUsed]
     int* __restrict__ order,                // [rows * kUsed]
     ExpertChunk* __restrict__ chunks) {     // [kChunks]
-    begin();
     constexpr int kThreads = kWaves * kWaveSize;
     SHARED int next[kWaves][kExperts];  // slots of a wave; later where its next one goes
     SHARED int own[kWaves][kWaveSize];

@@ -23,7 +23,6 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void experts_down(
     const u8* __restrict__ w,          // [experts, kRows / 32, kCols / tile, tile bytes]
     const void* __restrict__ x,        // [rows, kUsed, kCols / 32] XBlock or [rows, kUsed, kCols] float
     float* __restrict__ y) {           // [rows, kRows]
-    begin();
     SHARED float part[kUsed][kWaveSize];
     const int row = group_id_y();
     if (row >= step->rows) return;

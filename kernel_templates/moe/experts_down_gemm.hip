@@ -23,7 +23,6 @@ extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, kTileM >= 64 ? 2 : 3) void experts
     const u8* w,                             // [experts, kRows / 32, kCols / tile, tile bytes]
     const u8* x,                             // [slots][kHalfRowBytes<kCols>]
     float* __restrict__ y) {                 // [slots, kRows]
-    begin();
     using Shape = GemmShape<kCols, kTileM, kTileN, kWaves>;
     SHARED U4 x_lds[2 * Shape::kXHalves / 8];
     SHARED U4 w_lds[2 * Shape::kWHalves / 8];

@@ -22,7 +22,6 @@ extern "C" KERNEL(kWaves* kWaveSize) void experts_down_grouped(
     const u8* __restrict__ w,                // [experts, kRows / 32, kCols / tile, tile bytes]
     const void* __restrict__ x,              // [slots, kCols / 32] XBlock or [slots, kCols] float
     float* __restrict__ y) {                 // [slots, kRows]
-    begin();
     SHARED float part[kWaves][kTokens][kWaveSize];
     const ExpertChunk chunk = chunks[group_id_y()];
     if (chunk.expert < 0) return;

@@ -26,7 +26,6 @@ extern "C" KERNEL(kWaves* kWaveSize) void experts_gate_up_grouped(
     const u8* __restrict__ up,               // [experts, kRows / 32, kCols / tile, tile bytes]
     const void* __restrict__ x,              // [rows, kCols / 32] XBlock or [rows, kCols] float
     void* __restrict__ y) {                  // [slots, kRows / 32] XBlock or [slots, kRows] float
-    begin();
     SHARED float part[kWaves][2 * kTokens][kWaveSize];
     const ExpertChunk chunk = chunks[group_id_y()];
     if (chunk.expert < 0) return;

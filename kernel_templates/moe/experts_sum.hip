@@ -14,7 +14,6 @@ extern "C" KERNEL(kWaves* kWaveSize) void experts_sum(
     const float* __restrict__ shares,  // [rows, kUsed]
     const float* __restrict__ x,       // [rows, kUsed, kCols]
     float* __restrict__ y) {           // [rows, kCols]
-    begin();
     const int col = group_id() * kWaves * kWaveSize + thread_id();
     const int row = group_id_y();
     if (row >= step->rows || col >= kCols) return;

@@ -20,6 +20,7 @@ const RegisterTemplate kMoeDown{{
                   {"kQuantisedOutput", "bool", "the next input in 8 bits or float"},
                   {"kWaves", "int", "waves per group; they take experts in turn"}},
     .tunables = {{"kWaves", {1, 2, 3, 4, 8, 9, 16}}},
+    .overlaps = true,
     .params = {{"step", "const StepState*", ParamRole::kStep, "[1]"},
                {"ids", "const int*", ParamRole::kActivations, "[kUsed]"},
                {"shares", "const float*", ParamRole::kActivations, "[kUsed + 1]"},

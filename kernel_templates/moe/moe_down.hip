@@ -24,14 +24,14 @@ constexpr int kSlots = kUsed + (kSharedCols > 0 ? 1 : 0);
 static_assert(kRows % kTileRows == 0, "an expert's matrix is a whole number of tiles");
 
 extern "C" STREAM_KERNEL(kWaves* kWaveSize) void moe_down(
-    const StepState* __restrict__ step,
-    const int* __restrict__ ids,          // [kUsed]
-    const float* __restrict__ shares,     // [kUsed], and with kSharedGate that of the shared expert
+    const StepState* INPUT step,
+    const int* INPUT ids,          // [kUsed]
+    const float* INPUT shares,     // [kUsed], and with kSharedGate that of the shared expert
     const u8* __restrict__ w,             // [experts, kRows / 32, kCols / tile, tile bytes]
     const u8* __restrict__ shared,        // [kRows / 32, kSharedCols / tile, tile bytes]
-    const void* __restrict__ x,           // [kUsed, kCols], and behind them [kSharedCols]; XBlock or float
+    const void* INPUT x,           // [kUsed, kCols], and behind them [kSharedCols]; XBlock or float
     const float* residual,                // [kRows]
-    const float* __restrict__ norm,       // [kRows] where kNormed
+    const float* INPUT norm,       // [kRows] where kNormed
     float* h,                             // [kRows]; may be residual
     void* __restrict__ next,              // [kRows / 32] XBlock or [kRows] float
     float* __restrict__ squares) {        // [kRows / 32] where kNormed

@@ -22,6 +22,7 @@ const RegisterTemplate kMoeGateUp{{
                   {"kEps", "float", "of that norm"},
                   {"kWaves", "int", "waves per group; they share K"}},
     .tunables = {{"kWaves", {1, 2, 4, 8, 16}}},
+    .overlaps = true,
     .params = {{"step", "const StepState*", ParamRole::kStep, "[1]"},
                {"ids", "const int*", ParamRole::kActivations, "[kUsed]"},
                {"gate", "const u8*", ParamRole::kWeights, "[experts, kRows / 32, kCols / tile, tile bytes]"},

@@ -51,14 +51,14 @@ DEVICE inline void product(const u8* gate, const u8* up, int tile, const void* x
 }
 
 extern "C" STREAM_KERNEL(kWaves* kWaveSize) void moe_gate_up(
-    const StepState* __restrict__ step,
-    const int* __restrict__ ids,          // [kUsed]
+    const StepState* INPUT step,
+    const int* INPUT ids,          // [kUsed]
     const u8* __restrict__ gate,          // [experts, kRows / 32, kCols / tile, tile bytes]
     const u8* __restrict__ up,            // the same
     const u8* __restrict__ shared_gate,   // [kSharedRows / 32, kCols / tile, tile bytes]
     const u8* __restrict__ shared_up,     // the same
-    const void* __restrict__ x,           // [kCols / 32] XBlock or [kCols] float
-    const float* __restrict__ squares,    // [kCols / 32] where kNormed
+    const void* INPUT x,           // [kCols / 32] XBlock or [kCols] float
+    const float* INPUT squares,    // [kCols / 32] where kNormed
     void* __restrict__ y) {               // [kUsed, kRows], and behind them [kSharedRows]; XBlock or float
     begin();
     SHARED float part[kWaves][2][kWaveSize];

@@ -19,6 +19,7 @@ const RegisterTemplate kMoeRoute{{
                   {"kSplits", "int", "shares of the columns"},
                   {"kWaves", "int", "waves per group; they share K"}},
     .tunables = {{"kSplits", {1, 2, 4, 8}}, {"kWaves", {1, 2, 4, 8}}},
+    .overlaps = true,
     .params = {{"step", "const StepState*", ParamRole::kStep, "[1]"},
                {"x", "const float*", ParamRole::kActivations, "[kCols]"},
                {"norm", "const float*", ParamRole::kWeights, "[kCols]"},

@@ -33,12 +33,12 @@ static_assert(kCols % kSplits == 0 && kShare % Quant::kTileElems == 0,
               "a share is a whole number of tiles");
 
 extern "C" STREAM_KERNEL(kWaves* kWaveSize) void moe_route(
-    const StepState* __restrict__ step,
-    const float* __restrict__ x,        // [kCols]; where kNormed before its norm
-    const float* __restrict__ norm,     // [kCols] where kNormed
-    const float* __restrict__ squares,  // [kCols / 32] where kNormed
+    const StepState* INPUT step,
+    const float* INPUT x,        // [kCols]; where kNormed before its norm
+    const float* INPUT norm,     // [kCols] where kNormed
+    const float* INPUT squares,  // [kCols / 32] where kNormed
     const u8* __restrict__ w,           // [kTiles, kCols / tile, tile bytes]
-    const float* __restrict__ gate,     // where kShared: one row in F32's tiles
+    const float* INPUT gate,     // where kShared: one row in F32's tiles
     float* parts,                       // [kSplits, kLogits]
     int* counter,                       // [1], 0 between launches
     int* __restrict__ ids,              // [kUsed]

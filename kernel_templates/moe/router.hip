@@ -12,7 +12,6 @@ extern "C" KERNEL(kWaveSize) void router(const StepState* __restrict__ step,
                                          const float* __restrict__ logits,  // [rows, kExperts]
                                          int* __restrict__ ids,             // [rows, kUsed]
                                          float* __restrict__ shares) {      // [rows, kUsed]
-    begin();
     const int row = group_id();
     if (row >= step->rows) return;
     choose_experts<kExperts, kUsed, kRenormalise>(

@@ -13,7 +13,6 @@ extern "C" KERNEL(kWaveSize) void gated_rmsnorm(const StepState* __restrict__ st
                                                 const float* __restrict__ z,  // [rows, kHeads, kHeadSize]
                                                 const float* __restrict__ w,  // [kHeadSize]
                                                 float* y) {                   // [rows, kHeads, kHeadSize]
-    begin();
     const int row = group_id_y();
     if (row >= step->rows) return;
     const i64 head = (i64(row) * kHeads + group_id()) * kHeadSize;

@@ -12,7 +12,6 @@ extern "C" KERNEL(kWaves* kWaveSize) void rmsnorm(const StepState* __restrict__ 
                                                   const float* __restrict__ x,  // [rows, kCols]
                                                   const float* __restrict__ w,  // [kCols]
                                                   float* __restrict__ y) {      // [rows, kCols]
-    begin();
     SHARED float part[kWaves];
     const int row = group_id();
     if (row >= step->rows) return;

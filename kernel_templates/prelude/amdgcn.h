@@ -9,6 +9,7 @@
     __attribute__((global)) __attribute__((amdgpu_flat_work_group_size(threads, threads)))
 #define STREAM_KERNEL(threads) KERNEL(threads)
 #define KERNEL_RESIDENT(threads, groups) KERNEL(threads)
+#define INPUT __restrict__
 #define UNROLL _Pragma("unroll")
 #define ROLLED _Pragma("unroll 1")
 #define EXPORT_KERNEL(name)

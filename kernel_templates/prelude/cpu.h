@@ -10,6 +10,7 @@
 #define KERNEL(threads)
 #define STREAM_KERNEL(threads)
 #define KERNEL_RESIDENT(threads, groups)
+#define INPUT __restrict__
 #define UNROLL
 #define ROLLED
 #define EXPORT_KERNEL(name)                                                  \

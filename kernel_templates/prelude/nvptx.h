@@ -10,6 +10,8 @@
 // each load before the next: with 128 to 255 a wave's loads of a whole tile are in flight.
 #define STREAM_KERNEL(threads) __global__ __launch_bounds__(threads, (threads) < 256 ? 256 / (threads) : 1)
 #define KERNEL_RESIDENT(threads, groups) __global__ __launch_bounds__(threads, groups)
+// No __restrict__: loads of what nobody writes may be moved before await_inputs().
+#define INPUT
 #define UNROLL _Pragma("unroll")
 #define ROLLED _Pragma("unroll 1")
 #define EXPORT_KERNEL(name)
@@ -35,8 +37,8 @@ template <class T>
 DEVICE inline T settled(T v) {
     return v;
 }
-// Programmatic dependent launch (sm_90 and newer): the next launch's groups come up as soon as all of
-// this one's have, and wait until it is done.
+// Programmatic dependent launch (sm_90 and newer): where the next launch may overlap this one, its groups
+// come up as soon as all of this one's have, and wait until it is done.
 DEVICE inline void start_next() {
 #if __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.launch_dependents;");

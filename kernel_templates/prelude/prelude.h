@@ -6,7 +6,7 @@
 //   KERNEL_RESIDENT(threads, groups): as KERNEL, with registers for so many groups of a unit at once
 //   DEVICE SHARED UNROLL ROLLED EXPORT_KERNEL(name)
 //   thread_id() lane_id() wave_id() group_id() group_id_y() group_id_z()
-//   start_next() await_inputs() prefetch(p)
+//   INPUT start_next() await_inputs() prefetch(p): for launches that overlap
 //   barrier() wave_barrier() shuffle_xor<Mask>(v) shuffle(v, lane) wave_fold<Lanes>(v, op)
 //   wave_max(v) wave_min(v)
 //   dot4(a, b, c) byte_perm(low, high, selector) load128(p) load128_stream(p)
@@ -22,8 +22,9 @@
 
 constexpr int kWaveSize = 32;
 
-// Every kernel's first statement. Launches may overlap their predecessor up to await_inputs(), before
-// which only weights may be touched.
+// The first statement of a template that `overlaps`: its launches may overlap the one before up to
+// await_inputs(), ahead of which only weights may be touched. Pointers to what another launch writes are
+// INPUT, not __restrict__.
 DEVICE inline void begin() {
     start_next();
     await_inputs();

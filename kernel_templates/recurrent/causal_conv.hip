@@ -21,7 +21,6 @@ extern "C" KERNEL(kWaves* kWaveSize) void causal_conv(
     const float* __restrict__ w,  // [kWidth, kTaps]
     float* __restrict__ state,    // [kTaps, kWidth]
     float* __restrict__ y) {      // [rows, kWidth]
-    begin();
     const int channel = group_id() * kWaves * kWaveSize + thread_id();
     const int rows = step->rows;
     const int position = step->position;

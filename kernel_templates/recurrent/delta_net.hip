@@ -31,7 +31,6 @@ extern "C" KERNEL(kWaves* kWaveSize) void delta_net(
     const float* __restrict__ dt_bias,  // [kValueHeads]
     float* __restrict__ state,          // [kValueHeads, kKeySize, kValueSize]
     float* __restrict__ y) {            // [rows, kValueHeads, kValueSize]
-    begin();
     constexpr int kKeys = kKeyHeads * kKeySize;
     constexpr int kChannels = 2 * kKeys + kValueHeads * kValueSize;
     SHARED float part[2][kWaves][2][kWaveSize];

@@ -24,7 +24,6 @@ extern "C" KERNEL(kWaves* kWaveSize) void delta_net_chunk(
     const float* __restrict__ chunks,  // [chunks, kValueHeads, Chunk::kFloats]
     float* __restrict__ state,         // [kValueHeads, kKeySize, kValueSize]
     float* __restrict__ y) {           // [rows, kValueHeads, kValueSize]
-    begin();
     SHARED float columns[kKeySize * kWaveSize];
     SHARED float d[kChunk * kWaveSize];
     const int head = group_id();

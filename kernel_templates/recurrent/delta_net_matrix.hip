@@ -45,7 +45,6 @@ extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, 2) void delta_net_matrix(
     const float* __restrict__ chunks,  // [chunks, kValueHeads, Chunk::kFloats]
     float* __restrict__ state,         // [kValueHeads, kKeySize, kValueSize]
     float* __restrict__ y) {           // [rows, kValueHeads, kValueSize]
-    begin();
     SHARED Shared lds;
     const int head = group_id();
     const int wave = wave_id();

@@ -32,7 +32,6 @@ extern "C" KERNEL(kWaves* kWaveSize) void delta_net_prepare(
     const float* __restrict__ ssm_a,    // [kValueHeads]
     const float* __restrict__ dt_bias,  // [kValueHeads]
     float* __restrict__ chunks) {       // [chunks, kValueHeads, Chunk::kFloats]
-    begin();
     constexpr int kKeys = kKeyHeads * kKeySize;
     constexpr int kChannels = 2 * kKeys + kValueHeads * kValueSize;
     SHARED float keys[kChunk * kPitch];

@@ -19,6 +19,7 @@ const RegisterTemplate kDeltaStep{{
                   {"kSplits", "int", "shares of a state's rows"},
                   {"kWaves", "int", "waves per group; they share a head"}},
     .tunables = {{"kSplits", {1, 2, 4, 8}}, {"kWaves", {1, 2, 4, 8, 16}}},
+    .overlaps = true,
     .params = {{"step", "const StepState*", ParamRole::kStep, "[1]"},
                {"qkv", "const float*", ParamRole::kActivations, "[q heads | k heads | v heads]"},
                {"a", "const float*", ParamRole::kActivations, "[kValueHeads]"},

@@ -44,15 +44,15 @@ DEVICE inline float convolve(const float* qkv, const float* w, float* ring, int 
 }
 
 extern "C" KERNEL(kWaves* kWaveSize) void delta_step(
-    const StepState* __restrict__ step,
-    const float* __restrict__ qkv,      // [q heads | k heads | v heads]
-    const float* __restrict__ a,        // [kValueHeads]
-    const float* __restrict__ b,        // [kValueHeads]
-    const float* __restrict__ z,        // [kValueHeads, kValueSize]
-    const float* __restrict__ conv,     // [kWidth, kTaps]
-    const float* __restrict__ ssm_a,    // [kValueHeads]
-    const float* __restrict__ dt_bias,  // [kValueHeads]
-    const float* __restrict__ norm,     // [kValueSize]
+    const StepState* INPUT step,
+    const float* INPUT qkv,      // [q heads | k heads | v heads]
+    const float* INPUT a,        // [kValueHeads]
+    const float* INPUT b,        // [kValueHeads]
+    const float* INPUT z,        // [kValueHeads, kValueSize]
+    const float* INPUT conv,     // [kWidth, kTaps]
+    const float* INPUT ssm_a,    // [kValueHeads]
+    const float* INPUT dt_bias,  // [kValueHeads]
+    const float* INPUT norm,     // [kValueSize]
     float* ring,                        // [kTaps, kWidth]
     float* __restrict__ state,          // [kValueHeads, kKeySize, kValueSize]
     void* __restrict__ y) {             // [kValueHeads * kValueSize / 32] XBlock or floats

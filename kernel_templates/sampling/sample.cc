@@ -10,6 +10,7 @@ const RegisterTemplate kSample{{
     .what = "draws the next token on the device",
     .constants = {{"kVocabulary", "int", "number of logits"}, {"kWaves", "int", "waves of the group"}},
     .tunables = {{"kWaves", {1, 4, 8, 16}}},
+    .overlaps = true,
     .params = {{"logits", "float*", ParamRole::kInOut, "[kVocabulary]"},
                {"state", "SamplerState*", ParamRole::kInOut, "[1]"},
                {"step", "StepState*", ParamRole::kInOut, "[1]"},

@@ -159,10 +159,17 @@ void lower_attention_step(PlanBuilder& b, const Op& op) {
     const bool quantised = output_quantised(b, y) && head_size % 32 == 0;
     const PlanArg q = b.in(op.inputs[0]), k = b.in(op.inputs[1]), v = b.in(op.inputs[2]);
     const int waves = b.tunable("attention_step", "kWaves", b.arch.family == ArchFamily::kCpu ? 1 : 4);
-    const int splits = b.tunable("attention_step", "kSplits", default_splits(b.arch, kv_heads, 64));
+    // Measured on an H200: two groups for each SM, and no more than four heads for a lane's registers.
+    const bool nvidia = b.arch.family == ArchFamily::kNvidia;
+    const int64_t group = heads / kv_heads;
+    const int parts = b.tunable("attention_step", "kParts", nvidia && group % 2 == 0 && group > 4 ? 2 : 1);
+    const int splits =
+        b.tunable("attention_step", "kSplits",
+                  nvidia ? default_splits(b.arch, std::max<int64_t>(kv_heads * parts / 2, 1), 64)
+                         : default_splits(b.arch, kv_heads * parts, 64));
     const PlanArg shares = splits > 1 ? b.scratch(heads * splits * (head_size + 2) * 4) : b.none();
     const PlanArg counters =
-        splits > 1 ? b.counters("attention.counters", kv_heads * 4) : b.none();
+        splits > 1 ? b.counters("attention.counters", kv_heads * parts * 4) : b.none();
     PlanStep step{.label = b.name(y),
                   .spec = {"attention_step",
                            {{"Kv", kv_functor(b.options.kv)},
@@ -177,13 +184,14 @@ void lower_attention_step(PlanBuilder& b, const Op& op) {
                             {"kMagnitude", constant(b.graph.rope_magnitude)},
                             {"kGated", constant(op.attributes.contains("gated"))},
                             {"kQuantisedOutput", constant(quantised)},
+                            {"kParts", constant(parts)},
                             {"kSplits", constant(splits)},
                             {"kWaves", constant(waves)}}},
                   .args = {b.step(y), q, k, v, norm ? b.raw(op.weights[0]) : b.none(),
                            norm ? b.raw(op.weights[1]) : b.none(), b.turns(), b.kv(layer, "k", kv_heads, head_size),
                            b.kv(layer, "v", kv_heads, head_size), shares, counters,
                            b.out(y, quantised ? Form::kQuantised : Form::kFloat)},
-                  .groups = {static_cast<uint32_t>(kv_heads), static_cast<uint32_t>(splits), 1},
+                  .groups = {static_cast<uint32_t>(kv_heads * parts), static_cast<uint32_t>(splits), 1},
                   .threads = static_cast<uint32_t>(32 * waves)};
     step.cost.activation_bytes = (heads + 2 * kv_heads) * head_size * 4 + form_bytes(quantised, heads * head_size);
     step.cost.kv_bytes_per_context = 2 * kv_row_bytes(b.options.kv, kv_heads, head_size);

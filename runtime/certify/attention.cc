@@ -220,7 +220,7 @@ void certify_step(Trial& t) {
     t.put("v_cache", values.bytes);
     if (s.splits > 1) {
         t.scratch("shares", s.heads * s.splits * (s.size + 2) * 4);
-        t.put("counters", std::vector<int32_t>(static_cast<size_t>(s.kv_heads)));
+        t.put("counters", std::vector<int32_t>(static_cast<size_t>(s.kv_heads * t.number("kParts"))));
     }
     TileOutput y(t, "y", s.heads * s.size, t.flag("kQuantisedOutput"), kSoftmax);
     t.launch();

@@ -154,7 +154,7 @@ class GpuDevice : public Device {
         void* extra[] = {kLaunchParamsPointer, const_cast<std::byte*>(args.data()),
                          kLaunchParamsSize, &bytes, api_.launch_params_end};
         const int status =
-            facts_.overlaps_launches
+            facts_.overlaps_launches && shape.overlaps
                 ? launch_overlapped(kernel.function, shape, extra)
                 : api_.launch(kernel.function, shape.groups[0], shape.groups[1], shape.groups[2],
                               shape.threads, 1, 1, shape.lds_bytes, stream_.get(), nullptr, extra);

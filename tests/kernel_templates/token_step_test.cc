@@ -184,8 +184,8 @@ TEST_CASE("moe_route chooses as the router does, from logits of an input whose n
 }
 
 // Output of attention_step at a position, with a cache of random halves before it.
-std::vector<float> attention_step(int position, int splits, int waves, bool gated) {
-    constexpr int64_t kHeads = 6, kKvHeads = 2, kSize = 64, kContext = 300;
+std::vector<float> attention_step(int position, int parts, int splits, int waves, bool gated) {
+    constexpr int64_t kHeads = 12, kKvHeads = 2, kSize = 64, kContext = 300;
     const auto sized = [](int64_t count, uint32_t seed) { return random_floats(static_cast<size_t>(count), seed); };
     std::vector<uint16_t> cache(kContext * kKvHeads * kSize);
     for (size_t i = 0; i < cache.size(); ++i) cache[i] = static_cast<uint16_t>(i * 2654435761u >> 9 & 0xbbff);
@@ -194,6 +194,7 @@ std::vector<float> attention_step(int position, int splits, int waves, bool gate
                     {"kHeadSize", text(kSize)}, {"kScale", "0.125f"}, {"kNorm", "true"},
                     {"kEps", "1e-6f"},     {"kRotary", "32"},         {"kInterleaved", "false"},
                     {"kMagnitude", "1.0f"}, {"kGated", text(gated)},  {"kQuantisedOutput", "false"},
+                    {"kParts", text(int64_t{parts})},
                     {"kSplits", text(int64_t{splits})}, {"kWaves", text(int64_t{waves})}}});
     // q and its gate, head by head, or q alone.
     const auto both = sized(2 * kHeads * kSize, 1);
@@ -204,10 +205,10 @@ std::vector<float> attention_step(int position, int splits, int waves, bool gate
     }
     run.step(position, 1).in(q).in(sized(kKvHeads * kSize, 2)).in(sized(kKvHeads * kSize, 3));
     run.in(sized(kSize, 4)).in(sized(kSize, 5)).in(sized(32, 6)).in(cache).in(cache);
-    run.out(static_cast<size_t>(kHeads * splits * (kSize + 2)) * 4).in(std::vector<int>(kKvHeads));
+    run.out(static_cast<size_t>(kHeads * splits * (kSize + 2)) * 4).in(std::vector<int>(static_cast<size_t>(kKvHeads * parts)));
     run.out(kHeads * kSize * 4);
-    run.launch({kKvHeads, static_cast<uint32_t>(splits)}, static_cast<uint32_t>(32 * waves));
-    CHECK(run.get<int>(10) == std::vector<int>(kKvHeads));
+    run.launch({static_cast<uint32_t>(kKvHeads * parts), static_cast<uint32_t>(splits)}, static_cast<uint32_t>(32 * waves));
+    CHECK(run.get<int>(10) == std::vector<int>(static_cast<size_t>(kKvHeads * parts)));
     auto y = run.get<float>(11);
     if (gated) return y;
     for (size_t i = 0; i < y.size(); ++i)  // what the gate does
@@ -215,14 +216,15 @@ std::vector<float> attention_step(int position, int splits, int waves, bool gate
     return y;
 }
 
-TEST_CASE("attention_step gives the same in any number of splits and waves, with a gate and without") {
+TEST_CASE("attention_step gives the same in any number of parts, splits and waves, with a gate and without") {
     for (const int position : {0, 31, 32, 299}) {
         CAPTURE(position);
-        const auto wanted = attention_step(position, 1, 1, false);
-        for (const auto& [splits, waves] : {std::pair{1, 4}, {3, 2}, {32, 1}, {64, 2}})
+        const auto wanted = attention_step(position, 1, 1, 1, false);
+        for (const auto& [parts, splits, waves] : {std::tuple{1, 1, 4}, {2, 3, 2}, {3, 32, 1}, {1, 64, 2}, {2, 64, 4}})
             for (const bool gated : {false, true}) {
+                CAPTURE(parts);
                 CAPTURE(splits);
-                CHECK(relative_error(attention_step(position, splits, waves, gated), wanted) < kTolerance);
+                CHECK(relative_error(attention_step(position, parts, splits, waves, gated), wanted) < kTolerance);
             }
     }
 }
