@@ -14,7 +14,10 @@ int tokens_of(const PlanBuilder& b, const char* kernel, ValueId x) {
 }
 
 int waves_of(const PlanBuilder& b, const char* kernel, int64_t tiles, int64_t cols, const std::string& weight) {
-    return b.tunable(kernel, "kWaves", default_waves(b.arch, tiles, cols / b.format(weight).tile_elems));
+    const int waves = default_waves(b.arch, tiles, cols / b.format(weight).tile_elems);
+    // Measured on an H200: where each SM has a group, four waves are enough.
+    const bool filled = b.arch.family == ArchFamily::kNvidia && tiles > b.arch.compute_units;
+    return b.tunable(kernel, "kWaves", filled ? std::min(waves, 4) : waves);
 }
 
 void set_grid(PlanStep& step, const PlanBuilder& b, ValueId x, int64_t tiles, int tokens, int waves) {
@@ -158,15 +161,13 @@ void lower_attention_step(PlanBuilder& b, const Op& op) {
     const bool norm = !op.weights.empty();
     const bool quantised = output_quantised(b, y) && head_size % 32 == 0;
     const PlanArg q = b.in(op.inputs[0]), k = b.in(op.inputs[1]), v = b.in(op.inputs[2]);
-    const int waves = b.tunable("attention_step", "kWaves", b.arch.family == ArchFamily::kCpu ? 1 : 4);
-    // Measured on an H200: two groups for each SM, and no more than four heads for a lane's registers.
+    // Measured on an H200: two groups of eight waves for each SM, and no more than four heads for a lane's
+    // registers.
     const bool nvidia = b.arch.family == ArchFamily::kNvidia;
+    const int waves = b.tunable("attention_step", "kWaves", b.arch.family == ArchFamily::kCpu ? 1 : nvidia ? 8 : 4);
     const int64_t group = heads / kv_heads;
     const int parts = b.tunable("attention_step", "kParts", nvidia && group % 2 == 0 && group > 4 ? 2 : 1);
-    const int splits =
-        b.tunable("attention_step", "kSplits",
-                  nvidia ? default_splits(b.arch, std::max<int64_t>(kv_heads * parts / 2, 1), 64)
-                         : default_splits(b.arch, kv_heads * parts, 64));
+    const int splits = b.tunable("attention_step", "kSplits", default_splits(b.arch, kv_heads * parts, 64));
     const PlanArg shares = splits > 1 ? b.scratch(heads * splits * (head_size + 2) * 4) : b.none();
     const PlanArg counters =
         splits > 1 ? b.counters("attention.counters", kv_heads * parts * 4) : b.none();
