@@ -14,10 +14,12 @@ int tokens_of(const PlanBuilder& b, const char* kernel, ValueId x) {
 }
 
 int waves_of(const PlanBuilder& b, const char* kernel, int64_t tiles, int64_t cols, const std::string& weight) {
-    const int waves = default_waves(b.arch, tiles, cols / b.format(weight).tile_elems);
-    // Measured on an H200: where each SM has a group, four waves are enough.
-    const bool filled = b.arch.family == ArchFamily::kNvidia && tiles > b.arch.compute_units;
-    return b.tunable(kernel, "kWaves", filled ? std::min(waves, 4) : waves);
+    const int64_t steps = cols / b.format(weight).tile_elems;
+    int waves = default_waves(b.arch, tiles, steps);
+    // Measured on an H200: where each SM has a group, four waves are enough, and one for eight tiles of K.
+    if (b.arch.family == ArchFamily::kNvidia && tiles > b.arch.compute_units)
+        waves = std::min(std::max(waves, steps >= 16 ? 2 : 1), 4);
+    return b.tunable(kernel, "kWaves", waves);
 }
 
 void set_grid(PlanStep& step, const PlanBuilder& b, ValueId x, int64_t tiles, int tokens, int waves) {
@@ -133,7 +135,7 @@ void lower_linear_add(PlanBuilder& b, const Op& op) {
 void lower_embed_norm(PlanBuilder& b, const Op& op) {
     const ValueId h = op.outputs[0];
     const QuantFormat& format = b.format(op.weights[0]);
-    const int waves = b.tunable("embed_norm", "kWaves", b.arch.family == ArchFamily::kCpu ? 1 : 2);
+    const int waves = b.tunable("embed_norm", "kWaves", b.arch.family == ArchFamily::kCpu ? 1 : 4);
     const PlanArg to = b.out(h);
     const Normed next = out_normed(b, op.outputs[1]);
     PlanStep step{.label = b.name(h),
