@@ -1,6 +1,7 @@
 #include "runtime/emulator_device.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -258,7 +259,7 @@ class EmulatorDevice : public Device {
             program_, launch.module->object, launch.module->entry, "--grid",
             fmt::format("{},{},{}", g[0], g[1], g[2]), "--block",
             fmt::format("{},1,1", launch.shape.threads), "--lds",
-            std::to_string(launch.shape.lds_bytes), "--args", args, "--summary", summary};
+            std::to_string(launch.shape.lds_bytes), "--args", args, "--summary", summary, "--strict"};
         if (!options_.schedule.empty()) command.insert(command.end(), {"--sched", options_.schedule});
         if (!options_.poison.empty()) command.insert(command.end(), {"--poison", options_.poison});
         const ChildResult result = run_child(command, "", kLaunchLimit);
@@ -272,9 +273,14 @@ class EmulatorDevice : public Device {
     static std::string reason(const ChildResult& result, const std::string& summary) {
         std::ifstream file(summary);
         const auto json = nlohmann::json::parse(file, nullptr, false);
-        if (json.is_object() && json.contains("error"))
-            return fmt::format("{}: {}", json.value("status", "failed"),
-                               json["error"].get<std::string>());
+        if (json.is_object()) {
+            auto reasons = json.value("findings", std::vector<std::string>());
+            if (json.contains("error"))
+                reasons.insert(reasons.begin(), json["error"].get<std::string>());
+            if (!reasons.empty())
+                return fmt::format("{}: {}", json.value("status", "failed"),
+                                   fmt::join(reasons, "; "));
+        }
         const std::string& said = result.errors;
         const size_t end = said.find_last_not_of('\n');
         if (end == std::string::npos) return result.outcome;

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Stands for an emulator (docs/testing.md). Its "code objects" are texts that name what to do:
-add (y = a + b, 32-bit floats, elements of one group each thread), fault, unsupported, crash."""
+add (y = a + b, 32-bit floats, elements of one group each thread), race (add, with findings), fault,
+unsupported, crash, usage."""
 import argparse
 import json
 import os
@@ -13,6 +14,7 @@ parser.add_argument('object')
 parser.add_argument('entry')
 for option in ('--grid', '--block', '--lds', '--args', '--summary'):
     parser.add_argument(option, required=True)
+parser.add_argument('--strict', action='store_true')
 o = parser.parse_args()
 what = open(o.object).read()
 
@@ -42,4 +44,6 @@ for i in range(min(threads, count)):
 for a, bytes_ in zip(args, memory):
     assert a['type'] == 'buffer' and a['bytes'] == len(bytes_)
     open(a['out'], 'wb').write(bytes_)
+if what == 'race' and o.strict:
+    finish(4, status='findings', findings=['8 LDS bytes touched', '1 WMMA with EXEC not all ones'])
 finish(0, status='ok')

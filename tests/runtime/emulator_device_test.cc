@@ -73,6 +73,8 @@ TEST_CASE("A failed emulation names kernel and cause, and changes nothing") {
         return "no error";
     };
     CHECK(error("fault") == "emulator: add: fault: out-of-bounds access in workgroup (0, 0, 0)");
+    CHECK(error("race") ==
+          "emulator: add: findings: 8 LDS bytes touched; 1 WMMA with EXEC not all ones");
     CHECK(error("unsupported") == "emulator: add: unsupported: v_swap_b16");
     CHECK(error("usage") == "emulator: add: exit code 1: no kernel of this name");
     CHECK(error("crash").find("signal 6") != std::string::npos);
