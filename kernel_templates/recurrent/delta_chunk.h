@@ -35,7 +35,7 @@ template <int kRows, int kInner, int kRowStride, int kInnerStride, int kColumnSt
 DEVICE inline void multiply_add(float (&c)[kRows], const float* a, const float* b) {
     constexpr int kStep = kRows >= 64 ? 1 : kRows >= 32 ? 2 : 4;  // what scalar registers can hold
     static_assert(kInner % kStep == 0);
-    for (int first = 0; first < kInner; first += kStep) {
+    ROLLED for (int first = 0; first < kInner; first += kStep) {
         const int k = pinned(first);
         float column[kStep];
         UNROLL for (int j = 0; j < kStep; ++j) column[j] = b[(k + j) * kColumnStride];
