@@ -51,7 +51,7 @@ std::string written(const ModelShape& shape, const std::string& quant) {
 struct Tried {
     std::set<std::string> kernels;
     std::set<std::string> templates;
-    std::set<std::string> lds_poison;  // templates that needed it
+    std::set<std::string> lds_poison;    // templates that needed it
     std::map<std::string, int> objects;  // by compiler
 };
 
@@ -116,10 +116,13 @@ void try_templates(const std::string& schedule) {
     Tried tried;
     for (const auto& [shape, sessions] : testing::emulated_models())
         for (const SessionOptions& session : sessions)
-            try_model(written(shape, "Q4_K_M"), session, schedule,
-                      [](const KernelSpec&) { return true; }, tried);
-    for (const auto& [compiler, objects] : tried.objects) MESSAGE(objects, " objects by ", compiler);
-    MESSAGE("with a poison that is an address in LDS: ", fmt::format("{}", fmt::join(tried.lds_poison, " ")));
+            try_model(
+                written(shape, "Q4_K_M"), session, schedule, [](const KernelSpec&) { return true; },
+                tried);
+    for (const auto& [compiler, objects] : tried.objects)
+        MESSAGE(objects, " objects by ", compiler);
+    MESSAGE("with a poison that is an address in LDS: ",
+            fmt::format("{}", fmt::join(tried.lds_poison, " ")));
     for (const TemplateInfo* info : all_templates()) {
         if (info->layer == "bench") continue;
         CAPTURE(info->name);
@@ -144,7 +147,9 @@ TEST_CASE("Emulated gfx1100 passes the trials of every quantisation") {
     if (no_emulator()) return;
     Tried tried;
     for (const std::string& quant : quant_mixes())
-        try_model(written(testing::emulated_dense(), quant), {.prefill_rows = 3}, "seq", has_quant, tried);
+        for (const ModelShape& shape : {testing::emulated_dense(), testing::emulated_hybrid()})
+            for (const int rows : {3, 45})
+                try_model(written(shape, quant), {.prefill_rows = rows}, "seq", has_quant, tried);
 }
 
 }  // namespace

@@ -4,11 +4,12 @@
 #include <span>
 
 #include "cache/code_store.h"
-#include "planner/synth/synthetic.h"
 #include "device_cases.h"
+#include "planner/synth/synthetic.h"
 #include "runtime/logits_distance.h"
 #include "runtime/reference/reference_engine.h"
 #include "runtime/session.h"
+#include "tests/runtime/broken_templates.h"
 #include "tests/runtime/small_shapes.h"
 
 namespace hetune {
@@ -23,8 +24,6 @@ bool no_emulator() {
     }
     return true;
 }
-
-}  // namespace
 
 TEST_CASE("Emulated gfx1100 runs kernels with tails, barriers and several modules at once") {
     if (no_emulator()) return;
@@ -58,27 +57,54 @@ TEST_CASE("An emulated access outside of a buffer is an error that names the ker
         doctest::Contains("emulator: binary: fault: out-of-bounds"), DeviceError);
 }
 
-TEST_CASE("Emulated gfx1100 prefills and decodes the tiny model with the oracle's logits") {
+TEST_CASE("A barrier that a kernel lacks is an error of the emulation, whatever it computes") {
     if (no_emulator()) return;
+    testing::BrokenTemplates templates;
+    templates.replace("prelude/amdgcn.h", "    __builtin_amdgcn_s_barrier();\n", "");
+    const auto device = open_device("emulator");
+    const KernelSpec spec = test::rmsnorm(64, 2);
+    const auto norm = device->load(
+        choose_compiler(device->arch(), read_environment())
+            ->compile({spec.name,
+                       TemplateSources(templates.path()).render(spec, TargetFamily::kAmd),
+                       device->arch()}));
+    const int32_t step[2] = {0, 1};
+    const auto step_buffer = device->allocate(sizeof step);
+    device->upload(*step_buffer, 0, std::as_bytes(std::span(step)));
+    const auto x = test::put(*device, std::vector<float>(64, 1.0f));
+    CHECK_THROWS_WITH_AS(
+        device->launch(*norm, {.threads = 64},
+                       test::pointers({step_buffer.get(), x.get(), x.get(), x.get()})),
+        doctest::Contains("emulator: rmsnorm: findings: "), DeviceError);
+}
+
+// In steps of `rows`, then one token: the last row's logits of both.
+void prefill_and_decode_tiny(int rows, size_t prompt) {
     const ModelFile file(HETUNE_TEST_MODELS "/tiny-Q4_K_M.gguf");
     const auto device = open_device("emulator");
     CodeStore store({.folder = HETUNE_BUILD_DIR "/test-cache"});
     KernelLibrary library(device->arch(), store, read_environment());
     // emulate_certify_test is about kernels one by one.
-    Session session(file, *device, library, nullptr, {.context = 64, .prefill_rows = 3, .memory_limit = 1 << 30},
-                    {}, {.certify = CertifyMode::kOff});
+    Session session(file, *device, library, nullptr,
+                    {.context = 64, .prefill_rows = rows, .memory_limit = 1 << 30}, {},
+                    {.certify = CertifyMode::kOff});
     ReferenceEngine oracle(file, build_layer_graph(file), 64);
-
-    const std::vector<int32_t> prompt = {32, 113, 424};
-    const auto same = [&](std::span<const int32_t> tokens) {
-        const auto distance = compare_logits(oracle.forward(tokens, false), session.forward(tokens, false),
-                                             session.vocabulary());
+    const std::vector<int32_t> tokens = some_tokens(prompt + 1);
+    for (const auto part : {std::span(tokens).first(prompt), std::span(tokens).last(1)}) {
+        const auto distance = compare_logits(oracle.forward(part, false),
+                                             session.forward(part, false), session.vocabulary());
         MESSAGE("KL ", distance.mean_kl);
         CHECK(distance.mean_kl < 5e-3);  // 8-bit activations: one position may be far from the mean
         CHECK(distance.top1 == 100.0);
-    };
-    same(prompt);
-    same(std::vector<int32_t>{117});
+    }
+}
+
+TEST_CASE("Emulated gfx1100 prefills and decodes the tiny model with the oracle's logits") {
+    if (!no_emulator()) prefill_and_decode_tiny(3, 3);
+}
+
+TEST_CASE("Emulated gfx1100 prefills the tiny model on the matrix units, a whole step and a tail") {
+    if (!no_emulator()) prefill_and_decode_tiny(35, 38);
 }
 
 TEST_CASE("Emulated gfx1100 runs a hybrid model: delta net in chunks, then token by token, KV cache in 8 bits") {
@@ -104,4 +130,5 @@ TEST_CASE("Emulated gfx1100 runs a hybrid model: delta net in chunks, then token
     }
 }
 
+}  // namespace
 }  // namespace hetune

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -19,8 +20,8 @@ struct EmulatedModel {
     std::vector<SessionOptions> sessions;
 };
 
-// 331 tokens: the last tile has 11 rows. 9 and 17 rows: a trial takes three fewer, which leaves a
-// tail behind groups of 8 tokens.
+// 331 tokens: the last tile has 11 rows. Rows of steps: a trial takes three fewer, which leaves a
+// tail behind groups of 8 (9, 17), chunks of 32 (45) and tiles of 32 (45) and of 64 (77).
 inline ModelShape emulated_dense() {
     return {.name = "emulated",
             .architecture = "qwen3",
@@ -32,6 +33,26 @@ inline ModelShape emulated_dense() {
             .head_size = 64,
             .context = 512,
             .vocabulary = 331};
+}
+// Biases, tails in rows (of 128) and columns (of 512), three heads a KV head, heads of 128.
+inline ModelShape emulated_biased() {
+    ModelShape shape = emulated_dense();
+    shape.name = "emulated-biased";
+    shape.architecture = "qwen2";
+    shape.hidden = 768;
+    shape.inner = 1280;
+    shape.heads = 6;
+    shape.head_size = 128;
+    shape.vocabulary = 97;
+    return shape;
+}
+// No norm of heads, interleaved rotation.
+inline ModelShape emulated_llama() {
+    ModelShape shape = emulated_dense();
+    shape.name = "emulated-llama";
+    shape.architecture = "llama";
+    shape.rope_factor = 8;
+    return shape;
 }
 inline ModelShape emulated_hybrid() {
     ModelShape shape = emulated_dense();
@@ -52,8 +73,26 @@ inline ModelShape emulated_hybrid() {
 }
 
 inline std::vector<EmulatedModel> emulated_models() {
-    return {{emulated_dense(), {{.prefill_rows = 9}, {.prefill_rows = 9, .fusion = false}}},
-            {emulated_hybrid(), {{.prefill_rows = 3}, {.prefill_rows = 17}}}};
+    const std::map<std::string, std::string> tile = {{"kTileM", "64"}};
+    const SessionOptions large_tiles = {
+        .prefill_rows = 77,
+        .tunables = {{"gemm", tile}, {"gemm_swiglu", tile}, {"experts_gate_up_gemm", tile}}};
+    return {{emulated_dense(),
+             {{.prefill_rows = 9},
+              {.prefill_rows = 9, .fusion = false},
+              {.prefill_rows = 9, .activations = Activations::kFloat, .kv = KvType::kF32},
+              {.prefill_rows = 9, .fusion = false, .kv = KvType::kBF16},
+              {.prefill_rows = 45},
+              {.prefill_rows = 45, .kv = KvType::kQ8},
+              large_tiles}},
+            {emulated_biased(), {{.prefill_rows = 9}, {.prefill_rows = 45}}},
+            {emulated_llama(), {{.prefill_rows = 9}}},
+            {emulated_hybrid(),
+             {{.prefill_rows = 3},
+              {.prefill_rows = 17},
+              {.prefill_rows = 45},
+              {.prefill_rows = 45, .matrix = false},
+              large_tiles}}};
 }
 
 inline std::string written_model(const ModelShape& shape, const std::string& quant,

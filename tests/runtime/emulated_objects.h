@@ -41,8 +41,8 @@ class EmulatedObjects {
             if (!file) continue;
             const std::string text((std::istreambuf_iterator<char>(file)), {});
             const auto bytes = std::as_bytes(std::span(text));
-            list.push_back({compiler.filename(),
-                            {.bytes = {bytes.begin(), bytes.end()}, .entry = spec.name}});
+            list.push_back(
+                {compiler.filename(), {.bytes = {bytes.begin(), bytes.end()}, .entry = spec.name}});
         }
         return list;
     }
