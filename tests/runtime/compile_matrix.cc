@@ -16,17 +16,22 @@ namespace {
 using namespace hetune;
 using Json = nlohmann::ordered_json;
 
-// Template -> "" or why there is no kernel.
+// Template -> "", why there is no kernel, or null for one that is not for this arch.
 Json compile_templates(Compiler& compiler, const Arch& arch) {
     std::vector<KernelSpec> specs;
+    Json results;
     for (const KernelSpec& spec : testing::every_template()) {
+        if (find_template(spec.name)->promises.matrix && !arch.has_matrix &&
+            arch.family != ArchFamily::kCpu) {  // which emulates them
+            results[spec.name] = nullptr;
+            continue;
+        }
         const auto quant = spec.constants.find("Quant"),
                    input = spec.constants.find("kQuantisedInput");
         if ((quant == spec.constants.end() || quant->second == "Q4_K") &&
             (input == spec.constants.end() || input->second == "true"))
             specs.push_back(spec);
     }
-    Json results;
     std::atomic<size_t> next = 0;
     std::mutex mutex;
     std::vector<std::jthread> threads;
