@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,13 +22,14 @@ class EmulatedObjects {
           library_(arch, store_, read_environment(), "clang") {}
 
     // The folders COMPILER/ of HETUNE_EMULATE_OBJECTS, where rocm_test leaves hipRTC's and comgr's
-    // objects. Throws std::filesystem::filesystem_error where there is no such folder.
+    // objects. Throws std::runtime_error where the variable is set and names no such folder.
     static std::vector<std::filesystem::path> others() {
         const char* folder = std::getenv("HETUNE_EMULATE_OBJECTS");
         if (folder == nullptr) return {};
         std::vector<std::filesystem::path> list;
         for (const auto& compiler : std::filesystem::directory_iterator(folder))
             list.push_back(compiler.path());
+        if (list.empty()) throw std::runtime_error(std::string(folder) + " is empty");
         return list;
     }
 
