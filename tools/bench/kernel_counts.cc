@@ -1,4 +1,4 @@
-// kernel_counts [--check] [TEMPLATE...]: what decode kernels cost RDNA 3 in instructions, counted by
+// kernel_counts [--check] [TEMPLATE...]: what kernels with weights cost RDNA 3 in instructions, counted by
 // running their objects on the program that HETUNE_EMULATOR names (docs/testing.md), beside registers
 // and roofline; Markdown on stdout. --check: fails where a GEMV takes more than it may.
 #include <fmt/format.h>
@@ -35,6 +35,7 @@ struct Case {
     int waves = kWaves;
     int64_t weight_bytes = 0;
     std::vector<int64_t> arg_bytes;  // behind the step
+    int tokens = 1;
 };
 
 std::map<std::string, std::string> linear_constants() {
@@ -108,8 +109,34 @@ Case moe_down(const QuantFormat& format) {
              kOutput, kOutput, kRows / 32 * kXBlockBytes, kRows / 32 * 4}};
 }
 
+// A tile of tokens on the matrix units.
+constexpr int kTileTokens = 64, kTileRows = 128, kTileWaves = 4;
+constexpr int64_t kHalves = kTileTokens * (2 * kCols + 16), kTileOutput = kTileTokens * kOutput;
+
+std::map<std::string, std::string> tile_constants(const QuantFormat& format, int matrices) {
+    return {{"Quant", format.name}, {"kRows", constant(kRows)}, {"kCols", constant(kCols)},
+            {"kTileM", constant(kTileTokens)}, {"kTileN", constant(kTileRows / matrices)},
+            {"kWaves", constant(kTileWaves)}};
+}
+
+Case gemm(const QuantFormat& format) {
+    auto constants = tile_constants(format, 1);
+    constants.insert({{"kBias", "false"}, {"kResidual", "false"}});
+    const int64_t weights = tiles_bytes(format, kRows, kCols);
+    return {{"gemm", constants}, format.name, {kRows / kTileRows, 1}, kTileWaves, weights,
+            {weights, kHalves, 4, 4, kTileOutput}, kTileTokens};
+}
+
+Case gemm_swiglu(const QuantFormat& format) {
+    const int64_t one = tiles_bytes(format, kRows, kCols);
+    return {{"gemm_swiglu", tile_constants(format, 2)}, format.name, {kRows / kTileRows * 2, 1}, kTileWaves, 2 * one,
+            {one, one, kHalves, kTileOutput}, kTileTokens};
+}
+
 using Make = Case (*)(const QuantFormat&);
-const std::map<std::string, Make> kMakers = {{"gemv", gemv},
+const std::map<std::string, Make> kMakers = {{"gemm", gemm},
+                                             {"gemm_swiglu", gemm_swiglu},
+                                             {"gemv", gemv},
                                              {"gemv_fan", gemv_fan},
                                              {"gemv_residual", gemv_residual},
                                              {"gemv_swiglu", gemv_swiglu},
@@ -128,7 +155,7 @@ nlohmann::json emulate(const std::string& program, const Case& c, const CodeObje
     const std::string object = folder.path() + "/kernel.co", step = folder.path() + "/step",
                       args_file = folder.path() + "/args.json", summary = folder.path() + "/summary.json";
     write_file(object, code.bytes.data(), code.bytes.size());
-    const int32_t state[2] = {0, 1};
+    const int32_t state[2] = {0, c.tokens};
     write_file(step, state, sizeof state);
     nlohmann::json args = {{{"type", "buffer"}, {"dir", "in"}, {"file", step}, {"bytes", sizeof state}}};
     for (size_t i = 0; i < c.arg_bytes.size(); ++i)
@@ -171,13 +198,13 @@ int run(std::vector<std::string> wanted, bool check) {
         for (const auto& [name, make] : kMakers) wanted.push_back(name);
     const auto compiler = choose_compiler(find_arch("gfx1100"), environment, "clang");
     if (!check)
-        fmt::print("| kernel | weights | wave instructions / KiB | dot4 / KiB | bytes of weight / load | VGPRs gfx1100, "
+        fmt::print("| kernel | weights | wave instructions / KiB | dot4 or WMMA / KiB | bytes of weight / load | VGPRs gfx1100, "
                    "gfx1151 | waves / SIMD | LDS | us at 960 GB/s | us at 256 GB/s |\n"
                    "| --- | --- | --: | --: | --: | --: | --: | --: | --: | --: |\n");
     bool over = false;
     for (const std::string& name : wanted) {
         const auto make = kMakers.find(name);
-        if (make == kMakers.end()) throw std::runtime_error(fmt::format("no decode kernel '{}'", name));
+        if (make == kMakers.end()) throw std::runtime_error(fmt::format("no case for a kernel '{}'", name));
         for (const QuantFormat& format : all_quants()) {
             if (!format.integer || (check && !kMost.contains(format.name))) continue;
             const Case c = make->second(format);
@@ -200,7 +227,7 @@ int run(std::vector<std::string> wanted, bool check) {
             const nlohmann::json histogram = summary.value("histogram", nlohmann::json::object());
             const auto loads = executed(histogram, "GLOBAL_LOAD");
             fmt::print("| {} | {} | {:.1f} | {:.1f} | {:.0f} | {}, {} | {} | {} | {:.2f} | {:.2f} |\n", name, format.name,
-                       per_kib, static_cast<double>(executed(histogram, "V_DOT4")) / kib,
+                       per_kib, static_cast<double>(executed(histogram, "V_DOT4") + executed(histogram, "V_WMMA")) / kib,
                        loads > 0 ? static_cast<double>(c.weight_bytes) / static_cast<double>(loads) : 0.0,
                        code.resources.vgprs, other.resources.vgprs, occupancy_text("gfx1100", code, c.waves),
                        code.resources.lds_bytes, static_cast<double>(c.weight_bytes) / 960e3,
