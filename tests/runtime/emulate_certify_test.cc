@@ -46,8 +46,9 @@ bool no_emulator() {
     return true;
 }
 
-std::string written(const ModelShape& shape, const std::string& quant) {
-    return testing::written_model(shape, quant, HETUNE_BUILD_DIR "/test-models");
+// In a folder of the test case's own: they run at the same time, in processes of their own.
+std::string written(const ModelShape& shape, const std::string& quant, const std::string& test) {
+    return testing::written_model(shape, quant, HETUNE_BUILD_DIR "/test-models/emulated-" + test);
 }
 
 // What has been tried already in this test, so that models share kernels.
@@ -125,8 +126,8 @@ void try_templates(const std::string& schedule) {
     for (const auto& [shape, sessions] : testing::emulated_models())
         for (const SessionOptions& session : sessions)
             try_model(
-                written(shape, "Q4_K_M"), session, schedule, [](const KernelSpec&) { return true; },
-                tried);
+                written(shape, "Q4_K_M", schedule), session, schedule,
+                [](const KernelSpec&) { return true; }, tried);
     for (const auto& [compiler, objects] : tried.objects)
         MESSAGE(objects, " objects by ", compiler);
     MESSAGE("with a poison that is an address in LDS: ",
@@ -159,7 +160,8 @@ TEST_CASE("Emulated gfx1100 passes the trials of every quantisation") {
     for (const std::string& quant : quant_mixes())
         for (const ModelShape& shape : {testing::emulated_dense(), testing::emulated_hybrid()})
             for (const int rows : {3, 45})
-                try_model(written(shape, quant), {.prefill_rows = rows}, "seq", has_quant, tried);
+                try_model(written(shape, quant, "quants"), {.prefill_rows = rows}, "seq", has_quant,
+                          tried);
 }
 
 }  // namespace
