@@ -37,7 +37,6 @@ GpuApi load_cuda() {
     cuda.find(api.fill, "cuMemsetD8Async");
     cuda.find(api.stream_create, "cuStreamCreate");
     cuda.find(api.stream_destroy, "cuStreamDestroy_v2");
-    cuda.find(api.stream_synchronize, "cuStreamSynchronize");
     cuda.find(api.stream_wait_event, "cuStreamWaitEvent");
     cuda.find(api.module_load, "cuModuleLoadData");
     cuda.find(api.module_unload, "cuModuleUnload");

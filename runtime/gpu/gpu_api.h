@@ -72,7 +72,6 @@ struct GpuApi {
     DriverCall<int(void* to, unsigned char value, size_t bytes, void* stream)> fill;
     DriverCall<int(void** stream, unsigned flags)> stream_create;
     DriverCall<int(void*)> stream_destroy;
-    DriverCall<int(void*)> stream_synchronize;
     DriverCall<int(void* stream, void* event, unsigned flags)> stream_wait_event;
     DriverCall<int(void** module, const void* image)> module_load;
     DriverCall<int(void*)> module_unload;

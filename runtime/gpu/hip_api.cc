@@ -64,7 +64,6 @@ GpuApi load_hip(const Environment& environment) {
     hip.find(api.fill, "hipMemsetD8Async");
     hip.find(api.stream_create, "hipStreamCreateWithFlags");
     hip.find(api.stream_destroy, "hipStreamDestroy");
-    hip.find(api.stream_synchronize, "hipStreamSynchronize");
     hip.find(api.stream_wait_event, "hipStreamWaitEvent");
     hip.find(api.module_load, "hipModuleLoadData");
     hip.find(api.module_unload, "hipModuleUnload");

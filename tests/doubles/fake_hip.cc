@@ -343,10 +343,10 @@ HIP_EXPORT int hipEventRecord(void* event, void* stream) {
 }
 HIP_EXPORT int hipEventSynchronize(void* event) {
     return enter("hipEventSynchronize", [&](Fake& fake) {
-        fake.drain_all();
+        const Status status = fake.drain_all();
         const Event* live = fake.events.find(event);
         if (live == nullptr) return fake.blame_handle("hipEventSynchronize");
-        return live->done ? kSuccess : kLaunchFailure;
+        return live->done ? kSuccess : status != kSuccess ? status : kLaunchFailure;
     });
 }
 HIP_EXPORT int hipEventElapsedTime(float* ms, void* begin, void* end) {

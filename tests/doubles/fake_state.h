@@ -135,8 +135,14 @@ struct Fake {
         if (next != nullptr) run_next(*next);
         return next != nullptr;
     }
-    void drain_all() {
-        streams.each([this](Stream& stream) { drain(stream); });
+    // The first failure.
+    Status drain_all() {
+        Status first = kSuccess;
+        streams.each([&](Stream& stream) {
+            const Status status = drain(stream);
+            if (first == kSuccess) first = status;
+        });
+        return first;
     }
 };
 

@@ -28,7 +28,6 @@ TEST_CASE("Functions of the CUDA driver are declared as in cuda.h") {
     CHECK_ABI(fill, cuMemsetD8Async);
     CHECK_ABI(stream_create, cuStreamCreate);
     CHECK_ABI(stream_destroy, cuStreamDestroy);
-    CHECK_ABI(stream_synchronize, cuStreamSynchronize);
     CHECK_ABI(module_load, cuModuleLoadData);
     CHECK_ABI(module_unload, cuModuleUnload);
     CHECK_ABI(module_function, cuModuleGetFunction);

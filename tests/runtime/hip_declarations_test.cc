@@ -33,7 +33,6 @@ TEST_CASE("Functions of the HIP runtime are declared as in hip_runtime_api.h") {
     CHECK_ABI(fill, hipMemsetD8Async);
     CHECK_ABI(stream_create, hipStreamCreateWithFlags);
     CHECK_ABI(stream_destroy, hipStreamDestroy);
-    CHECK_ABI(stream_synchronize, hipStreamSynchronize);
     CHECK_ABI(module_load, hipModuleLoadData);
     CHECK_ABI(module_unload, hipModuleUnload);
     CHECK_ABI(module_function, hipModuleGetFunction);
