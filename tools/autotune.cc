@@ -104,6 +104,7 @@ TuneOptions tune_options(const AutotuneArguments& args, const Arch& arch, const 
     options.plan.activations =
         args.activations == "f32" ? Activations::kFloat : Activations::kQuantised;
     options.plan.kv = kv_type(args.kv);
+    options.plan.matrix = arch.has_matrix;
     options.origin = {{"box", box_name()}, {"hetune", HETUNE_VERSION}};
     if (device != nullptr) options.origin["driver"] = device->info().driver;
     options.stop = [] { return g_interrupted.load(); };
@@ -222,6 +223,7 @@ void write_tune_report(const AutotuneArguments& args, const Arch& arch, KernelLi
     const auto disassembler = find_disassembler(read_environment());
     for (const int rows : rows_of(args, arch)) {
         PlanOptions options{.rows = rows};
+        options.matrix = arch.has_matrix;
         const std::string compiler = library != nullptr ? library->compiler().identity() : "";
         options.tunings = tunings_for(records, arch, device, compiler, TuneUse::kMeasured).tunings;
         plans.push_back(plan_report(make_plan(graph, file, arch, options), arch, context_of(args, arch),

@@ -126,7 +126,7 @@ std::optional<TunedPlan> PlanTuner::run(const Tunings& tunings, const std::funct
                 fmt::format("a plan of {} rows: its kernels do not compile", options_.rows));
     result.default_kl = variants_[kUntuned].kl;
     if (!(result.default_kl <= kMostKl))
-        throw std::runtime_error(
+        throw WrongPlan(
             fmt::format("the default plan of {} rows is wrong: its logits are {:.3g} (KL) from "
                         "those of the {}; "
                         "`hetune verify` shows where",

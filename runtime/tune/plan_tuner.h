@@ -5,6 +5,7 @@
 #include <functional>
 #include <optional>
 #include <set>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,13 @@ struct TunedPlan {
 // Logits of a plan that is right are not further from the oracle's than this.
 constexpr double kMostKl = 0.05;
 
+// The default plan's logits are too far from what they are compared with: it is wrong, or the model is chaotic
+// (random weights, many experts).
+class WrongPlan : public std::runtime_error {
+  public:
+    using std::runtime_error::runtime_error;
+};
+
 class PlanTuner {
   public:
     // `options` without tunings. All but the options outlive this.
@@ -36,7 +44,7 @@ class PlanTuner {
               const ModelFile& file, PlanOptions options);
 
     // `tunings`: what the sweep over kernels found. Empty when it was over before the end. Throws
-    // std::runtime_error when the default plan's logits are wrong.
+    // WrongPlan when the default plan's logits are.
     std::optional<TunedPlan> run(const Tunings& tunings, const std::function<bool()>& over);
 
   private:

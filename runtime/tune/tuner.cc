@@ -300,7 +300,12 @@ void Tuner::tune_plan(int rows) {
     PlanOptions options = options_.plan;
     options.rows = rows;
     PlanTuner tuner(*device_, *library_, *memory_, graph_, file_, options);
-    auto tuned = tuner.run(found_so_far(), [&] { return over(); });
+    std::optional<TunedPlan> tuned;
+    try {
+        tuned = tuner.run(found_so_far(), [&] { return over(); });
+    } catch (const WrongPlan& wrong) {  // what was found for its kernels stays
+        result_.notes.push_back(fmt::format("not tuned as a whole: {}", wrong.what()));
+    }
     if (!tuned) return;
     if (!tuned->kernels_help) {
         result_.notes.push_back(fmt::format(

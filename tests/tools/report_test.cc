@@ -70,7 +70,8 @@ TEST_CASE(
     CHECK(html.find("uPlot=function") != std::string::npos);
     CHECK_FALSE(std::regex_search(html, std::regex("(src|href)=\"")));
     CHECK(html.find("@import") == std::string::npos);
-    CHECK(html.find("fetch(") == std::string::npos);
+    // Sources of kernels in the page may prefetch(.
+    CHECK_FALSE(std::regex_search(html, std::regex("(window\\.|[^\\w.])fetch\\(")));
     CHECK(run_hetune(
               folder.path() / "cache",
               fmt::format("plan {} --arch x86-64-v3 --html /nowhere/plan.html", model.string()))
