@@ -99,6 +99,7 @@ std::optional<LibraryRate> cublas_rate(Device& device) {
     try {
         return measure(device);
     } catch (const DeviceError&) {
+        if (!read_environment().cublas.empty()) throw;
         return std::nullopt;
     }
 }

@@ -14,8 +14,8 @@ struct LibraryRate {
 };
 
 // Multiplies two square matrices of 8192 on `device`, which must be of the "cuda" backend, and takes the
-// best of a few. Nothing where there is no cuBLAS (12 or 13; HETUNE_CUBLAS_LIBRARY names one) or where it
-// fails: then nobody can say what it would have reached.
+// best of a few. Nothing where there is no cuBLAS (12 or 13) or where it fails: then nobody can say what it
+// would have reached. Throws DeviceError instead where HETUNE_CUBLAS_LIBRARY names one.
 std::optional<LibraryRate> cublas_rate(Device& device);
 
 }  // namespace hetune

@@ -12,6 +12,7 @@
 #include "cache/key.h"
 #include "planner/synth/synthetic.h"
 #include "runtime/session_plans.h"
+#include "tests/runtime/small_shapes.h"
 
 namespace hetune::testing {
 
@@ -23,16 +24,11 @@ struct EmulatedModel {
 // 331 tokens: the last tile has 11 rows. Rows of steps: a trial takes three fewer, which leaves a
 // tail behind groups of 8 (9, 17), chunks of 32 (45) and tiles of 32 (45) and of 64 (77).
 inline ModelShape emulated_dense() {
-    return {.name = "emulated",
-            .architecture = "qwen3",
-            .layers = 1,
-            .hidden = 256,
-            .inner = 512,
-            .heads = 4,
-            .kv_heads = 2,
-            .head_size = 64,
-            .context = 512,
-            .vocabulary = 331};
+    ModelShape shape = small("qwen3");
+    shape.name = "emulated";
+    shape.layers = 1;
+    shape.vocabulary = 331;
+    return shape;
 }
 // Biases, tails in rows (of 128) and columns (of 512), three heads a KV head, heads of 128.
 inline ModelShape emulated_biased() {
@@ -55,20 +51,11 @@ inline ModelShape emulated_llama() {
     return shape;
 }
 inline ModelShape emulated_hybrid() {
-    ModelShape shape = emulated_dense();
+    ModelShape shape = with_experts(with_delta_net(emulated_dense()), 256);
     shape.name = "emulated-hybrid";
     shape.architecture = "qwen35moe";
     shape.layers = 2;
-    shape.inner = 0;
-    shape.experts = 6;
-    shape.experts_used = 2;
-    shape.expert_inner = 256;
-    shape.shared_inner = 256;
-    shape.rotary = 16;
-    shape.key_heads = 2;
     shape.value_heads = 4;
-    shape.state_size = 32;
-    shape.attention_interval = 2;
     return shape;
 }
 

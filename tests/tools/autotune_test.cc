@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <fstream>
+#include <set>
 #include <thread>
 
 #include "tests/planner/small_model.h"
@@ -143,6 +144,17 @@ TEST_CASE("without a device of the arch the static model ranks, and the results 
     CHECK(tuned.empty() == !differs);
     CHECK(
         box.run(plan, "HETUNE_TUNE=maybe").says("HETUNE_TUNE='maybe'; known: off, measured, all"));
+}
+
+TEST_CASE("a prompt's step is tuned as it runs: on the matrix units where the arch has them") {
+    const Box box;
+    const CommandResult result = box.run("autotune " + box.model.string() +
+                                         " --arch gfx1100 --phase prefill --kernel 'gem*' --json 2>/dev/null");
+    CAPTURE(result.output);
+    REQUIRE(result.status == 0);
+    std::set<std::string> kernels;
+    for (const Json list = result.json()["kernels"]; const auto& kernel : list) kernels.insert(kernel["kernel"]);
+    CHECK(kernels.contains("gemm"));
 }
 
 // An export with one result that is better than anything that will be measured here.
