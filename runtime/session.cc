@@ -1,10 +1,13 @@
 #include "runtime/session.h"
 
 #include <fmt/format.h>
+#include <omp.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <exception>
+#include <mutex>
 
 namespace hetune {
 namespace {
@@ -13,6 +16,9 @@ namespace {
 // wake. Where tokens come faster than an eye sees, several are launched at once: a graph costs the host
 // the same, however long it is. With a burst behind all others, less than the ring of tokens holds.
 constexpr int64_t kStepsInFlight = 4, kBurst = 8;
+
+// Trials prepared and judged at the same time, each with up to some 200 MB of host memory.
+constexpr int kTrialThreads = 8;
 
 class Stopwatch {
   public:
@@ -122,26 +128,53 @@ bool Session::certify_kernels(Loading& loading) {
     std::map<std::string, std::pair<const Plan*, const PlanStep*>> uses;
     for (const Plan* plan : plans)
         for (const PlanStep& step : plan->steps) uses.emplace(step.spec.to_string(), std::pair(plan, &step));
-    bool complete = true;
-    bool tried = false;  // nothing is worth telling of a certificate that was there
-    size_t done = 0;
-    for (const auto& [text, use] : uses) {
-        const bool known = std::ranges::any_of(
-            certificates_, [&](const CertifiedKernel& kernel) { return kernel.spec == use.second->spec; });
-        if (!known) {
-            const TrialSubject subject{device_, *modules_.at(text), *use.first, *use.second, graph_, file_,
-                                       [this](const std::string& name) { return weights_.find(name); }};
-            certificates_.push_back(certify(loading.library.store(), loading.library.key(use.second->spec), subject,
-                                            loading.checks.certify, loading.checks.retry));
-            tried |= certificates_.back().fresh;
-            const Certificate& certificate = certificates_.back().certificate;
-            if (!certificate.passed()) {
-                refuse(use.second->spec, "its trial failed: " + certificate.failure, loading.checks);
-                complete = false;
-            }
+    std::vector<std::pair<const Plan*, const PlanStep*>> unknown;
+    for (const auto& [text, use] : uses)
+        if (std::ranges::find(certificates_, use.second->spec, &CertifiedKernel::spec) ==
+            certificates_.end())
+            unknown.push_back(use);
+    const size_t known = uses.size() - unknown.size();
+
+    // Inputs and oracles of several at a time, on the device one after the other.
+    TrialDevice on{device_};
+    std::vector<CertifiedKernel> tried(unknown.size());
+    std::mutex telling;
+    size_t done = known;
+    bool fresh = false;  // nothing is worth telling of a certificate that was there
+    std::exception_ptr error;
+#pragma omp parallel for schedule(dynamic, 1) \
+    num_threads(std::min(omp_get_max_threads(), kTrialThreads))
+    for (size_t i = 0; i < unknown.size(); ++i) {
+        try {
+            const auto& [plan, step] = unknown[i];
+            const TrialSubject subject{
+                on,
+                *modules_.at(step->spec.to_string()),
+                *plan,
+                *step,
+                graph_,
+                file_,
+                [this](const std::string& name) { return weights_.find(name); }};
+            tried[i] = certify(loading.library.store(), loading.library.key(step->spec), subject,
+                               loading.checks.certify, loading.checks.retry);
+            const std::lock_guard lock(telling);
+            fresh |= tried[i].fresh;
+            ++done;
+            if (fresh && loading.progress) loading.progress("certify", done, uses.size());
+        } catch (...) {
+            const std::lock_guard lock(telling);
+            error = std::current_exception();
         }
-        ++done;
-        if (tried && loading.progress) loading.progress("certify", done, uses.size());
+    }
+    if (error) std::rethrow_exception(error);
+    bool complete = true;
+    for (CertifiedKernel& kernel : tried) {
+        const Certificate& certificate = kernel.certificate;
+        if (!certificate.passed()) {
+            refuse(kernel.spec, "its trial failed: " + certificate.failure, loading.checks);
+            complete = false;
+        }
+        certificates_.push_back(std::move(kernel));
     }
     times_.certify_ms += watch.lap();
     return complete;

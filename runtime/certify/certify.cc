@@ -43,7 +43,8 @@ Certificate try_out(const TrialSubject& subject) {
     }
     certificate.launch_ms = trial.launch_ms();
     certificate.ms =
-        std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+        std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count() -
+        trial.waited_ms();
     return certificate;
 }
 
@@ -63,12 +64,12 @@ std::optional<Certificate> stored(CodeStore& store, const KernelNote& note) {
 
 CertifiedKernel certify(CodeStore& store, const CacheKey& object, const TrialSubject& subject,
                         CertifyMode mode, bool retry) {
-    const DeviceInfo info = subject.device.info();
+    const DeviceInfo info = subject.on.device.info();
     const KernelNote note{.kind = "certificate",
                           .object = object,
                           .about = fmt::format("{}: {}", info.backend, info.driver),
                           .kernel = subject.step.spec.name,
-                          .arch = subject.device.arch().name};
+                          .arch = subject.on.device.arch().name};
     CertifiedKernel kernel{.spec = subject.step.spec, .object = object};
     if (mode == CertifyMode::kOnce)
         if (auto found = stored(store, note); found && (found->passed() || !retry)) {

@@ -33,28 +33,30 @@ struct Chunks {
         const auto s = [&](int64_t i, int64_t v) -> double& {
             return state[static_cast<size_t>(i * values + v)];
         };
-        for (int64_t t = 0; t < tokens; ++t)
-            for (int64_t v = 0; v < values; ++v) {
-                double seen = 0, read = 0;
-                for (int64_t i = 0; i < keys; ++i) {
-                    seen += at(t * keys + i) * s(i, v);
-                    read += at(q + t * keys + i) * s(i, v);
+        for (int64_t t = 0; t < tokens; ++t) {
+            for (int64_t v = 0; v < values; ++v)
+                d[static_cast<size_t>(t * values + v)] = at(u + t * values + v);
+            for (int64_t i = 0; i < keys; ++i) {
+                const double w = at(t * keys + i), query = at(q + t * keys + i);
+                for (int64_t v = 0; v < values; ++v) {
+                    d[static_cast<size_t>(t * values + v)] -= w * s(i, v);
+                    y[static_cast<size_t>(t * values + v)] += query * s(i, v);
                 }
-                d[static_cast<size_t>(t * values + v)] = at(u + t * values + v) - seen;
-                y[static_cast<size_t>(t * values + v)] = read;
             }
+        }
         for (int64_t t = 0; t < tokens; ++t)
             for (int64_t i = 0; i < tokens; ++i)
                 for (int64_t v = 0; v < values; ++v)
                     y[static_cast<size_t>(t * values + v)] +=
                         at(m + t * tokens + i) * d[static_cast<size_t>(i * values + v)];
-        for (int64_t i = 0; i < keys; ++i)
-            for (int64_t v = 0; v < values; ++v) {
-                double sum = at(decay) * s(i, v);
-                for (int64_t t = 0; t < tokens; ++t)
-                    sum += at(k + t * keys + i) * d[static_cast<size_t>(t * values + v)];
-                s(i, v) = sum;
+        for (int64_t i = 0; i < keys; ++i) {
+            for (int64_t v = 0; v < values; ++v) s(i, v) *= at(decay);
+            for (int64_t t = 0; t < tokens; ++t) {
+                const double key = at(k + t * keys + i);
+                for (int64_t v = 0; v < values; ++v)
+                    s(i, v) += key * d[static_cast<size_t>(t * values + v)];
             }
+        }
         return y;
     }
 };

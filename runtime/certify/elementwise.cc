@@ -13,7 +13,7 @@ constexpr double kFewOperations = 2e-5;  // of floats, exponentials of the devic
 // y against wanted(row, column), at sampled columns of all rows.
 void compare_columns(Trial& t, const std::string& output, int64_t cols, double tolerance,
                      const std::function<double(int64_t row, int64_t col)>& wanted) {
-    const std::vector<float> y = t.get<float>(output);
+    const auto y = t.get<float>(output);
     Comparison& comparison = t.compare(output, tolerance);
     for (int64_t row = 0; row < t.rows(); ++row)
         for (const int64_t col : sample_of(cols))

@@ -35,7 +35,8 @@ void certify_embed(Trial& t) {
     t.out_floats("h", cols);
     Comparison& comparison = t.compare("h", 1e-6);  // a product and a sum at most
     launch_for_tokens(t, tokens_to_try(t.number("kRows")), [&](int64_t row, int64_t token) {
-        const std::vector<float> h = t.get<float>("h"), wanted = t.weight_row("w", token);
+        const auto h = t.get<float>("h");
+        const auto wanted = t.weight_row("w", token);
         for (size_t i = 0; i < wanted.size(); ++i)
             comparison.add(token, static_cast<double>(row_of(h, row, cols)[i]),
                            static_cast<double>(wanted[i]));
@@ -51,7 +52,7 @@ void certify_embed_norm(Trial& t) {
     t.out_floats("squares", cols / 32);
     TileOutput next(t, "next", cols, t.flag("kQuantisedOutput"));
     launch_for_tokens(t, tokens_to_try(t.number("kRows")), [&](int64_t row, int64_t token) {
-        const std::vector<float> h = t.get<float>("h"), squares = t.get<float>("squares");
+        const auto h = t.get<float>("h"), squares = t.get<float>("squares");
         next.read();
         std::vector<float> wanted = t.weight_row("w", token);
         for (int64_t tile = 0; tile < cols / 32; ++tile) {

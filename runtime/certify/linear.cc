@@ -15,7 +15,7 @@ struct Product {
 
 void compare_product(Trial& t, const Product& p, const std::vector<float>& x, int64_t cols,
                      const std::vector<double>& factors) {
-    const std::vector<float> y = t.get<float>(p.output);
+    const auto y = t.get<float>(p.output);
     const std::vector<float> bias = p.bias.empty() ? std::vector<float>() : t.weight_vector(p.bias);
     Comparison& comparison = t.compare(p.output, kSumTolerance);
     for (const int64_t row : sample_of(p.rows)) {

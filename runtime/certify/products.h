@@ -6,18 +6,14 @@
 #include <vector>
 
 #include "runtime/certify/trial.h"
+#include "runtime/reference/primitives.h"
 
 namespace hetune {
 
-inline double dot(std::span<const float> a, std::span<const float> b) {
-    double sum = 0;
-    for (size_t i = 0; i < a.size(); ++i)
-        sum += static_cast<double>(a[i]) * static_cast<double>(b[i]);
-    return sum;
-}
+using reference::dot;
 
-inline std::span<const float> row_of(const std::vector<float>& values, int64_t row, int64_t width) {
-    return std::span(values).subspan(static_cast<size_t>(row * width), static_cast<size_t>(width));
+inline std::span<const float> row_of(std::span<const float> values, int64_t row, int64_t width) {
+    return values.subspan(static_cast<size_t>(row * width), static_cast<size_t>(width));
 }
 
 // Squares of a norm whose factor is due, [rows, cols / 32], and the factors of the rows.
@@ -31,7 +27,7 @@ class TileOutput {
                double tolerance = kSumTolerance);
     // For rows that are not the step's: `rows` of them, all written.
     TileOutput(Trial& t, std::string param, int64_t rows, int64_t width, bool quantised);
-    void read();  // behind a launch
+    void read();  // behind a launch; valid until the next
     // 32 values of a row, and all of them.
     void compare(int64_t row, int64_t tile, std::span<const float> wanted);
     void compare_row(int64_t row, std::span<const float> wanted);
@@ -42,8 +38,8 @@ class TileOutput {
     int64_t width_;
     bool quantised_;
     double tolerance_;
-    std::vector<HostXBlock> blocks_;
-    std::vector<float> floats_;
+    std::span<const HostXBlock> blocks_;
+    std::span<const float> floats_;
 };
 
 }  // namespace hetune

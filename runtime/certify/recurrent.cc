@@ -29,9 +29,8 @@ double convolved(const std::vector<float>& x, const std::vector<float>& w,
 }
 
 // Behind `rows` rows: the last inputs of each place, and what was there where none came by.
-void compare_ring(Comparison& comparison, const std::vector<float>& after,
-                  const std::vector<float>& x, const std::vector<float>& ring, int64_t taps,
-                  int64_t width, int64_t rows) {
+void compare_ring(Comparison& comparison, std::span<const float> after, const std::vector<float>& x,
+                  const std::vector<float>& ring, int64_t taps, int64_t width, int64_t rows) {
     for (int64_t place = 0; place < taps; ++place)
         for (const int64_t col : sample_of(width)) {
             float wanted = ring[static_cast<size_t>(place * width + col)];

@@ -1,6 +1,7 @@
 #include "runtime/certify/samples.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <set>
@@ -32,10 +33,33 @@ std::vector<int64_t> sample_of_tokens(int64_t rows, int64_t turn) {
     return {tokens.begin(), tokens.end()};
 }
 
+namespace {
+
+// Bits that follow from a seed and a place, without a state from one to the next, so that many are
+// made at once: the finalizer of MurmurHash3 (Austin Appleby, public domain) on a Weyl sequence.
+class SeededBits {
+  public:
+    explicit SeededBits(std::mt19937& random) : seed_(random()) {}
+    uint32_t operator[](size_t place) const {
+        uint32_t x = seed_ + static_cast<uint32_t>(place) * 0x9e3779b9u;
+        x = (x ^ x >> 16) * 0x85ebca6bu;
+        x = (x ^ x >> 13) * 0xc2b2ae35u;
+        return x ^ x >> 16;
+    }
+    float number(size_t place) const {
+        return static_cast<float>(static_cast<int32_t>((*this)[place])) * 0x1p-31f;
+    }
+
+  private:
+    uint32_t seed_;
+};
+
+}  // namespace
+
 std::vector<float> seeded_floats(size_t count, std::mt19937& random) {
+    const SeededBits bits(random);
     std::vector<float> values(count);
-    for (float& value : values)
-        value = static_cast<float>(static_cast<int32_t>(random())) * 0x1p-31f;
+    for (size_t i = 0; i < count; ++i) values[i] = bits.number(i);
     return values;
 }
 
@@ -47,12 +71,15 @@ std::vector<HostXBlock> quantise(std::span<float> values) {
         for (const float v : from) peak = std::max(peak, std::abs(v));
         HostXBlock& block = blocks[b];
         block.scale = peak / 127.0f;
+        const float inverse = peak > 0 ? 127.0f / peak : 0.0f;
         int sums[2] = {};
         for (size_t i = 0; i < 32; ++i) {
-            const int q = peak > 0 ? static_cast<int>(std::lround(from[i] / block.scale)) : 0;
-            block.q[i] = static_cast<int8_t>(std::clamp(q, -127, 127));
+            // To the nearest: the sum leaves no bits for a fraction.
+            constexpr float kWhole = 0x1.8p23f;
+            const float whole = (from[i] * inverse + kWhole) - kWhole;
+            block.q[i] = static_cast<int8_t>(whole);
+            from[i] = block.scale * whole;
             sums[i / 16] += block.q[i];
-            from[i] = block.scale * static_cast<float>(block.q[i]);
         }
         block.sum = block.scale * static_cast<float>(sums[0] + sums[1]);
         block.sum_low = block.scale * static_cast<float>(sums[0]);
@@ -63,21 +90,16 @@ std::vector<HostXBlock> quantise(std::span<float> values) {
 
 namespace {
 
+// Of a finite half: its bits are those of a float that is 2^112 times too small.
 float half_value(uint16_t bits) {
-    const int exponent = bits >> 10 & 31, mantissa = bits & 1023;
-    if (exponent == 31) return std::numeric_limits<float>::quiet_NaN();  // no kernel may store it
-    const float size = exponent == 0
-                           ? std::ldexp(static_cast<float>(mantissa), -24)
-                           : std::ldexp(static_cast<float>(1024 + mantissa), exponent - 25);
+    const uint32_t wide = static_cast<uint32_t>(bits & 0x7fff) << 13;
+    const float size = std::bit_cast<float>(wide) * 0x1p112f;
+    if (wide >= 31u << 23)
+        return std::numeric_limits<float>::quiet_NaN();  // no kernel may store it
     return bits & 0x8000 ? -size : size;
 }
 
-float bf16_value(uint16_t bits) {
-    const uint32_t wide = static_cast<uint32_t>(bits) << 16;
-    float value;
-    std::memcpy(&value, &wide, sizeof value);
-    return value;
-}
+float bf16_value(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
 
 }  // namespace
 
@@ -88,62 +110,65 @@ int64_t KvShape::row_bytes() const {
 
 std::vector<float> kv_values(const KvShape& shape, std::span<const std::byte> bytes) {
     const auto row_bytes = static_cast<size_t>(shape.row_bytes()),
-               width = static_cast<size_t>(shape.width());
-    std::vector<float> values;
-    for (size_t at = 0; at + row_bytes <= bytes.size(); at += row_bytes)
-        for (size_t i = 0; i < width; ++i) {
-            const std::byte* row = bytes.data() + at;
-            float value, scale;
-            uint16_t bits;
-            if (shape.type == "KvF32") {
-                std::memcpy(&value, row + 4 * i, 4);
-            } else if (shape.type == "KvQ8") {
-                std::memcpy(&scale, row + width + 4 * (i / static_cast<size_t>(shape.size)), 4);
-                value = scale * static_cast<float>(static_cast<int8_t>(row[i]));
-            } else {
-                std::memcpy(&bits, row + 2 * i, 2);
-                value = shape.type == "KvF16" ? half_value(bits) : bf16_value(bits);
-            }
-            values.push_back(value);
+               width = static_cast<size_t>(shape.width()), size = static_cast<size_t>(shape.size);
+    const size_t rows = bytes.size() / row_bytes;
+    std::vector<float> values(rows * width);
+    for (size_t r = 0; r < rows; ++r) {
+        const std::byte* row = bytes.data() + r * row_bytes;
+        float* const to = values.data() + r * width;
+        const auto* words = reinterpret_cast<const uint16_t*>(row);
+        if (shape.type == "KvF32") {
+            std::memcpy(to, row, 4 * width);
+        } else if (shape.type == "KvQ8") {
+            const auto* scales = reinterpret_cast<const float*>(row + width);
+            for (size_t i = 0; i < width; ++i)
+                to[i] = scales[i / size] * static_cast<float>(static_cast<int8_t>(row[i]));
+        } else if (shape.type == "KvF16") {
+            for (size_t i = 0; i < width; ++i) to[i] = half_value(words[i]);
+        } else {
+            for (size_t i = 0; i < width; ++i) to[i] = bf16_value(words[i]);
         }
+    }
     return values;
 }
 
 namespace {
 
 // Any sign and mantissa, 1/16 to 1, of a 16-bit float.
-uint16_t seeded_bits(int mantissa, int bias, std::mt19937& random) {
-    const uint32_t r = random();
-    const auto exponent = static_cast<uint32_t>(bias - 1 - static_cast<int>(r >> 30));
-    return static_cast<uint16_t>((r & 1) << 15 | exponent << mantissa |
-                                 (r >> 4 & ((1u << mantissa) - 1)));
+uint16_t seeded_bits(int mantissa, int bias, uint32_t random) {
+    const auto exponent = static_cast<uint32_t>(bias - 1 - static_cast<int>(random >> 30));
+    return static_cast<uint16_t>((random & 1) << 15 | exponent << mantissa |
+                                 (random >> 4 & ((1u << mantissa) - 1)));
 }
 
 }  // namespace
 
 KvRows seeded_kv(const KvShape& shape, int64_t rows, std::mt19937& random) {
+    const SeededBits bits(random);
     KvRows made;
     const auto row_bytes = static_cast<size_t>(shape.row_bytes()),
-               width = static_cast<size_t>(shape.width());
+               width = static_cast<size_t>(shape.width()), size = static_cast<size_t>(shape.size);
     made.bytes.resize(static_cast<size_t>(rows) * row_bytes);
-    for (size_t at = 0; at < made.bytes.size(); at += row_bytes) {
-        std::byte* row = made.bytes.data() + at;
-        for (size_t i = 0; i < width; ++i) {
-            const float value = static_cast<float>(static_cast<int32_t>(random())) * 0x1p-31f;
-            const uint16_t bits =
-                shape.type == "KvF16" ? seeded_bits(10, 15, random) : seeded_bits(7, 127, random);
+    for (size_t r = 0; r < static_cast<size_t>(rows); ++r) {
+        std::byte* row = made.bytes.data() + r * row_bytes;
+        const size_t first = r * width;
+        if (shape.type == "KvF32") {
+            auto* to = reinterpret_cast<float*>(row);
+            for (size_t i = 0; i < width; ++i) to[i] = bits.number(first + i);
+        } else if (shape.type == "KvQ8") {
             // The largest byte of a head is 127, as a kernel would have made it.
-            const bool first = i % static_cast<size_t>(shape.size) == 0;
-            const auto byte = static_cast<int8_t>(first ? 127 : static_cast<int>(value * 127.0f));
-            const float scale = 0.004f + 0.002f * value;
-            if (shape.type == "KvF32")
-                std::memcpy(row + 4 * i, &value, 4);
-            else if (shape.type == "KvQ8")
-                row[i] = static_cast<std::byte>(byte);
-            else
-                std::memcpy(row + 2 * i, &bits, 2);
-            if (shape.type == "KvQ8" && first)
-                std::memcpy(row + width + 4 * (i / static_cast<size_t>(shape.size)), &scale, 4);
+            for (size_t i = 0; i < width; ++i)
+                row[i] =
+                    static_cast<std::byte>(static_cast<int8_t>(bits.number(first + i) * 127.0f));
+            auto* scales = reinterpret_cast<float*>(row + width);
+            for (size_t i = 0; i < width; i += size) {
+                row[i] = std::byte{127};
+                scales[i / size] = 0.004f + 0.002f * bits.number(first + i);
+            }
+        } else {
+            const int mantissa = shape.type == "KvF16" ? 10 : 7, bias = mantissa == 10 ? 15 : 127;
+            auto* to = reinterpret_cast<uint16_t*>(row);
+            for (size_t i = 0; i < width; ++i) to[i] = seeded_bits(mantissa, bias, bits[first + i]);
         }
     }
     made.values = kv_values(shape, made.bytes);
@@ -152,30 +177,28 @@ KvRows seeded_kv(const KvShape& shape, int64_t rows, std::mt19937& random) {
 
 std::vector<float> half_row_values(int64_t cols, std::span<const std::byte> bytes) {
     const auto width = static_cast<size_t>(cols), row_bytes = 2 * width + 16;
-    std::vector<float> values;
-    for (size_t at = 0; at + row_bytes <= bytes.size(); at += row_bytes) {
-        float scale;
-        std::memcpy(&scale, bytes.data() + at + 2 * width, sizeof scale);
-        for (size_t i = 0; i < width; ++i) {
-            uint16_t bits;
-            std::memcpy(&bits, bytes.data() + at + 2 * i, 2);
-            values.push_back(scale * half_value(bits));
-        }
+    const size_t rows = bytes.size() / row_bytes;
+    std::vector<float> values(rows * width);
+    for (size_t r = 0; r < rows; ++r) {
+        const std::byte* row = bytes.data() + r * row_bytes;
+        const auto* words = reinterpret_cast<const uint16_t*>(row);
+        const float scale = *reinterpret_cast<const float*>(row + 2 * width);
+        for (size_t i = 0; i < width; ++i) values[r * width + i] = scale * half_value(words[i]);
     }
     return values;
 }
 
 KvRows seeded_half_rows(int64_t rows, int64_t cols, std::mt19937& random) {
+    const SeededBits bits(random);
     KvRows made;
     const auto width = static_cast<size_t>(cols), row_bytes = 2 * width + 16;
     made.bytes.resize(static_cast<size_t>(rows) * row_bytes);
-    for (size_t at = 0; at < made.bytes.size(); at += row_bytes) {
-        const float scale = std::ldexp(1.0f, static_cast<int>(random() % 3) - 1);
-        for (size_t i = 0; i < width; ++i) {
-            const uint16_t bits = seeded_bits(10, 15, random);
-            std::memcpy(made.bytes.data() + at + 2 * i, &bits, 2);
-        }
-        std::memcpy(made.bytes.data() + at + 2 * width, &scale, sizeof scale);
+    for (size_t r = 0; r < static_cast<size_t>(rows); ++r) {
+        std::byte* row = made.bytes.data() + r * row_bytes;
+        auto* words = reinterpret_cast<uint16_t*>(row);
+        for (size_t i = 0; i < width; ++i) words[i] = seeded_bits(10, 15, bits[r * width + i]);
+        const float scale = std::ldexp(1.0f, static_cast<int>(r % 3) - 1);
+        std::memcpy(row + 2 * width, &scale, sizeof scale);
     }
     made.values = half_row_values(cols, made.bytes);
     return made;

@@ -15,12 +15,12 @@ namespace {
 constexpr int32_t kPosition = 41;
 
 // One draw with the state as given; gives the token, having looked at everything else.
-int32_t draw(Trial& t, const std::vector<float>& logits, const std::vector<std::byte>& state,
+int32_t draw(Trial& t, const std::vector<float>& logits, std::span<const std::byte> state,
              bool more) {
     int32_t count;
     std::memcpy(&count, state.data() + sampler_count_offset(), sizeof count);
     t.put("logits", logits);
-    t.put("state", state);
+    t.put_bytes("state", state);
     t.put("step", std::vector<int32_t>{kPosition, 1});
     t.put("ring", std::vector<int32_t>(static_cast<size_t>(token_ring_size()), -7));
     t.out_words("tokens", 1, 1);

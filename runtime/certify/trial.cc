@@ -16,24 +16,51 @@ constexpr size_t kGuard = 256;  // bytes before and behind a buffer; keeps its a
 constexpr std::byte kCanary{0xc5};
 constexpr uint32_t kPoison = 0x7ff7a5a5;  // no number as a float, and no small one as an integer
 
-std::vector<std::byte> poisoned(size_t bytes) {
-    std::vector<std::byte> memory(bytes);
-    for (size_t i = 0; i < bytes; ++i)
-        memory[i] = static_cast<std::byte>(kPoison >> (8 * (i % 4)) & 0xff);
+// Room for `bytes` between two canaries.
+std::vector<std::byte> guarded(size_t bytes) {
+    std::vector<std::byte> memory(bytes + 2 * kGuard);
+    std::fill_n(memory.begin(), kGuard, kCanary);
+    std::fill_n(memory.end() - kGuard, kGuard, kCanary);
     return memory;
 }
 
-uint32_t word_at(std::span<const std::byte> bytes, size_t at) {
-    uint32_t word;
-    std::memcpy(&word, bytes.data() + at, sizeof word);
-    return word;
+template <class Byte>
+std::span<Byte> between_guards(std::span<Byte> memory) {
+    return memory.subspan(kGuard, memory.size() - 2 * kGuard);
 }
 
-bool finite_at(std::span<const std::byte> bytes, size_t at) {
-    float value;
-    std::memcpy(&value, bytes.data() + at, sizeof value);
-    return std::isfinite(value);
+bool all_canaries(std::span<const std::byte> bytes) {
+    return std::ranges::all_of(bytes, [](std::byte b) { return b == kCanary; });
 }
+
+std::span<const uint32_t> words_of(std::span<const std::byte> bytes) {
+    return {reinterpret_cast<const uint32_t*>(bytes.data()), bytes.size() / 4};
+}
+
+bool is_finite(uint32_t word) { return (word & 0x7f800000) != 0x7f800000; }
+
+// The first that is wrong, or all of them. Runs over what is right by the cache line, which
+// compilers make vector code of.
+template <class Right>
+size_t first_wrong(std::span<const uint32_t> words, Right&& right) {
+    constexpr size_t kRun = 1024;
+    for (size_t at = 0; at < words.size(); at += kRun) {
+        const auto run = words.subspan(at, std::min(kRun, words.size() - at));
+        size_t good = 0;
+        for (const uint32_t word : run) good += right(word) ? 1 : 0;
+        if (good == run.size()) continue;
+        return at + static_cast<size_t>(std::ranges::find_if_not(run, right) - run.begin());
+    }
+    return words.size();
+}
+
+struct Stopwatch {
+    double ms() const {
+        return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
+            .count();
+    }
+    std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
+};
 
 // A step of few rows is tried whole, of more without the last three.
 int64_t rows_of_trial(int64_t full) { return full > 8 ? full - 3 : full; }
@@ -54,19 +81,24 @@ void Comparison::add_block(int64_t row, const HostXBlock& block, std::span<const
     sum(static_cast<double>(block.sum_high), sums[1]);
 }
 
+void Comparison::add(int64_t row, double got, double wanted) {
+    double apart = std::abs(got - wanted);
+    if (std::isnan(apart)) apart = std::numeric_limits<double>::infinity();
+    ++samples_;
+    sum_ += apart;
+    largest_ = std::max(largest_, std::abs(wanted));
+    double& of_class = by_row_[row % 16];
+    of_class = std::max(of_class, apart);
+}
+
 CertifiedOutput Comparison::result() const {
-    CertifiedOutput output{
-        .name = name_, .samples = static_cast<int64_t>(values_.size()), .tolerance = tolerance_};
-    double size = 0;
-    for (const Value& v : values_) size = std::max(size, std::abs(v.wanted));
-    if (tolerance_ == kExact || size == 0) size = 1;
-    for (const Value& v : values_) {
-        double error = std::abs(v.got - v.wanted) / size;
-        if (std::isnan(error)) error = std::numeric_limits<double>::infinity();
-        output.worst = std::max(output.worst, error);
-        output.mean += error / static_cast<double>(values_.size());
-        double& of_class = output.by_row[static_cast<size_t>(v.row % 16)];
-        of_class = std::max(of_class, error);
+    CertifiedOutput output{.name = name_, .samples = samples_, .tolerance = tolerance_};
+    if (samples_ == 0) return output;
+    const double size = tolerance_ == kExact || largest_ == 0 ? 1 : largest_;
+    output.mean = sum_ / size / static_cast<double>(samples_);
+    for (size_t i = 0; i < output.by_row.size(); ++i) {
+        output.by_row[i] = by_row_[i] / size;
+        output.worst = std::max(output.worst, output.by_row[i]);
     }
     return output;
 }
@@ -114,7 +146,9 @@ std::vector<float> Trial::weight_vector(std::string_view param) const {
 }
 
 void Trial::put_bytes(std::string_view param, std::span<const std::byte> bytes) {
-    arguments_[index_of(param)].before.assign(bytes.begin(), bytes.end());
+    auto& before = arguments_[index_of(param)].before;
+    if (before.size() != bytes.size() + 2 * kGuard) before = guarded(bytes.size());
+    std::ranges::copy(bytes, before.begin() + kGuard);
 }
 
 std::vector<float> Trial::put_floats(std::string_view param, int64_t count) {
@@ -135,7 +169,9 @@ std::vector<float> Trial::put_activations(std::string_view param, int64_t rows, 
 
 void Trial::out(std::string_view param, Check check, size_t written, size_t all) {
     Argument& argument = arguments_[index_of(param)];
-    argument.before = poisoned(all);
+    argument.before = guarded(all);
+    auto* words = reinterpret_cast<uint32_t*>(argument.before.data() + kGuard);
+    std::fill_n(words, all / 4, kPoison);
     argument.check = check;
     argument.written = written;
 }
@@ -162,7 +198,7 @@ void Trial::scratch(std::string_view param, int64_t bytes) {
 }
 
 std::vector<uint64_t> Trial::place_arguments() {
-    Device& device = subject_.device;
+    Device& device = subject_.on.device;
     std::vector<uint64_t> pointers;
     for (size_t i = 0; i < info_.params.size(); ++i) {
         const PlanArg& arg = subject_.step.args[i];
@@ -174,73 +210,83 @@ std::vector<uint64_t> Trial::place_arguments() {
                 continue;
             }
             // A step's state, or a pointer that the constants switch off.
-            put = arguments_.emplace(i, Argument{}).first;
+            put = arguments_.emplace(i, Argument{.before = guarded(0)}).first;
         }
         Argument& argument = put->second;
         if (info_.params[i].role == ParamRole::kStep) {
             const int32_t state[2] = {static_cast<int32_t>(position_), static_cast<int32_t>(rows_)};
-            const auto bytes = std::as_bytes(std::span(state));
-            argument.before.assign(bytes.begin(), bytes.end());
+            put_bytes(info_.params[i].name, std::as_bytes(std::span(state)));
         }
-        const size_t bytes = argument.before.size();
-        if (argument.buffer == nullptr || argument.buffer->bytes() != bytes + 2 * kGuard)
-            argument.buffer = device.allocate(bytes + 2 * kGuard);
-        std::vector<std::byte> memory(bytes + 2 * kGuard, kCanary);
-        std::ranges::copy(argument.before, memory.begin() + kGuard);
-        device.upload(*argument.buffer, 0, memory);
+        argument.buffer = device.allocate(argument.before.size());
+        device.upload(*argument.buffer, 0, argument.before);
         pointers.push_back(argument.buffer->address() + kGuard);
     }
     return pointers;
 }
 
 void Trial::launch() {
-    const std::vector<uint64_t> pointers = place_arguments();
-    LaunchShape shape{.threads = subject_.step.threads};
-    std::memcpy(shape.groups, subject_.step.groups, sizeof shape.groups);
-    if (subject_.step.rows_axis >= 0)
-        shape.groups[subject_.step.rows_axis] = static_cast<uint32_t>(
-            (rows_ + subject_.step.rows_per_group - 1) / subject_.step.rows_per_group);
-    const auto start = std::chrono::steady_clock::now();
-    try {
-        subject_.device.launch(subject_.module, shape, std::as_bytes(std::span(pointers)));
-        subject_.device.synchronize();
-    } catch (const DeviceError& error) {
-        throw TrialFailure(error.what());
+    {
+        const Stopwatch waiting;
+        const std::lock_guard turn(subject_.on.turn);
+        waited_ms_ += waiting.ms();
+        Device& device = subject_.on.device;
+        const std::vector<uint64_t> pointers = place_arguments();
+        LaunchShape shape{.threads = subject_.step.threads};
+        std::memcpy(shape.groups, subject_.step.groups, sizeof shape.groups);
+        if (subject_.step.rows_axis >= 0)
+            shape.groups[subject_.step.rows_axis] = static_cast<uint32_t>(
+                (rows_ + subject_.step.rows_per_group - 1) / subject_.step.rows_per_group);
+        const Stopwatch watch;
+        try {
+            device.launch(subject_.module, shape, std::as_bytes(std::span(pointers)));
+            device.synchronize();
+        } catch (const DeviceError& error) {
+            throw TrialFailure(error.what());
+        }
+        launch_ms_ += watch.ms();
+        for (const auto& entry : arguments_) read_back(entry.first);
     }
-    launch_ms_ +=
-        std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
-    for (const auto& entry : arguments_) read_back(entry.first);
+    for (const auto& entry : arguments_) look_at(entry.first);
+}
+
+bool Trial::is_input(size_t index) const {
+    const ParamRole role = info_.params[index].role;
+    return role != ParamRole::kOutput && role != ParamRole::kInOut && role != ParamRole::kState &&
+           arguments_.at(index).check == Check::kNone;
 }
 
 void Trial::read_back(size_t index) {
     Argument& argument = arguments_.at(index);
-    const size_t bytes = argument.before.size();
-    std::vector<std::byte> memory(bytes + 2 * kGuard);
-    subject_.device.download(memory, *argument.buffer, 0);
-    for (size_t i = 0; i < kGuard; ++i)
-        if (memory[i] != kCanary || memory[kGuard + bytes + i] != kCanary)
-            fail(index,
-                 fmt::format("written {} the buffer", memory[i] != kCanary ? "before" : "behind"));
-    argument.after.assign(memory.begin() + kGuard, memory.end() - kGuard);
-    const bool input = info_.params[index].role != ParamRole::kOutput &&
-                       info_.params[index].role != ParamRole::kInOut &&
-                       info_.params[index].role != ParamRole::kState;
-    if (input && argument.check == Check::kNone && argument.after != argument.before)
-        fail(index, "an input was changed");
+    argument.after.resize(argument.before.size());
+    subject_.on.device.download(argument.after, *argument.buffer, 0);
+    argument.buffer.reset();
+}
+
+void Trial::look_at(size_t index) const {
+    const Argument& argument = arguments_.at(index);
+    const std::span<const std::byte> all(argument.after), after = between_guards(all);
+    if (!all_canaries(all.first(kGuard))) fail(index, "written before the buffer");
+    if (!all_canaries(all.last(kGuard))) fail(index, "written behind the buffer");
+    if (is_input(index) && argument.after != argument.before) fail(index, "an input was changed");
     if (argument.check == Check::kNone) return;
-    for (size_t at = 0; at + 4 <= bytes; at += 4) {
-        const bool poison = word_at(argument.after, at) == kPoison;
-        if (at < argument.written && poison)
-            fail(index,
-                 fmt::format("element {} of {} is not written", at / 4, argument.written / 4));
-        if (at >= argument.written && !poison)
-            fail(index, fmt::format("element {} is written, beyond the {} of the step", at / 4,
-                                    argument.written / 4));
-        const bool number = argument.check == Check::kFloats ||
-                            (argument.check == Check::kBlocks && at % sizeof(HostXBlock) < 16);
-        if (at < argument.written && number && !finite_at(argument.after, at))
-            fail(index, fmt::format("element {} is NaN or infinite", at / 4));
-    }
+
+    const auto words = words_of(after), written = words.first(argument.written / 4);
+    const size_t hole = first_wrong(written, [](uint32_t word) { return word != kPoison; });
+    if (hole < written.size())
+        fail(index, fmt::format("element {} of {} is not written", hole, written.size()));
+    const size_t beyond =
+        first_wrong(words.subspan(written.size()), [](uint32_t word) { return word == kPoison; });
+    if (written.size() + beyond < words.size())
+        fail(index, fmt::format("element {} is written, beyond the {} of the step",
+                                written.size() + beyond, written.size()));
+    size_t number = written.size();
+    if (argument.check == Check::kFloats) number = first_wrong(written, is_finite);
+    if (argument.check == Check::kBlocks)
+        for (size_t at = 0; at < written.size() && number == written.size();
+             at += sizeof(HostXBlock) / 4)
+            for (size_t i = at; i < at + 4; ++i)
+                if (!is_finite(written[i])) number = std::min(number, i);
+    if (number < written.size()) fail(index, fmt::format("element {} is NaN or infinite", number));
 }
 
 void Trial::fail(size_t index, const std::string& what) const {
@@ -248,7 +294,7 @@ void Trial::fail(size_t index, const std::string& what) const {
 }
 
 std::span<const std::byte> Trial::result(std::string_view param) const {
-    return arguments_.at(index_of(param)).after;
+    return between_guards(std::span<const std::byte>(arguments_.at(index_of(param)).after));
 }
 
 Comparison& Trial::compare(const std::string& output, double tolerance) {

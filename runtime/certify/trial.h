@@ -9,6 +9,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <random>
 #include <span>
 #include <stdexcept>
@@ -29,9 +30,15 @@ class TrialFailure : public std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
+// Trials may be prepared and judged at the same time; one of them at a time is on the device.
+struct TrialDevice {
+    Device& device;
+    std::mutex turn = {};
+};
+
 // What is tried out, and on what. All of it outlives the trial.
 struct TrialSubject {
-    Device& device;
+    TrialDevice& on;
     Module& module;
     const Plan& plan;
     const PlanStep& step;
@@ -46,20 +53,18 @@ class Comparison {
     Comparison(std::string name, double tolerance)
         : name_(std::move(name)), tolerance_(tolerance) {}
     // `row`: where, for the classes mod 16.
-    void add(int64_t row, double got, double wanted) { values_.push_back({row, got, wanted}); }
+    void add(int64_t row, double got, double wanted);
     // One block of 8 bits, whose 32 values are rows `row` and on: no further than the rounding
     // from what is wanted, and its sums those of its values.
     void add_block(int64_t row, const HostXBlock& block, std::span<const float> wanted);
     CertifiedOutput result() const;
 
   private:
-    struct Value {
-        int64_t row;
-        double got, wanted;
-    };
     std::string name_;
     double tolerance_;
-    std::vector<Value> values_;
+    int64_t samples_ = 0;
+    double largest_ = 0, sum_ = 0;  // of what is wanted, and of all differences
+    double by_row_[16] = {};        // the largest difference of each class
 };
 
 // For sums of many products in another order; on top of it where results are rounded to 8 bits,
@@ -85,7 +90,9 @@ class Trial {
     // The launch's second dimension, at full rows.
     int64_t groups_y() const { return subject_.step.groups[1]; }
     // Of scratch and logits in the plan, at full rows.
-    int64_t argument_bytes(std::string_view param) const { return subject_.step.args[index_of(param)].bytes; }
+    int64_t argument_bytes(std::string_view param) const {
+        return subject_.step.args[index_of(param)].bytes;
+    }
     // Of the first row; 0 until it is set.
     void set_position(int64_t position) { position_ = position; }
     int64_t position() const { return position_; }
@@ -101,6 +108,7 @@ class Trial {
     void put(std::string_view param, const std::vector<T>& values) {
         put_bytes(param, std::as_bytes(std::span(values)));
     }
+    void put_bytes(std::string_view param, std::span<const std::byte> bytes);
     std::vector<float> put_floats(std::string_view param, int64_t count);
     // [rows, cols] in 8-bit blocks or floats; gives the values that they stand for.
     std::vector<float> put_activations(std::string_view param, int64_t rows, int64_t cols,
@@ -117,19 +125,19 @@ class Trial {
     // Poisoned, and of no interest.
     void scratch(std::string_view param, int64_t bytes);
 
-    // Puts all buffers in place, runs the kernel and looks at canaries and outputs. May be called
-    // again, after other inputs were put.
+    // Waits for its turn on the device, puts all buffers in place, runs the kernel, and looks at
+    // canaries and outputs. May be called again, after other inputs were put.
     void launch();
     // Milliseconds of all launches so far.
     double launch_ms() const { return launch_ms_; }
+    // Milliseconds in which other trials were on the device.
+    double waited_ms() const { return waited_ms_; }
 
+    // What the last launch left; valid until the next one. Of an input only what was compared.
     template <class T>
-    std::vector<T> get(std::string_view param) const {
+    std::span<const T> get(std::string_view param) const {
         const std::span<const std::byte> bytes = result(param);
-        std::vector<T> values(bytes.size() / sizeof(T));
-        std::copy_n(bytes.data(), values.size() * sizeof(T),
-                    reinterpret_cast<std::byte*>(values.data()));
-        return values;
+        return {reinterpret_cast<const T*>(bytes.data()), bytes.size() / sizeof(T)};
     }
 
     Comparison& compare(const std::string& output, double tolerance);
@@ -140,6 +148,7 @@ class Trial {
 
   private:
     enum class Check { kNone, kWords, kFloats, kBlocks };
+    // Before and after the launch, with a canary on either side.
     struct Argument {
         std::vector<std::byte> before, after;
         Check check = Check::kNone;
@@ -148,18 +157,19 @@ class Trial {
     };
     size_t index_of(std::string_view param) const;
     const PlanBuffer& plan_buffer(std::string_view param) const;
-    void put_bytes(std::string_view param, std::span<const std::byte> bytes);
     void out(std::string_view param, Check check, size_t written, size_t all);
     std::span<const std::byte> result(std::string_view param) const;
     std::vector<uint64_t> place_arguments();
+    bool is_input(size_t index) const;
     void read_back(size_t index);
+    void look_at(size_t index) const;
     [[noreturn]] void fail(size_t index, const std::string& what) const;
 
     const TrialSubject& subject_;
     const TemplateInfo& info_;
     std::mt19937 random_;
     int64_t full_rows_, rows_, position_ = 0;
-    double launch_ms_ = 0;
+    double launch_ms_ = 0, waited_ms_ = 0;
     std::map<size_t, Argument> arguments_;  // by their place
     std::vector<std::unique_ptr<Comparison>> comparisons_;
     std::map<std::string, Comparison*, std::less<>> comparisons_by_name_;

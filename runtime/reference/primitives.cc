@@ -18,8 +18,8 @@ std::vector<float> weight_row(const Tensor& tensor, int64_t row) {
         throw ModelError(fmt::format("tensor '{}' is {}, which hetune cannot read", tensor.name,
                                      tensor.type_name()));
     const int64_t blocks = tensor.cols() / format->block_elems;
-    const auto* from = reinterpret_cast<const uint8_t*>(tensor.data.data()) +
-                       row * blocks * format->block_bytes;
+    const auto* from =
+        reinterpret_cast<const uint8_t*>(tensor.data.data()) + row * blocks * format->block_bytes;
     std::vector<float> values(static_cast<size_t>(tensor.cols()));
     for (int64_t b = 0; b < blocks; ++b)
         format->dequantise(from + b * format->block_bytes, values.data() + b * format->block_elems);
@@ -27,6 +27,17 @@ std::vector<float> weight_row(const Tensor& tensor, int64_t row) {
 }
 
 std::vector<float> weight_vector(const Tensor& tensor) { return weight_row(tensor, 0); }
+
+double dot(std::span<const float> a, std::span<const float> b) {
+    constexpr size_t kSums = 8;
+    double sums[kSums] = {};
+    size_t at = 0;
+    for (; at + kSums <= a.size(); at += kSums)
+        for (size_t i = 0; i < kSums; ++i)
+            sums[i] += static_cast<double>(a[at + i]) * static_cast<double>(b[at + i]);
+    for (; at < a.size(); ++at) sums[0] += static_cast<double>(a[at]) * static_cast<double>(b[at]);
+    return std::accumulate(std::begin(sums), std::end(sums), 0.0);
+}
 
 void linear(const Tensor& weight, int64_t first, int64_t out, std::span<const float> x,
             std::span<float> y) {
@@ -36,16 +47,8 @@ void linear(const Tensor& weight, int64_t first, int64_t out, std::span<const fl
     for (int64_t o = 0; o < out; ++o) {
         const std::vector<float> w = weight_row(weight, first + o);
         for (size_t r = 0; r < rows; ++r) {
-            const float* xr = x.data() + r * in;
-            double sums[8] = {};
-            for (size_t k = 0; k + 8 <= in; k += 8)
-                for (size_t i = 0; i < 8; ++i)
-                    sums[i] += static_cast<double>(w[k + i]) * static_cast<double>(xr[k + i]);
-            for (size_t k = in / 8 * 8; k < in; ++k)
-                sums[0] += static_cast<double>(w[k]) * static_cast<double>(xr[k]);
-            double sum = 0;
-            for (const double part : sums) sum += part;
-            y[r * static_cast<size_t>(out) + static_cast<size_t>(o)] = static_cast<float>(sum);
+            y[r * static_cast<size_t>(out) + static_cast<size_t>(o)] =
+                static_cast<float>(dot(w, x.subspan(r * in, in)));
         }
     }
 }
@@ -56,7 +59,8 @@ void rmsnorm(std::span<const float> x, std::span<const float> weight, double eps
     for (const float v : x) squares += static_cast<double>(v) * static_cast<double>(v);
     const double factor = 1.0 / std::sqrt(squares / static_cast<double>(x.size()) + eps);
     for (size_t i = 0; i < x.size(); ++i)
-        y[i] = static_cast<float>(static_cast<double>(x[i]) * factor * static_cast<double>(weight[i]));
+        y[i] =
+            static_cast<float>(static_cast<double>(x[i]) * factor * static_cast<double>(weight[i]));
 }
 
 void rope(std::span<float> head, std::span<const double> turns, double magnitude, int64_t position,
@@ -77,12 +81,8 @@ void rope(std::span<float> head, std::span<const double> turns, double magnitude
 void attend(std::span<const float> q, const float* k, const float* v, int64_t stride, int64_t count,
             double scale, std::span<float> y) {
     std::vector<double> scores(static_cast<size_t>(count));
-    for (int64_t t = 0; t < count; ++t) {
-        double dot = 0;
-        for (size_t d = 0; d < q.size(); ++d)
-            dot += static_cast<double>(q[d]) * static_cast<double>(k[t * stride + static_cast<int64_t>(d)]);
-        scores[static_cast<size_t>(t)] = dot * scale;
-    }
+    for (int64_t t = 0; t < count; ++t)
+        scores[static_cast<size_t>(t)] = dot(q, std::span(k + t * stride, q.size())) * scale;
     const double peak = *std::ranges::max_element(scores);
     double total = 0;
     for (double& s : scores) total += s = std::exp(s - peak);
@@ -99,35 +99,38 @@ void delta_rule(std::span<float> state, std::span<const float> q, std::span<cons
                 std::span<float> y) {
     const auto normalised = [&](std::span<const float> x, double scale) {
         double squares = 0;
-        for (const float value : x) squares += static_cast<double>(value) * static_cast<double>(value);
+        for (const float value : x)
+            squares += static_cast<double>(value) * static_cast<double>(value);
         std::vector<double> result;
         for (const float value : x)
-            result.push_back(static_cast<double>(value) * scale / std::max(std::sqrt(squares), eps));
+            result.push_back(static_cast<double>(value) * scale /
+                             std::max(std::sqrt(squares), eps));
         return result;
     };
     const std::vector<double> query = normalised(q, 1.0 / std::sqrt(static_cast<double>(q.size())));
     const std::vector<double> key = normalised(k, 1.0);
     const double decay = std::exp(log_decay);
-    for (size_t c = 0; c < v.size(); ++c) {
-        double seen = 0;
-        for (size_t i = 0; i < key.size(); ++i)
-            seen += decay * static_cast<double>(state[i * v.size() + c]) * key[i];
-        const double delta = beta * (static_cast<double>(v[c]) - seen);
-        double sum = 0;
-        for (size_t i = 0; i < key.size(); ++i) {
+    std::vector<double> seen(v.size()), sums(v.size());
+    for (size_t i = 0; i < key.size(); ++i)
+        for (size_t c = 0; c < v.size(); ++c)
+            seen[c] += decay * static_cast<double>(state[i * v.size() + c]) * key[i];
+    for (size_t i = 0; i < key.size(); ++i)
+        for (size_t c = 0; c < v.size(); ++c) {
+            const double delta = beta * (static_cast<double>(v[c]) - seen[c]);
             float& entry = state[i * v.size() + c];
             const double updated = decay * static_cast<double>(entry) + key[i] * delta;
-            sum += updated * query[i];
+            sums[c] += updated * query[i];
             entry = static_cast<float>(updated);
         }
-        y[c] = static_cast<float>(sum);
-    }
+    for (size_t c = 0; c < v.size(); ++c) y[c] = static_cast<float>(sums[c]);
 }
 
 Routes route(std::span<const float> logits, size_t used, bool renormalise) {
     std::vector<int> order(logits.size());
     std::iota(order.begin(), order.end(), 0);
-    const auto logit = [&](int expert) { return static_cast<double>(logits[static_cast<size_t>(expert)]); };
+    const auto logit = [&](int expert) {
+        return static_cast<double>(logits[static_cast<size_t>(expert)]);
+    };
     std::ranges::stable_sort(order, [&](int a, int b) { return logit(a) > logit(b); });
     const double peak = logit(order[0]);
     double total = 0;

@@ -15,6 +15,9 @@ std::vector<float> weight_row(const Tensor& tensor, int64_t row);
 // The float values of an F32 vector.
 std::vector<float> weight_vector(const Tensor& tensor);
 
+// In double, of two spans of the same length.
+double dot(std::span<const float> a, std::span<const float> b);
+
 // y[rows, out] = x[rows, in] W^T, W [out, in]; `first` row of W for stacked expert matrices.
 void linear(const Tensor& weight, int64_t first, int64_t out, std::span<const float> x,
             std::span<float> y);
