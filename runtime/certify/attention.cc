@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <map>
 
 #include "runtime/certify/certifier.h"
 #include "runtime/certify/products.h"
@@ -40,6 +41,23 @@ void compare_head(Comparison& comparison, std::span<const float> got,
                        static_cast<double>(wanted[d]));
 }
 
+// Heads of a cache's keys or values, [positions][size], each made when it is first asked for.
+class CachedHeads {
+  public:
+    CachedHeads(const KvShape& shape, std::span<const std::byte> cache)
+        : shape_(shape), cache_(cache) {}
+    const float* operator[](int64_t head) {
+        std::vector<float>& values = made_[head];
+        if (values.empty()) values = kv_head(shape_, cache_, head);
+        return values.data();
+    }
+
+  private:
+    KvShape shape_;
+    std::span<const std::byte> cache_;
+    std::map<int64_t, std::vector<float>> made_;
+};
+
 void certify_head_norm_rope(Trial& t) {
     const int64_t heads = t.number("kHeads"), size = t.number("kHeadSize"),
                   stride = t.number("kStride");
@@ -67,11 +85,12 @@ void certify_kv_write(Trial& t) {
     t.set_position(kBefore);
     const char* const kSides[][2] = {{"k", "k_cache"}, {"v", "v_cache"}};
     std::vector<float> wanted[2];
-    const KvRows old = seeded_kv(shape, kBefore + t.full_rows(), t.random());
+    const auto old = seeded_kv(shape, kBefore + t.full_rows(), t.random());
     for (const int side : {0, 1}) {
-        wanted[side] = seeded_kv(shape, t.rows(), t.random()).values;  // exact in the cache's type
+        wanted[side] =
+            kv_values(shape, seeded_kv(shape, t.rows(), t.random()));  // exact in the cache's type
         t.put(kSides[side][0], wanted[side]);
-        t.put(kSides[side][1], old.bytes);
+        t.put(kSides[side][1], old);
     }
     t.launch();
     for (const int side : {0, 1}) {
@@ -84,7 +103,7 @@ void certify_kv_write(Trial& t) {
                          end = static_cast<size_t>(last) * row_bytes;
             t.same(kSides[side][1], first,
                    std::ranges::equal(bytes.subspan(from, end - from),
-                                      std::span(old.bytes).subspan(from, end - from)),
+                                      std::span(old).subspan(from, end - from)),
                    1);
         };
         same(0, kBefore);
@@ -142,20 +161,20 @@ void certify_split(Trial& t) {
     const Shape s(t);
     t.set_position(s.position());
     const KvShape shape{t.text("Kv"), s.kv_heads, s.size};
-    const KvRows k = seeded_kv(shape, s.position() + t.full_rows(), t.random());
-    const KvRows v = seeded_kv(shape, s.position() + t.full_rows(), t.random());
+    CachedHeads k(shape,
+                  t.put("k_cache", seeded_kv(shape, s.position() + t.full_rows(), t.random())));
+    CachedHeads v(shape,
+                  t.put("v_cache", seeded_kv(shape, s.position() + t.full_rows(), t.random())));
     const auto q = t.put_floats("q", t.rows() * s.heads * s.size);
-    t.put("k_cache", k.bytes);
-    t.put("v_cache", v.bytes);
     t.out_floats("shares", s.heads * s.splits * (s.size + 2));
     t.launch();
     const auto shares = t.get<float>("shares");
     Comparison& comparison = t.compare("shares, merged", kSoftmax);
     for (const int64_t i : s.heads_to_try(t.rows())) {
-        const int64_t from = i % s.heads / (s.heads / s.kv_heads) * s.size;
+        const int64_t from = i % s.heads / (s.heads / s.kv_heads);
         std::vector<float> wanted(static_cast<size_t>(s.size));
-        reference::attend(row_of(q, i, s.size), k.values.data() + from, v.values.data() + from,
-                          s.kv_width(), s.position() + i / s.heads + 1, t.real("kScale"), wanted);
+        reference::attend(row_of(q, i, s.size), k[from], v[from], s.size,
+                          s.position() + i / s.heads + 1, t.real("kScale"), wanted);
         compare_head(comparison,
                      merged(row_of(shares, i, s.splits * (s.size + 2)), s.splits, s.size), wanted);
     }
@@ -188,11 +207,9 @@ void certify_flash(Trial& t) {
     const int64_t heads = t.number("kHeads"), size = shape.size;
     const int64_t position = 2 * t.number("kKeys") + 5;  // two whole steps of keys, and some
     t.set_position(position);
-    const KvRows k = seeded_kv(shape, position + t.full_rows(), t.random());
-    const KvRows v = seeded_kv(shape, position + t.full_rows(), t.random());
+    CachedHeads k(shape, t.put("k_cache", seeded_kv(shape, position + t.full_rows(), t.random())));
+    CachedHeads v(shape, t.put("v_cache", seeded_kv(shape, position + t.full_rows(), t.random())));
     const auto q = t.put_floats("q", t.rows() * heads * size);
-    t.put("k_cache", k.bytes);
-    t.put("v_cache", v.bytes);
     t.out_floats("y", heads * size);
     t.launch();
     const auto y = t.get<float>("y");
@@ -200,9 +217,9 @@ void certify_flash(Trial& t) {
     const int64_t all = t.rows() * heads, step = std::max<int64_t>(1, all / 48);
     std::vector<float> wanted(static_cast<size_t>(size));
     for (int64_t i = 0; i < all; i = i + step < all || i == all - 1 ? i + step : all - 1) {
-        const int64_t from = i % heads / (heads / shape.heads) * size;
-        reference::attend(row_of(q, i, size), k.values.data() + from, v.values.data() + from,
-                          shape.width(), position + i / heads + 1, t.real("kScale"), wanted);
+        const int64_t from = i % heads / (heads / shape.heads);
+        reference::attend(row_of(q, i, size), k[from], v[from], size,
+                          position + i / heads + 1, t.real("kScale"), wanted);
         compare_head(comparison, row_of(y, i, size), wanted);
     }
 }
@@ -217,12 +234,9 @@ void certify_step(Trial& t) {
     const bool gated = t.flag("kGated");  // then each head of q has its gate behind it
     const int64_t query = gated ? 2 * s.size : s.size;
     const auto q = t.put_floats("q", s.heads * query), k = t.put_floats("k", s.kv_width());
-    const auto v = seeded_kv(shape, 1, t.random()).values;
-    t.put("v", v);
-    KvRows keys = seeded_kv(shape, position + 1, t.random());
-    KvRows values = seeded_kv(shape, position + 1, t.random());
-    t.put("k_cache", keys.bytes);
-    t.put("v_cache", values.bytes);
+    const auto v = t.put("v", kv_values(shape, seeded_kv(shape, 1, t.random())));
+    const auto keys = t.put("k_cache", seeded_kv(shape, position + 1, t.random()));
+    const auto values = t.put("v_cache", seeded_kv(shape, position + 1, t.random()));
     if (s.splits > 1) {
         t.scratch("shares", s.heads * s.splits * (s.size + 2) * 4);
         t.put("counters",
@@ -235,14 +249,11 @@ void certify_step(Trial& t) {
     const auto q_norm = norm ? t.weight_vector("q_norm") : std::vector<float>();
     const auto k_norm = norm ? t.weight_vector("k_norm") : std::vector<float>();
     // What was in the cache stays; behind it is the row of this step.
-    const auto written = [&](const char* param, KvRows& cache) {
-        const auto bytes = t.get<std::byte>(param),
-                   before = bytes.first(static_cast<size_t>(position * shape.row_bytes()));
-        t.same("cache before", 0,
-               std::ranges::equal(before, std::span(cache.bytes).first(before.size())), 1);
-        std::vector<float> row = kv_values(shape, bytes.subspan(before.size()));
-        std::ranges::copy(row, cache.values.end() - s.kv_width());
-        return row;
+    const auto written = [&](const char* param, std::span<const std::byte> cache) {
+        const auto before = cache.first(static_cast<size_t>(position * shape.row_bytes()));
+        const auto bytes = t.get<std::byte>(param);
+        t.same("cache before", 0, std::ranges::equal(bytes.first(before.size()), before), 1);
+        return kv_values(shape, bytes.subspan(before.size()));
     };
     const auto new_key = written("k_cache", keys), new_value = written("v_cache", values);
     Comparison& compare_keys = t.compare("k_cache", stored_tolerance(type));
@@ -257,15 +268,16 @@ void certify_step(Trial& t) {
         for (const int32_t counter : t.get<int32_t>("counters")) t.same("counters", 0, counter, 0);
 
     y.read();
+    CachedHeads new_keys(shape, t.get<std::byte>("k_cache")),
+        new_values(shape, t.get<std::byte>("v_cache"));
     // Of each group of heads one, each time another of the group, and the last.
     const int64_t group = s.heads / s.kv_heads;
     for (int64_t h = 0; h < s.heads; ++h) {
         if (h % group != h / group % group && h != s.heads - 1) continue;
         norm_and_rotate(t, row_of(q, h, query).first(head.size()), q_norm, position, head);
-        const int64_t from = h / group * s.size;
         std::vector<float> result(head.size());
-        reference::attend(head, keys.values.data() + from, values.values.data() + from,
-                          s.kv_width(), position + 1, t.real("kScale"), result);
+        reference::attend(head, new_keys[h / group], new_values[h / group], s.size, position + 1,
+                          t.real("kScale"), result);
         if (gated)
             for (size_t d = 0; d < result.size(); ++d)
                 result[d] = static_cast<float>(

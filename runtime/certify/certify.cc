@@ -43,7 +43,8 @@ Certificate try_out(const TrialSubject& subject) {
     }
     certificate.launch_ms = trial.launch_ms();
     certificate.ms =
-        std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count() -
+        std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
+            .count() -
         trial.waited_ms();
     return certificate;
 }

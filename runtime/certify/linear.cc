@@ -13,7 +13,7 @@ struct Product {
     int64_t rows;
 };
 
-void compare_product(Trial& t, const Product& p, const std::vector<float>& x, int64_t cols,
+void compare_product(Trial& t, const Product& p, std::span<const float> x, int64_t cols,
                      const std::vector<double>& factors) {
     const auto y = t.get<float>(p.output);
     const std::vector<float> bias = p.bias.empty() ? std::vector<float>() : t.weight_vector(p.bias);

@@ -10,10 +10,10 @@ constexpr double kHalfWeights = 2e-3;  // a weight is rounded to 11 bits
 
 void certify_gemm(Trial& t) {
     const int64_t rows = t.number("kRows"), cols = t.number("kCols");
-    const KvRows x = seeded_half_rows(t.rows(), cols, t.random());
-    t.put("x", x.bytes);
+    const auto x = t.put("x", seeded_half_rows(t.rows(), cols, t.random()));
     const bool residual = t.flag("kResidual");
-    const auto before = residual ? t.put_floats("residual", t.rows() * rows) : std::vector<float>();
+    const auto before =
+        residual ? t.put_floats("residual", t.rows() * rows) : std::span<const float>();
     const auto bias = t.flag("kBias") ? t.weight_vector("bias") : std::vector<float>();
     t.out_floats("y", rows);
     t.launch();
@@ -23,7 +23,7 @@ void certify_gemm(Trial& t) {
         const std::vector<float> w = t.weight_row("w", row);
         for (const int64_t token : sample_of_tokens(t.rows(), row)) {
             const auto at = static_cast<size_t>(token * rows + row);
-            double wanted = dot(w, row_of(x.values, token, cols));
+            double wanted = dot(w, half_row(cols, x, token));
             if (!bias.empty()) wanted += static_cast<double>(bias[static_cast<size_t>(row)]);
             if (residual) wanted += static_cast<double>(before[at]);
             comparison.add(row, static_cast<double>(y[at]), wanted);
@@ -33,8 +33,7 @@ void certify_gemm(Trial& t) {
 
 void certify_gemm_swiglu(Trial& t) {
     const int64_t rows = t.number("kRows"), cols = t.number("kCols");
-    const KvRows x = seeded_half_rows(t.rows(), cols, t.random());
-    t.put("x", x.bytes);
+    const auto x = t.put("x", seeded_half_rows(t.rows(), cols, t.random()));
     t.out_floats("y", rows);
     t.launch();
     const auto y = t.get<float>("y");
@@ -42,7 +41,7 @@ void certify_gemm_swiglu(Trial& t) {
     for (const int64_t row : sample_of(rows)) {
         const std::vector<float> gate = t.weight_row("gate", row), up = t.weight_row("up", row);
         for (const int64_t token : sample_of_tokens(t.rows(), row)) {
-            const auto input = row_of(x.values, token, cols);
+            const auto input = half_row(cols, x, token);
             comparison.add(row, static_cast<double>(y[static_cast<size_t>(token * rows + row)]),
                            reference::silu(dot(gate, input)) * dot(up, input));
         }
@@ -60,7 +59,7 @@ void certify_half_rows(Trial& t) {
     // written.
     t.scratch("y", all * row_words * 4);
     t.launch();
-    const auto y = half_row_values(cols, t.get<std::byte>("y"));
+    const auto y = t.get<std::byte>("y");
     const auto values = floats ? t.get<float>("floats") : std::span<const float>();
     Comparison& comparison = t.compare("y", 1e-3);  // 11 bits
     std::vector<float> wanted(static_cast<size_t>(cols));
@@ -70,10 +69,11 @@ void certify_half_rows(Trial& t) {
             reference::rmsnorm(from, w, t.real("kEps"), wanted);
         else
             wanted.assign(from.begin(), from.end());
+        const auto got = half_row(cols, y, row);
         for (const int64_t col : sample_of(cols)) {
             const auto at = static_cast<size_t>(row * cols + col);
             const auto exact = static_cast<double>(wanted[static_cast<size_t>(col)]);
-            comparison.add(col, static_cast<double>(y[at]), exact);
+            comparison.add(col, static_cast<double>(got[static_cast<size_t>(col)]), exact);
             if (floats) t.compare("floats", 2e-5).add(col, static_cast<double>(values[at]), exact);
         }
     }

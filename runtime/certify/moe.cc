@@ -223,8 +223,7 @@ constexpr double kHalfWeights = 4e-3;
 void certify_gate_up_gemm(Trial& t) {
     const int64_t rows = t.number("kRows"), cols = t.number("kCols"), used = t.number("kUsed");
     const GroupedSlots slots(t, "gate", used, "kTileM");
-    const KvRows x = seeded_half_rows(t.rows(), cols, t.random());
-    t.put("x", x.bytes);
+    const auto x = t.put("x", seeded_half_rows(t.rows(), cols, t.random()));
     t.out_all_floats("y", slots.count() * rows);
     t.launch();
     const auto y = t.get<float>("y");
@@ -234,7 +233,7 @@ void certify_gate_up_gemm(Trial& t) {
             for (const int64_t tile : tiles_of_slot(slot, slots.count(), rows / 32)) {
                 const auto wanted =
                     gate_up(t, slots.ids[static_cast<size_t>(slot)] * rows + tile * 32,
-                            row_of(x.values, slot / used, cols));
+                            half_row(cols, x, slot / used));
                 for (size_t i = 0; i < 32; ++i)
                     comparison.add(tile * 32 + static_cast<int64_t>(i),
                                    static_cast<double>(
@@ -247,8 +246,7 @@ void certify_down_gemm(Trial& t) {
     const int64_t rows = t.number("kRows"), cols = t.number("kCols");
     const GroupedSlots slots(t, "w", t.argument_bytes("x") / (2 * cols + 16) / t.full_rows(),
                              "kTileM");
-    const KvRows x = seeded_half_rows(slots.count(), cols, t.random());
-    t.put("x", x.bytes);
+    const auto x = t.put("x", seeded_half_rows(slots.count(), cols, t.random()));
     t.out_all_floats("y", slots.count() * rows);
     t.launch();
     const auto y = t.get<float>("y");
@@ -260,7 +258,7 @@ void certify_down_gemm(Trial& t) {
                     comparison.add(
                         row, static_cast<double>(row_of(y, slot, rows)[static_cast<size_t>(row)]),
                         dot(t.weight_row("w", slots.ids[static_cast<size_t>(slot)] * rows + row),
-                            row_of(x.values, slot, cols)));
+                            half_row(cols, x, slot)));
 }
 
 const RegisterCertifier kRouter{{"router"}, certify_router};

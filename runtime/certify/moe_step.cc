@@ -27,7 +27,7 @@ void certify_route(Trial& t) {
                   cols = t.number("kCols");
     const bool normed = t.flag("kNormed"), shared = t.flag("kShared");
     const auto x = t.put_floats("x", cols);
-    std::vector<float> input = x;
+    std::vector<float> input(x.begin(), x.end());
     double factor = 1;
     if (normed) {
         const auto norm = t.weight_vector("norm");

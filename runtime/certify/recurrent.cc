@@ -13,9 +13,8 @@ constexpr double kRecurrent = 1e-3;  // carried along by the state, with the dev
 constexpr int64_t kPosition = 6;  // somewhere in the ring
 
 // The convolution of one channel at one row. The ring holds the inputs of the positions before.
-double convolved(const std::vector<float>& x, const std::vector<float>& w,
-                 const std::vector<float>& ring, int64_t taps, int64_t width, int64_t row,
-                 int64_t col) {
+double convolved(std::span<const float> x, std::span<const float> w, std::span<const float> ring,
+                 int64_t taps, int64_t width, int64_t row, int64_t col) {
     double sum = 0;
     for (int64_t j = 0; j < taps; ++j) {
         const int64_t from = row - taps + 1 + j;  // of this step, or before it
@@ -29,8 +28,8 @@ double convolved(const std::vector<float>& x, const std::vector<float>& w,
 }
 
 // Behind `rows` rows: the last inputs of each place, and what was there where none came by.
-void compare_ring(Comparison& comparison, std::span<const float> after, const std::vector<float>& x,
-                  const std::vector<float>& ring, int64_t taps, int64_t width, int64_t rows) {
+void compare_ring(Comparison& comparison, std::span<const float> after, std::span<const float> x,
+                  std::span<const float> ring, int64_t taps, int64_t width, int64_t rows) {
     for (int64_t place = 0; place < taps; ++place)
         for (const int64_t col : sample_of(width)) {
             float wanted = ring[static_cast<size_t>(place * width + col)];

@@ -90,13 +90,14 @@ std::vector<HostXBlock> quantise(std::span<float> values) {
 
 namespace {
 
-// Of a finite half: its bits are those of a float that is 2^112 times too small.
+// The bits of a half, moved to where a float has them, are a number that is 2^112 times too small.
+// What is not finite becomes a NaN: no kernel may store it. Without branches, for vector code.
 float half_value(uint16_t bits) {
-    const uint32_t wide = static_cast<uint32_t>(bits & 0x7fff) << 13;
-    const float size = std::bit_cast<float>(wide) * 0x1p112f;
-    if (wide >= 31u << 23)
-        return std::numeric_limits<float>::quiet_NaN();  // no kernel may store it
-    return bits & 0x8000 ? -size : size;
+    const uint32_t size = static_cast<uint32_t>(bits & 0x7fff) << 13;
+    const uint32_t sign = static_cast<uint32_t>(bits & 0x8000) << 16;
+    const uint32_t nan = size >= 31u << 23 ? 0x7fc00000u : 0u;
+    return std::bit_cast<float>(
+        std::bit_cast<uint32_t>(std::bit_cast<float>(size | sign) * 0x1p112f) | nan);
 }
 
 float bf16_value(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
@@ -108,28 +109,45 @@ int64_t KvShape::row_bytes() const {
     return width() * (type == "KvF32" ? 4 : 2);
 }
 
-std::vector<float> kv_values(const KvShape& shape, std::span<const std::byte> bytes) {
-    const auto row_bytes = static_cast<size_t>(shape.row_bytes()),
-               width = static_cast<size_t>(shape.width()), size = static_cast<size_t>(shape.size);
-    const size_t rows = bytes.size() / row_bytes;
-    std::vector<float> values(rows * width);
-    for (size_t r = 0; r < rows; ++r) {
-        const std::byte* row = bytes.data() + r * row_bytes;
-        float* const to = values.data() + r * width;
-        const auto* words = reinterpret_cast<const uint16_t*>(row);
-        if (shape.type == "KvF32") {
-            std::memcpy(to, row, 4 * width);
-        } else if (shape.type == "KvQ8") {
-            const auto* scales = reinterpret_cast<const float*>(row + width);
-            for (size_t i = 0; i < width; ++i)
-                to[i] = scales[i / size] * static_cast<float>(static_cast<int8_t>(row[i]));
-        } else if (shape.type == "KvF16") {
-            for (size_t i = 0; i < width; ++i) to[i] = half_value(words[i]);
-        } else {
-            for (size_t i = 0; i < width; ++i) to[i] = bf16_value(words[i]);
-        }
+namespace {
+
+// `count` values of a row from the first of `head` on.
+void row_values(const KvShape& shape, const std::byte* row, int64_t head, std::span<float> to) {
+    const auto first = static_cast<size_t>(head * shape.size),
+               size = static_cast<size_t>(shape.size);
+    const auto* words = reinterpret_cast<const uint16_t*>(row) + first;
+    if (shape.type == "KvF32") {
+        std::memcpy(to.data(), row + 4 * first, to.size_bytes());
+    } else if (shape.type == "KvQ8") {
+        const auto* scales = reinterpret_cast<const float*>(row + shape.width());
+        for (size_t i = 0; i < to.size(); ++i)
+            to[i] = scales[(first + i) / size] *
+                    static_cast<float>(static_cast<int8_t>(row[first + i]));
+    } else if (shape.type == "KvF16") {
+        for (size_t i = 0; i < to.size(); ++i) to[i] = half_value(words[i]);
+    } else {
+        for (size_t i = 0; i < to.size(); ++i) to[i] = bf16_value(words[i]);
     }
+}
+
+std::vector<float> head_values(const KvShape& shape, std::span<const std::byte> bytes, int64_t head,
+                               int64_t width) {
+    const auto row_bytes = static_cast<size_t>(shape.row_bytes());
+    std::vector<float> values(bytes.size() / row_bytes * static_cast<size_t>(width));
+    const std::span<float> all(values);
+    for (size_t at = 0, to = 0; at < bytes.size();
+         at += row_bytes, to += static_cast<size_t>(width))
+        row_values(shape, bytes.data() + at, head, all.subspan(to, static_cast<size_t>(width)));
     return values;
+}
+
+}  // namespace
+
+std::vector<float> kv_values(const KvShape& shape, std::span<const std::byte> bytes) {
+    return head_values(shape, bytes, 0, shape.width());
+}
+std::vector<float> kv_head(const KvShape& shape, std::span<const std::byte> bytes, int64_t head) {
+    return head_values(shape, bytes, head, shape.size);
 }
 
 namespace {
@@ -143,14 +161,13 @@ uint16_t seeded_bits(int mantissa, int bias, uint32_t random) {
 
 }  // namespace
 
-KvRows seeded_kv(const KvShape& shape, int64_t rows, std::mt19937& random) {
+std::vector<std::byte> seeded_kv(const KvShape& shape, int64_t rows, std::mt19937& random) {
     const SeededBits bits(random);
-    KvRows made;
     const auto row_bytes = static_cast<size_t>(shape.row_bytes()),
                width = static_cast<size_t>(shape.width()), size = static_cast<size_t>(shape.size);
-    made.bytes.resize(static_cast<size_t>(rows) * row_bytes);
+    std::vector<std::byte> made(static_cast<size_t>(rows) * row_bytes);
     for (size_t r = 0; r < static_cast<size_t>(rows); ++r) {
-        std::byte* row = made.bytes.data() + r * row_bytes;
+        std::byte* row = made.data() + r * row_bytes;
         const size_t first = r * width;
         if (shape.type == "KvF32") {
             auto* to = reinterpret_cast<float*>(row);
@@ -171,36 +188,30 @@ KvRows seeded_kv(const KvShape& shape, int64_t rows, std::mt19937& random) {
             for (size_t i = 0; i < width; ++i) to[i] = seeded_bits(mantissa, bias, bits[first + i]);
         }
     }
-    made.values = kv_values(shape, made.bytes);
     return made;
 }
 
-std::vector<float> half_row_values(int64_t cols, std::span<const std::byte> bytes) {
+std::vector<float> half_row(int64_t cols, std::span<const std::byte> bytes, int64_t row) {
     const auto width = static_cast<size_t>(cols), row_bytes = 2 * width + 16;
-    const size_t rows = bytes.size() / row_bytes;
-    std::vector<float> values(rows * width);
-    for (size_t r = 0; r < rows; ++r) {
-        const std::byte* row = bytes.data() + r * row_bytes;
-        const auto* words = reinterpret_cast<const uint16_t*>(row);
-        const float scale = *reinterpret_cast<const float*>(row + 2 * width);
-        for (size_t i = 0; i < width; ++i) values[r * width + i] = scale * half_value(words[i]);
-    }
+    const std::byte* from = bytes.data() + static_cast<size_t>(row) * row_bytes;
+    const auto* words = reinterpret_cast<const uint16_t*>(from);
+    const float scale = *reinterpret_cast<const float*>(from + 2 * width);
+    std::vector<float> values(width);
+    for (size_t i = 0; i < width; ++i) values[i] = scale * half_value(words[i]);
     return values;
 }
 
-KvRows seeded_half_rows(int64_t rows, int64_t cols, std::mt19937& random) {
+std::vector<std::byte> seeded_half_rows(int64_t rows, int64_t cols, std::mt19937& random) {
     const SeededBits bits(random);
-    KvRows made;
     const auto width = static_cast<size_t>(cols), row_bytes = 2 * width + 16;
-    made.bytes.resize(static_cast<size_t>(rows) * row_bytes);
+    std::vector<std::byte> made(static_cast<size_t>(rows) * row_bytes);
     for (size_t r = 0; r < static_cast<size_t>(rows); ++r) {
-        std::byte* row = made.bytes.data() + r * row_bytes;
+        std::byte* row = made.data() + r * row_bytes;
         auto* words = reinterpret_cast<uint16_t*>(row);
         for (size_t i = 0; i < width; ++i) words[i] = seeded_bits(10, 15, bits[r * width + i]);
         const float scale = std::ldexp(1.0f, static_cast<int>(r % 3) - 1);
         std::memcpy(row + 2 * width, &scale, sizeof scale);
     }
-    made.values = half_row_values(cols, made.bytes);
     return made;
 }
 

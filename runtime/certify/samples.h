@@ -39,16 +39,14 @@ struct KvShape {
     int64_t width() const { return heads * size; }
     int64_t row_bytes() const;
 };
-struct KvRows {
-    std::vector<std::byte> bytes;
-    std::vector<float> values;
-};
-KvRows seeded_kv(const KvShape& shape, int64_t rows, std::mt19937& random);
+std::vector<std::byte> seeded_kv(const KvShape& shape, int64_t rows, std::mt19937& random);
 std::vector<float> kv_values(const KvShape& shape, std::span<const std::byte> bytes);
+// The same of one head, [rows][size].
+std::vector<float> kv_head(const KvShape& shape, std::span<const std::byte> bytes, int64_t head);
 
 // Activations for matrix units (kernel_templates/elementwise/half_row.h): rows of halves and a
-// scale, and what they stand for.
-KvRows seeded_half_rows(int64_t rows, int64_t cols, std::mt19937& random);
-std::vector<float> half_row_values(int64_t cols, std::span<const std::byte> bytes);
+// scale, and what one of them stands for.
+std::vector<std::byte> seeded_half_rows(int64_t rows, int64_t cols, std::mt19937& random);
+std::vector<float> half_row(int64_t cols, std::span<const std::byte> bytes, int64_t row);
 
 }  // namespace hetune

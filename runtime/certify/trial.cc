@@ -14,20 +14,8 @@ namespace {
 
 constexpr size_t kGuard = 256;  // bytes before and behind a buffer; keeps its alignment
 constexpr std::byte kCanary{0xc5};
-constexpr uint32_t kPoison = 0x7ff7a5a5;  // no number as a float, and no small one as an integer
-
-// Room for `bytes` between two canaries.
-std::vector<std::byte> guarded(size_t bytes) {
-    std::vector<std::byte> memory(bytes + 2 * kGuard);
-    std::fill_n(memory.begin(), kGuard, kCanary);
-    std::fill_n(memory.end() - kGuard, kGuard, kCanary);
-    return memory;
-}
-
-template <class Byte>
-std::span<Byte> between_guards(std::span<Byte> memory) {
-    return memory.subspan(kGuard, memory.size() - 2 * kGuard);
-}
+constexpr std::byte kPoison{0x7f};
+constexpr uint32_t kPoisonWord = 0x7f7f7f7f;  // 3.4e38, a NaN in 16 bits, and no small integer
 
 bool all_canaries(std::span<const std::byte> bytes) {
     return std::ranges::all_of(bytes, [](std::byte b) { return b == kCanary; });
@@ -145,16 +133,17 @@ std::vector<float> Trial::weight_vector(std::string_view param) const {
     return values;
 }
 
-void Trial::put_bytes(std::string_view param, std::span<const std::byte> bytes) {
-    auto& before = arguments_[index_of(param)].before;
-    if (before.size() != bytes.size() + 2 * kGuard) before = guarded(bytes.size());
-    std::ranges::copy(bytes, before.begin() + kGuard);
+void Trial::keep(std::string_view param, std::shared_ptr<const void> owner,
+                 std::span<const std::byte> bytes) {
+    Argument& argument = arguments_[index_of(param)];
+    if (argument.bytes != bytes.size()) argument.after.reset();
+    argument.owner = std::move(owner);
+    argument.before = bytes;
+    argument.bytes = bytes.size();
 }
 
-std::vector<float> Trial::put_floats(std::string_view param, int64_t count) {
-    std::vector<float> values = seeded_floats(static_cast<size_t>(count), random_);
-    put(param, values);
-    return values;
+std::span<const float> Trial::put_floats(std::string_view param, int64_t count) {
+    return put(param, seeded_floats(static_cast<size_t>(count), random_));
 }
 
 std::vector<float> Trial::put_activations(std::string_view param, int64_t rows, int64_t cols,
@@ -169,9 +158,8 @@ std::vector<float> Trial::put_activations(std::string_view param, int64_t rows, 
 
 void Trial::out(std::string_view param, Check check, size_t written, size_t all) {
     Argument& argument = arguments_[index_of(param)];
-    argument.before = guarded(all);
-    auto* words = reinterpret_cast<uint32_t*>(argument.before.data() + kGuard);
-    std::fill_n(words, all / 4, kPoison);
+    argument.bytes = all;
+    argument.poisoned = true;
     argument.check = check;
     argument.written = written;
 }
@@ -203,22 +191,26 @@ std::vector<uint64_t> Trial::place_arguments() {
     for (size_t i = 0; i < info_.params.size(); ++i) {
         const PlanArg& arg = subject_.step.args[i];
         const PlanBuffer& planned = subject_.plan.buffers[static_cast<size_t>(arg.buffer)];
-        auto put = arguments_.find(i);
-        if (put == arguments_.end()) {
+        if (!arguments_.contains(i)) {
             if (Buffer* loaded = subject_.weights(planned.name)) {
                 pointers.push_back(loaded->address() + static_cast<uint64_t>(arg.offset));
                 continue;
             }
             // A step's state, or a pointer that the constants switch off.
-            put = arguments_.emplace(i, Argument{.before = guarded(0)}).first;
+            arguments_[i] = {};
         }
-        Argument& argument = put->second;
-        if (info_.params[i].role == ParamRole::kStep) {
-            const int32_t state[2] = {static_cast<int32_t>(position_), static_cast<int32_t>(rows_)};
-            put_bytes(info_.params[i].name, std::as_bytes(std::span(state)));
-        }
-        argument.buffer = device.allocate(argument.before.size());
-        device.upload(*argument.buffer, 0, argument.before);
+        if (info_.params[i].role == ParamRole::kStep)
+            put(info_.params[i].name,
+                std::vector<int32_t>{static_cast<int32_t>(position_), static_cast<int32_t>(rows_)});
+        Argument& argument = arguments_[i];
+        argument.buffer = device.allocate(argument.bytes + 2 * kGuard);
+        Buffer& buffer = *argument.buffer;
+        device.fill(buffer, 0, kGuard, static_cast<uint8_t>(kCanary));
+        device.fill(buffer, kGuard + argument.bytes, kGuard, static_cast<uint8_t>(kCanary));
+        if (argument.poisoned)
+            device.fill(buffer, kGuard, argument.bytes, static_cast<uint8_t>(kPoison));
+        else
+            device.upload(buffer, kGuard, argument.before);
         pointers.push_back(argument.buffer->address() + kGuard);
     }
     return pointers;
@@ -249,33 +241,57 @@ void Trial::launch() {
     for (const auto& entry : arguments_) look_at(entry.first);
 }
 
-bool Trial::is_input(size_t index) const {
-    const ParamRole role = info_.params[index].role;
-    return role != ParamRole::kOutput && role != ParamRole::kInOut && role != ParamRole::kState &&
-           arguments_.at(index).check == Check::kNone;
-}
-
 void Trial::read_back(size_t index) {
     Argument& argument = arguments_.at(index);
-    argument.after.resize(argument.before.size());
-    subject_.on.device.download(argument.after, *argument.buffer, 0);
+    const ParamRole role = info_.params[index].role;
+    const bool result = argument.poisoned || role == ParamRole::kOutput ||
+                        role == ParamRole::kInOut || role == ParamRole::kState;
+    if (result) {
+        const size_t all = argument.bytes + 2 * kGuard;
+        if (argument.after == nullptr)
+            argument.after = std::make_unique_for_overwrite<std::byte[]>(all);
+        subject_.on.device.download({argument.after.get(), all}, *argument.buffer, 0);
+    } else {
+        compare_input(index);
+    }
     argument.buffer.reset();
+}
+
+// Its canaries, and windows spread over it, the first and the last bytes among them.
+void Trial::compare_input(size_t index) {
+    constexpr size_t kWindow = 64 << 10, kWindows = 8;
+    const Argument& argument = arguments_.at(index);
+    std::vector<std::byte> memory(std::min(kWindow, argument.bytes));
+    const size_t last = argument.bytes - memory.size();
+    for (size_t i = 0; i < (last == 0 ? 1 : kWindows); ++i) {
+        const size_t at = i * last / (kWindows - 1);
+        subject_.on.device.download(memory, *argument.buffer, kGuard + at);
+        if (!std::ranges::equal(memory, argument.before.subspan(at, memory.size())))
+            fail(index, "an input was changed");
+    }
+    memory.resize(kGuard);
+    for (const size_t at : {size_t{0}, kGuard + argument.bytes}) {
+        subject_.on.device.download(memory, *argument.buffer, at);
+        if (!all_canaries(memory))
+            fail(index, fmt::format("written {} the buffer", at == 0 ? "before" : "behind"));
+    }
 }
 
 void Trial::look_at(size_t index) const {
     const Argument& argument = arguments_.at(index);
-    const std::span<const std::byte> all(argument.after), after = between_guards(all);
+    if (argument.after == nullptr) return;
+    const std::span<const std::byte> all(argument.after.get(), argument.bytes + 2 * kGuard);
     if (!all_canaries(all.first(kGuard))) fail(index, "written before the buffer");
     if (!all_canaries(all.last(kGuard))) fail(index, "written behind the buffer");
-    if (is_input(index) && argument.after != argument.before) fail(index, "an input was changed");
+    const auto after = all.subspan(kGuard, argument.bytes);
     if (argument.check == Check::kNone) return;
 
     const auto words = words_of(after), written = words.first(argument.written / 4);
-    const size_t hole = first_wrong(written, [](uint32_t word) { return word != kPoison; });
+    const size_t hole = first_wrong(written, [](uint32_t word) { return word != kPoisonWord; });
     if (hole < written.size())
         fail(index, fmt::format("element {} of {} is not written", hole, written.size()));
-    const size_t beyond =
-        first_wrong(words.subspan(written.size()), [](uint32_t word) { return word == kPoison; });
+    const size_t beyond = first_wrong(words.subspan(written.size()),
+                                      [](uint32_t word) { return word == kPoisonWord; });
     if (written.size() + beyond < words.size())
         fail(index, fmt::format("element {} is written, beyond the {} of the step",
                                 written.size() + beyond, written.size()));
@@ -294,7 +310,10 @@ void Trial::fail(size_t index, const std::string& what) const {
 }
 
 std::span<const std::byte> Trial::result(std::string_view param) const {
-    return between_guards(std::span<const std::byte>(arguments_.at(index_of(param)).after));
+    const Argument& argument = arguments_.at(index_of(param));
+    if (argument.after == nullptr)
+        throw std::logic_error(fmt::format("{} is no result of {}", param, info_.name));
+    return {argument.after.get() + kGuard, argument.bytes};
 }
 
 Comparison& Trial::compare(const std::string& output, double tolerance) {

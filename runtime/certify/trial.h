@@ -102,14 +102,15 @@ class Trial {
     int64_t weight_rows(std::string_view param) const;
     std::vector<float> weight_vector(std::string_view param) const;
 
-    // Inputs.
+    // Inputs. What is given back is valid until the parameter is put again.
     std::mt19937& random() { return random_; }
     template <class T>
-    void put(std::string_view param, const std::vector<T>& values) {
-        put_bytes(param, std::as_bytes(std::span(values)));
+    std::span<const T> put(std::string_view param, std::vector<T> values) {
+        const auto kept = std::make_shared<const std::vector<T>>(std::move(values));
+        keep(param, kept, std::as_bytes(std::span(*kept)));
+        return *kept;
     }
-    void put_bytes(std::string_view param, std::span<const std::byte> bytes);
-    std::vector<float> put_floats(std::string_view param, int64_t count);
+    std::span<const float> put_floats(std::string_view param, int64_t count);
     // [rows, cols] in 8-bit blocks or floats; gives the values that they stand for.
     std::vector<float> put_activations(std::string_view param, int64_t rows, int64_t cols,
                                        bool quantised);
@@ -133,7 +134,7 @@ class Trial {
     // Milliseconds in which other trials were on the device.
     double waited_ms() const { return waited_ms_; }
 
-    // What the last launch left; valid until the next one. Of an input only what was compared.
+    // What the last launch left of an output or state; valid until the next one.
     template <class T>
     std::span<const T> get(std::string_view param) const {
         const std::span<const std::byte> bytes = result(param);
@@ -148,20 +149,26 @@ class Trial {
 
   private:
     enum class Check { kNone, kWords, kFloats, kBlocks };
-    // Before and after the launch, with a canary on either side.
+    // On the device with a canary on either side. An output is poisoned there, and has no `before`.
     struct Argument {
-        std::vector<std::byte> before, after;
+        size_t bytes = 0;
+        std::shared_ptr<const void> owner;
+        std::span<const std::byte> before;
+        std::unique_ptr<std::byte[]> after;  // with both canaries
         Check check = Check::kNone;
+        bool poisoned = false;
         size_t written = 0;  // bytes that must be; the rest must not
         std::unique_ptr<Buffer> buffer;
     };
     size_t index_of(std::string_view param) const;
     const PlanBuffer& plan_buffer(std::string_view param) const;
+    void keep(std::string_view param, std::shared_ptr<const void> owner,
+              std::span<const std::byte> bytes);
     void out(std::string_view param, Check check, size_t written, size_t all);
     std::span<const std::byte> result(std::string_view param) const;
     std::vector<uint64_t> place_arguments();
-    bool is_input(size_t index) const;
     void read_back(size_t index);
+    void compare_input(size_t index);
     void look_at(size_t index) const;
     [[noreturn]] void fail(size_t index, const std::string& what) const;
 

@@ -100,7 +100,8 @@ void try_model(const std::string& path, const SessionOptions& options, const std
             for (const auto& [compiler, code] : objects.of(step.spec)) {
                 const auto trial = [&](const Loaded& on) {
                     const auto module = on.device->load(code);
-                    return try_out({*on.device, *module, *plan, step, graph, file,
+                    TrialDevice device{*on.device};
+                    return try_out({device, *module, *plan, step, graph, file,
                                     [&](const std::string& name) { return on.weights.find(name); }})
                         .failure;
                 };
