@@ -47,6 +47,7 @@ Arch nvidia(const char* name, int shared_kib, int warps, int units, double bandw
             .half_tflops = tflops,
             .has_dot4 = true,
             .has_matrix = true,
+            .has_graph_loops = true,
             .prefill_rows = 1024,
             .example = example};
 }

@@ -27,6 +27,7 @@ struct Arch {
     double half_tflops = 0;           // dense f16 matrix or packed rate, on paper
     bool has_dot4 = false;            // a 4 x int8 dot product instruction
     bool has_matrix = false;          // WMMA / mma.sync
+    bool has_graph_loops = false;     // a driver's graphs may repeat themselves (Device::capture_loop)
     // Tokens of one prefill step unless asked for: where matrix units are bound by their own rate and
     // not by the weights' bytes, and tiles of 64 or 128 rows fill the card.
     int prefill_rows = 64;

@@ -19,6 +19,7 @@ constexpr int64_t kXBlockBytes = 48;
 constexpr int64_t kStepBytes = 8;
 constexpr int64_t kSamplerBytes = 4 * (8 + 2 + 16 + 1024);
 constexpr int64_t kTokenRingBytes = 4 * 64;
+constexpr int64_t kLoopBytes = 16;
 
 // How a value lies in memory.
 enum class Form {

@@ -77,7 +77,7 @@ Plan lower_graph(const LayerGraph& graph, const ModelFile& file, const Arch& arc
         }
 }
 
-Plan make_sampler_plan(int64_t vocabulary, const Arch& arch, const PlanOptions& options) {
+Plan make_sampler_plan(int64_t vocabulary, const Arch& arch, const PlanOptions& options, bool loops) {
     int waves = arch.family == ArchFamily::kCpu ? 1 : 16;
     if (const auto of = options.tunables.find("sample"); of != options.tunables.end())
         if (const auto value = of->second.find("kWaves"); value != of->second.end())
@@ -99,6 +99,11 @@ Plan make_sampler_plan(int64_t vocabulary, const Arch& arch, const PlanOptions& 
                    .args = {{0, 0}, {1, 0}, {2, 0}, {3, 0}, {4, 0}},
                    .threads = static_cast<uint32_t>(32 * waves),
                    .cost = {.activation_bytes = vocabulary * 4}}};
+    const KernelSpec repeat{"repeat", {}};
+    if (loops && !options.refused.contains(repeat.to_string())) {
+        plan.buffers.push_back({"loop", BufferRole::kSampler, kLoopBytes});
+        plan.steps.push_back({.label = "repeat", .spec = repeat, .args = {{2, 0}, {5, 0}}});
+    }
     plan.logits_buffer = 0;
     plan.step_buffer = 2;
     plan.tokens_buffer = 3;

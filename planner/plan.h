@@ -136,7 +136,8 @@ Plan make_plan(const LayerGraph& graph, const ModelFile& file, const Arch& arch,
                const PlanOptions& options);
 
 // The step that draws a token from the logits of one row. Buffers: "logits", "sampler", "step" and
-// "tokens" of the decode plan, and "ring", in memory of the host.
-Plan make_sampler_plan(int64_t vocabulary, const Arch& arch, const PlanOptions& options);
+// "tokens" of the decode plan, and "ring", in memory of the host. With `loops` a second step ends the
+// body of a graph that repeats itself; its buffer is "loop".
+Plan make_sampler_plan(int64_t vocabulary, const Arch& arch, const PlanOptions& options, bool loops);
 
 }  // namespace hetune

@@ -61,6 +61,7 @@ struct RecordedLaunch {
 
 struct CpuGraph : Graph {
     std::vector<RecordedLaunch> launches;
+    int32_t again = 0;  // of a loop: its handle is the address of this
 };
 
 std::string processor_name() {
@@ -92,7 +93,8 @@ class CpuDevice : public Device {
                 .memory_bytes = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * page,
                 .free_bytes = available_memory(),
                 .compute_units = runner_.threads(),
-                .unified_memory = true};
+                .unified_memory = true,
+                .graph_loops = true};
     }
 
     std::unique_ptr<Buffer> allocate(size_t bytes) override {
@@ -130,19 +132,24 @@ class CpuDevice : public Device {
     std::unique_ptr<Graph> capture(const std::function<void()>& record) override {
         not_while_capturing("capture");
         auto graph = std::make_unique<CpuGraph>();
-        recording_ = graph.get();
-        try {
-            record();
-        } catch (...) {
-            recording_ = nullptr;
-            throw;
-        }
-        recording_ = nullptr;
+        record_into(*graph, record);
+        return graph;
+    }
+    std::unique_ptr<Graph> capture_loop(Buffer& handle, const std::function<void()>& record) override {
+        not_while_capturing("capture_loop");
+        auto graph = std::make_unique<CpuGraph>();
+        const auto again = reinterpret_cast<uint64_t>(&graph->again);
+        upload(handle, 0, std::as_bytes(std::span(&again, 1)));
+        record_into(*graph, record);
         return graph;
     }
     void replay(Graph& graph) override {
-        for (const RecordedLaunch& launch : static_cast<CpuGraph&>(graph).launches)
-            runner_.run(launch.entry, launch.shape, launch.args);
+        auto& recorded = static_cast<CpuGraph&>(graph);
+        do {
+            recorded.again = 0;
+            for (const RecordedLaunch& launch : recorded.launches)
+                runner_.run(launch.entry, launch.shape, launch.args);
+        } while (recorded.again != 0);
     }
     HostMemory allocate_host(size_t bytes) override {
         auto buffer = std::make_unique<HostBuffer>(bytes);
@@ -160,6 +167,16 @@ class CpuDevice : public Device {
     }
 
   private:
+    void record_into(CpuGraph& graph, const std::function<void()>& record) {
+        recording_ = &graph;
+        try {
+            record();
+        } catch (...) {
+            recording_ = nullptr;
+            throw;
+        }
+        recording_ = nullptr;
+    }
     void not_while_capturing(const char* call) const {
         if (recording_ != nullptr)
             throw DeviceError(fmt::format("cpu: {} while capturing, which only launches", call));

@@ -7,6 +7,8 @@
 
 namespace hetune {
 
+std::unique_ptr<Graph> Device::capture_loop(Buffer&, const std::function<void()>&) { return nullptr; }
+
 std::unique_ptr<Buffer> Device::adopt(std::span<const std::byte> host) {
     std::unique_ptr<Buffer> buffer = allocate(host.size());
     upload(*buffer, 0, host);

@@ -77,6 +77,7 @@ struct DeviceInfo {
     uint64_t free_bytes = 0;
     int compute_units = 0;
     bool unified_memory = false;  // APU: tiles are mapped, not copied
+    bool graph_loops = false;     // capture_loop() may give a graph
 };
 
 class Device {
@@ -108,6 +109,10 @@ class Device {
     // Runs `record`, which only launches, and keeps the launches.
     virtual std::unique_ptr<Graph> capture(const std::function<void()>& record) = 0;
     virtual void replay(Graph& graph) = 0;
+    // The same as the body of a loop, which runs once and then as long as a launch in it asks for more
+    // (prelude: loop_again). The loop's handle, 8 bytes, is put to the front of `handle` before anything is
+    // recorded. Null where there are no loops, or the driver takes none of these launches.
+    virtual std::unique_ptr<Graph> capture_loop(Buffer& handle, const std::function<void()>& record);
 
     virtual HostMemory allocate_host(size_t bytes) = 0;
     virtual std::unique_ptr<Mark> make_mark() = 0;

@@ -68,7 +68,7 @@ std::vector<KernelSpec> kernels_of_recipe(const Recipe& recipe, const Arch& arch
                                               : logits_rows(plan.options, arch);
     const Plan step = session_step(graph, file, arch, plan.options, rows, plan.phase == kAllLogits);
     std::vector<KernelSpec> kernels = step.kernels();
-    for (KernelSpec& spec : make_sampler_plan(graph.vocabulary, arch, step.options).kernels())
+    for (KernelSpec& spec : make_sampler_plan(graph.vocabulary, arch, step.options, arch.has_graph_loops).kernels())
         kernels.push_back(std::move(spec));
     return kernels;
 } catch (const std::out_of_range&) {

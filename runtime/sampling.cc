@@ -12,6 +12,7 @@ namespace hetune {
 namespace {
 
 namespace device {
+#include "kernel_templates/sampling/loop_state.h"
 #include "kernel_templates/sampling/sampler_state.h"
 }
 
@@ -57,5 +58,14 @@ std::vector<std::byte> sampler_state(const Sampling& s, std::span<const int32_t>
 
 int64_t sampler_count_offset() { return offsetof(device::SamplerState, count); }
 int token_ring_size() { return device::kTokenRing; }
+
+size_t loop_rounds_offset() { return offsetof(device::LoopState, rounds); }
+
+std::vector<std::byte> loop_state(int32_t rounds) {
+    const device::LoopState state{.handle = 0, .rounds = rounds, .done = 0};
+    std::vector<std::byte> bytes(sizeof state);
+    std::memcpy(bytes.data(), &state, sizeof state);
+    return bytes;
+}
 
 }  // namespace hetune

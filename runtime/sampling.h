@@ -26,4 +26,9 @@ std::vector<std::byte> sampler_state(const Sampling& sampling, std::span<const i
 int64_t sampler_count_offset();  // of `count` in it
 int token_ring_size();
 
+// The device's LoopState (kernel_templates/sampling/loop_state.h) of a loop that takes so many rounds, without
+// its handle.
+std::vector<std::byte> loop_state(int32_t rounds);
+size_t loop_rounds_offset();  // of `rounds` in it
+
 }  // namespace hetune

@@ -13,9 +13,11 @@ namespace hetune {
 namespace {
 
 // The device works on one while the host sees to the one before; more cover a host that is slow to
-// wake. Where tokens come faster than an eye sees, several are launched at once: a graph costs the host
-// the same, however long it is. With a burst behind all others, less than the ring of tokens holds.
-constexpr int64_t kStepsInFlight = 4, kBurst = 8;
+// wake. Where tokens come faster than an eye sees, several are launched at once. With a burst behind all
+// others, less than the ring of tokens holds.
+constexpr int64_t kStepsInFlight = 4, kBurst = 16;
+// A launch costs the host by the graph's nodes, a loop also by its rounds on the device: two tokens a round.
+constexpr int64_t kRound = 2;
 
 // Trials prepared and judged at the same time, each with up to some 200 MB of host memory.
 constexpr int kTrialThreads = 8;
@@ -44,6 +46,7 @@ Session::Session(const ModelFile& file, Device& device, KernelLibrary& library, 
       options_(std::move(options)),
       weights_(device, file, graph_, tiles) {
     options_.prefill_rows = prefill_rows(options_, device.arch());
+    if (!device.info().graph_loops) options_.loops = false;
     Loading loading{library, progress, checks, {}};
     SessionPlans& needed = loading.plans;
     do {
@@ -60,10 +63,10 @@ Session::Session(const ModelFile& file, Device& device, KernelLibrary& library, 
     decode_ = bind(std::move(needed.steps[0]));
     prefill_ = bind(std::move(needed.steps[1]));
     if (options_.all_logits) all_ = bind(std::move(needed.steps[2]));
-    sampler_ = std::make_unique<BoundPlan>(
-        device_, std::move(needed.sampler), modules_,
-        std::vector<Buffer*>{decode_.logits, shared_.at("sampler").get(), decode_.step, decode_.tokens,
-                             ring_.buffer.get()});
+    std::vector<Buffer*> buffers = {decode_.logits, shared_.at("sampler").get(), decode_.step, decode_.tokens,
+                                    ring_.buffer.get()};
+    if (const auto loop = shared_.find("loop"); loop != shared_.end()) buffers.push_back(loop->second.get());
+    sampler_ = std::make_unique<BoundPlan>(device_, std::move(needed.sampler), modules_, buffers);
     std::vector<Buffer*> state;
     for (const PlanBuffer& buffer : decode_.plan->plan().buffers) {
         if (buffer.role == BufferRole::kState) state.push_back(shared_.at(buffer.name).get());
@@ -182,7 +185,7 @@ bool Session::certify_kernels(Loading& loading) {
 
 void Session::allocate_shared(const SessionPlans& plans) {
     for (const PlanBuffer& buffer : plans.sampler.buffers)
-        if (buffer.name == "logits" || buffer.name == "sampler") shared(buffer);
+        if (buffer.name == "logits" || buffer.name == "sampler" || buffer.name == "loop") shared(buffer);
     for (const Plan& plan : plans.steps)
         for (const PlanBuffer& buffer : plan.buffers)
             if (buffer.role == BufferRole::kScratch || buffer.role == BufferRole::kKv ||
@@ -360,7 +363,7 @@ int32_t Session::prompt(std::span<const int32_t> tokens, const Sampling& samplin
     std::memcpy(&drawn_, state.data() + sampler_count_offset(), sizeof drawn_);
     ends_.assign(on_device.ends.begin(), on_device.ends.end());
     ahead_ = limited ? limit.draws - 1 : 0;
-    sampler_->run(1);
+    sampler_->launch(1, 0, 1);
     Mark& drawn = *flights_[next_flight_ % flights_.size()].mark;
     device_.record(drawn);
     device_.wait(drawn);
@@ -368,15 +371,42 @@ int32_t Session::prompt(std::span<const int32_t> tokens, const Sampling& samplin
     return drawn_token();
 }
 
-void Session::launch_steps(int64_t steps) {
-    auto& graph = steps == 1 ? token_graph_ : burst_graph_;
-    if (graph == nullptr)
-        graph = device_.capture([&] {
-            for (int64_t i = 0; i < steps; ++i) {
-                decode_.plan->launch(1, 0, decode_.plan->plan().steps.size());
-                sampler_->launch(1, 0, 1);
-            }
+void Session::record_steps(int64_t steps) {
+    for (int64_t i = 0; i < steps; ++i) {
+        decode_.plan->launch(1, 0, decode_.plan->plan().steps.size());
+        sampler_->launch(1, 0, 1);
+    }
+}
+
+void Session::capture_burst() {
+    if (const auto found = shared_.find("loop"); found != shared_.end()) {
+        Buffer& loop = *found->second;
+        rounds_ = kBurst / kRound;
+        device_.upload(loop, 0, loop_state(static_cast<int32_t>(rounds_)));
+        burst_graph_ = device_.capture_loop(loop, [&] {
+            record_steps(kRound);
+            sampler_->launch(1, 1, 2);
         });
+        if (burst_graph_ != nullptr) {
+            loop_ = &loop;
+            return;
+        }
+    }
+    burst_graph_ = device_.capture([&] { record_steps(kBurst); });
+}
+
+int64_t Session::longest_burst(int64_t most) const {
+    if (loop_ != nullptr) return std::min(most, kBurst) / kRound * kRound;
+    return most >= kBurst ? kBurst : 0;
+}
+
+void Session::launch_steps(int64_t steps) {
+    if (steps > 1 && loop_ != nullptr && steps / kRound != rounds_) {
+        rounds_ = steps / kRound;
+        device_.fill(*loop_, loop_rounds_offset(), 1, static_cast<uint8_t>(rounds_));
+    }
+    auto& graph = steps == 1 ? token_graph_ : burst_graph_;
+    if (graph == nullptr) graph = device_.capture([&] { record_steps(1); });
     Flight& flight = flights_[next_flight_++ % flights_.size()];
     flight.draws = steps;
     device_.replay(*graph);
@@ -394,13 +424,20 @@ int32_t Session::next() {
 void Session::launch_ahead() {
     if (room() < 1) throw std::runtime_error(fmt::format("the context of {} tokens is full", options_.context));
     if (in_flight_ == 0) launch_steps(1);
+    while (in_flight_ < kStepsInFlight) {
+        const int64_t most = launchable();
+        if (most < 1) return;
+        const bool fast = token_seconds_ < options_.burst_seconds;
+        if (fast && burst_graph_ == nullptr) capture_burst();
+        launch_steps(fast ? std::max<int64_t>(longest_burst(most), 1) : 1);
+    }
+}
+
+int64_t Session::launchable() const {
+    int64_t most = std::min({ahead_, room() - in_flight_, kBurst});
     // A state that is to be kept is that of its position, not a later one.
-    const auto may_launch = [&](int64_t steps) {
-        return ahead_ >= steps && room() >= in_flight_ + steps &&
-               !snapshots_->due(position_, position_ + in_flight_ + steps - 1);
-    };
-    while (in_flight_ < kStepsInFlight && may_launch(1))
-        launch_steps(token_seconds_ < options_.burst_seconds && may_launch(kBurst) ? kBurst : 1);
+    while (most > 0 && snapshots_->due(position_, position_ + in_flight_ + most - 1)) --most;
+    return most;
 }
 
 void Session::wait_for_draw() {

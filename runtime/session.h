@@ -143,7 +143,12 @@ class Session : public Engine {
     void run_to(int64_t end);
     void check_tokens(std::span<const int32_t> tokens) const;
     int32_t drawn_token();
-    // A graph of so many tokens and their draws, behind what is in flight.
+    void record_steps(int64_t steps);
+    void capture_burst();
+    // How many draws may be launched behind those in flight, and how many of them as one graph.
+    int64_t launchable() const;
+    int64_t longest_burst(int64_t most) const;
+    // A graph of so many tokens and their draws, behind what is in flight: one, or a burst.
     void launch_steps(int64_t steps);
     // Draws in flight are not waited for any more.
     void forget_flights();
@@ -166,7 +171,9 @@ class Session : public Engine {
         std::unique_ptr<Mark> mark;
         int64_t draws = 0;
     };
-    std::unique_ptr<Graph> token_graph_, burst_graph_;  // decode and draw, once and kBurst times
+    std::unique_ptr<Graph> token_graph_, burst_graph_;  // decode and draw, once and more often
+    Buffer* loop_ = nullptr;              // of burst_graph_, where that is a loop
+    int64_t rounds_ = 0;                  // that it takes
     HostMemory ring_;                     // of drawn tokens
     std::vector<Flight> flights_;         // used in turn
     size_t first_flight_ = 0, next_flight_ = 0;

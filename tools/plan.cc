@@ -86,7 +86,7 @@ Planned make(const PlanArguments& args) {
                            "them again\
 ", chosen.stale, chosen.used);
     made.plan = make_plan(graph, file, made.arch, options);
-    made.sampler = make_sampler_plan(graph.vocabulary, made.arch, options);
+    made.sampler = make_sampler_plan(graph.vocabulary, made.arch, options, made.arch.has_graph_loops);
     made.context = args.context > 0 ? args.context : std::min(graph.trained_context, kDefaultContext);
     return made;
 }

@@ -57,6 +57,7 @@ DEVICE inline T settled(T v) {
 // Launches do not overlap here.
 DEVICE inline void start_next() {}
 DEVICE inline void await_inputs() {}
+DEVICE inline void loop_again(u64, bool) {}  // graphs have no loops
 DEVICE inline void prefetch(const void*) {}
 DEVICE inline void fence_device() { __builtin_amdgcn_fence(__ATOMIC_SEQ_CST, "agent"); }
 DEVICE inline int atomic_add_device(int* p, int v) {

@@ -48,6 +48,7 @@ inline T settled(T v) {
 }
 inline void start_next() {}
 inline void await_inputs() {}
+inline void loop_again(u64 loop, bool again) { *reinterpret_cast<i32*>(loop) = again ? 1 : 0; }
 inline void prefetch(const void*) {}
 inline void fence_device() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 inline int atomic_add_device(int* p, int v) { return __atomic_fetch_add(p, v, __ATOMIC_ACQ_REL); }

@@ -49,6 +49,10 @@ DEVICE inline void await_inputs() {
     asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
 }
+// Of a graph's loop, from a launch in its body: whether the body runs once more. The driver puts the
+// function in, which is the device runtime's.
+extern "C" __device__ void cudaGraphSetConditional(u64 loop, u32 value);
+DEVICE inline void loop_again(u64 loop, bool again) { cudaGraphSetConditional(loop, again ? 1 : 0); }
 DEVICE inline void prefetch(const void* p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
 DEVICE inline void fence_device() { __threadfence(); }
 DEVICE inline int atomic_add_device(int* p, int v) { return atomicAdd(p, v); }

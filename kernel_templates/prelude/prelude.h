@@ -7,6 +7,7 @@
 //   DEVICE SHARED UNROLL ROLLED EXPORT_KERNEL(name)
 //   thread_id() lane_id() wave_id() group_id() group_id_y() group_id_z()
 //   INPUT start_next() await_inputs() prefetch(p): for launches that overlap
+//   loop_again(loop, again): of a graph that repeats itself
 //   barrier() wave_barrier() shuffle_xor<Mask>(v) shuffle(v, lane) wave_fold<Lanes>(v, op)
 //   wave_max(v) wave_min(v)
 //   dot4(a, b, c) byte_perm(low, high, selector) load128(p) load128_stream(p)

@@ -83,6 +83,24 @@ void certify_sample(Trial& t) {
     }
 }
 
+// Outside of a loop: what would be told to it is in the count, which goes on only within the rounds.
+void certify_repeat(Trial& t) {
+    constexpr int32_t kRounds = 3;
+    const auto count_behind = [&](int32_t done, int32_t rows) {
+        t.put("step", std::vector<int32_t>{kPosition, rows});
+        t.put("loop", std::vector<int32_t>{0, 0, kRounds, done});
+        t.launch();
+        const auto loop = t.get<int32_t>("loop");
+        t.same("rounds", 0, loop[2], kRounds);
+        return loop[3];
+    };
+    t.same("count", 0, count_behind(0, 1), 1);
+    t.same("count", 1, count_behind(1, 1), 2);
+    t.same("count of the last round", 0, count_behind(kRounds - 1, 1), 0);
+    t.same("count where draws stopped", 0, count_behind(1, 0), 0);
+}
+
+const RegisterCertifier kRepeat{{"repeat"}, certify_repeat};
 const RegisterCertifier kSample{{"sample"}, certify_sample};
 
 }  // namespace

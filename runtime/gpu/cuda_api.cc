@@ -16,6 +16,44 @@ constexpr int kIntegrated = 18;
 constexpr int kComputeCapabilityMajor = 75;
 constexpr int kComputeCapabilityMinor = 76;
 
+// CUgraphNodeParams of cuda.h, of a conditional node.
+struct LoopNode {
+    int type = 13, reserved[3] = {};  // CU_GRAPH_NODE_TYPE_CONDITIONAL
+    unsigned long long handle = 0;
+    int kind = 1;       // CU_GRAPH_COND_TYPE_WHILE
+    unsigned size = 1;  // bodies
+    void** bodies = nullptr;
+    void* context = nullptr;
+    long long padding[26] = {};
+};
+static_assert(sizeof(LoopNode) == 256);
+constexpr unsigned kAssignDefault = 1;  // CU_GRAPH_COND_ASSIGN_DEFAULT: at each launch of the graph
+
+std::function<int(GpuLoop*)> loop_maker(const DriverLibrary& cuda) {
+    const auto current = cuda.optional<int(void**)>("cuCtxGetCurrent");
+    const auto create = cuda.optional<int(void**, unsigned)>("cuGraphCreate");
+    const auto make_handle = cuda.optional<int(unsigned long long*, void*, void*, unsigned, unsigned)>(
+        "cuGraphConditionalHandleCreate");
+    const auto add = cuda.optional<int(void**, void*, const void*, const void*, size_t, LoopNode*)>("cuGraphAddNode_v2");
+    const auto destroy = cuda.optional<int(void*)>("cuGraphDestroy");
+    if (!current || !create || !make_handle || !add || !destroy) return {};
+    return [=](GpuLoop* loop) {
+        LoopNode params;
+        void* node = nullptr;
+        int status = current(&params.context);
+        if (status == 0) status = create(&loop->graph, 0);
+        if (status != 0) return status;
+        status = make_handle(&loop->handle, loop->graph, params.context, 1, kAssignDefault);
+        params.handle = loop->handle;
+        if (status == 0) status = add(&node, loop->graph, nullptr, nullptr, 0, &params);
+        if (status == 0)
+            loop->body = params.bodies[0];
+        else
+            destroy(loop->graph);
+        return status;
+    };
+}
+
 GpuApi load_cuda() {
     DriverLibrary cuda({"libcuda.so.1"}, "install the NVIDIA driver");
     GpuApi api;
@@ -51,6 +89,10 @@ GpuApi load_cuda() {
     cuda.find(api.event_elapsed, "cuEventElapsedTime");
     cuda.find(api.capture_begin, "cuStreamBeginCapture_v2");
     cuda.find(api.capture_end, "cuStreamEndCapture");
+    api.capture_to = {"cuStreamBeginCaptureToGraph",
+                      cuda.optional<int(void*, void*, const void*, const void*, size_t, int)>(
+                          "cuStreamBeginCaptureToGraph")};
+    api.make_loop = loop_maker(cuda);
     cuda.find(api.graph_destroy, "cuGraphDestroy");
     cuda.find(api.graph_instantiate, "cuGraphInstantiateWithFlags");
     cuda.find(api.executable_destroy, "cuGraphExecDestroy");
@@ -110,6 +152,8 @@ GpuApi load_cuda() {
             // Graphs keep the overlap since CUDA 12.3.
             .overlaps_launches = check.launch_overlapped.function != nullptr && driver >= 12030 &&
                                  number(kComputeCapabilityMajor) >= 9,
+            // Loops came with CUDA 12.3, and with 12.4 what ends them.
+            .graph_loops = check.make_loop && check.capture_to.function != nullptr && driver >= 12040,
         };
     };
     gpu_check(api, init(0), init.name);

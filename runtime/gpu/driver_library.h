@@ -25,7 +25,7 @@ class DriverLibrary {
     }
     // Likewise for a function that has another return type; null when absent.
     template <class Signature>
-    Signature* optional(const char* symbol) {
+    Signature* optional(const char* symbol) const {
         return reinterpret_cast<Signature*>(address(symbol));
     }
     // Throws DeviceError naming what find did not find and the version that has it.

@@ -43,6 +43,13 @@ struct LaunchConfig {
 };
 constexpr int kOverlapPredecessor = 6;  // CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
 
+// A graph of one node, a loop: what its body is captured into, and how launches in it call it.
+struct GpuLoop {
+    void* graph = nullptr;  // owned by whoever asked for it
+    void* body = nullptr;   // part of the graph
+    unsigned long long handle = 0;
+};
+
 struct GpuFacts {
     std::string name;    // "AMD Radeon RX 7900 XTX"
     std::string arch;    // "gfx1100", "sm_90"
@@ -50,6 +57,7 @@ struct GpuFacts {
     int compute_units = 0;
     bool unified_memory = false;
     bool overlaps_launches = false;  // launch_overlapped may be used
+    bool graph_loops = false;        // make_loop and capture_to may be used
 };
 
 struct GpuApi {
@@ -90,6 +98,9 @@ struct GpuApi {
     DriverCall<int(float* ms, void* begin, void* end)> event_elapsed;
     DriverCall<int(void* stream, int mode)> capture_begin;
     DriverCall<int(void* stream, void** graph)> capture_end;
+    // Into a graph that exists. Absent from HIP and from CUDA before 12.3, as loops are.
+    DriverCall<int(void* stream, void* graph, const void* dependencies, const void* edges, size_t count, int mode)>
+        capture_to;
     DriverCall<int(void*)> graph_destroy;
     DriverCall<int(void** executable, void* graph, unsigned long long flags)> graph_instantiate;
     DriverCall<int(void*)> executable_destroy;
@@ -98,6 +109,7 @@ struct GpuApi {
     std::function<GpuFacts(int device)> facts;  // throws DeviceError
     // Gives a function that makes the device current for the calling thread. Throws DeviceError.
     std::function<std::function<int()>(int device)> attach;
+    std::function<int(GpuLoop* loop)> make_loop;        // gives a status
     std::string attach_name;                            // what that function calls
     std::function<std::string(int status)> error_text;  // "hipErrorOutOfMemory: out of memory"
 };

@@ -45,7 +45,8 @@ struct GpuMark : Mark {
 };
 
 struct GpuGraph : Graph {
-    explicit GpuGraph(Handle e) : executable(std::move(e)) {}
+    explicit GpuGraph(Handle e, Handle l = {}) : loop(std::move(l)), executable(std::move(e)) {}
+    Handle loop;  // the handle that its launches have is that of this graph
     Handle executable;
 };
 
@@ -72,7 +73,8 @@ class GpuDevice : public Device {
                 .memory_bytes = total,
                 .free_bytes = free,
                 .compute_units = facts_.compute_units,
-                .unified_memory = facts_.unified_memory};
+                .unified_memory = facts_.unified_memory,
+                .graph_loops = facts_.graph_loops};
     }
 
     std::unique_ptr<Buffer> allocate(size_t bytes) override {
@@ -185,6 +187,31 @@ class GpuDevice : public Device {
         if (graph == nullptr) gpu_check(api_, capture_status_, api_.capture_end.name);
         return std::make_unique<GpuGraph>(
             make(api_.graph_instantiate, api_.executable_destroy, graph.get(), 0ull));
+    }
+    std::unique_ptr<Graph> capture_loop(Buffer& handle, const std::function<void()>& record) override {
+        enter("capture_loop");
+        GpuLoop loop;
+        if (!facts_.graph_loops || api_.make_loop(&loop) != 0) return nullptr;
+        Handle graph = own(loop.graph, api_.graph_destroy);
+        upload(handle, 0, std::as_bytes(std::span(&loop.handle, 1)));
+        gpu_check(api_,
+                  api_.capture_to(stream_.get(), loop.body, nullptr, nullptr, 0, kCaptureThreadLocal),
+                  api_.capture_to.name);
+        capturing_ = true;
+        const auto end = [&] {
+            void* body = nullptr;  // belongs to the graph
+            capturing_ = false;
+            return api_.capture_end(stream_.get(), &body);
+        };
+        try {
+            record();
+        } catch (...) {
+            end();
+            throw;
+        }
+        void* executable = nullptr;
+        if (end() != 0 || api_.graph_instantiate(&executable, graph.get(), 0) != 0) return nullptr;
+        return std::make_unique<GpuGraph>(own(executable, api_.executable_destroy), std::move(graph));
     }
     void replay(Graph& graph) override {
         enter("replay");

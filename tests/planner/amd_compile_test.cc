@@ -29,7 +29,7 @@ std::vector<KernelSpec> kernels_of(const ModelFile& file, const Arch& arch) {
             for (const bool matrix : {false, true}) {
                 const PlanOptions options{.rows = rows, .fusion = fusion, .matrix = matrix};
                 add(make_plan(graph, file, arch, options));
-                add(make_sampler_plan(graph.vocabulary, arch, options));
+                add(make_sampler_plan(graph.vocabulary, arch, options, true));
             }
         }
     std::vector<KernelSpec> list;

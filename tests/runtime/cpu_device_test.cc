@@ -25,6 +25,7 @@ TEST_CASE("A kernel of the cpu device writes memory of the host") {
 
 TEST_CASE("The cpu device replays what was captured") {
     test::replays_graphs(*open_cpu_device(2), "x86-64-v3");
+    test::replays_loops(*open_cpu_device(2), "x86-64-v3");
 }
 
 TEST_CASE("The cpu device says what is wrong with an object that is no kernel") {

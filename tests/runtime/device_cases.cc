@@ -8,6 +8,7 @@
 
 #include "kernel_templates/catalogue.h"
 #include "runtime/compiler.h"
+#include "runtime/sampling.h"
 
 namespace hetune::test {
 namespace {
@@ -202,6 +203,37 @@ void replays_graphs(Device& device, const std::string& object_arch) {
     CHECK_THROWS_AS(device.capture([] { throw std::runtime_error("stop"); }), std::runtime_error);
     device.replay(*graph);
     CHECK(get(device, *sum)[0] == 9.0f);
+}
+
+void replays_loops(Device& device, const std::string& object_arch) {
+    if (!device.info().graph_loops) return;
+    constexpr int kRounds = 3;
+    const auto add = device.load(compile(binary("Add", 32, 1), object_arch));
+    const auto repeat = device.load(compile({"repeat", {}}, object_arch));
+    const auto one = put(device, std::vector<float>(32, 1.0f)), sum = put(device, std::vector<float>(32, 0.0f));
+    const auto step = step_of(device, 1);
+    const auto loop = device.allocate(loop_state(kRounds).size());
+    device.upload(*loop, 0, loop_state(kRounds));
+    const auto record = [&] {
+        device.launch(*add, {.threads = 32}, pointers({step.get(), one.get(), sum.get(), sum.get()}));
+        device.launch(*repeat, {.threads = 32, .overlaps = true}, pointers({step.get(), loop.get()}));
+    };
+    const auto graph = device.capture_loop(*loop, record);
+    REQUIRE(graph != nullptr);
+    CHECK(get(device, *sum)[0] == 0.0f);  // capturing runs nothing
+    device.replay(*graph);
+    device.replay(*graph);
+    CHECK(get(device, *sum)[0] == 2.0f * kRounds);
+    device.fill(*loop, loop_rounds_offset(), 1, kRounds + 4);  // read anew by each replay
+    device.replay(*graph);
+    CHECK(get(device, *sum)[0] == 3.0f * kRounds + 4);
+    set_rows(device, *step, 0);  // then the body adds nothing, and ends the loop
+    device.replay(*graph);
+    set_rows(device, *step, 1);
+    device.replay(*graph);
+    CHECK(get(device, *sum)[0] == 4.0f * kRounds + 8);
+    CHECK_THROWS_AS(device.capture_loop(*loop, [] { throw std::runtime_error("stop"); }), std::runtime_error);
+    CHECK(device.capture_loop(*loop, record) != nullptr);
 }
 
 }  // namespace hetune::test

@@ -29,5 +29,6 @@ void runs_kernels(Device& device, const std::string& object_arch);
 // Memory of the host that a kernel writes, read behind a mark.
 void writes_host_memory(Device& device, const std::string& object_arch);
 void replays_graphs(Device& device, const std::string& object_arch);
+void replays_loops(Device& device, const std::string& object_arch);
 
 }  // namespace hetune::test

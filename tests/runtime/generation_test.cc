@@ -27,10 +27,17 @@ namespace {
 // With recurrent state, and without.
 const std::string kFiles[] = {kModels + "/tiny-Q4_K_M.gguf", kModels + "/mini35-Q4_K_M.gguf"};
 
-// Steps launched one at a time, and several wherever they may be.
-constexpr double kNever = 0, kAlways = 1e9;
-const std::pair<std::string, double> kRuns[] = {
-    {kFiles[0], kNever}, {kFiles[0], kAlways}, {kFiles[1], kNever}, {kFiles[1], kAlways}};
+// Steps launched one at a time, and several wherever they may be: as one line of launches, or as a
+// loop.
+struct Bursts {
+    double seconds;
+    bool loops;
+};
+constexpr Bursts kBursts[] = {{0, false}, {1e9, false}, {1e9, true}};
+
+SessionOptions options_of(int64_t context, const Bursts& bursts) {
+    return {.context = context, .burst_seconds = bursts.seconds, .loops = bursts.loops};
+}
 
 std::vector<int32_t> draw(Session& session, std::span<const int32_t> prompt, int64_t count,
                           const DrawLimit& limit) {
@@ -39,51 +46,54 @@ std::vector<int32_t> draw(Session& session, std::span<const int32_t> prompt, int
     return drawn;
 }
 
-TEST_CASE("a device that runs ahead draws the same tokens, stops behind an end, and can be stopped") {
-    for (const auto& [file, burst_seconds] : kRuns) {
-        CAPTURE(file);
-        CAPTURE(burst_seconds);
-        Loaded loaded(file, {.context = 256, .burst_seconds = burst_seconds});
-        Session& session = loaded.session;
-        const std::vector<int32_t> prompt = {5, 17, 300, 42}, more = {7, 99};
-        constexpr int64_t kCount = 12;
-        const std::vector<int32_t> wanted = draw(session, prompt, kCount, {.draws = 0});
-        const int32_t behind = session.prompt(more, {});
-        const int64_t position = session.position();
+TEST_CASE(
+    "a device that runs ahead draws the same tokens, stops behind an end, and can be stopped") {
+    for (const std::string& file : kFiles)
+        for (const Bursts& bursts : kBursts) {
+            CAPTURE(file);
+            CAPTURE(bursts.seconds);
+            CAPTURE(bursts.loops);
+            Loaded loaded(file, options_of(256, bursts));
+            Session& session = loaded.session;
+            const std::vector<int32_t> prompt = {5, 17, 300, 42}, more = {7, 99};
+            constexpr int64_t kCount = 24;
+            const std::vector<int32_t> wanted = draw(session, prompt, kCount, {.draws = 0});
+            const int32_t behind = session.prompt(more, {});
+            const int64_t position = session.position();
 
-        session.reset();
-        CHECK(draw(session, prompt, kCount, {.draws = kCount}) == wanted);
-        CHECK(session.position() == static_cast<int64_t>(prompt.size()) + kCount - 1);
-        CHECK(session.prompt(more, {}) == behind);
-        CHECK(session.position() == position);
+            session.reset();
+            CHECK(draw(session, prompt, kCount, {.draws = kCount}) == wanted);
+            CHECK(session.position() == static_cast<int64_t>(prompt.size()) + kCount - 1);
+            CHECK(session.prompt(more, {}) == behind);
+            CHECK(session.position() == position);
 
-        // The caller stops in the middle: what was drawn beyond is forgotten.
-        session.reset();
-        const auto part = draw(session, prompt, 5, {.draws = kCount});
-        CHECK(std::equal(part.begin(), part.end(), wanted.begin()));
-        const int32_t behind_part = session.prompt(more, {});
-        session.reset();
-        draw(session, prompt, 5, {.draws = 0});
-        CHECK(session.prompt(more, {}) == behind_part);
+            // The caller stops in the middle: what was drawn beyond is forgotten.
+            session.reset();
+            const auto part = draw(session, prompt, 5, {.draws = kCount});
+            CHECK(std::equal(part.begin(), part.end(), wanted.begin()));
+            const int32_t behind_part = session.prompt(more, {});
+            session.reset();
+            draw(session, prompt, 5, {.draws = 0});
+            CHECK(session.prompt(more, {}) == behind_part);
 
-        // An end token: the first one that was not drawn before.
-        int64_t end = 1;
-        while (std::find(wanted.begin(), wanted.begin() + end, wanted[static_cast<size_t>(end)]) !=
-               wanted.begin() + end)
-            ++end;
-        const int32_t ends[] = {-1, wanted[static_cast<size_t>(end)]};
-        session.reset();
-        draw(session, prompt, end + 1, {.draws = 50, .ends = ends});
-        const int32_t behind_end = session.prompt(more, {});
-        session.reset();
-        draw(session, prompt, end + 1, {.draws = 0});
-        CHECK(session.prompt(more, {}) == behind_end);
-    }
+            // An end token: the first one that was not drawn before.
+            int64_t end = 1;
+            while (std::find(wanted.begin(), wanted.begin() + end,
+                             wanted[static_cast<size_t>(end)]) != wanted.begin() + end)
+                ++end;
+            const int32_t ends[] = {-1, wanted[static_cast<size_t>(end)]};
+            session.reset();
+            draw(session, prompt, end + 1, {.draws = 50, .ends = ends});
+            const int32_t behind_end = session.prompt(more, {});
+            session.reset();
+            draw(session, prompt, end + 1, {.draws = 0});
+            CHECK(session.prompt(more, {}) == behind_end);
+        }
 }
 
 TEST_CASE("a device that runs ahead stays within the context") {
-    for (const double burst_seconds : {kNever, kAlways}) {
-        Loaded loaded(kFiles[0], {.context = 16, .burst_seconds = burst_seconds});
+    for (const Bursts& bursts : kBursts) {
+        Loaded loaded(kFiles[0], options_of(16, bursts));
         Session& session = loaded.session;
         const std::vector<int32_t> prompt = {5, 17, 300, 42};
         draw(session, prompt, 13, {.draws = 1000});
@@ -95,8 +105,8 @@ TEST_CASE("a device that runs ahead stays within the context") {
 }
 
 TEST_CASE("drawing a token takes nothing from the heap") {
-    for (const double burst_seconds : {kNever, kAlways}) {
-        Loaded loaded(kFiles[0], {.context = 64, .burst_seconds = burst_seconds});
+    for (const Bursts& bursts : kBursts) {
+        Loaded loaded(kFiles[0], options_of(64, bursts));
         Session& session = loaded.session;
         const std::vector<int32_t> prompt = {5, 17, 300, 42};
         draw(session, prompt, 4, {.draws = 40});  // captures the graphs
