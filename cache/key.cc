@@ -50,4 +50,15 @@ CacheKey content_hash(const void* data, size_t size) {
     return {hash.high64, hash.low64};
 }
 
+ContentHash::ContentHash() : state_(XXH3_createState(), XXH3_freeState) {
+    XXH3_128bits_reset(state_.get());
+}
+void ContentHash::add(std::span<const std::byte> bytes) {
+    XXH3_128bits_update(state_.get(), bytes.data(), bytes.size());
+}
+CacheKey ContentHash::value() const {
+    const XXH128_hash_t hash = XXH3_128bits_digest(state_.get());
+    return {hash.high64, hash.low64};
+}
+
 }  // namespace hetune

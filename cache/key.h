@@ -3,11 +3,16 @@
 #pragma once
 
 #include <compare>
+#include <cstddef>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
+
+struct XXH3_state_s;  // xxhash.h
 
 namespace hetune {
 
@@ -38,5 +43,16 @@ CacheKey make_key(const KeyInputs& inputs);
 
 // xxh3-128 of any bytes, for content checks.
 CacheKey content_hash(const void* data, size_t size);
+
+// The same of bytes that come one after the other.
+class ContentHash {
+  public:
+    ContentHash();
+    void add(std::span<const std::byte> bytes);
+    CacheKey value() const;  // of all that was added
+
+  private:
+    std::shared_ptr<XXH3_state_s> state_;
+};
 
 }  // namespace hetune

@@ -4,6 +4,7 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -50,6 +51,7 @@ std::optional<TilePack> TilePack::open_member(const std::filesystem::path& bundl
 }
 
 bool TilePack::map(uint64_t offset, uint64_t bytes) {
+    offset_ = offset;
     mapping_ = Mapping(file_, bytes, false, offset);
     auto entries = decode_tile_head(mapping_.bytes());
     if (!entries) return false;
@@ -59,22 +61,44 @@ bool TilePack::map(uint64_t offset, uint64_t bytes) {
 }
 
 std::span<const std::byte> TilePack::tensor(std::string_view name) const {
+    const TileEntry* entry = find(name);
+    return entry == nullptr ? std::span<const std::byte>()
+                            : mapping_.bytes().subspan(entry->offset, entry->bytes);
+}
+
+const TileEntry* TilePack::find(std::string_view name) const {
     const auto found = by_name_.find(name);
-    if (found == by_name_.end()) return {};
-    const TileEntry& entry = entries_[found->second];
-    return mapping_.bytes().subspan(entry.offset, entry.bytes);
+    return found == by_name_.end() ? nullptr : &entries_[found->second];
 }
 
 bool TilePack::verify(std::string_view name) const {
-    const auto found = by_name_.find(name);
-    if (found == by_name_.end()) return false;
+    const TileEntry* entry = find(name);
     const auto bytes = tensor(name);
-    return content_hash(bytes.data(), bytes.size()) == entries_[found->second].hash;
+    return entry != nullptr && content_hash(bytes.data(), bytes.size()) == entry->hash;
 }
 
 bool TilePack::verify_all() const {
     return std::ranges::all_of(entries_,
                                [this](const TileEntry& entry) { return verify(entry.name); });
 }
+
+TileReader::TileReader(const TilePack& pack, const TileEntry& entry)
+    : file_(pack.file_.get()),
+      next_(pack.offset_ + entry.offset),
+      end_(next_ + entry.bytes),
+      wanted_(entry.hash) {}
+
+void TileReader::read(std::span<std::byte> to) {
+    for (std::span<std::byte> rest = to; !rest.empty() && !failed_;) {
+        const ssize_t got = pread(file_, rest.data(), rest.size(), static_cast<off_t>(next_));
+        failed_ = got == 0 || (got < 0 && errno != EINTR) || next_ + rest.size() > end_;
+        if (got <= 0) continue;
+        next_ += static_cast<uint64_t>(got);
+        rest = rest.subspan(static_cast<size_t>(got));
+    }
+    hash_.add(to);
+}
+
+bool TileReader::good() const { return !failed_ && next_ == end_ && hash_.value() == wanted_; }
 
 }  // namespace hetune

@@ -46,6 +46,7 @@ class TilePack {
     // is on demand. False also where there is no such tensor.
     bool verify(std::string_view name) const;
     bool verify_all() const;
+    const TileEntry* find(std::string_view name) const;
     const std::filesystem::path& path() const { return path_; }
     std::span<const std::byte> file_bytes() const { return mapping_.bytes(); }
 
@@ -56,14 +57,34 @@ class TilePack {
                                                const BundleMember& member);
 
   private:
+    friend class TileReader;
     TilePack() = default;
     bool map(uint64_t offset, uint64_t bytes);
 
     std::filesystem::path path_;
     FileHandle file_;  // locked (shared), so that eviction knows it is in use
+    uint64_t offset_ = 0;  // in the file
     Mapping mapping_;
     std::vector<TileEntry> entries_;
     std::unordered_map<std::string_view, size_t> by_name_;
+};
+
+// Reads a tensor of a pack from its first byte to its last and checks its hash on the way, without mapping
+// it. Of several, each may be used by another thread. The pack outlives it.
+class TileReader {
+  public:
+    TileReader(const TilePack& pack, const TileEntry& entry);
+    // The next bytes. What cannot be read is left as it is, and the tensor is not good.
+    void read(std::span<std::byte> to);
+    // Whether all was read, and is as it was written.
+    bool good() const;
+
+  private:
+    int file_;
+    uint64_t next_, end_;  // in the file
+    CacheKey wanted_;
+    ContentHash hash_;
+    bool failed_ = false;
 };
 
 }  // namespace hetune

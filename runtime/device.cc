@@ -15,6 +15,17 @@ std::unique_ptr<Buffer> Device::adopt(std::span<const std::byte> host) {
     return buffer;
 }
 
+void Device::upload_all(std::span<const MadeUpload> uploads) {
+    constexpr size_t kPieceBytes = 4 << 20;
+    std::vector<std::byte> memory(kPieceBytes);
+    for (const MadeUpload& upload : uploads)
+        for (size_t at = 0; at < upload.to->bytes(); at += kPieceBytes) {
+            const auto piece = std::span(memory).first(std::min(kPieceBytes, upload.to->bytes() - at));
+            upload.make(piece);
+            this->upload(*upload.to, at, piece);
+        }
+}
+
 void Device::copy(Buffer& to, const Buffer& from) {
     std::vector<std::byte> host(from.bytes());
     download(host, from, 0);

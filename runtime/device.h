@@ -69,6 +69,12 @@ struct HostMemory {
     std::byte* bytes = nullptr;
 };
 
+// `make` is called for all bytes of the buffer, piece by piece from the first to the last.
+struct MadeUpload {
+    Buffer* to = nullptr;
+    std::function<void(std::span<std::byte> piece)> make;
+};
+
 struct DeviceInfo {
     std::string backend;     // "cpu", "hip", "cuda"
     std::string name;        // "AMD Radeon RX 7900 XTX"
@@ -94,6 +100,10 @@ class Device {
     // Blocking for the host side of the span: it may be reused when the call returns. A large upload
     // may still be on its way then; what is launched behind it waits for it.
     virtual void upload(Buffer& to, size_t offset, std::span<const std::byte> from) = 0;
+    // Several whole buffers, whose bytes are made on the way: on devices with memory of their own at the same
+    // time, each buffer by one thread. Returns when nothing of them is asked for any more; throws what
+    // `make` throws.
+    virtual void upload_all(std::span<const MadeUpload> uploads);
     virtual void download(std::span<std::byte> to, const Buffer& from, size_t offset) = 0;
     virtual void fill(Buffer& buffer, size_t offset, size_t bytes, uint8_t value) = 0;
     // All of `from` to the front of `to`, in the order of launches. The default goes through the host.

@@ -134,7 +134,36 @@ void Weights::load(const std::vector<PlanBuffer>& buffers, const Progress& progr
     if (!tiles.empty()) load_tiles(tiles, progress);
 }
 
-void Weights::load_tiles(const std::vector<PlanBuffer>& buffers, const Progress& progress) {
+void Weights::upload_stored(const std::vector<PlanBuffer>& buffers) {
+    while (const auto found = find_tiles(file_, *store_)) {
+        std::vector<TileReader> readers;
+        std::vector<MadeUpload> uploads;
+        std::map<std::string, std::unique_ptr<Buffer>> made;
+        readers.reserve(buffers.size());
+        for (const PlanBuffer& buffer : buffers) {
+            const TileEntry* entry = found->pack.find(buffer.name);
+            if (entry == nullptr || entry->bytes != static_cast<uint64_t>(buffer.bytes)) continue;
+            TileReader& reader = readers.emplace_back(found->pack, *entry);
+            Buffer& to = *(made[buffer.name] = device_.allocate(entry->bytes));
+            uploads.push_back({&to, [&reader](std::span<std::byte> piece) { reader.read(piece); }});
+        }
+        device_.upload_all(uploads);
+        if (std::ranges::all_of(readers, &TileReader::good)) {
+            buffers_.merge(made);
+            return;
+        }
+        device_.synchronize();  // before their memory goes
+        store_->discard(found->pack);
+    }
+}
+
+void Weights::load_tiles(const std::vector<PlanBuffer>& wanted, const Progress& progress) {
+    const bool own_memory = !device_.info().unified_memory;
+    if (store_ != nullptr && own_memory) upload_stored(wanted);
+    std::vector<PlanBuffer> buffers;
+    for (const PlanBuffer& buffer : wanted)
+        if (find(buffer.name) == nullptr) buffers.push_back(buffer);
+    if (buffers.empty()) return;
     if (store_ != nullptr)
         if (auto stored = store_tiles(file_, buffers, *store_, progress)) {
             repacked_ = stored->repacked;
@@ -153,9 +182,9 @@ void Weights::load_tiles(const std::vector<PlanBuffer>& buffers, const Progress&
             if (progress) progress(i + 1, buffers.size());
         }
         buffers_[buffer.name] = device_.adopt(tiles);
-        if (!device_.info().unified_memory) packed_.erase(buffer.name);
+        if (own_memory) packed_.erase(buffer.name);
     }
-    if (!device_.info().unified_memory) tile_pack_.reset();
+    if (own_memory) tile_pack_.reset();
 }
 
 std::optional<StoredTiles> find_tiles(const ModelFile& file, TileStore& store) {

@@ -112,6 +112,10 @@ class GpuDevice : public Device {
                      fmt::format("{} of {} bytes", api_.to_device.name, from.size()));
         wait();
     }
+    void upload_all(std::span<const MadeUpload> uploads) override {
+        enter("upload_all");
+        poison_on_failure([&] { staging_->upload_all(uploads, stream_.get()); });
+    }
     void download(std::span<std::byte> to, const Buffer& from, size_t offset) override {
         enter("download");
         const void* address =
