@@ -36,6 +36,19 @@ class Stopwatch {
     std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
+// A part of a buffer as launches see it; copies and fills take the whole.
+class Part : public Buffer {
+  public:
+    Part(const Buffer& whole, size_t offset, size_t bytes)
+        : address_(whole.address() + offset), bytes_(bytes) {}
+    uint64_t address() const override { return address_; }
+    size_t bytes() const override { return bytes_; }
+
+  private:
+    uint64_t address_;
+    size_t bytes_;
+};
+
 }  // namespace
 
 Session::Session(const ModelFile& file, Device& device, KernelLibrary& library, TileStore* tiles,
@@ -68,8 +81,8 @@ Session::Session(const ModelFile& file, Device& device, KernelLibrary& library, 
     if (const auto loop = shared_.find("loop"); loop != shared_.end()) buffers.push_back(loop->second.get());
     sampler_ = std::make_unique<BoundPlan>(device_, std::move(needed.sampler), modules_, buffers);
     std::vector<Buffer*> state;
+    if (state_ != nullptr) state.push_back(state_.get());
     for (const PlanBuffer& buffer : decode_.plan->plan().buffers) {
-        if (buffer.role == BufferRole::kState) state.push_back(shared_.at(buffer.name).get());
         if (buffer.role != BufferRole::kCounters) continue;
         Buffer& counters = *shared_.at(buffer.name);
         device_.fill(counters, 0, counters.bytes(), 0);
@@ -189,8 +202,26 @@ void Session::allocate_shared(const SessionPlans& plans) {
     for (const Plan& plan : plans.steps)
         for (const PlanBuffer& buffer : plan.buffers)
             if (buffer.role == BufferRole::kScratch || buffer.role == BufferRole::kKv ||
-                buffer.role == BufferRole::kState || buffer.role == BufferRole::kCounters)
+                buffer.role == BufferRole::kCounters)
                 shared(buffer);
+
+    // All recurrent state lies together, so that a snapshot is one copy.
+    std::map<std::string, size_t> states;
+    for (const Plan& plan : plans.steps)
+        for (const PlanBuffer& buffer : plan.buffers)
+            if (buffer.role == BufferRole::kState) {
+                size_t& bytes = states[buffer.name];
+                bytes = std::max(bytes, (static_cast<size_t>(buffer.bytes) + 255) / 256 * 256);
+            }
+    size_t all = 0;
+    for (const auto& [name, bytes] : states) all += bytes;
+    if (all == 0) return;
+    state_ = device_.allocate(all);
+    size_t at = 0;
+    for (const auto& [name, bytes] : states) {
+        shared_[name] = std::make_unique<Part>(*state_, at, bytes);
+        at += bytes;
+    }
 }
 
 Session::~Session() = default;
@@ -252,13 +283,10 @@ void Session::advance(int64_t tokens) {
 Session::Place Session::place() {
     settle();
     Place place{position_, {tokens_.begin(), tokens_.begin() + position_}, {}};
-    for (const PlanBuffer& buffer : decode_.plan->plan().buffers)
-        if (buffer.role == BufferRole::kState) {
-            const Buffer& state = *shared_.at(buffer.name);
-            auto& kept = place.states[buffer.name];
-            kept.resize(state.bytes());
-            device_.download(kept, state, 0);
-        }
+    if (state_ != nullptr) {
+        place.state.resize(state_->bytes());
+        device_.download(place.state, *state_, 0);
+    }
     return place;
 }
 
@@ -266,7 +294,7 @@ void Session::go_back(const Place& place) {
     device_.synchronize();
     forget_flights();
     snapshots_->forget_beyond(place.position);
-    for (const auto& [name, bytes] : place.states) device_.upload(*shared_.at(name), 0, bytes);
+    if (state_ != nullptr) device_.upload(*state_, 0, place.state);
     position_ = place.position;
     tokens_.assign(place.tokens.begin(), place.tokens.end());
 }

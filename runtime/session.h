@@ -84,7 +84,7 @@ class Session : public Engine {
     struct Place {
         int64_t position = 0;
         std::vector<int32_t> tokens;
-        std::map<std::string, std::vector<std::byte>> states;
+        std::vector<std::byte> state;
     };
     Place place();
     void go_back(const Place& place);
@@ -162,7 +162,8 @@ class Session : public Engine {
     SessionOptions options_;
     Weights weights_;
     Modules modules_;
-    std::map<std::string, std::unique_ptr<Buffer>> shared_;  // KV, state, scratch
+    std::unique_ptr<Buffer> state_;                          // all recurrent state
+    std::map<std::string, std::unique_ptr<Buffer>> shared_;  // KV, scratch, and parts of state_
     Bound decode_, prefill_, all_;
     std::unique_ptr<StateSnapshots> snapshots_;
     std::unique_ptr<BoundPlan> sampler_;

@@ -10,15 +10,15 @@
 namespace hetune {
 namespace {
 
-constexpr size_t kPieceBytes = 4 << 20;
+constexpr size_t kPieceBytes = 2 << 20;  // stays in a core's cache while it is hashed
 // Buffers whose pieces are made at the same time, each with a piece on its way and one in the making.
-constexpr size_t kMakers = 8, kSlots = 2 * kMakers;
+constexpr size_t kMakers = 16, kSlots = 2 * kMakers;
 constexpr size_t kShare = 256 << 10;  // of a piece, for one thread to copy
 
-void copy(std::byte* to, std::span<const std::byte> from) {
+// Threads that are woken for little cost more than they save.
+void copy(std::byte* to, std::span<const std::byte> from, bool with_all_cores) {
     const auto shares = static_cast<int64_t>((from.size() + kShare - 1) / kShare);
-// Few are copied sooner than threads are woken.
-#pragma omp parallel for schedule(dynamic, 1) if (shares > 8)
+#pragma omp parallel for schedule(dynamic, 1) if (with_all_cores)
     for (int64_t i = 0; i < shares; ++i) {
         const auto share = from.subspan(
             static_cast<size_t>(i) * kShare,
@@ -66,7 +66,7 @@ void StagedUploads::upload(void* to, std::span<const std::byte> from, void* stre
     for (size_t at = 0; at < from.size(); at += kPieceBytes) {
         const Slot& slot = slots_[next_++ % slots_.size()];
         const auto piece = from.subspan(at, std::min(kPieceBytes, from.size() - at));
-        copy(room(slot), piece);
+        copy(room(slot), piece, from.size() > 2 * kPieceBytes);
         send(slot, static_cast<std::byte*>(to) + at, piece.size());
     }
     end(stream);
