@@ -13,11 +13,12 @@ namespace hetune {
 namespace {
 
 // The device works on one while the host sees to the one before; more cover a host that is slow to
-// wake. Where tokens come faster than an eye sees, several are launched at once. With a burst behind all
-// others, less than the ring of tokens holds.
-constexpr int64_t kStepsInFlight = 4, kBurst = 16;
-// A launch costs the host by the graph's nodes, a loop also by its rounds on the device: two tokens a round.
-constexpr int64_t kRound = 2;
+// wake. Where tokens come faster than an eye sees, several are launched at once, for
+// SessionOptions::burst_seconds. With a burst behind all others, less than the ring of tokens holds.
+constexpr int64_t kStepsInFlight = 4, kBurst = 32;
+// A launch costs the host by the graph's nodes, and a loop the device by its rounds: two tokens a round. Without
+// loops a burst is one long graph.
+constexpr int64_t kRound = 2, kLine = 8;
 
 // Trials prepared and judged at the same time, each with up to some 200 MB of host memory.
 constexpr int kTrialThreads = 8;
@@ -420,12 +421,12 @@ void Session::capture_burst() {
             return;
         }
     }
-    burst_graph_ = device_.capture([&] { record_steps(kBurst); });
+    burst_graph_ = device_.capture([&] { record_steps(kLine); });
 }
 
 int64_t Session::longest_burst(int64_t most) const {
     if (loop_ != nullptr) return std::min(most, kBurst) / kRound * kRound;
-    return most >= kBurst ? kBurst : 0;
+    return most >= kLine ? kLine : 0;
 }
 
 void Session::launch_steps(int64_t steps) {
@@ -455,9 +456,10 @@ void Session::launch_ahead() {
     while (in_flight_ < kStepsInFlight) {
         const int64_t most = launchable();
         if (most < 1) return;
-        const bool fast = token_seconds_ < options_.burst_seconds;
-        if (fast && burst_graph_ == nullptr) capture_burst();
-        launch_steps(fast ? std::max<int64_t>(longest_burst(most), 1) : 1);
+        const double together = options_.burst_seconds / std::max(token_seconds_, 1e-9);
+        const int64_t burst = together < 2 ? 0 : static_cast<int64_t>(std::min<double>(together, kBurst));
+        if (burst > 0 && burst_graph_ == nullptr) capture_burst();
+        launch_steps(std::max<int64_t>(longest_burst(std::min(most, burst)), 1));
     }
 }
 

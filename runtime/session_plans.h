@@ -19,7 +19,7 @@ struct SessionOptions {
     Activations activations = Activations::kQuantised;
     KvType kv = KvType::kF16;
     int state_snapshots = 4;   // copies of the recurrent state (state_snapshots.h)
-    double burst_seconds = 0.003;  // tokens that come faster are launched several at a time
+    double burst_seconds = 0.05;  // that tokens launched at the same time may take together
     std::optional<bool> loops = {};  // bursts as loops, on a device that can; default: as Arch says
     bool all_logits = false;   // forward(…, every_row) will be called
     std::optional<bool> matrix = {};  // prefill on the matrix units; default: where the arch has any

@@ -246,44 +246,52 @@ void Trial::read_back(size_t index) {
     const ParamRole role = info_.params[index].role;
     const bool result = argument.poisoned || role == ParamRole::kOutput ||
                         role == ParamRole::kInOut || role == ParamRole::kState;
+    const size_t same = result ? argument.first : argument.bytes;
+    if (same > 0) compare_start(index, same);
+    if (same > 0) compare_canary(index, 0, "before");
     if (result) {
-        const size_t all = argument.bytes + 2 * kGuard;
+        const size_t rest = argument.bytes - same + 2 * kGuard;
         if (argument.after == nullptr)
-            argument.after = std::make_unique_for_overwrite<std::byte[]>(all);
-        subject_.on.device.download({argument.after.get(), all}, *argument.buffer, 0);
+            argument.after = std::make_unique_for_overwrite<std::byte[]>(rest);
+        // Behind a start that was compared there is no canary in front: one is put there.
+        const size_t skipped = same > 0 ? kGuard : 0;
+        std::fill_n(argument.after.get(), skipped, kCanary);
+        subject_.on.device.download({argument.after.get() + skipped, rest - skipped},
+                                    *argument.buffer, same + skipped);
     } else {
-        compare_input(index);
+        compare_canary(index, kGuard + argument.bytes, "behind");
     }
     argument.buffer.reset();
 }
 
-// Its canaries, and windows spread over it, the first and the last bytes among them.
-void Trial::compare_input(size_t index) {
+void Trial::compare_start(size_t index, size_t bytes) {
     constexpr size_t kWindow = 64 << 10, kWindows = 8;
     const Argument& argument = arguments_.at(index);
-    std::vector<std::byte> memory(std::min(kWindow, argument.bytes));
-    const size_t last = argument.bytes - memory.size();
+    std::vector<std::byte> memory(std::min(kWindow, bytes));
+    const size_t last = bytes - memory.size();
     for (size_t i = 0; i < (last == 0 ? 1 : kWindows); ++i) {
         const size_t at = i * last / (kWindows - 1);
         subject_.on.device.download(memory, *argument.buffer, kGuard + at);
         if (!std::ranges::equal(memory, argument.before.subspan(at, memory.size())))
-            fail(index, "an input was changed");
+            fail(index,
+                 argument.first > 0 ? "what was there before was changed" : "an input was changed");
     }
-    memory.resize(kGuard);
-    for (const size_t at : {size_t{0}, kGuard + argument.bytes}) {
-        subject_.on.device.download(memory, *argument.buffer, at);
-        if (!all_canaries(memory))
-            fail(index, fmt::format("written {} the buffer", at == 0 ? "before" : "behind"));
-    }
+}
+
+void Trial::compare_canary(size_t index, size_t at, std::string_view side) {
+    std::byte memory[kGuard];
+    subject_.on.device.download(memory, *arguments_.at(index).buffer, at);
+    if (!all_canaries(memory)) fail(index, fmt::format("written {} the buffer", side));
 }
 
 void Trial::look_at(size_t index) const {
     const Argument& argument = arguments_.at(index);
     if (argument.after == nullptr) return;
-    const std::span<const std::byte> all(argument.after.get(), argument.bytes + 2 * kGuard);
+    const std::span<const std::byte> all(argument.after.get(),
+                                         argument.bytes - argument.first + 2 * kGuard);
     if (!all_canaries(all.first(kGuard))) fail(index, "written before the buffer");
     if (!all_canaries(all.last(kGuard))) fail(index, "written behind the buffer");
-    const auto after = all.subspan(kGuard, argument.bytes);
+    const auto after = all.subspan(kGuard, argument.bytes - argument.first);
     if (argument.check == Check::kNone) return;
 
     const auto words = words_of(after), written = words.first(argument.written / 4);
@@ -313,7 +321,7 @@ std::span<const std::byte> Trial::result(std::string_view param) const {
     const Argument& argument = arguments_.at(index_of(param));
     if (argument.after == nullptr)
         throw std::logic_error(fmt::format("{} is no result of {}", param, info_.name));
-    return {argument.after.get() + kGuard, argument.bytes};
+    return {argument.after.get() + kGuard, argument.bytes - argument.first};
 }
 
 Comparison& Trial::compare(const std::string& output, double tolerance) {

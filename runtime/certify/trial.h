@@ -123,6 +123,11 @@ class Trial {
     // The same, of which all must be written.
     void out_all_floats(std::string_view param, int64_t count);
     void out_all_blocks(std::string_view param, int64_t count);  // of values
+    // Of a state that was put only the bytes from `first` on are expected to change: get() gives
+    // those, and of the bytes before them windows are compared.
+    void changes_from(std::string_view param, int64_t first) {
+        arguments_[index_of(param)].first = static_cast<size_t>(first);
+    }
     // Poisoned, and of no interest.
     void scratch(std::string_view param, int64_t bytes);
 
@@ -154,7 +159,8 @@ class Trial {
         size_t bytes = 0;
         std::shared_ptr<const void> owner;
         std::span<const std::byte> before;
-        std::unique_ptr<std::byte[]> after;  // with both canaries
+        std::unique_ptr<std::byte[]> after;  // from `first` on, with both canaries
+        size_t first = 0;
         Check check = Check::kNone;
         bool poisoned = false;
         size_t written = 0;  // bytes that must be; the rest must not
@@ -168,7 +174,9 @@ class Trial {
     std::span<const std::byte> result(std::string_view param) const;
     std::vector<uint64_t> place_arguments();
     void read_back(size_t index);
-    void compare_input(size_t index);
+    // Windows spread over the first bytes, which should be as they were.
+    void compare_start(size_t index, size_t bytes);
+    void compare_canary(size_t index, size_t at, std::string_view side);
     void look_at(size_t index) const;
     [[noreturn]] void fail(size_t index, const std::string& what) const;
 

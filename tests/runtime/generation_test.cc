@@ -56,7 +56,7 @@ TEST_CASE(
             Loaded loaded(file, options_of(256, bursts));
             Session& session = loaded.session;
             const std::vector<int32_t> prompt = {5, 17, 300, 42}, more = {7, 99};
-            constexpr int64_t kCount = 24;
+            constexpr int64_t kCount = 40;
             const std::vector<int32_t> wanted = draw(session, prompt, kCount, {.draws = 0});
             const int32_t behind = session.prompt(more, {});
             const int64_t position = session.position();
