@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <map>
+#include <thread>
 
 #include "planner/plan_text.h"
 
@@ -67,6 +68,8 @@ Pass run_once(Session& session, const BenchCase& what, const Session::Place& sta
     if (what.decode) session.prompt(some_tokens(1, session.vocabulary()), {}, {.draws = what.tokens + 1});
     const std::vector<int32_t> prompt = some_tokens(what.tokens, session.vocabulary());
     session.device().synchronize();
+    // Threads that copied state on the way here spin for some milliseconds before they sleep.
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
     Pass pass;
     const double began = now_seconds(), process_began = process_seconds(), thread_began = thread_seconds();
     double waited = 0;
