@@ -65,7 +65,7 @@ inline std::vector<EmulatedModel> emulated_models() {
         .prefill_rows = 77,
         .tunables = {{"gemm", tile}, {"gemm_swiglu", tile}, {"experts_gate_up_gemm", tile}}};
     return {{emulated_dense(),
-             {{.prefill_rows = 9},
+             {{.prefill_rows = 9, .loops = true},  // no arch of AMD has any by itself
               {.prefill_rows = 9, .fusion = false},
               {.prefill_rows = 9, .activations = Activations::kFloat, .kv = KvType::kF32},
               {.prefill_rows = 9, .fusion = false, .kv = KvType::kBF16},

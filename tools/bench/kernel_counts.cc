@@ -36,6 +36,7 @@ struct Case {
     int64_t weight_bytes = 0;
     std::vector<int64_t> arg_bytes;  // behind the step
     int tokens = 1;
+    bool step = true;  // the first argument is a StepState
 };
 
 std::map<std::string, std::string> linear_constants() {
@@ -133,8 +134,75 @@ Case gemm_swiglu(const QuantFormat& format) {
             {one, one, kHalves, kTileOutput}, kTileTokens};
 }
 
+// Kernels of experts: one expert of kRows rows in use, whose id, order and chunk are those of memory that is zero.
+constexpr int64_t kIds = 4, kChunkBytes = 12;
+
+std::map<std::string, std::string> without(std::map<std::string, std::string> constants, const char* name) {
+    constants.erase(name);
+    return constants;
+}
+
+Case experts_gate_up(const QuantFormat& format) {
+    auto constants = without(linear_constants(), "kTokens");
+    constants.insert({{"Gate", format.name}, {"Up", format.name}, {"kUsed", "1"}, {"kRows", constant(kRows)},
+                      {"kQuantisedOutput", "true"}});
+    const int64_t one = tiles_bytes(format, kRows, kCols);
+    return {{"experts_gate_up", constants}, format.name, {kRows / 32, 1}, kWaves, 2 * one,
+            {kIds, one, one, kInput, kRows / 32 * kXBlockBytes}};
+}
+
+Case experts_down(const QuantFormat& format) {
+    auto constants = without(linear_constants(), "kTokens");
+    constants.insert({{"Quant", format.name}, {"kUsed", "1"}, {"kRows", constant(kRows)}});
+    const int64_t one = tiles_bytes(format, kRows, kCols);
+    return {{"experts_down", constants}, format.name, {kRows / 32, 1}, kWaves, one,
+            {kIds, 4, one, kInput, kOutput}};
+}
+
+constexpr int kGroupTokens = 4;
+
+Case experts_gate_up_grouped(const QuantFormat& format) {
+    auto constants = linear_constants();
+    constants["kTokens"] = constant(kGroupTokens);
+    constants.insert({{"Gate", format.name}, {"Up", format.name}, {"kUsed", "1"}, {"kRows", constant(kRows)},
+                      {"kQuantisedOutput", "true"}});
+    const int64_t one = tiles_bytes(format, kRows, kCols);
+    return {{"experts_gate_up_grouped", constants}, format.name, {kRows / 32, 1}, kWaves, 2 * one,
+            {kGroupTokens * 4, kChunkBytes, one, one, kGroupTokens * kInput, kGroupTokens * kRows / 32 * kXBlockBytes},
+            kGroupTokens, false};
+}
+
+Case experts_down_grouped(const QuantFormat& format) {
+    auto constants = linear_constants();
+    constants["kTokens"] = constant(kGroupTokens);
+    constants.insert({{"Quant", format.name}, {"kRows", constant(kRows)}});
+    const int64_t one = tiles_bytes(format, kRows, kCols);
+    return {{"experts_down_grouped", constants}, format.name, {kRows / 32, 1}, kWaves, one,
+            {kGroupTokens * 4, kChunkBytes, one, kGroupTokens * kInput, kGroupTokens * kOutput}, kGroupTokens, false};
+}
+
+Case experts_gate_up_gemm(const QuantFormat& format) {
+    auto constants = tile_constants(format, 2);
+    constants.insert({"kUsed", "1"});
+    const int64_t one = tiles_bytes(format, kRows, kCols);
+    return {{"experts_gate_up_gemm", constants}, format.name, {kRows / kTileRows * 2, 1}, kTileWaves, 2 * one,
+            {kTileTokens * 4, kChunkBytes, one, one, kHalves, kTileOutput}, kTileTokens, false};
+}
+
+Case experts_down_gemm(const QuantFormat& format) {
+    const int64_t one = tiles_bytes(format, kRows, kCols);
+    return {{"experts_down_gemm", tile_constants(format, 1)}, format.name, {kRows / kTileRows, 1}, kTileWaves, one,
+            {kTileTokens * 4, kChunkBytes, one, kHalves, kTileOutput}, kTileTokens, false};
+}
+
 using Make = Case (*)(const QuantFormat&);
-const std::map<std::string, Make> kMakers = {{"gemm", gemm},
+const std::map<std::string, Make> kMakers = {{"experts_down", experts_down},
+                                             {"experts_down_gemm", experts_down_gemm},
+                                             {"experts_down_grouped", experts_down_grouped},
+                                             {"experts_gate_up", experts_gate_up},
+                                             {"experts_gate_up_gemm", experts_gate_up_gemm},
+                                             {"experts_gate_up_grouped", experts_gate_up_grouped},
+                                             {"gemm", gemm},
                                              {"gemm_swiglu", gemm_swiglu},
                                              {"gemv", gemv},
                                              {"gemv_fan", gemv_fan},
@@ -157,7 +225,8 @@ nlohmann::json emulate(const std::string& program, const Case& c, const CodeObje
     write_file(object, code.bytes.data(), code.bytes.size());
     const int32_t state[2] = {0, c.tokens};
     write_file(step, state, sizeof state);
-    nlohmann::json args = {{{"type", "buffer"}, {"dir", "in"}, {"file", step}, {"bytes", sizeof state}}};
+    nlohmann::json args = nlohmann::json::array();
+    if (c.step) args.push_back({{"type", "buffer"}, {"dir", "in"}, {"file", step}, {"bytes", sizeof state}});
     for (size_t i = 0; i < c.arg_bytes.size(); ++i)
         args.push_back({{"type", "buffer"},
                         {"dir", "inout"},
