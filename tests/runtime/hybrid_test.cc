@@ -99,6 +99,21 @@ TEST_CASE("the compiled hybrid model gives llama.cpp's logits, fused and not, in
         }
 }
 
+TEST_CASE("chunks of 7, 64 and 300 tokens give the logits of one token after another over 320 tokens") {
+    const std::vector<int32_t> tokens = sequence("sequence320");
+    Loaded loaded(kMini, {.context = 384,
+                          .prefill_rows = 300,
+                          .activations = Activations::kFloat,
+                          .kv = KvType::kF32,
+                          .all_logits = true});
+    const std::vector<float> single = in_steps(loaded.session, tokens, 1);
+    for (const size_t size : {size_t{7}, size_t{64}, size_t{300}}) {
+        const double difference = relative_difference(in_steps(loaded.session, tokens, size), single);
+        MESSAGE("chunks of ", size, ": ", difference);
+        CHECK(difference < 1e-3);
+    }
+}
+
 TEST_CASE("a context cut back gives the logits of one that never went further, with snapshots and without") {
     const std::vector<int32_t> tokens = sequence();
     const auto begin = std::span(tokens);
