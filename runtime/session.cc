@@ -425,6 +425,7 @@ void Session::capture_burst() {
 }
 
 int64_t Session::longest_burst(int64_t most) const {
+    if (burst_graph_ == nullptr) return 0;
     if (loop_ != nullptr) return std::min(most, kBurst) / kRound * kRound;
     return most >= kLine ? kLine : 0;
 }
@@ -453,18 +454,19 @@ int32_t Session::next() {
 void Session::launch_ahead() {
     if (room() < 1) throw std::runtime_error(fmt::format("the context of {} tokens is full", options_.context));
     if (in_flight_ == 0) launch_steps(1);
-    while (in_flight_ < kStepsInFlight) {
+    while (in_flight_ - landed_ < kStepsInFlight) {
         const int64_t most = launchable();
         if (most < 1) return;
         const double together = options_.burst_seconds / std::max(token_seconds_, 1e-9);
         const int64_t burst = together < 2 ? 0 : static_cast<int64_t>(std::min<double>(together, kBurst));
-        if (burst > 0 && burst_graph_ == nullptr) capture_burst();
+        const int64_t least = shared_.contains("loop") ? kRound : kLine;
+        if (burst_graph_ == nullptr && std::min(most, burst) >= least) capture_burst();
         launch_steps(std::max<int64_t>(longest_burst(std::min(most, burst)), 1));
     }
 }
 
 int64_t Session::launchable() const {
-    int64_t most = std::min({ahead_, room() - in_flight_, kBurst});
+    int64_t most = std::min({ahead_, room() - in_flight_, token_ring_size() - in_flight_, kBurst});
     // A state that is to be kept is that of its position, not a later one.
     while (most > 0 && snapshots_->due(position_, position_ + in_flight_ + most - 1)) --most;
     return most;

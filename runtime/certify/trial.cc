@@ -14,8 +14,10 @@ namespace {
 
 constexpr size_t kGuard = 256;  // bytes before and behind a buffer; keeps its alignment
 constexpr std::byte kCanary{0xc5};
-constexpr std::byte kPoison{0x7f};
-constexpr uint32_t kPoisonWord = 0x7f7f7f7f;  // 3.4e38, a NaN in 16 bits, and no small integer
+// What a kernel may not leave: of blocks a byte of -128, which no value is rounded to; of words no
+// id and no count; else a NaN, which what is made of it would be, too.
+constexpr uint8_t kBlockPoison = 0x80, kWordPoison = 0x7f, kNanPoison = 0xff;
+constexpr uint32_t word_of(uint8_t byte) { return byte * 0x01010101u; }
 
 bool all_canaries(std::span<const std::byte> bytes) {
     return std::ranges::all_of(bytes, [](std::byte b) { return b == kCanary; });
@@ -185,6 +187,12 @@ void Trial::scratch(std::string_view param, int64_t bytes) {
     out(param, Check::kNone, 0, static_cast<size_t>(bytes));
 }
 
+uint8_t Trial::poison_of(Check check) {
+    return check == Check::kBlocks  ? kBlockPoison
+           : check == Check::kWords ? kWordPoison
+                                    : kNanPoison;
+}
+
 std::vector<uint64_t> Trial::place_arguments() {
     Device& device = subject_.on.device;
     std::vector<uint64_t> pointers;
@@ -208,7 +216,7 @@ std::vector<uint64_t> Trial::place_arguments() {
         device.fill(buffer, 0, kGuard, static_cast<uint8_t>(kCanary));
         device.fill(buffer, kGuard + argument.bytes, kGuard, static_cast<uint8_t>(kCanary));
         if (argument.poisoned)
-            device.fill(buffer, kGuard, argument.bytes, static_cast<uint8_t>(kPoison));
+            device.fill(buffer, kGuard, argument.bytes, poison_of(argument.check));
         else
             device.upload(buffer, kGuard, argument.before);
         pointers.push_back(argument.buffer->address() + kGuard);
@@ -222,6 +230,10 @@ void Trial::launch() {
         const std::lock_guard turn(subject_.on.turn);
         waited_ms_ += waiting.ms();
         Device& device = subject_.on.device;
+        // Also where something throws: memory is given back within the turn.
+        const std::unique_ptr<Trial, void (*)(Trial*)> freed(this, [](Trial* trial) {
+            for (auto& [place, argument] : trial->arguments_) argument.buffer.reset();
+        });
         const std::vector<uint64_t> pointers = place_arguments();
         LaunchShape shape{.threads = subject_.step.threads};
         std::memcpy(shape.groups, subject_.step.groups, sizeof shape.groups);
@@ -294,12 +306,13 @@ void Trial::look_at(size_t index) const {
     const auto after = all.subspan(kGuard, argument.bytes - argument.first);
     if (argument.check == Check::kNone) return;
 
+    const uint32_t poison = word_of(poison_of(argument.check));
     const auto words = words_of(after), written = words.first(argument.written / 4);
-    const size_t hole = first_wrong(written, [](uint32_t word) { return word != kPoisonWord; });
+    const size_t hole = first_wrong(written, [poison](uint32_t word) { return word != poison; });
     if (hole < written.size())
         fail(index, fmt::format("element {} of {} is not written", hole, written.size()));
     const size_t beyond = first_wrong(words.subspan(written.size()),
-                                      [](uint32_t word) { return word == kPoisonWord; });
+                                      [poison](uint32_t word) { return word == poison; });
     if (written.size() + beyond < words.size())
         fail(index, fmt::format("element {} is written, beyond the {} of the step",
                                 written.size() + beyond, written.size()));

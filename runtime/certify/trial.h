@@ -172,6 +172,7 @@ class Trial {
               std::span<const std::byte> bytes);
     void out(std::string_view param, Check check, size_t written, size_t all);
     std::span<const std::byte> result(std::string_view param) const;
+    static uint8_t poison_of(Check check);
     std::vector<uint64_t> place_arguments();
     void read_back(size_t index);
     // Windows spread over the first bytes, which should be as they were.
