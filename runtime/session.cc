@@ -225,7 +225,14 @@ void Session::allocate_shared(const SessionPlans& plans) {
     }
 }
 
-Session::~Session() = default;
+// What is in flight still writes to memory that goes with this.
+Session::~Session() {
+    try {
+        device_.synchronize();
+    } catch (const DeviceError&) {
+        // The device failed before: nothing is in flight any more.
+    }
+}
 
 Plan Session::plan_for(int rows, bool all_logits) const {
     return session_step(graph_, file_, device_.arch(), options_, rows, all_logits);

@@ -55,6 +55,9 @@ TEST_CASE(
             CAPTURE(bursts.loops);
             Loaded loaded(file, options_of(256, bursts));
             Session& session = loaded.session;
+            CHECK(std::ranges::any_of(session.certificates(), [](const CertifiedKernel& kernel) {
+                      return kernel.spec.name == "repeat" && kernel.certificate.passed();
+                  }) == bursts.loops);
             const std::vector<int32_t> prompt = {5, 17, 300, 42}, more = {7, 99};
             constexpr int64_t kCount = 40;
             const std::vector<int32_t> wanted = draw(session, prompt, kCount, {.draws = 0});
