@@ -14,6 +14,7 @@
 
 #include "runtime/cpu_kernel.h"
 #include "runtime/lane_fibers.h"
+#include "runtime/recording.h"
 
 namespace hetune {
 namespace {
@@ -132,7 +133,7 @@ class CpuDevice : public Device {
     std::unique_ptr<Graph> capture(const std::function<void()>& record) override {
         not_while_capturing("capture");
         auto graph = std::make_unique<CpuGraph>();
-        record_into(*graph, record);
+        record_into(recording_, *graph, record);
         return graph;
     }
     std::unique_ptr<Graph> capture_loop(Buffer& handle, const std::function<void()>& record) override {
@@ -140,7 +141,7 @@ class CpuDevice : public Device {
         auto graph = std::make_unique<CpuGraph>();
         const auto again = reinterpret_cast<uint64_t>(&graph->again);
         upload(handle, 0, std::as_bytes(std::span(&again, 1)));
-        record_into(*graph, record);
+        record_into(recording_, *graph, record);
         return graph;
     }
     void replay(Graph& graph) override {
@@ -167,16 +168,6 @@ class CpuDevice : public Device {
     }
 
   private:
-    void record_into(CpuGraph& graph, const std::function<void()>& record) {
-        recording_ = &graph;
-        try {
-            record();
-        } catch (...) {
-            recording_ = nullptr;
-            throw;
-        }
-        recording_ = nullptr;
-    }
     void not_while_capturing(const char* call) const {
         if (recording_ != nullptr)
             throw DeviceError(fmt::format("cpu: {} while capturing, which only launches", call));

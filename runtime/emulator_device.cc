@@ -13,6 +13,7 @@
 
 #include "runtime/compile/child.h"
 #include "runtime/environment.h"
+#include "runtime/recording.h"
 
 namespace hetune {
 namespace {
@@ -160,14 +161,7 @@ class EmulatorDevice : public Device {
     std::unique_ptr<Graph> capture(const std::function<void()>& record) override {
         not_while_capturing("capture");
         auto graph = std::make_unique<EmulatorGraph>();
-        recording_ = graph.get();
-        try {
-            record();
-        } catch (...) {
-            recording_ = nullptr;
-            throw;
-        }
-        recording_ = nullptr;
+        record_into(recording_, *graph, record);
         return graph;
     }
     void replay(Graph& graph) override {

@@ -153,7 +153,7 @@ bool Session::certify_kernels(Loading& loading) {
     const size_t known = uses.size() - unknown.size();
 
     // Inputs and oracles of several at a time, on the device one after the other.
-    TrialDevice on{device_};
+    TrialDevice on{.device = device_};
     std::vector<CertifiedKernel> tried(unknown.size());
     std::mutex telling;
     size_t done = known;
@@ -431,8 +431,11 @@ void Session::capture_burst() {
     burst_graph_ = device_.capture([&] { record_steps(kLine); });
 }
 
-int64_t Session::longest_burst(int64_t most) const {
-    if (burst_graph_ == nullptr) return 0;
+int64_t Session::longest_burst(int64_t most) {
+    if (burst_graph_ == nullptr) {
+        if (most < (shared_.contains("loop") ? kRound : kLine)) return 0;
+        capture_burst();
+    }
     if (loop_ != nullptr) return std::min(most, kBurst) / kRound * kRound;
     return most >= kLine ? kLine : 0;
 }
@@ -466,8 +469,6 @@ void Session::launch_ahead() {
         if (most < 1) return;
         const double together = options_.burst_seconds / std::max(token_seconds_, 1e-9);
         const int64_t burst = together < 2 ? 0 : static_cast<int64_t>(std::min<double>(together, kBurst));
-        const int64_t least = shared_.contains("loop") ? kRound : kLine;
-        if (burst_graph_ == nullptr && std::min(most, burst) >= least) capture_burst();
         launch_steps(std::max<int64_t>(longest_burst(std::min(most, burst)), 1));
     }
 }

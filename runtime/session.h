@@ -64,7 +64,7 @@ class Session : public Engine {
     // drawn tokens, the last of them is appended first.
     //
     // A caller that says in `limit` how many tokens it will draw, those of `prompt` included, lets
-    // the device run ahead of the host by a few steps. It stops by itself behind an end token and
+    // the device run ahead of the host by a few steps or a burst. It stops by itself behind an end token and
     // the last draw; a caller that stops earlier makes the next call restore recurrent state from the
     // nearest snapshot.
     int32_t prompt(std::span<const int32_t> tokens, const Sampling& sampling,
@@ -147,7 +147,7 @@ class Session : public Engine {
     void capture_burst();
     // How many draws may be launched behind those in flight, and how many of them as one graph.
     int64_t launchable() const;
-    int64_t longest_burst(int64_t most) const;
+    int64_t longest_burst(int64_t most);
     // A graph of so many tokens and their draws, behind what is in flight: one, or a burst.
     void launch_steps(int64_t steps);
     // Draws in flight are not waited for any more.

@@ -134,7 +134,7 @@ void Weights::load(const std::vector<PlanBuffer>& buffers, const Progress& progr
     if (!tiles.empty()) load_tiles(tiles, progress);
 }
 
-void Weights::upload_stored(const std::vector<PlanBuffer>& buffers) {
+bool Weights::upload_stored(const std::vector<PlanBuffer>& buffers) {
     while (const auto found = find_tiles(file_, *store_)) {
         std::vector<TileReader> readers;
         std::vector<MadeUpload> uploads;
@@ -150,24 +150,25 @@ void Weights::upload_stored(const std::vector<PlanBuffer>& buffers) {
         device_.upload_all(uploads);
         if (std::ranges::all_of(readers, &TileReader::good)) {
             buffers_.merge(made);
-            return;
+            return true;
         }
         device_.synchronize();  // before their memory goes
         store_->discard(found->pack);
     }
+    return false;
 }
 
 void Weights::load_tiles(const std::vector<PlanBuffer>& wanted, const Progress& progress) {
     const bool own_memory = !device_.info().unified_memory;
-    if (store_ != nullptr && own_memory) upload_stored(wanted);
+    const bool stored = store_ != nullptr && own_memory && upload_stored(wanted);
     std::vector<PlanBuffer> buffers;
     for (const PlanBuffer& buffer : wanted)
         if (find(buffer.name) == nullptr) buffers.push_back(buffer);
     if (buffers.empty()) return;
-    if (store_ != nullptr)
-        if (auto stored = store_tiles(file_, buffers, *store_, progress)) {
-            repacked_ = stored->repacked;
-            tile_pack_ = std::move(stored->pack);
+    if (store_ != nullptr && !stored)
+        if (auto made = store_tiles(file_, buffers, *store_, progress)) {
+            repacked_ = made->repacked;
+            tile_pack_ = std::move(made->pack);
         }
     for (size_t i = 0; i < buffers.size(); ++i) {
         const PlanBuffer& buffer = buffers[i];

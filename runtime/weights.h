@@ -33,8 +33,8 @@ class Weights {
 
   private:
     void load_tiles(const std::vector<PlanBuffer>& buffers, const Progress& progress);
-    // Tiles that the store has, checked on their way to memory of the device's own.
-    void upload_stored(const std::vector<PlanBuffer>& buffers);
+    // Tiles that the store has, checked on their way to memory of the device's own. False when it has none.
+    bool upload_stored(const std::vector<PlanBuffer>& buffers);
     Device& device_;
     const ModelFile& file_;
     const LayerGraph& graph_;

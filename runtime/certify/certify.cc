@@ -65,7 +65,7 @@ std::optional<Certificate> stored(CodeStore& store, const KernelNote& note) {
 
 CertifiedKernel certify(CodeStore& store, const CacheKey& object, const TrialSubject& subject,
                         CertifyMode mode, bool retry) {
-    const DeviceInfo info = subject.on.device.info();
+    const DeviceInfo& info = subject.on.info;
     const KernelNote note{.kind = "certificate",
                           .object = object,
                           .about = fmt::format("{}: {}", info.backend, info.driver),

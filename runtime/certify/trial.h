@@ -33,6 +33,7 @@ class TrialFailure : public std::runtime_error {
 // Trials may be prepared and judged at the same time; one of them at a time is on the device.
 struct TrialDevice {
     Device& device;
+    DeviceInfo info = device.info();
     std::mutex turn = {};
 };
 

@@ -16,19 +16,6 @@ constexpr int kIntegrated = 18;
 constexpr int kComputeCapabilityMajor = 75;
 constexpr int kComputeCapabilityMinor = 76;
 
-// CUgraphNodeParams of cuda.h, of a conditional node.
-struct LoopNode {
-    int type = 13, reserved[3] = {};  // CU_GRAPH_NODE_TYPE_CONDITIONAL
-    unsigned long long handle = 0;
-    int kind = 1;       // CU_GRAPH_COND_TYPE_WHILE
-    unsigned size = 1;  // bodies
-    void** bodies = nullptr;
-    void* context = nullptr;
-    long long padding[26] = {};
-};
-static_assert(sizeof(LoopNode) == 256);
-constexpr unsigned kAssignDefault = 1;  // CU_GRAPH_COND_ASSIGN_DEFAULT: at each launch of the graph
-
 std::function<int(GpuLoop*)> loop_maker(const DriverLibrary& cuda) {
     const auto current = cuda.optional<int(void**)>("cuCtxGetCurrent");
     const auto create = cuda.optional<int(void**, unsigned)>("cuGraphCreate");

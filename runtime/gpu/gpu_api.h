@@ -43,6 +43,18 @@ struct LaunchConfig {
 };
 constexpr int kOverlapPredecessor = 6;  // CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
 
+// cuda.h: CUgraphNodeParams of a node that repeats its body (CUDA_CONDITIONAL_NODE_PARAMS).
+struct LoopNode {
+    int type = 13, reserved[3] = {};  // CU_GRAPH_NODE_TYPE_CONDITIONAL
+    unsigned long long handle = 0;
+    int kind = 1;       // CU_GRAPH_COND_TYPE_WHILE
+    unsigned size = 1;  // bodies
+    void** bodies = nullptr;
+    void* context = nullptr;
+    long long padding[26] = {};
+};
+constexpr unsigned kAssignDefault = 1;  // CU_GRAPH_COND_ASSIGN_DEFAULT: at each launch of the graph
+
 // A graph of one node, a loop: what its body is captured into, and how launches in it call it.
 struct GpuLoop {
     void* graph = nullptr;  // owned by whoever asked for it

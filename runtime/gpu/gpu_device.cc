@@ -198,9 +198,8 @@ class GpuDevice : public Device {
         if (!facts_.graph_loops || api_.make_loop(&loop) != 0) return nullptr;
         Handle graph = own(loop.graph, api_.graph_destroy);
         upload(handle, 0, std::as_bytes(std::span(&loop.handle, 1)));
-        gpu_check(api_,
-                  api_.capture_to(stream_.get(), loop.body, nullptr, nullptr, 0, kCaptureThreadLocal),
-                  api_.capture_to.name);
+        if (api_.capture_to(stream_.get(), loop.body, nullptr, nullptr, 0, kCaptureThreadLocal) != 0)
+            return nullptr;
         capturing_ = true;
         const auto end = [&] {
             void* body = nullptr;  // belongs to the graph
@@ -211,7 +210,10 @@ class GpuDevice : public Device {
             record();
         } catch (...) {
             end();
-            throw;
+            // A launch that a body may not have was not run: the device is as it was.
+            if (poison_.empty()) throw;
+            poison_.clear();
+            return nullptr;
         }
         void* executable = nullptr;
         if (end() != 0 || api_.graph_instantiate(&executable, graph.get(), 0) != 0) return nullptr;

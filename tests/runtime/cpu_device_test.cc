@@ -28,6 +28,10 @@ TEST_CASE("The cpu device replays what was captured") {
     test::replays_loops(*open_cpu_device(2), "x86-64-v3");
 }
 
+TEST_CASE("The cpu device takes uploads that are made on the way") {
+    test::uploads_what_is_made(*open_cpu_device(1));
+}
+
 TEST_CASE("The cpu device says what is wrong with an object that is no kernel") {
     const auto device = open_cpu_device(1);
     CHECK_THROWS_WITH_AS(device->load({.bytes = std::vector<std::byte>(100), .entry = "gemv"}),

@@ -40,6 +40,7 @@ TEST_CASE("Functions of the CUDA driver are declared as in cuda.h") {
     CHECK_ABI(event_elapsed, cuEventElapsedTime);
     CHECK_ABI(capture_begin, cuStreamBeginCapture);
     CHECK_ABI(capture_end, cuStreamEndCapture);
+    CHECK_ABI(capture_to, cuStreamBeginCaptureToGraph);
     CHECK_ABI(graph_destroy, cuGraphDestroy);
     CHECK_ABI(graph_instantiate, cuGraphInstantiateWithFlags);
     CHECK_ABI(executable_destroy, cuGraphExecDestroy);
@@ -56,6 +57,21 @@ TEST_CASE("The configuration of a launch lies in memory as in cuda.h") {
     CHECK(sizeof(LaunchAttribute) == sizeof(CUlaunchAttribute));
     CHECK(offsetof(LaunchAttribute, value) == offsetof(CUlaunchAttribute, value));
     CHECK(CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION == kOverlapPredecessor);
+}
+
+TEST_CASE("The node of a loop lies in memory as in cuda.h") {
+    CHECK(sizeof(LoopNode) == sizeof(CUgraphNodeParams));
+    constexpr size_t kOwn = offsetof(CUgraphNodeParams, conditional);
+    using Own = CUDA_CONDITIONAL_NODE_PARAMS;
+    CHECK(offsetof(LoopNode, handle) == kOwn + offsetof(Own, handle));
+    CHECK(offsetof(LoopNode, kind) == kOwn + offsetof(Own, type));
+    CHECK(offsetof(LoopNode, size) == kOwn + offsetof(Own, size));
+    CHECK(offsetof(LoopNode, bodies) == kOwn + offsetof(Own, phGraph_out));
+    CHECK(offsetof(LoopNode, context) == kOwn + offsetof(Own, ctx));
+    CHECK(LoopNode().type == CU_GRAPH_NODE_TYPE_CONDITIONAL);
+    CHECK(LoopNode().kind == CU_GRAPH_COND_TYPE_WHILE);
+    CHECK(kAssignDefault == CU_GRAPH_COND_ASSIGN_DEFAULT);
+    CHECK(sizeof(GpuLoop::handle) == sizeof(CUgraphConditionalHandle));
 }
 
 TEST_CASE("Constants of the CUDA driver are those of cuda.h") {

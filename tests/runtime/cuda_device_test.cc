@@ -114,6 +114,17 @@ TEST_CASE("The CUDA device launches, captures, replays and times") {
     device->synchronize();
 }
 
+TEST_CASE("The CUDA device takes uploads that are made on the way, several at a time") {
+    if (no_gpu()) return;
+    test::uploads_what_is_made(*open_device("cuda"));
+}
+
+TEST_CASE("The CUDA device replays loops, as long as a kernel asks for it") {
+    if (no_gpu()) return;
+    const auto device = open_device("cuda");
+    test::replays_loops(*device, device->arch().name);
+}
+
 TEST_CASE("A broken object is refused by the CUDA driver, and the device goes on") {
     if (no_gpu()) return;
     const auto device = open_device("cuda");

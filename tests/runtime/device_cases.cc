@@ -174,6 +174,36 @@ void writes_host_memory(Device& device, const std::string& object_arch) {
     }
 }
 
+void uploads_what_is_made(Device& device) {
+    constexpr size_t kBytes[] = {1, 4096, (2 << 20) + 3, (9 << 20) + 100, 5, (4 << 20)};
+    std::vector<std::unique_ptr<Buffer>> buffers;
+    std::vector<size_t> made(std::size(kBytes));
+    std::vector<MadeUpload> uploads;
+    const auto byte_at = [](size_t buffer, size_t at) { return static_cast<std::byte>((at / 7 + 31 * buffer) % 251); };
+    for (size_t i = 0; i < std::size(kBytes); ++i) {
+        buffers.push_back(device.allocate(kBytes[i]));
+        uploads.push_back({buffers[i].get(), [&, i](std::span<std::byte> piece) {
+                               for (std::byte& byte : piece) byte = byte_at(i, made[i]++);
+                           }});
+    }
+    for (int round = 0; round < 2; ++round) {
+        std::ranges::fill(made, size_t{0});
+        device.upload_all(uploads);
+        for (size_t i = 0; i < buffers.size(); ++i) {
+            CAPTURE(i);
+            CHECK(made[i] == kBytes[i]);
+            std::vector<std::byte> got(kBytes[i]);
+            device.download(got, *buffers[i], 0);
+            size_t wrong = 0;
+            for (size_t at = 0; at < got.size(); ++at) wrong += got[at] != byte_at(i, at) ? 1 : 0;
+            CHECK(wrong == 0);
+        }
+    }
+    uploads[3].make = [](std::span<std::byte>) { throw std::out_of_range("nothing more"); };
+    CHECK_THROWS_WITH_AS(device.upload_all(uploads), "nothing more", std::out_of_range);
+    CHECK(get(device, *put(device, std::vector<float>{3.0f}))[0] == 3.0f);  // and it goes on
+}
+
 void replays_graphs(Device& device, const std::string& object_arch) {
     constexpr int kRows = 2, kCols = 96;
     const auto add = device.load(compile(binary("Add", kCols, 1), object_arch));

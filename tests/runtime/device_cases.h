@@ -28,6 +28,8 @@ void copies_and_fills(Device& device);
 void runs_kernels(Device& device, const std::string& object_arch);
 // Memory of the host that a kernel writes, read behind a mark.
 void writes_host_memory(Device& device, const std::string& object_arch);
+// Bytes that are made on the way, of pieces and a tail, and a maker that throws.
+void uploads_what_is_made(Device& device);
 void replays_graphs(Device& device, const std::string& object_arch);
 void replays_loops(Device& device, const std::string& object_arch);
 

@@ -100,7 +100,7 @@ void try_model(const std::string& path, const SessionOptions& options, const std
             for (const auto& [compiler, code] : objects.of(step.spec)) {
                 const auto trial = [&](const Loaded& on) {
                     const auto module = on.device->load(code);
-                    TrialDevice device{*on.device};
+                    TrialDevice device{.device = *on.device};
                     return try_out({device, *module, *plan, step, graph, file,
                                     [&](const std::string& name) { return on.weights.find(name); }})
                         .failure;

@@ -44,6 +44,30 @@ void check_on(const char* backend, const char* name) {
     }
 }
 
+// Steps launched one at a time, and several as a loop or one line of launches.
+void check_bursts(const char* backend, const char* name) {
+    CAPTURE(backend);
+    CAPTURE(name);
+    const ModelFile file(kModels + "/" + name + ".gguf");
+    const auto device = open_device(backend);
+    KernelLibrary library(device->arch(), code_store(), read_environment());
+    std::vector<int32_t> wanted;
+    for (const double burst_seconds : {0.0, 1e9}) {
+        Session session(file, *device, library, nullptr, {.context = 256, .burst_seconds = burst_seconds});
+        constexpr int64_t kCount = 100;
+        std::vector<int32_t> drawn = {session.prompt(std::vector<int32_t>{5, 17, 300, 42}, {}, {.draws = kCount})};
+        while (static_cast<int64_t>(drawn.size()) < kCount) drawn.push_back(session.next());
+        if (wanted.empty()) wanted = drawn;
+        CHECK(drawn == wanted);
+    }
+}
+
+TEST_CASE("a GPU draws the same tokens in bursts and one at a time") {
+    for (const char* backend : {"hip", "cuda"})
+        if (has_gpu(backend))
+            for (const char* name : {"tiny-Q4_K_M", "mini35-Q4_K_M"}) check_bursts(backend, name);
+}
+
 TEST_CASE("a GPU gives llama.cpp's logits of a dense model") {
     for (const char* backend : {"hip", "cuda"})
         if (has_gpu(backend)) check_on(backend, "tiny-Q4_K_M");

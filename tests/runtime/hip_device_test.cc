@@ -139,6 +139,11 @@ TEST_CASE("The HIP device runs kernels with tails, barriers and several modules 
     test::runs_kernels(*open_device("hip"), kObjectArch);
 }
 
+TEST_CASE("The HIP device takes uploads that are made on the way, several at a time") {
+    const Double hip;
+    test::uploads_what_is_made(*open_device("hip"));
+}
+
 TEST_CASE("The HIP device replays what was captured") {
     const Double hip;
     test::replays_graphs(*open_device("hip"), kObjectArch);
