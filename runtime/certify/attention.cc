@@ -115,7 +115,8 @@ void certify_kv_write(Trial& t) {
         same(0, kBefore);
         same(kBefore + t.rows(), kBefore + t.full_rows());
         const auto got = kv_values(shape, bytes);
-        for (const int64_t row : sample_of(t.rows()))
+        // All of them: a row that was left out is not poisoned, but holds what was there before.
+        for (int64_t row = 0; row < t.rows(); ++row)
             compare_head(comparison, row_of(got, kBefore + row, width),
                          row_of(wanted[side], row, width));
     }
