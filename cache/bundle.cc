@@ -52,7 +52,8 @@ static_assert(sizeof(Head) == 16 && sizeof(Trailer) == 64 && sizeof(Signed) == 1
 // leaves the folder.
 bool is_member_path(std::string_view path) {
     if (path.starts_with("tunings/"))
-        return path.size() == 45 && path.ends_with(".json") && CacheKey::from_hex(path.substr(8, 32));
+        return path.size() == 45 && path.ends_with(".json") &&
+               CacheKey::from_hex(path.substr(8, 32));
     if (path.starts_with("objects/")) {
         const auto key = path.size() == 43 ? CacheKey::from_hex(path.substr(11)) : std::nullopt;
         return key && path[10] == '/' && path.substr(8, 2) == path.substr(11, 2);
@@ -227,7 +228,8 @@ void BundleWriter::add_object(const CacheKey& key, std::span<const std::byte> fi
 }
 
 void BundleWriter::add_tuning(std::string_view path, std::string_view text) {
-    add({.path = std::string(path), .bytes = text.size()}, compress(std::as_bytes(std::span(text))));
+    add({.path = std::string(path), .bytes = text.size()},
+        compress(std::as_bytes(std::span(text))));
 }
 
 void BundleWriter::add_pack(std::string_view model, std::string_view layout,

@@ -2,10 +2,10 @@
 // read-only layer.
 //
 //   16 bytes   magic, format version
-//   members    objects and tuning results compressed with zstd, tile packs as they are, at multiples of 4096 bytes
-//   manifest   JSON, compressed with zstd: path, offset, lengths and BLAKE2b-256 of each member
-//   64 bytes   trailer: place, lengths and BLAKE2b-256 of the manifest, magic
-//   104 bytes  if it is signed: public key, Ed25519 signature over the trailer, magic
+//   members    objects and tuning results compressed with zstd, tile packs as they are, at
+//   multiples of 4096 bytes manifest   JSON, compressed with zstd: path, offset, lengths and
+//   BLAKE2b-256 of each member 64 bytes   trailer: place, lengths and BLAKE2b-256 of the manifest,
+//   magic 104 bytes  if it is signed: public key, Ed25519 signature over the trailer, magic
 //
 // The same members give the same bytes. BLAKE2b is of the bytes as they are stored, and is checked
 // before anything is decompressed.
@@ -32,7 +32,8 @@
 namespace hetune {
 
 struct BundleMember {
-    std::string path;  // as in a cache folder: objects/ab/KEY, tiles/MODEL/LAYOUT.tiles, tunings/KEY.json
+    std::string
+        path;  // as in a cache folder: objects/ab/KEY, tiles/MODEL/LAYOUT.tiles, tunings/KEY.json
     uint64_t offset = 0;
     uint64_t stored_bytes = 0;  // in the bundle
     uint64_t bytes = 0;         // of the content; equal for tile packs

@@ -62,15 +62,15 @@ class TilePack {
     bool map(uint64_t offset, uint64_t bytes);
 
     std::filesystem::path path_;
-    FileHandle file_;  // locked (shared), so that eviction knows it is in use
+    FileHandle file_;      // locked (shared), so that eviction knows it is in use
     uint64_t offset_ = 0;  // in the file
     Mapping mapping_;
     std::vector<TileEntry> entries_;
     std::unordered_map<std::string_view, size_t> by_name_;
 };
 
-// Reads a tensor of a pack from its first byte to its last and checks its hash on the way, without mapping
-// it. Of several, each may be used by another thread. The pack outlives it.
+// Reads a tensor of a pack from its first byte to its last and checks its hash on the way, without
+// mapping it. Of several, each may be used by another thread. The pack outlives it.
 class TileReader {
   public:
     TileReader(const TilePack& pack, const TileEntry& entry);

@@ -49,8 +49,9 @@ Transferred write_bundle(CodeStore& store, const std::map<CacheKey, KeyParts>& o
                          const std::vector<TuningRecord>& tunings,
                          const std::filesystem::path& target, const SigningKey* key = nullptr);
 
-// Checks each member and adds it (of two tuning results with one key the better stays) to the writable folder, under the same guarantees as any other
-// entry: killed half-way, what has been added is whole. Throws CacheError and std::system_error.
+// Checks each member and adds it (of two tuning results with one key the better stays) to the
+// writable folder, under the same guarantees as any other entry: killed half-way, what has been
+// added is whole. Throws CacheError and std::system_error.
 Transferred import_bundle(CacheFolder& folder, const Bundle& bundle);
 
 }  // namespace hetune

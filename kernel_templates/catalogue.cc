@@ -54,12 +54,18 @@ std::string_view included(std::string_view line) {
 
 std::string_view to_string(ParamRole role) {
     switch (role) {
-        case ParamRole::kWeights: return "weights";
-        case ParamRole::kActivations: return "activations";
-        case ParamRole::kState: return "state";
-        case ParamRole::kStep: return "step";
-        case ParamRole::kOutput: return "output";
-        case ParamRole::kInOut: return "inout";
+        case ParamRole::kWeights:
+            return "weights";
+        case ParamRole::kActivations:
+            return "activations";
+        case ParamRole::kState:
+            return "state";
+        case ParamRole::kStep:
+            return "step";
+        case ParamRole::kOutput:
+            return "output";
+        case ParamRole::kInOut:
+            return "inout";
     }
     return {};
 }

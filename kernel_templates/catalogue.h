@@ -55,14 +55,14 @@ class SpecValues {
 // One kernel argument; all are pointers.
 struct TemplateParam {
     std::string name;
-    std::string type;   // "const u8*"
+    std::string type;  // "const u8*"
     ParamRole role;
     std::string shape;  // in terms of constants: "[rows, kCols]"
 };
 
 // What an object must show (runtime/compile/disassembly.h), by target family that can.
 struct TemplatePromises {
-    bool dot4 = false;        // where Quant is an integer format and activations are quantised
+    bool dot4 = false;  // where Quant is an integer format and activations are quantised
     bool matrix = false;
     bool wide_loads = false;  // 128-bit
 
@@ -70,10 +70,10 @@ struct TemplatePromises {
 };
 
 struct TemplateInfo {
-    std::string name;    // entry point and file stem
-    std::string file;    // "linear/gemv.hip"
-    std::string layer;   // the registry's second axis: "linear", "attention", ...
-    std::string what;    // one line
+    std::string name;   // entry point and file stem
+    std::string file;   // "linear/gemv.hip"
+    std::string layer;  // the registry's second axis: "linear", "attention", ...
+    std::string what;   // one line
     std::vector<TemplateConstant> constants;
     std::vector<TemplateTunable> tunables;
     bool overlaps = false;  // it calls await_inputs() before it reads what other launches write

@@ -15,7 +15,19 @@ constexpr size_t kMaxNesting = 4;
 constexpr int64_t kMaxElements = int64_t{1} << 48;
 
 enum ValueType : uint32_t {
-    kU8, kI8, kU16, kI16, kU32, kI32, kF32, kBool, kString, kArray, kU64, kI64, kF64
+    kU8,
+    kI8,
+    kU16,
+    kI16,
+    kU32,
+    kI32,
+    kF32,
+    kBool,
+    kString,
+    kArray,
+    kU64,
+    kI64,
+    kF64
 };
 constexpr size_t kValueBytes[] = {1, 1, 2, 2, 4, 4, 4, 1, 8, 12, 8, 8, 8};  // the least of each
 
@@ -48,24 +60,37 @@ class Reader {
 
     MetaValue value(uint32_t type, const std::string& key, size_t depth) {
         switch (type) {
-            case kU8: return {uint64_t{take<uint8_t>(key)}};
-            case kI8: return {int64_t{take<int8_t>(key)}};
-            case kU16: return {uint64_t{take<uint16_t>(key)}};
-            case kI16: return {int64_t{take<int16_t>(key)}};
-            case kU32: return {uint64_t{take<uint32_t>(key)}};
-            case kI32: return {int64_t{take<int32_t>(key)}};
-            case kF32: return {static_cast<double>(take<float>(key))};
+            case kU8:
+                return {uint64_t{take<uint8_t>(key)}};
+            case kI8:
+                return {int64_t{take<int8_t>(key)}};
+            case kU16:
+                return {uint64_t{take<uint16_t>(key)}};
+            case kI16:
+                return {int64_t{take<int16_t>(key)}};
+            case kU32:
+                return {uint64_t{take<uint32_t>(key)}};
+            case kI32:
+                return {int64_t{take<int32_t>(key)}};
+            case kF32:
+                return {static_cast<double>(take<float>(key))};
             case kBool: {
                 const auto byte = take<uint8_t>(key);
                 if (byte > 1) fail(fmt::format("{} is a bool of value {}", key, byte));
                 return {byte == 1};
             }
-            case kString: return {string(key)};
-            case kArray: return array(key, depth);
-            case kU64: return {take<uint64_t>(key)};
-            case kI64: return {take<int64_t>(key)};
-            case kF64: return {take<double>(key)};
-            default: fail(fmt::format("{} has the unknown value type {}", key, type));
+            case kString:
+                return {string(key)};
+            case kArray:
+                return array(key, depth);
+            case kU64:
+                return {take<uint64_t>(key)};
+            case kI64:
+                return {take<int64_t>(key)};
+            case kF64:
+                return {take<double>(key)};
+            default:
+                fail(fmt::format("{} has the unknown value type {}", key, type));
         }
     }
 
@@ -189,8 +214,8 @@ GgufPart parse_gguf(const std::filesystem::path& path, std::span<const std::byte
     for (size_t i = 1; i < order.size(); ++i) {
         const Extent& before = extents[order[i - 1]];
         if (before.offset + before.bytes > extents[order[i]].offset)
-            reader.fail(fmt::format("tensors '{}' and '{}' overlap", part.tensors[order[i - 1]].name,
-                                    part.tensors[order[i]].name));
+            reader.fail(fmt::format("tensors '{}' and '{}' overlap",
+                                    part.tensors[order[i - 1]].name, part.tensors[order[i]].name));
     }
     return part;
 }

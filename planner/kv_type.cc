@@ -31,7 +31,8 @@ std::string_view to_string(KvType type) { return info(type).name; }
 KvType kv_type(std::string_view name) {
     for (const KvTypeInfo& type : kTypes)
         if (type.name == name) return type.type;
-    throw std::runtime_error(fmt::format("unknown KV type '{}'; known: {}", name, fmt::join(kv_type_names(), ", ")));
+    throw std::runtime_error(
+        fmt::format("unknown KV type '{}'; known: {}", name, fmt::join(kv_type_names(), ", ")));
 }
 
 std::vector<std::string> kv_type_names() {
@@ -43,7 +44,8 @@ std::vector<std::string> kv_type_names() {
 std::string kv_functor(KvType type) { return std::string(info(type).functor); }
 
 int64_t kv_row_bytes(KvType type, int64_t heads, int64_t head_size) {
-    return heads * head_size * info(type).element_bytes + (heads * info(type).scale_bytes + 15) / 16 * 16;
+    return heads * head_size * info(type).element_bytes +
+           (heads * info(type).scale_bytes + 15) / 16 * 16;
 }
 
 }  // namespace hetune

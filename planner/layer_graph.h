@@ -54,9 +54,9 @@ struct Op {
     std::string kind;
     std::vector<ValueId> inputs;
     std::vector<ValueId> outputs;
-    std::vector<std::string> weights;         // tensor names
-    std::map<std::string, double> attributes; // integers are exact in a double
-    int layer = -1;                           // -1: outside the layers
+    std::vector<std::string> weights;          // tensor names
+    std::map<std::string, double> attributes;  // integers are exact in a double
+    int layer = -1;                            // -1: outside the layers
 
     double attribute(const std::string& name) const;
     int64_t integer(const std::string& name) const;
@@ -77,8 +77,8 @@ struct LayerGraph {
     double rope_magnitude = 1.0;
 
     std::vector<Value> values;
-    std::vector<Op> ops;       // in order of execution
-    ValueId logits = -1;       // [rows, vocabulary]
+    std::vector<Op> ops;             // in order of execution
+    ValueId logits = -1;             // [rows, vocabulary]
     std::vector<std::string> notes;  // what of the file is left out, one line each
 
     ValueId add_value(std::string name, int64_t width);

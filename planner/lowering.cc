@@ -17,9 +17,12 @@ int64_t aligned(int64_t bytes) { return (bytes + kArenaAlign - 1) / kArenaAlign 
 
 std::string_view family_name(ArchFamily family) {
     switch (family) {
-        case ArchFamily::kAmd: return "amd";
-        case ArchFamily::kNvidia: return "nvidia";
-        case ArchFamily::kCpu: return "cpu";
+        case ArchFamily::kAmd:
+            return "amd";
+        case ArchFamily::kNvidia:
+            return "nvidia";
+        case ArchFamily::kCpu:
+            return "cpu";
     }
     return "";
 }
@@ -27,7 +30,8 @@ std::string_view family_name(ArchFamily family) {
 // The lowerings that fit, highest priority first; throws ModelError when there is none.
 std::vector<const Lowering*> fitting_lowerings(const PlanBuilder& builder, const Op& op) {
     const std::string_view backend = family_name(builder.arch.family);
-    const std::string quant = op.weights.empty() ? "" : builder.file.tensor(op.weights[0]).type_name();
+    const std::string quant =
+        op.weights.empty() ? "" : builder.file.tensor(op.weights[0]).type_name();
     std::vector<const Lowering*> fitting;
     for (const Lowering& candidate : lowerings()) {
         if (candidate.layer != op.kind) continue;
@@ -42,8 +46,8 @@ std::vector<const Lowering*> fitting_lowerings(const PlanBuilder& builder, const
         return !builder.options.without.contains(candidate->layer + "/" + candidate->variant);
     });
     if (!fitting.empty()) return fitting;
-    throw ModelError(fmt::format("{}: no kernel on {} for '{}' ({}{}{})", builder.file.path().string(),
-                                 builder.arch.name, op.kind,
+    throw ModelError(fmt::format("{}: no kernel on {} for '{}' ({}{}{})",
+                                 builder.file.path().string(), builder.arch.name, op.kind,
                                  op.outputs.empty() ? "" : builder.name(op.outputs[0]),
                                  quant.empty() ? "" : ", ", quant));
 }
@@ -54,7 +58,9 @@ std::vector<Lowering>& lowerings() {
     static std::vector<Lowering> list;
     return list;
 }
-RegisterLowering::RegisterLowering(Lowering lowering) { lowerings().push_back(std::move(lowering)); }
+RegisterLowering::RegisterLowering(Lowering lowering) {
+    lowerings().push_back(std::move(lowering));
+}
 
 std::vector<FusionRule>& fusion_rules() {
     static std::vector<FusionRule> list;
@@ -68,10 +74,14 @@ RegisterFusion::RegisterFusion(FusionRule rule) {
     });
 }
 
-PlanBuilder::PlanBuilder(const LayerGraph& the_graph, const ModelFile& the_file, const Arch& the_arch,
-                         const PlanOptions& the_options,
+PlanBuilder::PlanBuilder(const LayerGraph& the_graph, const ModelFile& the_file,
+                         const Arch& the_arch, const PlanOptions& the_options,
                          const std::map<int, OpTunables>& the_tuned)
-    : graph(the_graph), file(the_file), arch(the_arch), options(the_options), tuned(the_tuned),
+    : graph(the_graph),
+      file(the_file),
+      arch(the_arch),
+      options(the_options),
+      tuned(the_tuned),
       places_(the_graph.values.size()) {
     for (size_t i = 0; i < graph.ops.size(); ++i) {
         const Op& op = graph.ops[i];
@@ -106,10 +116,14 @@ int64_t PlanBuilder::bytes_of(ValueId value, Form form) const {
     const int64_t count = rows(value) * width(value);
     switch (form) {
         case Form::kFloat:
-        case Form::kIds: return count * 4;
-        case Form::kQuantised: return count / 32 * kXBlockBytes;
-        case Form::kSquares: return (count + 31) / 32 * 4;
-        case Form::kHalf: return count * 2 + rows(value) * 16;
+        case Form::kIds:
+            return count * 4;
+        case Form::kQuantised:
+            return count / 32 * kXBlockBytes;
+        case Form::kSquares:
+            return (count + 31) / 32 * 4;
+        case Form::kHalf:
+            return count * 2 + rows(value) * 16;
     }
     return 0;
 }
@@ -201,13 +215,14 @@ void PlanBuilder::make_quantised(ValueId value) {
     const int waves = tunable("quantise", "kWaves", arch.family == ArchFamily::kCpu ? 1 : 4);
     const PlanArg from = in(value, Form::kFloat);
     const PlanArg to = out(value, Form::kQuantised);
-    PlanStep made{.label = name(value) + ".q8",
-                  .spec = {"quantise", {{"kCols", constant(cols)}, {"kWaves", constant(int64_t{waves})}}},
-                  .args = {step(value), from, to},
-                  .groups = {static_cast<uint32_t>((cols / 32 + waves - 1) / waves),
-                             static_cast<uint32_t>(rows(value)), 1},
-                  .threads = static_cast<uint32_t>(32 * waves),
-                  .rows_axis = rows(value) > 1 ? 1 : -1};
+    PlanStep made{
+        .label = name(value) + ".q8",
+        .spec = {"quantise", {{"kCols", constant(cols)}, {"kWaves", constant(int64_t{waves})}}},
+        .args = {step(value), from, to},
+        .groups = {static_cast<uint32_t>((cols / 32 + waves - 1) / waves),
+                   static_cast<uint32_t>(rows(value)), 1},
+        .threads = static_cast<uint32_t>(32 * waves),
+        .rows_axis = rows(value) > 1 ? 1 : -1};
     made.cost.activation_bytes = rows(value) * (cols * 4 + cols / 32 * kXBlockBytes);
     emit(std::move(made));
 }
@@ -268,17 +283,21 @@ const QuantFormat& PlanBuilder::format(const std::string& tensor) const {
         throw ModelError(fmt::format("{}: tensor '{}' is {}, for which hetune has no kernels",
                                      file.path().string(), tensor, t.type_name()));
     if (t.cols() % found->tile_elems != 0)
-        throw ModelError(fmt::format("{}: tensor '{}' has rows of {} values; {} needs a multiple of {}",
-                                     file.path().string(), tensor, t.cols(), t.type_name(),
-                                     found->tile_elems));
+        throw ModelError(
+            fmt::format("{}: tensor '{}' has rows of {} values; {} needs a multiple of {}",
+                        file.path().string(), tensor, t.cols(), t.type_name(), found->tile_elems));
     return *found;
 }
 
-int64_t PlanBuilder::tensor_rows(const std::string& tensor) const { return file.tensor(tensor).rows(); }
+int64_t PlanBuilder::tensor_rows(const std::string& tensor) const {
+    return file.tensor(tensor).rows();
+}
 
 PlanArg PlanBuilder::tiles(const std::string& tensor) {
     const Tensor& t = file.tensor(tensor);
-    return {buffer(tensor, BufferRole::kTiles, tiles_bytes(format(tensor), t.rows(), t.cols()), 0, tensor), 0};
+    return {buffer(tensor, BufferRole::kTiles, tiles_bytes(format(tensor), t.rows(), t.cols()), 0,
+                   tensor),
+            0};
 }
 
 PlanArg PlanBuilder::raw(const std::string& tensor) {
@@ -287,7 +306,8 @@ PlanArg PlanBuilder::raw(const std::string& tensor) {
 
 PlanArg PlanBuilder::turns() {
     return {buffer("rope_turns", BufferRole::kTurns,
-                   static_cast<int64_t>(std::max<size_t>(graph.rope_turns.size(), 1)) * 8), 0};
+                   static_cast<int64_t>(std::max<size_t>(graph.rope_turns.size(), 1)) * 8),
+            0};
 }
 
 PlanArg PlanBuilder::kv(int layer, const char* which, int64_t heads, int64_t head_size) {
@@ -316,7 +336,8 @@ PlanArg PlanBuilder::step(ValueId value) {
 PlanArg PlanBuilder::tokens() { return {plan.tokens_buffer, 0}; }
 PlanArg PlanBuilder::none() { return {plan.step_buffer, 0}; }
 
-int PlanBuilder::tunable(const std::string& kernel, const std::string& tunable_name, int fallback) const {
+int PlanBuilder::tunable(const std::string& kernel, const std::string& tunable_name,
+                         int fallback) const {
     const auto given = [&](const auto& by_kernel) -> std::optional<int> {
         const auto of_kernel = by_kernel.find(kernel);
         if (of_kernel == by_kernel.end()) return std::nullopt;
@@ -348,8 +369,16 @@ void PlanBuilder::emit(PlanStep made) {
 }
 
 PlanBuilder::State PlanBuilder::state() const {
-    return {plan.steps.size(), plan.buffers.size(), plan.logits_buffer, plan.last_step_buffer,
-            places_, aliases_, buffers_by_name_, free_, taken_, arena_bytes_};
+    return {plan.steps.size(),
+            plan.buffers.size(),
+            plan.logits_buffer,
+            plan.last_step_buffer,
+            places_,
+            aliases_,
+            buffers_by_name_,
+            free_,
+            taken_,
+            arena_bytes_};
 }
 
 void PlanBuilder::restore(State state) {
@@ -394,10 +423,11 @@ void PlanBuilder::lower_with_variants(const Op& op) {
         }
     }
     halved_.clear();
-    throw NoKernelLeft(op.kind, fmt::format("{}: all kernels on {} for '{}' ({}) are refused; the last is {}: {}",
-                                            file.path().string(), arch.name, op.kind,
-                                            op.outputs.empty() ? "" : name(op.outputs[0]), last_refused,
-                                            options.refused.at(last_refused)));
+    throw NoKernelLeft(
+        op.kind, fmt::format("{}: all kernels on {} for '{}' ({}) are refused; the last is {}: {}",
+                             file.path().string(), arch.name, op.kind,
+                             op.outputs.empty() ? "" : name(op.outputs[0]), last_refused,
+                             options.refused.at(last_refused)));
 }
 
 void PlanBuilder::lower_op(size_t index) {

@@ -33,7 +33,8 @@ enum class Form {
 // All kernels for an op are refused (PlanOptions::refused).
 class NoKernelLeft : public ModelError {
   public:
-    NoKernelLeft(std::string kind, const std::string& line) : ModelError(line), kind_(std::move(kind)) {}
+    NoKernelLeft(std::string kind, const std::string& line)
+        : ModelError(line), kind_(std::move(kind)) {}
     const std::string& kind() const { return kind_; }  // of the op
 
   private:
@@ -80,7 +81,7 @@ class PlanBuilder {
     PlanArg counters(const std::string& name, int64_t bytes);  // zero before and after each launch
     PlanArg step(ValueId value);  // the StepState that counts the value's rows
     PlanArg tokens();
-    PlanArg none();               // for a pointer that the constants switch off
+    PlanArg none();  // for a pointer that the constants switch off
 
     const QuantFormat& format(const std::string& tensor) const;
     int64_t tensor_rows(const std::string& tensor) const;
@@ -135,7 +136,7 @@ class PlanBuilder {
     std::vector<Place> places_;
     std::map<ValueId, ValueId> aliases_;
     std::map<std::string, int> buffers_by_name_;
-    std::map<int64_t, int64_t> free_;    // offset -> bytes
+    std::map<int64_t, int64_t> free_;  // offset -> bytes
     std::map<int64_t, int64_t> taken_;
     std::vector<int64_t> op_scratch_;
     std::map<std::string, int> halved_;  // how often a template's tunables are, for the op at hand
@@ -149,11 +150,11 @@ Plan lower_graph(const LayerGraph& graph, const ModelFile& file, const Arch& arc
                  const PlanOptions& options, const std::map<int, OpTunables>& ops);
 
 struct Lowering {
-    std::string backend = "*";   // family: "amd", "nvidia", "cpu"
-    std::string layer;           // the op's kind
-    std::string quant = "*";     // format of its first weight
-    std::string variant;         // "gemv"; shown in plans
-    int priority = 0;            // the highest that fits is taken
+    std::string backend = "*";  // family: "amd", "nvidia", "cpu"
+    std::string layer;          // the op's kind
+    std::string quant = "*";    // format of its first weight
+    std::string variant;        // "gemv"; shown in plans
+    int priority = 0;           // the highest that fits is taken
     std::function<bool(const PlanBuilder&, const Op&)> fits = nullptr;  // default: always
     std::function<void(PlanBuilder&, const Op&)> emit;
 };
@@ -167,7 +168,8 @@ struct RegisterLowering {
 struct FusionRule {
     std::string name;
     int priority = 0;
-    std::vector<std::string> makes = {};  // kinds of fused ops; left out when no kernel for one is left
+    std::vector<std::string> makes =
+        {};  // kinds of fused ops; left out when no kernel for one is left
     // True when it rewrote something.
     std::function<bool(LayerGraph&, const PlanOptions&, const ModelFile&)> apply;
 };

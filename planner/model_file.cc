@@ -58,9 +58,9 @@ std::vector<std::filesystem::path> part_names(const std::filesystem::path& path,
     std::smatch match;
     const std::string name = path.filename().string();
     if (!std::regex_match(name, match, kPart) || std::stoll(match[3]) != count)
-        throw ModelError(fmt::format(
-            "{}: one of {} parts, but its name does not end in -0000N-of-{:05}.gguf", path.string(),
-            count, count));
+        throw ModelError(
+            fmt::format("{}: one of {} parts, but its name does not end in -0000N-of-{:05}.gguf",
+                        path.string(), count, count));
     std::vector<std::filesystem::path> names;
     for (int64_t i = 1; i <= count; ++i)
         names.push_back(path.parent_path() /
@@ -70,8 +70,8 @@ std::vector<std::filesystem::path> part_names(const std::filesystem::path& path,
 
 std::optional<int64_t> integer(const MetaValue& value) {
     if (const auto* u = std::get_if<uint64_t>(&value.value))
-        return *u <= std::numeric_limits<int64_t>::max()
-                   ? std::optional(static_cast<int64_t>(*u)) : std::nullopt;
+        return *u <= std::numeric_limits<int64_t>::max() ? std::optional(static_cast<int64_t>(*u))
+                                                         : std::nullopt;
     if (const auto* i = std::get_if<int64_t>(&value.value)) return *i;
     return std::nullopt;
 }
@@ -101,8 +101,8 @@ ModelFile::ModelFile(const std::filesystem::path& path, Open mode)
             const auto number = part.metadata.find("split.no");
             if (count != split_count || number == part.metadata.end() ||
                 integer(number->second) != static_cast<int64_t>(i))
-                throw ModelError(fmt::format("{}: is not part {} of {}", name.string(), i + 1,
-                                             split_count));
+                throw ModelError(
+                    fmt::format("{}: is not part {} of {}", name.string(), i + 1, split_count));
         }
         impl_->bytes += map.bytes().size();
         if (i == 0) {

@@ -37,14 +37,14 @@ struct MetaValue {
 // Tensors of more dimensions keep them in `dims`, ggml order (dims[0] = cols).
 struct Tensor {
     std::string name;
-    uint32_t ggml_type = 0;              // see kernel_templates/quant
-    std::vector<int64_t> dims;           // ggml order: dims[0] is contiguous
-    std::span<const std::byte> data;     // owned by the ModelFile
-    uint64_t offset = 0;                 // of the data within its file, one part of a split one
+    uint32_t ggml_type = 0;           // see kernel_templates/quant
+    std::vector<int64_t> dims;        // ggml order: dims[0] is contiguous
+    std::span<const std::byte> data;  // owned by the ModelFile
+    uint64_t offset = 0;              // of the data within its file, one part of a split one
     int64_t cols() const { return dims.empty() ? 1 : dims[0]; }
-    int64_t rows() const;                // the product of dims[1..]
-    int64_t bytes() const;               // in the file; also where `data` is empty
-    const char* type_name() const;       // "Q4_K"
+    int64_t rows() const;           // the product of dims[1..]
+    int64_t bytes() const;          // in the file; also where `data` is empty
+    const char* type_name() const;  // "Q4_K"
 };
 
 class ModelFile {
@@ -62,8 +62,8 @@ class ModelFile {
     const std::filesystem::path& path() const;
     const std::vector<std::filesystem::path>& parts() const;  // one, unless the file is split
     const std::map<std::string, MetaValue>& metadata() const;
-    const std::vector<Tensor>& tensors() const;               // in file order, parts in order
-    uint64_t bytes() const;                                   // of all parts
+    const std::vector<Tensor>& tensors() const;  // in file order, parts in order
+    uint64_t bytes() const;                      // of all parts
     // Of each part, what lies before the data of its first tensor.
     std::vector<std::span<const std::byte>> headers() const;
     uint32_t version() const;

@@ -23,7 +23,7 @@ Occupancy occupancy(const Arch& arch, int vgprs, int lds_bytes, int threads) {
     const int share = lds + arch.lds_reserved_per_group;
     const int groups_by_lds = lds_bytes > arch.lds_bytes_per_group ? 0
                               : share == 0                         ? groups
-                                                                   : arch.lds_bytes_per_unit / share;
+                                           : arch.lds_bytes_per_unit / share;
 
     const int placed = std::min(groups, groups_by_lds) * waves;
     Occupancy result{(placed + arch.simds_per_unit - 1) / arch.simds_per_unit, "waves"};

@@ -9,8 +9,8 @@
 namespace hetune {
 
 struct Occupancy {
-    int waves_per_simd = 0;   // 0: a group does not fit at all
-    std::string limited_by;   // "waves", "registers", "LDS" or "group size"
+    int waves_per_simd = 0;  // 0: a group does not fit at all
+    std::string limited_by;  // "waves", "registers", "LDS" or "group size"
 
     bool operator==(const Occupancy&) const = default;
 };

@@ -12,8 +12,9 @@ std::string_view to_string(Activations activations) {
 }
 
 std::string_view to_string(BufferRole role) {
-    constexpr std::string_view kNames[] = {"tiles", "raw",   "rope",  "kv",    "state",
-                                           "scratch", "step", "tokens", "logits", "sampler", "counters"};
+    constexpr std::string_view kNames[] = {"tiles",  "raw",     "rope",    "kv",
+                                           "state",  "scratch", "step",    "tokens",
+                                           "logits", "sampler", "counters"};
     return kNames[static_cast<size_t>(role)];
 }
 
@@ -35,7 +36,8 @@ int64_t Plan::bytes(BufferRole role, int64_t context) const {
 namespace {
 
 bool makes_any(const FusionRule& rule, const std::set<std::string>& kinds) {
-    return std::ranges::any_of(rule.makes, [&](const std::string& kind) { return kinds.contains(kind); });
+    return std::ranges::any_of(rule.makes,
+                               [&](const std::string& kind) { return kinds.contains(kind); });
 }
 
 // With all fusions but those that make an op of `unfused`. Throws NoKernelLeft.
@@ -70,24 +72,28 @@ Plan lower_graph(const LayerGraph& graph, const ModelFile& file, const Arch& arc
     for (;;) try {
             return lower_without(graph, file, arch, options, ops, unfused);
         } catch (const NoKernelLeft& error) {
-            const bool fused = options.fusion && std::ranges::any_of(fusion_rules(), [&](const FusionRule& rule) {
-                                   return makes_any(rule, {error.kind()});
-                               });
+            const bool fused =
+                options.fusion && std::ranges::any_of(fusion_rules(), [&](const FusionRule& rule) {
+                    return makes_any(rule, {error.kind()});
+                });
             if (!fused || !unfused.insert(error.kind()).second) throw;
         }
 }
 
-Plan make_sampler_plan(int64_t vocabulary, const Arch& arch, const PlanOptions& options, bool loops) {
+Plan make_sampler_plan(int64_t vocabulary, const Arch& arch, const PlanOptions& options,
+                       bool loops) {
     int waves = arch.family == ArchFamily::kCpu ? 1 : 16;
     if (const auto of = options.tunables.find("sample"); of != options.tunables.end())
         if (const auto value = of->second.find("kWaves"); value != of->second.end())
             waves = std::stoi(value->second);
     const auto spec = [&] {
-        return KernelSpec{"sample", {{"kVocabulary", constant(vocabulary)}, {"kWaves", constant(waves)}}};
+        return KernelSpec{"sample",
+                          {{"kVocabulary", constant(vocabulary)}, {"kWaves", constant(waves)}}};
     };
     for (; options.refused.contains(spec().to_string()); waves /= 2)
         if (waves == 1)
-            throw ModelError("no kernel is left to draw tokens: " + options.refused.at(spec().to_string()));
+            throw ModelError("no kernel is left to draw tokens: " +
+                             options.refused.at(spec().to_string()));
     Plan plan{.arch = arch.name, .options = options, .vocabulary = vocabulary};
     plan.buffers = {{"logits", BufferRole::kLogits, vocabulary * 4},
                     {"sampler", BufferRole::kSampler, kSamplerBytes},

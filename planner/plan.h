@@ -16,19 +16,19 @@
 
 namespace hetune {
 
-enum class Activations { kQuantised, kFloat };  // what integer weights are multiplied with
+enum class Activations { kQuantised, kFloat };        // what integer weights are multiplied with
 std::string_view to_string(Activations activations);  // "q8", "f32"
 
 // Below, a product is bound by its weights, which the other kernels read as fast.
 constexpr int kMatrixRows = 32;
 
 struct PlanOptions {
-    int rows = 1;              // tokens of one step: 1 decodes, more is prefill (or a batch)
-    bool fusion = true;        // false: the chain of primitives
+    int rows = 1;        // tokens of one step: 1 decodes, more is prefill (or a batch)
+    bool fusion = true;  // false: the chain of primitives
     Activations activations = Activations::kQuantised;
     KvType kv = KvType::kF16;
-    bool all_logits = false;   // logits of every row, rather than of the last one
-    bool matrix = false;       // products of many rows on the matrix units, see by_matrix()
+    bool all_logits = false;  // logits of every row, rather than of the last one
+    bool matrix = false;      // products of many rows on the matrix units, see by_matrix()
     // Tunables that replace the default of every step they are valid for, by template:
     // {"gemv", {{"kWaves", "4"}}}.
     std::map<std::string, std::map<std::string, std::string>> tunables;
@@ -84,7 +84,7 @@ struct StepCost {
     int64_t weight_bytes = 0;
     int64_t activation_bytes = 0;
     int64_t kv_bytes_per_context = 0;
-    int64_t operations = 0;              // multiply and add are two
+    int64_t operations = 0;  // multiply and add are two
     int64_t operations_per_context = 0;
     bool operator==(const StepCost&) const = default;
 };
@@ -92,22 +92,22 @@ struct StepCost {
 // A value of the layer graph, float [rows, width], that is complete once a step has run.
 struct StepValue {
     std::string name;
-    int arg = 0;         // where it is: an index into PlanStep::args
+    int arg = 0;  // where it is: an index into PlanStep::args
     int64_t width = 0;
     bool operator==(const StepValue&) const = default;
 };
 
 struct PlanStep {
-    std::string label;       // "blk.3.attn_q"
+    std::string label;  // "blk.3.attn_q"
     KernelSpec spec;
     std::vector<PlanArg> args;
     std::vector<StepValue> values = {};  // those in float; fused and quantised ones are missing
-    uint32_t groups[3] = {1, 1, 1};  // at full rows
+    uint32_t groups[3] = {1, 1, 1};      // at full rows
     uint32_t threads = 32;
-    int rows_axis = -1;      // groups[rows_axis] = ceil(rows / rows_per_group); -1: fixed
+    int rows_axis = -1;  // groups[rows_axis] = ceil(rows / rows_per_group); -1: fixed
     int rows_per_group = 1;
     StepCost cost;
-    int op = -1;             // of the fused graph, by index: steps of one op stand together
+    int op = -1;  // of the fused graph, by index: steps of one op stand together
     bool operator==(const PlanStep&) const = default;
 };
 
@@ -136,8 +136,9 @@ Plan make_plan(const LayerGraph& graph, const ModelFile& file, const Arch& arch,
                const PlanOptions& options);
 
 // The step that draws a token from the logits of one row. Buffers: "logits", "sampler", "step" and
-// "tokens" of the decode plan, and "ring", in memory of the host. With `loops` a second step ends the
-// body of a graph that repeats itself; its buffer is "loop".
-Plan make_sampler_plan(int64_t vocabulary, const Arch& arch, const PlanOptions& options, bool loops);
+// "tokens" of the decode plan, and "ring", in memory of the host. With `loops` a second step ends
+// the body of a graph that repeats itself; its buffer is "loop".
+Plan make_sampler_plan(int64_t vocabulary, const Arch& arch, const PlanOptions& options,
+                       bool loops);
 
 }  // namespace hetune

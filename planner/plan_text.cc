@@ -56,8 +56,9 @@ std::vector<NamedKernel> named_kernels(const Plan& plan) {
 }
 
 Roofline roofline(const StepCost& cost, const Arch& arch, int64_t context) {
-    Roofline line{.bytes = cost.weight_bytes + cost.activation_bytes + cost.kv_bytes_per_context * context,
-                  .operations = cost.operations + cost.operations_per_context * context};
+    Roofline line{
+        .bytes = cost.weight_bytes + cost.activation_bytes + cost.kv_bytes_per_context * context,
+        .operations = cost.operations + cost.operations_per_context * context};
     const double memory_us = static_cast<double>(line.bytes) / (arch.bandwidth_gb_s * 1e3);
     const double math_us = static_cast<double>(line.operations) / (arch.half_tflops * 1e6);
     line.us = std::max(memory_us, math_us);
@@ -67,12 +68,12 @@ Roofline roofline(const StepCost& cost, const Arch& arch, int64_t context) {
 std::string plan_text(const Plan& plan, const Arch& arch, int64_t context) {
     const auto names = kernel_names(plan);
     std::string text = fmt::format(
-        "{} ({}) on {}: {} row{}, activations {}, KV {}, fusion {}, at a context of {}\n\n", plan.model,
-        plan.architecture, plan.arch, plan.options.rows, plan.options.rows == 1 ? "" : "s",
-        to_string(plan.options.activations), to_string(plan.options.kv),
-        plan.options.fusion ? "on" : "off", context);
-    text += fmt::format("{:<34} {:<20} {:>14} {:>7} {:>10} {:>10} {:>9}\n", "step", "kernel", "groups",
-                        "threads", "KiB", "MFLOP", "floor us");
+        "{} ({}) on {}: {} row{}, activations {}, KV {}, fusion {}, at a context of {}\n\n",
+        plan.model, plan.architecture, plan.arch, plan.options.rows,
+        plan.options.rows == 1 ? "" : "s", to_string(plan.options.activations),
+        to_string(plan.options.kv), plan.options.fusion ? "on" : "off", context);
+    text += fmt::format("{:<34} {:<20} {:>14} {:>7} {:>10} {:>10} {:>9}\n", "step", "kernel",
+                        "groups", "threads", "KiB", "MFLOP", "floor us");
     Roofline sum;
     for (const PlanStep& step : plan.steps) {
         const Roofline line = roofline(step.cost, arch, context);
@@ -82,14 +83,16 @@ std::string plan_text(const Plan& plan, const Arch& arch, int64_t context) {
         text += fmt::format("{:<34} {:<20} {:>14} {:>7} {:>10} {:>10.3f} {:>9.2f}\n", step.label,
                             names.at(step.spec.to_string()),
                             fmt::format("{}x{}x{}", step.groups[0], step.groups[1], step.groups[2]),
-                            step.threads, kib(line.bytes), static_cast<double>(line.operations) * 1e-6,
-                            line.us);
+                            step.threads, kib(line.bytes),
+                            static_cast<double>(line.operations) * 1e-6, line.us);
     }
     text += fmt::format("{:<34} {:<20} {:>14} {:>7} {:>10} {:>10.3f} {:>9.2f}\n", "together",
-                        fmt::format("{} kernels", names.size()), fmt::format("{} launches", plan.steps.size()),
-                        "", kib(sum.bytes), static_cast<double>(sum.operations) * 1e-6, sum.us);
+                        fmt::format("{} kernels", names.size()),
+                        fmt::format("{} launches", plan.steps.size()), "", kib(sum.bytes),
+                        static_cast<double>(sum.operations) * 1e-6, sum.us);
     if (plan.options.rows == 1 && sum.us > 0)
-        text += fmt::format("roofline of {} ({} GB/s): {:.0f} tok/s\n", arch.name, arch.bandwidth_gb_s, 1e6 / sum.us);
+        text += fmt::format("roofline of {} ({} GB/s): {:.0f} tok/s\n", arch.name,
+                            arch.bandwidth_gb_s, 1e6 / sum.us);
     text += "\nkernels\n";
     for (const KernelSpec& spec : plan.kernels())
         text += fmt::format("  {:<20} {}\n", names.at(spec.to_string()), spec.to_string());
@@ -101,7 +104,8 @@ std::string plan_text(const Plan& plan, const Arch& arch, int64_t context) {
         bytes += buffer.bytes + buffer.bytes_per_context * context;
     }
     for (const auto& [role, total] : roles)
-        text += fmt::format("  {:<8} {:>4} {:>14} KiB\n", to_string(role), total.first, kib(total.second));
+        text += fmt::format("  {:<8} {:>4} {:>14} KiB\n", to_string(role), total.first,
+                            kib(total.second));
     for (const std::string& note : plan.notes) text += "fused: " + note + "\n";
     for (const std::string& tuned : plan.tuned) text += "tuned: " + tuned + "\n";
     return text;

@@ -15,8 +15,8 @@ BoundPlan::BoundPlan(Device& device, Plan plan, const Modules& modules,
         launch.shape.threads = step.threads;
         launch.shape.overlaps = find_template(step.spec.name)->overlaps;
         for (const PlanArg& arg : step.args) {
-            const uint64_t address =
-                buffers[static_cast<size_t>(arg.buffer)]->address() + static_cast<uint64_t>(arg.offset);
+            const uint64_t address = buffers[static_cast<size_t>(arg.buffer)]->address() +
+                                     static_cast<uint64_t>(arg.offset);
             const auto* bytes = reinterpret_cast<const std::byte*>(&address);
             launch.args.insert(launch.args.end(), bytes, bytes + sizeof address);
         }
@@ -37,8 +37,7 @@ void BoundPlan::launch(int rows, size_t first, size_t last) {
 
 void BoundPlan::run(int rows) {
     if (rows != plan_.options.rows) return launch(rows, 0, launches_.size());
-    if (graph_ == nullptr)
-        graph_ = device_.capture([&] { launch(rows, 0, launches_.size()); });
+    if (graph_ == nullptr) graph_ = device_.capture([&] { launch(rows, 0, launches_.size()); });
     device_.replay(*graph_);
 }
 

@@ -17,7 +17,8 @@ using Modules = std::map<std::string, std::unique_ptr<Module>>;
 class BoundPlan {
   public:
     // `buffers[i]` is the memory of plan.buffers[i]. Device, modules and buffers outlive this.
-    BoundPlan(Device& device, Plan plan, const Modules& modules, const std::vector<Buffer*>& buffers);
+    BoundPlan(Device& device, Plan plan, const Modules& modules,
+              const std::vector<Buffer*>& buffers);
 
     const Plan& plan() const { return plan_; }
     const Buffer& buffer(int index) const { return *buffers_[static_cast<size_t>(index)]; }

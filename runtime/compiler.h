@@ -36,8 +36,8 @@ class CompileError : public std::runtime_error {
 
 // One kernel to compile. Sources are self-contained: every header is already inside.
 struct CompileRequest {
-    std::string entry;                 // the extern "C" kernel, also its name in messages
-    std::string source;                // HIP C++, one translation unit
+    std::string entry;   // the extern "C" kernel, also its name in messages
+    std::string source;  // HIP C++, one translation unit
     Arch arch;
 };
 
@@ -61,8 +61,8 @@ struct CompilerKind {
     std::vector<ArchFamily> families;  // what it may compile for
     int preference = 0;                // the highest that is found is taken
     std::string install;               // "apt install clang-19 lld-19"
-    // Empty when it is not on this machine, CompileError{kNoCompiler} when it is and cannot be used.
-    // Cheap but for the first time, since every start asks.
+    // Empty when it is not on this machine, CompileError{kNoCompiler} when it is and cannot be
+    // used. Cheap but for the first time, since every start asks.
     std::function<std::unique_ptr<Compiler>(const Environment&)> find;
 };
 std::vector<CompilerKind>& compiler_kinds();

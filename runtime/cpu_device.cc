@@ -136,7 +136,8 @@ class CpuDevice : public Device {
         record_into(recording_, *graph, record);
         return graph;
     }
-    std::unique_ptr<Graph> capture_loop(Buffer& handle, const std::function<void()>& record) override {
+    std::unique_ptr<Graph> capture_loop(Buffer& handle,
+                                        const std::function<void()>& record) override {
         not_while_capturing("capture_loop");
         auto graph = std::make_unique<CpuGraph>();
         const auto again = reinterpret_cast<uint64_t>(&graph->again);

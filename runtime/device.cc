@@ -7,7 +7,9 @@
 
 namespace hetune {
 
-std::unique_ptr<Graph> Device::capture_loop(Buffer&, const std::function<void()>&) { return nullptr; }
+std::unique_ptr<Graph> Device::capture_loop(Buffer&, const std::function<void()>&) {
+    return nullptr;
+}
 
 std::unique_ptr<Buffer> Device::adopt(std::span<const std::byte> host) {
     std::unique_ptr<Buffer> buffer = allocate(host.size());
@@ -20,7 +22,8 @@ void Device::upload_all(std::span<const MadeUpload> uploads) {
     std::vector<std::byte> memory(kPieceBytes);
     for (const MadeUpload& upload : uploads)
         for (size_t at = 0; at < upload.to->bytes(); at += kPieceBytes) {
-            const auto piece = std::span(memory).first(std::min(kPieceBytes, upload.to->bytes() - at));
+            const auto piece =
+                std::span(memory).first(std::min(kPieceBytes, upload.to->bytes() - at));
             upload.make(piece);
             this->upload(*upload.to, at, piece);
         }

@@ -28,9 +28,10 @@ class DeviceError : public std::runtime_error {
 
 struct LaunchShape {
     uint32_t groups[3] = {1, 1, 1};
-    uint32_t threads = 32;  // per group, one-dimensional
-    uint32_t lds_bytes = 0; // dynamic; templates here use static LDS only
-    bool overlaps = false;  // may come up while the launch before runs: the kernel awaits its inputs
+    uint32_t threads = 32;   // per group, one-dimensional
+    uint32_t lds_bytes = 0;  // dynamic; templates here use static LDS only
+    bool overlaps =
+        false;  // may come up while the launch before runs: the kernel awaits its inputs
 
     bool operator==(const LaunchShape&) const = default;
 };
@@ -76,9 +77,9 @@ struct MadeUpload {
 };
 
 struct DeviceInfo {
-    std::string backend;     // "cpu", "hip", "cuda"
-    std::string name;        // "AMD Radeon RX 7900 XTX"
-    std::string driver;      // version of driver and runtime: part of certificates, not of keys
+    std::string backend;  // "cpu", "hip", "cuda"
+    std::string name;     // "AMD Radeon RX 7900 XTX"
+    std::string driver;   // version of driver and runtime: part of certificates, not of keys
     uint64_t memory_bytes = 0;
     uint64_t free_bytes = 0;
     int compute_units = 0;
@@ -97,32 +98,36 @@ class Device {
     // The default copies; devices that share memory with the host use it in place.
     virtual std::unique_ptr<Buffer> adopt(std::span<const std::byte> host);
 
-    // Blocking for the host side of the span: it may be reused when the call returns. A large upload
-    // may still be on its way then; what is launched behind it waits for it.
+    // Blocking for the host side of the span: it may be reused when the call returns. A large
+    // upload may still be on its way then; what is launched behind it waits for it.
     virtual void upload(Buffer& to, size_t offset, std::span<const std::byte> from) = 0;
-    // Several whole buffers, whose bytes are made on the way: on devices with memory of their own at the same
-    // time, each buffer by one thread. Returns when nothing of them is asked for any more; throws what
-    // `make` throws.
+    // Several whole buffers, whose bytes are made on the way: on devices with memory of their own
+    // at the same time, each buffer by one thread. Returns when nothing of them is asked for any
+    // more; throws what `make` throws.
     virtual void upload_all(std::span<const MadeUpload> uploads);
     virtual void download(std::span<std::byte> to, const Buffer& from, size_t offset) = 0;
     virtual void fill(Buffer& buffer, size_t offset, size_t bytes, uint8_t value) = 0;
-    // All of `from` to the front of `to`, in the order of launches. The default goes through the host.
+    // All of `from` to the front of `to`, in the order of launches. The default goes through the
+    // host.
     virtual void copy(Buffer& to, const Buffer& from);
 
     virtual std::unique_ptr<Module> load(const CodeObject& code) = 0;
 
     // Asynchronous. `args` holds the explicit kernel arguments, each at its natural alignment, as
     // in a C struct; it is copied before the call returns, the buffers it points to are not.
-    virtual void launch(Module& module, const LaunchShape& shape, std::span<const std::byte> args) = 0;
+    virtual void launch(Module& module, const LaunchShape& shape,
+                        std::span<const std::byte> args) = 0;
     virtual void synchronize() = 0;
 
     // Runs `record`, which only launches, and keeps the launches.
     virtual std::unique_ptr<Graph> capture(const std::function<void()>& record) = 0;
     virtual void replay(Graph& graph) = 0;
-    // The same as the body of a loop, which runs once and then as long as a launch in it asks for more
-    // (prelude: loop_again). The loop's handle, 8 bytes, is put to the front of `handle` before anything is
-    // recorded. Null where there are no loops, or the driver takes none of these launches.
-    virtual std::unique_ptr<Graph> capture_loop(Buffer& handle, const std::function<void()>& record);
+    // The same as the body of a loop, which runs once and then as long as a launch in it asks for
+    // more (prelude: loop_again). The loop's handle, 8 bytes, is put to the front of `handle`
+    // before anything is recorded. Null where there are no loops, or the driver takes none of these
+    // launches.
+    virtual std::unique_ptr<Graph> capture_loop(Buffer& handle,
+                                                const std::function<void()>& record);
 
     virtual HostMemory allocate_host(size_t bytes) = 0;
     virtual std::unique_ptr<Mark> make_mark() = 0;
@@ -133,16 +138,16 @@ class Device {
     // Milliseconds of device time between two points in the order of work.
     virtual double time_ms(const std::function<void()>& work) = 0;
 
-    // The driver's stream (hipStream_t, CUstream) in whose order work is done, for a library that is to
-    // work there too; null where there is no driver.
+    // The driver's stream (hipStream_t, CUstream) in whose order work is done, for a library that
+    // is to work there too; null where there is no driver.
     virtual void* native_stream() { return nullptr; }
 };
 
 // Backends register themselves from their own file (runtime/cpu_device.cc, ...).
 struct Backend {
-    std::string name;                  // "hip"
-    int preference = 0;                // the highest that has a device is chosen
-    std::string description;           // one line for `hetune doctor`
+    std::string name;         // "hip"
+    int preference = 0;       // the highest that has a device is chosen
+    std::string description;  // one line for `hetune doctor`
     // Why it cannot run here, or empty when it can.
     std::function<std::string()> unavailable;
     std::function<std::unique_ptr<Device>()> open;  // throws DeviceError

@@ -64,17 +64,19 @@ void measure_matrix(Device& device, KernelLibrary& library, DeviceRates& rates) 
     }
     constexpr int64_t kLoops = 4096, kWaves = 8, kProducts = 8;
     const int64_t groups = int64_t{16} * std::max(device.info().compute_units, 1);
-    const KernelSpec spec{
-        "matrix_rate", {{"kLoops", std::to_string(kLoops)}, {"kWaves", std::to_string(kWaves)}}};
+    const KernelSpec spec{"matrix_rate",
+                          {{"kLoops", std::to_string(kLoops)}, {"kWaves", std::to_string(kWaves)}}};
     const auto module = device.load(library.get({spec}).front());
     // Values that vary: the power that a product takes depends on them, and the clock on the power.
     std::vector<uint16_t> halves(6 * 256);
     for (size_t i = 0; i < halves.size(); ++i)
-        halves[i] = static_cast<uint16_t>((i * 2654435761u >> 7 & 0x83ff) | 0x3800);  // 0.5 to 1, either sign
+        halves[i] = static_cast<uint16_t>((i * 2654435761u >> 7 & 0x83ff) |
+                                          0x3800);  // 0.5 to 1, either sign
     const auto factors = device.allocate(halves.size() * sizeof halves[0]);
     device.upload(*factors, 0, std::as_bytes(std::span(halves)));
     const auto sums = device.allocate(static_cast<size_t>(groups * kWaves) * sizeof(float));
-    const LaunchShape shape{.groups = {static_cast<uint32_t>(groups), 1, 1}, .threads = 32 * kWaves};
+    const LaunchShape shape{.groups = {static_cast<uint32_t>(groups), 1, 1},
+                            .threads = 32 * kWaves};
     const auto args = arguments_of({factors.get(), sums.get()});
     const double ms = best_ms(device, [&] { device.launch(*module, shape, args); });
     constexpr double kOperations = 2.0 * 16 * 16 * 16;  // of one product of tiles
@@ -83,7 +85,8 @@ void measure_matrix(Device& device, KernelLibrary& library, DeviceRates& rates) 
     rates.matrix_how = "a loop of matrix instructions, f16 with f32 accumulation";
     if (device.info().backend != "cuda") return;
     if (const auto library = cublas_rate(device); library && library->tflops > 0) {
-        rates.matrix_how = fmt::format("{}; {} {:.0f}", library->how, rates.matrix_how, rates.matrix_tflops);
+        rates.matrix_how =
+            fmt::format("{}; {} {:.0f}", library->how, rates.matrix_how, rates.matrix_tflops);
         rates.matrix_tflops = library->tflops;
     }
 }

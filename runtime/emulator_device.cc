@@ -249,12 +249,22 @@ class EmulatorDevice : public Device {
         const std::string text = describe(launch, folder.path(), handed).dump();
         write_file(args, std::as_bytes(std::span(text)));
         const auto& g = launch.shape.groups;
-        std::vector<std::string> command = {
-            program_, launch.module->object, launch.module->entry, "--grid",
-            fmt::format("{},{},{}", g[0], g[1], g[2]), "--block",
-            fmt::format("{},1,1", launch.shape.threads), "--lds",
-            std::to_string(launch.shape.lds_bytes), "--args", args, "--summary", summary, "--strict"};
-        if (!options_.schedule.empty()) command.insert(command.end(), {"--sched", options_.schedule});
+        std::vector<std::string> command = {program_,
+                                            launch.module->object,
+                                            launch.module->entry,
+                                            "--grid",
+                                            fmt::format("{},{},{}", g[0], g[1], g[2]),
+                                            "--block",
+                                            fmt::format("{},1,1", launch.shape.threads),
+                                            "--lds",
+                                            std::to_string(launch.shape.lds_bytes),
+                                            "--args",
+                                            args,
+                                            "--summary",
+                                            summary,
+                                            "--strict"};
+        if (!options_.schedule.empty())
+            command.insert(command.end(), {"--sched", options_.schedule});
         if (!options_.poison.empty()) command.insert(command.end(), {"--poison", options_.poison});
         const ChildResult result = run_child(command, "", kLaunchLimit);
         if (!result.ok())

@@ -18,7 +18,7 @@ namespace hetune {
 // Throws DeviceError when `arch` is unknown.
 struct EmulatorOptions {
     std::string schedule;  // --sched: the order of a group's waves; empty: the program's own
-    std::string poison;    // --poison: what registers and LDS hold at first; empty: the program's own
+    std::string poison;  // --poison: what registers and LDS hold at first; empty: the program's own
 };
 std::unique_ptr<Device> open_emulator(const std::string& program, const std::string& arch,
                                       const EmulatorOptions& options = {});

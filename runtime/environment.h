@@ -21,7 +21,7 @@ struct Environment {
     std::string rocm_path;                        // ROCM_PATH
     std::chrono::milliseconds compile_timeout{};  // HETUNE_COMPILE_TIMEOUT, seconds; default 120
     bool no_jit = false;                          // HETUNE_NO_JIT=1
-    std::string tune;                             // HETUNE_TUNE: off, measured, all (tune/tunings_for.h)
+    std::string tune;  // HETUNE_TUNE: off, measured, all (tune/tunings_for.h)
 };
 
 // Throws std::runtime_error for a value that is no number where one is due.

@@ -20,9 +20,7 @@ class FiberSanitizer {
     void left() { __sanitizer_finish_switch_fiber(thread_fake_, nullptr, nullptr); }
     void entered() { __sanitizer_finish_switch_fiber(fiber_fake_, &thread_bottom_, &thread_size_); }
     void leave() { __sanitizer_start_switch_fiber(&fiber_fake_, thread_bottom_, thread_size_); }
-    void leave_for_good() {
-        __sanitizer_start_switch_fiber(nullptr, thread_bottom_, thread_size_);
-    }
+    void leave_for_good() { __sanitizer_start_switch_fiber(nullptr, thread_bottom_, thread_size_); }
     // Of an object that only an abandoned fiber still points to.
     static void ignore_leak(const void* object) { __lsan_ignore_object(object); }
     // Of a new stack, where marks of an unmapped one's frames may be left.

@@ -41,25 +41,27 @@ struct Sampling {
 };
 
 struct ModelOptions {
-    std::string backend;            // "hip", "cuda", "cpu", "reference"; empty: the best there is
-    std::string compiler;           // "hiprtc", "comgr", "clang", "nvrtc"; empty: the best there is
-    int64_t context = 0;            // tokens; 0: what the model was trained for, at most 4096
-    int prefill_rows = 0;           // tokens of one prefill step; 0: what suits the device
-    bool fusion = true;             // false: one kernel per primitive operation
-    bool float_activations = false; // multiply weights with floats rather than with 8-bit integers
-    std::string kv_type = "f16";    // "f16", "bf16", "f32", "q8" (8 bits, a scale for each head)
-    bool tiles = true;              // keep repacked weights on disk
-    bool all_logits = false;        // logits() of every position will be asked for
-    int64_t memory_limit = 0;       // bytes; 0: what the device has free
-    std::string pre_tokenizer;      // instead of the one that the file names, "qwen2"; empty: the file's
-    int state_snapshots = 4;        // recurrent states kept, to go back in the context
-    int jobs = 0;                   // compilers at once; 0: one per core
-    bool no_jit = false;            // compile nothing: an error that lists the kernels not in the cache
+    std::string backend;   // "hip", "cuda", "cpu", "reference"; empty: the best there is
+    std::string compiler;  // "hiprtc", "comgr", "clang", "nvrtc"; empty: the best there is
+    int64_t context = 0;   // tokens; 0: what the model was trained for, at most 4096
+    int prefill_rows = 0;  // tokens of one prefill step; 0: what suits the device
+    bool fusion = true;    // false: one kernel per primitive operation
+    bool float_activations = false;  // multiply weights with floats rather than with 8-bit integers
+    std::string kv_type = "f16";     // "f16", "bf16", "f32", "q8" (8 bits, a scale for each head)
+    bool tiles = true;               // keep repacked weights on disk
+    bool all_logits = false;         // logits() of every position will be asked for
+    int64_t memory_limit = 0;        // bytes; 0: what the device has free
+    std::string
+        pre_tokenizer;        // instead of the one that the file names, "qwen2"; empty: the file's
+    int state_snapshots = 4;  // recurrent states kept, to go back in the context
+    int jobs = 0;             // compilers at once; 0: one per core
+    bool no_jit = false;      // compile nothing: an error that lists the kernels not in the cache
     // Kernels are tried out against the oracle before their first use on a device: "off", "once"
     // (what is not known to be right), "always".
     std::string certify = "once";
-    bool retry = false;             // try again the kernels that were refused at an earlier load
-    // While loading: "compile", "repack" or "certify", with how many are done of how many. May be empty.
+    bool retry = false;  // try again the kernels that were refused at an earlier load
+    // While loading: "compile", "repack" or "certify", with how many are done of how many. May be
+    // empty.
     std::function<void(std::string_view stage, size_t done, size_t total)> progress;
     // Warnings, one line each. May be empty.
     std::function<void(const std::string& line)> warn;
@@ -71,18 +73,18 @@ struct ModelInfo {
     int64_t context = 0;                          // capacity in tokens
     int64_t trained_context = 0;
     int64_t vocabulary = 0;
-    int64_t memory_bytes = 0;                     // weights, KV cache, activations and code
-    std::string memory_table;                     // the same, for people
+    int64_t memory_bytes = 0;  // weights, KV cache, activations and code
+    std::string memory_table;  // the same, for people
     // The load.
     int kernels_compiled = 0, kernels_cached = 0;
     bool weights_repacked = false;
-    int kernels_certified = 0, kernels_refused = 0;  // tried out now; not used
+    int kernels_certified = 0, kernels_refused = 0;                    // tried out now; not used
     double compile_seconds = 0, repack_seconds = 0, load_seconds = 0;  // load: all of it
     double certify_seconds = 0;
 };
 
 struct Message {
-    std::string role;     // "system", "user", "assistant"
+    std::string role;  // "system", "user", "assistant"
     std::string content;
 };
 
@@ -92,7 +94,8 @@ struct Generated {
     int64_t prompt_tokens = 0;
     double prefill_seconds = 0;  // of the prompt, with the first token
     double decode_seconds = 0;   // of the others
-    // "end" (the model ended its answer), "length", "context" (it is full), "stopped" (by the callback)
+    // "end" (the model ended its answer), "length", "context" (it is full), "stopped" (by the
+    // callback)
     std::string stop;
 };
 
@@ -118,11 +121,13 @@ class HETUNE_API Model {
         bool ignore_end = false;  // go on behind the model's end token
     };
     Generated generate(std::string_view prompt, const Options& options, const OnText& on_text);
-    Generated generate(std::span<const int32_t> prompt, const Options& options, const OnText& on_text);
-    // The next turn of a conversation, by the model's own chat template. Keeps as much of the context
-    // as this conversation and the one before have in common, so that messages may also be taken back
-    // or changed.
-    Generated chat(const std::vector<Message>& conversation, const Options& options, const OnText& on_text);
+    Generated generate(std::span<const int32_t> prompt, const Options& options,
+                       const OnText& on_text);
+    // The next turn of a conversation, by the model's own chat template. Keeps as much of the
+    // context as this conversation and the one before have in common, so that messages may also be
+    // taken back or changed.
+    Generated chat(const std::vector<Message>& conversation, const Options& options,
+                   const OnText& on_text);
 
     // Appends tokens and gives logits: [tokens, vocabulary], or [vocabulary] of the last one.
     std::vector<float> logits(std::span<const int32_t> tokens, bool every_position);

@@ -49,7 +49,8 @@ KernelLibrary::KernelLibrary(const Arch& arch, CodeStore& store, Environment env
       templates_(environment_.template_dir),
       compiler_(choose_compiler(arch, environment_, forced_compiler)),
       options_(fmt::format("{}", fmt::join(compiler_->options(arch), " "))),
-      jobs_(jobs > 0 ? jobs : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()))) {}
+      jobs_(jobs > 0 ? jobs : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()))) {
+}
 
 std::string KernelLibrary::source(const KernelSpec& spec) const {
     return templates_.render(spec, target_family(arch_.family));
@@ -85,16 +86,21 @@ void KernelLibrary::check_instructions(const KernelSpec& spec, const CodeObject&
         return;
     std::call_once(disassembler_once_, [&] { disassembler_ = find_disassembler(environment_); });
     if (disassembler_ == nullptr) return;
-    const InstructionMix mix = count_instructions(disassembler_->listing(code, arch_), arch_.family);
+    const InstructionMix mix =
+        count_instructions(disassembler_->listing(code, arch_), arch_.family);
     check_promises(mix, spec, arch_);
     put_note(store_,
-             {.kind = "instructions", .object = key(spec), .about = {}, .kernel = spec.name, .arch = arch_.name},
+             {.kind = "instructions",
+              .object = key(spec),
+              .about = {},
+              .kernel = spec.name,
+              .arch = arch_.name},
              to_json(mix));
 }
 
-std::vector<KernelLibrary::Attempt> KernelLibrary::attempt(const std::vector<KernelSpec>& specs,
-                                                           const Progress& progress,
-                                                           const std::function<bool(size_t)>& skip) {
+std::vector<KernelLibrary::Attempt> KernelLibrary::attempt(
+    const std::vector<KernelSpec>& specs, const Progress& progress,
+    const std::function<bool(size_t)>& skip) {
     std::vector<Attempt> attempts(specs.size());
     std::vector<size_t> missing;
     for (size_t i = 0; i < specs.size(); ++i) {
@@ -111,12 +117,13 @@ std::vector<KernelLibrary::Attempt> KernelLibrary::attempt(const std::vector<Ker
     if (environment_.no_jit) {
         std::string names;
         for (const size_t i : missing) names += "\n  " + specs[i].to_string();
-        throw CompileError(CompileError::Cause::kNoCompiler,
-                           fmt::format("{} of {} kernels for {} by {} are not in the cache, and "
-                                       "compiling is switched off (--no-jit, HETUNE_NO_JIT); `hetune "
-                                       "prewarm --arch {} --compiler {}` makes them:{}",
-                                       missing.size(), specs.size(), arch_.name, compiler_->name(),
-                                       arch_.name, compiler_->name(), names));
+        throw CompileError(
+            CompileError::Cause::kNoCompiler,
+            fmt::format("{} of {} kernels for {} by {} are not in the cache, and "
+                        "compiling is switched off (--no-jit, HETUNE_NO_JIT); `hetune "
+                        "prewarm --arch {} --compiler {}` makes them:{}",
+                        missing.size(), specs.size(), arch_.name, compiler_->name(), arch_.name,
+                        compiler_->name(), names));
     }
 
     std::atomic<size_t> next = 0;
@@ -162,7 +169,11 @@ std::vector<CodeObject> KernelLibrary::get(const std::vector<KernelSpec>& specs,
 }
 
 KernelNote KernelLibrary::refusal(const KernelSpec& spec) const {
-    return {.kind = "refusal", .object = key(spec), .about = {}, .kernel = spec.name, .arch = arch_.name};
+    return {.kind = "refusal",
+            .object = key(spec),
+            .about = {},
+            .kernel = spec.name,
+            .arch = arch_.name};
 }
 
 std::optional<std::string> KernelLibrary::known_refusal(const KernelSpec& spec) {
@@ -171,8 +182,8 @@ std::optional<std::string> KernelLibrary::known_refusal(const KernelSpec& spec) 
     return (*note)["reason"].get<std::string>();
 }
 
-std::vector<KernelLibrary::Made> KernelLibrary::make(const std::vector<KernelSpec>& specs, bool retry,
-                                                     const Progress& progress) {
+std::vector<KernelLibrary::Made> KernelLibrary::make(const std::vector<KernelSpec>& specs,
+                                                     bool retry, const Progress& progress) {
     std::vector<Made> made(specs.size());
     std::vector<Attempt> attempts = attempt(specs, progress, [&](size_t i) {
         if (retry) return false;
@@ -188,7 +199,8 @@ std::vector<KernelLibrary::Made> KernelLibrary::make(const std::vector<KernelSpe
         } catch (const CompileError& error) {
             using Cause = CompileError::Cause;
             const bool kernels_fault = error.cause() == Cause::kSource ||
-                                       error.cause() == Cause::kCrash || error.cause() == Cause::kGate;
+                                       error.cause() == Cause::kCrash ||
+                                       error.cause() == Cause::kGate;
             if (!kernels_fault || disk_full(error)) throw;
             made[i].refused = error.what();
             put_note(store_, refusal(specs[i]), {{"reason", error.what()}, {"log", error.log()}});
@@ -214,7 +226,8 @@ void check_resources(const CodeObject& code, const Arch& arch) {
         refuse(fmt::format("{} VGPRs and {} SGPRs spilled", r.spilled_vgprs, r.spilled_sgprs));
     if (r.scratch_bytes > 0) refuse(fmt::format("{} bytes of scratch a lane", r.scratch_bytes));
     if (r.lds_bytes > arch.lds_bytes_per_group)
-        refuse(fmt::format("{} bytes of LDS, but a group has {}", r.lds_bytes, arch.lds_bytes_per_group));
+        refuse(fmt::format("{} bytes of LDS, but a group has {}", r.lds_bytes,
+                           arch.lds_bytes_per_group));
 }
 
 }  // namespace hetune

@@ -33,7 +33,8 @@ class KernelLibrary {
 
     // In the order of `specs`. Throws the first CompileError, when all compiles have ended; what
     // did compile is in the store by then. With Environment::no_jit it lists what is missing.
-    std::vector<CodeObject> get(const std::vector<KernelSpec>& specs, const Progress& progress = {});
+    std::vector<CodeObject> get(const std::vector<KernelSpec>& specs,
+                                const Progress& progress = {});
 
     // The same for who has other kernels to fall back on: a kernel that cannot be made has a reason
     // instead of an object. Reasons are kept beside the objects, under the kernel's key; where
@@ -41,10 +42,11 @@ class KernelLibrary {
     // time-out, a killed worker, a full disk, no_jit), when all compiles have ended.
     struct Made {
         CodeObject code;
-        std::string refused;  // empty: it was made
+        std::string refused;      // empty: it was made
         bool remembered = false;  // the reason is of an earlier time
     };
-    std::vector<Made> make(const std::vector<KernelSpec>& specs, bool retry, const Progress& progress = {});
+    std::vector<Made> make(const std::vector<KernelSpec>& specs, bool retry,
+                           const Progress& progress = {});
     // Why an earlier make() could not; empty: it is not known that it cannot.
     std::optional<std::string> known_refusal(const KernelSpec& spec);
     // Where that is kept, for a bundle.

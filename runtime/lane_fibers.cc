@@ -118,18 +118,18 @@ class GroupRunner {
             context::protected_fixedsize_stack stacks(kStackBytes);
             const context::stack_context stack = stacks.allocate();
             lane->sanitizer.set_stack(static_cast<std::byte*>(stack.sp) - stack.size, stack.size);
-            lane->fiber = context::fiber(
-                std::allocator_arg, context::preallocated(stack.sp, stack.size, stack), stacks,
-                [lane](context::fiber&& caller) {
-                    lane->caller = &caller;
-                    lane->sanitizer.entered();
-                    while (!lane->quit) {
-                        lane->entry(lane->args, &lane->abi);
-                        sync(&lane->abi, kHetuneDone);
-                    }
-                    lane->sanitizer.leave_for_good();
-                    return std::move(caller);
-                });
+            lane->fiber = context::fiber(std::allocator_arg,
+                                         context::preallocated(stack.sp, stack.size, stack), stacks,
+                                         [lane](context::fiber&& caller) {
+                                             lane->caller = &caller;
+                                             lane->sanitizer.entered();
+                                             while (!lane->quit) {
+                                                 lane->entry(lane->args, &lane->abi);
+                                                 sync(&lane->abi, kHetuneDone);
+                                             }
+                                             lane->sanitizer.leave_for_good();
+                                             return std::move(caller);
+                                         });
         }
     }
 
@@ -175,7 +175,7 @@ struct LaneFibers::Impl {
     bool quit = false;
     std::atomic<uint64_t> next{0};
     std::atomic<bool> disagreed{false};
-    GroupRunner own;                     // of the thread that calls run
+    GroupRunner own;  // of the thread that calls run
     std::vector<std::jthread> workers;
 
     void take_groups(GroupRunner& runner, const Launch& work) {

@@ -32,7 +32,8 @@ LogitsDistance compare_logits(std::span<const float> reference, std::span<const 
             const double lp = static_cast<double>(p[i]) - zp;
             const double lq = static_cast<double>(q[i]) - zq;
             kl += std::exp(lp) * (lp - lq);
-            const double difference = std::fabs(static_cast<double>(p[i]) - static_cast<double>(q[i]));
+            const double difference =
+                std::fabs(static_cast<double>(p[i]) - static_cast<double>(q[i]));
             // A NaN must not pass for a small difference.
             if (!(difference <= d.max_abs)) d.max_abs = difference;
         }

@@ -21,7 +21,8 @@ MemoryNeeds memory_needs(std::span<const Plan> plans, int64_t context, int64_t c
     std::map<std::string, PlanBuffer> shared;  // by name; of scratch the largest
     for (const Plan& plan : plans)
         for (const PlanBuffer& buffer : plan.buffers) {
-            const bool own = buffer.role == BufferRole::kStep || buffer.role == BufferRole::kTokens ||
+            const bool own = buffer.role == BufferRole::kStep ||
+                             buffer.role == BufferRole::kTokens ||
                              buffer.role == BufferRole::kLogits;
             if (own) {
                 needs.scratch += buffer.bytes;
@@ -35,9 +36,14 @@ MemoryNeeds memory_needs(std::span<const Plan> plans, int64_t context, int64_t c
         switch (buffer.role) {
             case BufferRole::kTiles:
             case BufferRole::kRaw:
-            case BufferRole::kTurns: needs.weights += buffer.bytes; break;
-            case BufferRole::kState: needs.state += buffer.bytes; break;
-            default: needs.scratch += buffer.bytes;
+            case BufferRole::kTurns:
+                needs.weights += buffer.bytes;
+                break;
+            case BufferRole::kState:
+                needs.state += buffer.bytes;
+                break;
+            default:
+                needs.scratch += buffer.bytes;
         }
     }
     needs.snapshots = snapshots * needs.state;
@@ -59,7 +65,8 @@ std::string memory_table(const MemoryNeeds& needs) {
     row(fmt::format("KV cache, {} tokens", needs.context), needs.kv());
     if (needs.state > 0) row("recurrent state", needs.state);
     if (needs.snapshots > 0)
-        row(fmt::format("{} snapshots of the state", needs.snapshots / needs.state), needs.snapshots);
+        row(fmt::format("{} snapshots of the state", needs.snapshots / needs.state),
+            needs.snapshots);
     row("activations", needs.scratch);
     if (needs.code > 0) row("code", needs.code);
     row("together", needs.total());

@@ -15,7 +15,7 @@ struct MemoryNeeds {
     int64_t kv_per_token = 0;
     int64_t state = 0;
     int64_t snapshots = 0;  // of the state
-    int64_t scratch = 0;  // activations, logits, inputs
+    int64_t scratch = 0;    // activations, logits, inputs
     int64_t code = 0;
     int64_t context = 0;
 
@@ -32,7 +32,8 @@ class MemoryError : public std::runtime_error {
 
 // Of plans that run in one session: weights, KV and state are shared, and the largest scratch.
 // `snapshots`: copies of the state.
-MemoryNeeds memory_needs(std::span<const Plan> plans, int64_t context, int64_t code_bytes, int snapshots);
+MemoryNeeds memory_needs(std::span<const Plan> plans, int64_t context, int64_t code_bytes,
+                         int snapshots);
 
 // The largest context that fits into `limit` bytes; 0: none does.
 int64_t largest_context(const MemoryNeeds& needs, int64_t limit);

@@ -41,7 +41,10 @@ int32_t most_likely(std::span<const float> logits) {
 
 struct __attribute__((visibility("hidden"))) Model::Impl {
     Impl(const std::string& path, ModelOptions the_options)
-        : options(std::move(the_options)), file(path), tokenizer(file, options.pre_tokenizer), chat_template(file, tokenizer) {}
+        : options(std::move(the_options)),
+          file(path),
+          tokenizer(file, options.pre_tokenizer),
+          chat_template(file, tokenizer) {}
 
     void load();
     void load_session(const LayerGraph& graph);
@@ -49,7 +52,8 @@ struct __attribute__((visibility("hidden"))) Model::Impl {
     // What `hetune autotune` found for this device and compiler; says what is stale.
     Tunings chosen_tunings(const CacheOptions& cache, const Environment& environment);
     // One token after another, from the compiled session or from the oracle.
-    int32_t prompt(std::span<const int32_t> tokens, const Sampling& sampling, const DrawLimit& limit);
+    int32_t prompt(std::span<const int32_t> tokens, const Sampling& sampling,
+                   const DrawLimit& limit);
     int32_t next();
     // Cuts context and history back to the first `count` tokens of the history.
     void truncate(size_t count);
@@ -65,10 +69,10 @@ struct __attribute__((visibility("hidden"))) Model::Impl {
     std::unique_ptr<Device> device;
     std::optional<KernelLibrary> library;
     std::unique_ptr<Engine> engine;
-    Session* session = nullptr;            // engine, where it is compiled
-    std::vector<int32_t> oracle_pending;   // drawn, but not yet in the oracle's context
-    std::vector<int32_t> ends;             // tokens that end a generation
-    std::vector<int32_t> history;          // all tokens of the context, and the one drawn last
+    Session* session = nullptr;           // engine, where it is compiled
+    std::vector<int32_t> oracle_pending;  // drawn, but not yet in the oracle's context
+    std::vector<int32_t> ends;            // tokens that end a generation
+    std::vector<int32_t> history;         // all tokens of the context, and the one drawn last
 };
 
 void Model::Impl::load() {
@@ -79,7 +83,8 @@ void Model::Impl::load() {
     info.architecture = graph.architecture;
     info.trained_context = graph.trained_context;
     info.vocabulary = graph.vocabulary;
-    if (options.context < 0) throw std::runtime_error(fmt::format("--ctx {} is negative", options.context));
+    if (options.context < 0)
+        throw std::runtime_error(fmt::format("--ctx {} is negative", options.context));
     if (options.context == 0) options.context = std::min(graph.trained_context, kDefaultContext);
     info.context = options.context;
     if (tokenizer.vocabulary_size() > graph.vocabulary)
@@ -116,15 +121,14 @@ void Model::Impl::load_session(const LayerGraph&) {
         .tunings = chosen_tunings(cache, environment)};
     std::unique_ptr<Session> made;
     try {
-        made =
-            std::make_unique<Session>(file, *device, *library, tiles ? &*tiles : nullptr, wanted,
-                                      [this](const std::string& stage, size_t done, size_t total) {
-                                          if (options.progress)
-                                              options.progress(stage, done, total);
-                                      },
-                                      SessionChecks{.certify = certify_mode(options.certify),
-                                                    .retry = options.retry,
-                                                    .warn = options.warn});
+        made = std::make_unique<Session>(
+            file, *device, *library, tiles ? &*tiles : nullptr, wanted,
+            [this](const std::string& stage, size_t done, size_t total) {
+                if (options.progress) options.progress(stage, done, total);
+            },
+            SessionChecks{.certify = certify_mode(options.certify),
+                          .retry = options.retry,
+                          .warn = options.warn});
     } catch (const CompileError&) {
         record(wanted);
         throw;
@@ -145,8 +149,8 @@ void Model::Impl::load_session(const LayerGraph&) {
     info.compile_seconds = session->times().compile_ms / 1e3;
     info.repack_seconds = session->times().repack_ms / 1e3;
     info.certify_seconds = session->times().certify_ms / 1e3;
-    info.kernels_certified = static_cast<int>(
-        std::ranges::count_if(session->certificates(), &CertifiedKernel::fresh));
+    info.kernels_certified =
+        static_cast<int>(std::ranges::count_if(session->certificates(), &CertifiedKernel::fresh));
     info.kernels_refused = static_cast<int>(session->options().refused.size());
 }
 
@@ -159,9 +163,10 @@ Tunings Model::Impl::chosen_tunings(const CacheOptions& cache, const Environment
     const auto chosen = stored_tunings(cache, device->arch(), device->info().name,
                                        library->compiler().identity(), tune_use(environment.tune));
     if (chosen.stale > 0 && options.warn)
-        options.warn(fmt::format("{} of {} tunings were found with another compiler; `hetune autotune` tries "
-                                 "them again (HETUNE_TUNE=off does without)",
-                                 chosen.stale, chosen.used));
+        options.warn(fmt::format(
+            "{} of {} tunings were found with another compiler; `hetune autotune` tries "
+            "them again (HETUNE_TUNE=off does without)",
+            chosen.stale, chosen.used));
     return chosen.tunings;
 }
 
@@ -210,7 +215,8 @@ Generated Model::generate(std::string_view prompt, const Options& options, const
     return generate(impl_->tokenizer.encode(prompt, position() == 0, true), options, on_text);
 }
 
-Generated Model::generate(std::span<const int32_t> prompt, const Options& options, const OnText& on_text) {
+Generated Model::generate(std::span<const int32_t> prompt, const Options& options,
+                          const OnText& on_text) {
     Generated result{.prompt_tokens = static_cast<int64_t>(prompt.size()), .stop = "length"};
     if (options.max_tokens < 1) return result;
     StreamDecoder decoder(impl_->tokenizer);
@@ -258,8 +264,9 @@ Generated Model::chat(const std::vector<Message>& conversation, const Options& o
         messages.push_back({{"role", message.role}, {"content", message.content}});
     const std::vector<int32_t> tokens =
         ChatTemplate::encode(impl_->tokenizer, impl_->chat_template.render(messages));
-    // What the context already holds need not be computed again. Where the conversation was edited, or
-    // the template rewrites earlier turns, it goes back to where they part; one token is left to run.
+    // What the context already holds need not be computed again. Where the conversation was edited,
+    // or the template rewrites earlier turns, it goes back to where they part; one token is left to
+    // run.
     const auto& held = impl_->history;
     const auto parting = std::ranges::mismatch(held, tokens).in1 - held.begin();
     const size_t kept = std::min(static_cast<size_t>(parting), tokens.size() - 1);
@@ -285,7 +292,8 @@ int64_t Model::position() const { return impl_->engine->position(); }
 
 std::string Model::plan(bool prefill, bool json) const {
     if (impl_->session == nullptr) return {};
-    const Plan plan = impl_->session->plan_for(prefill ? impl_->session->options().prefill_rows : 1, false);
+    const Plan plan =
+        impl_->session->plan_for(prefill ? impl_->session->options().prefill_rows : 1, false);
     const Arch& arch = impl_->device->arch();
     return json ? plan_json(plan, arch, impl_->info.context).dump(2)
                 : plan_text(plan, arch, impl_->info.context);

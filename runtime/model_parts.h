@@ -11,8 +11,8 @@ namespace hetune {
 
 struct ModelParts {
     static const ModelFile& file(const Model& model);
-    static Session* session(const Model& model);  // nullptr on the reference backend
-    static KernelLibrary& library(const Model& model);     // where there is a session
+    static Session* session(const Model& model);        // nullptr on the reference backend
+    static KernelLibrary& library(const Model& model);  // where there is a session
 };
 
 }  // namespace hetune

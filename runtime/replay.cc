@@ -45,12 +45,17 @@ int rows_in(const std::string& text) {
 RecordedPlan read(const std::map<std::string, std::string>& plan) {
     RecordedPlan read;
     using enum RecordedPlan::Phase;
-    read.phase = plan.at("phase") == "all logits" ? kAllLogits : plan.at("phase") == "prefill" ? kPrefill : kDecode;
-    if (const int rows = rows_in(plan.at("rows")); read.phase != kDecode) read.options.prefill_rows = rows;
+    read.phase = plan.at("phase") == "all logits" ? kAllLogits
+                 : plan.at("phase") == "prefill"  ? kPrefill
+                                                  : kDecode;
+    if (const int rows = rows_in(plan.at("rows")); read.phase != kDecode)
+        read.options.prefill_rows = rows;
     read.options.fusion = plan.at("fusion") == "on";
-    read.options.activations =
-        plan.at("activations") == to_string(Activations::kFloat) ? Activations::kFloat : Activations::kQuantised;
-    if (std::ranges::count(kv_type_names(), plan.at("kv")) > 0) read.options.kv = kv_type(plan.at("kv"));
+    read.options.activations = plan.at("activations") == to_string(Activations::kFloat)
+                                   ? Activations::kFloat
+                                   : Activations::kQuantised;
+    if (std::ranges::count(kv_type_names(), plan.at("kv")) > 0)
+        read.options.kv = kv_type(plan.at("kv"));
     // A plan with more to it is of a newer hetune, and not to be replayed by halves.
     if (written(read) != plan) throw CacheError("it is of another version of hetune");
     return read;
@@ -68,7 +73,8 @@ std::vector<KernelSpec> kernels_of_recipe(const Recipe& recipe, const Arch& arch
                                               : logits_rows(plan.options, arch);
     const Plan step = session_step(graph, file, arch, plan.options, rows, plan.phase == kAllLogits);
     std::vector<KernelSpec> kernels = step.kernels();
-    for (KernelSpec& spec : make_sampler_plan(graph.vocabulary, arch, step.options, arch.has_graph_loops).kernels())
+    for (KernelSpec& spec :
+         make_sampler_plan(graph.vocabulary, arch, step.options, arch.has_graph_loops).kernels())
         kernels.push_back(std::move(spec));
     return kernels;
 } catch (const std::out_of_range&) {
@@ -85,7 +91,8 @@ std::vector<Recipe> recipes_of_session(const ModelFile& file, const SessionOptio
     std::vector<Recipe> recipes;
     using enum RecordedPlan::Phase;
     for (const auto phase : {kDecode, kPrefill, kAllLogits})
-        if (phase != kAllLogits || options.all_logits) recipes.push_back({name, written({phase, options}), header});
+        if (phase != kAllLogits || options.all_logits)
+            recipes.push_back({name, written({phase, options}), header});
     return recipes;
 }
 

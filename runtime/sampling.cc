@@ -14,11 +14,12 @@ namespace {
 namespace device {
 #include "kernel_templates/sampling/loop_state.h"
 #include "kernel_templates/sampling/sampler_state.h"
-}
+}  // namespace device
 
 void check(const char* name, double value, double low, double high) {
     if (!(value >= low && value <= high))
-        throw std::runtime_error(fmt::format("{} is {}; it must be {} to {}", name, value, low, high));
+        throw std::runtime_error(
+            fmt::format("{} is {}; it must be {} to {}", name, value, low, high));
 }
 
 }  // namespace

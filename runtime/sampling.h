@@ -15,7 +15,8 @@ void check_sampling(const Sampling& sampling);
 // When the device stops drawing by itself.
 struct DrawLimit {
     int64_t draws = 1 << 30;
-    std::span<const int32_t> ends = {};  // tokens behind which nothing is drawn; at most most_ends()
+    std::span<const int32_t> ends =
+        {};  // tokens behind which nothing is drawn; at most most_ends()
 };
 int most_ends();
 
@@ -26,8 +27,8 @@ std::vector<std::byte> sampler_state(const Sampling& sampling, std::span<const i
 int64_t sampler_count_offset();  // of `count` in it
 int token_ring_size();
 
-// The device's LoopState (kernel_templates/sampling/loop_state.h) of a loop that takes so many rounds, without
-// its handle.
+// The device's LoopState (kernel_templates/sampling/loop_state.h) of a loop that takes so many
+// rounds, without its handle.
 std::vector<std::byte> loop_state(int32_t rounds);
 size_t loop_rounds_offset();  // of `rounds` in it
 

@@ -14,10 +14,11 @@ namespace {
 
 // The device works on one while the host sees to the one before; more cover a host that is slow to
 // wake. Where tokens come faster than an eye sees, several are launched at once, for
-// SessionOptions::burst_seconds. With a burst behind all others, less than the ring of tokens holds.
+// SessionOptions::burst_seconds. With a burst behind all others, less than the ring of tokens
+// holds.
 constexpr int64_t kStepsInFlight = 4, kBurst = 32;
-// A launch costs the host by the graph's nodes, and a loop the device by its rounds: two tokens a round. Without
-// loops a burst is one long graph.
+// A launch costs the host by the graph's nodes, and a loop the device by its rounds: two tokens a
+// round. Without loops a burst is one long graph.
 constexpr int64_t kRound = 2, kLine = 8;
 
 // Trials prepared and judged at the same time, each with up to some 200 MB of host memory.
@@ -77,9 +78,10 @@ Session::Session(const ModelFile& file, Device& device, KernelLibrary& library, 
     decode_ = bind(std::move(needed.steps[0]));
     prefill_ = bind(std::move(needed.steps[1]));
     if (options_.all_logits) all_ = bind(std::move(needed.steps[2]));
-    std::vector<Buffer*> buffers = {decode_.logits, shared_.at("sampler").get(), decode_.step, decode_.tokens,
-                                    ring_.buffer.get()};
-    if (const auto loop = shared_.find("loop"); loop != shared_.end()) buffers.push_back(loop->second.get());
+    std::vector<Buffer*> buffers = {decode_.logits, shared_.at("sampler").get(), decode_.step,
+                                    decode_.tokens, ring_.buffer.get()};
+    if (const auto loop = shared_.find("loop"); loop != shared_.end())
+        buffers.push_back(loop->second.get());
     sampler_ = std::make_unique<BoundPlan>(device_, std::move(needed.sampler), modules_, buffers);
     std::vector<Buffer*> state;
     if (state_ != nullptr) state.push_back(state_.get());
@@ -88,17 +90,19 @@ Session::Session(const ModelFile& file, Device& device, KernelLibrary& library, 
         Buffer& counters = *shared_.at(buffer.name);
         device_.fill(counters, 0, counters.bytes(), 0);
     }
-    snapshots_ = std::make_unique<StateSnapshots>(device_, std::move(state), options_.state_snapshots,
-                                                  options_.context);
+    snapshots_ = std::make_unique<StateSnapshots>(device_, std::move(state),
+                                                  options_.state_snapshots, options_.context);
     reset();
     times_.load_ms += watch.lap();
 }
 
-void Session::refuse(const KernelSpec& spec, const std::string& reason, const SessionChecks& checks) {
+void Session::refuse(const KernelSpec& spec, const std::string& reason,
+                     const SessionChecks& checks) {
     options_.refused[spec.to_string()] = reason;
     modules_.erase(spec.to_string());
     if (checks.warn)
-        checks.warn(fmt::format("{} is not used, the planner's next variant is: {}", spec.to_string(), reason));
+        checks.warn(fmt::format("{} is not used, the planner's next variant is: {}",
+                                spec.to_string(), reason));
 }
 
 bool Session::make_kernels(Loading& loading) {
@@ -107,11 +111,13 @@ bool Session::make_kernels(Loading& loading) {
     const DeviceInfo info = device_.info();
     const int64_t limit =
         options_.memory_limit > 0 ? options_.memory_limit : static_cast<int64_t>(info.free_bytes);
-    check_memory(memory_needs(plans, options_.context, 0, options_.state_snapshots), limit, info.name);
+    check_memory(memory_needs(plans, options_.context, 0, options_.state_snapshots), limit,
+                 info.name);
     const std::vector<KernelSpec> wanted = loading.plans.kernels();
-    const auto made = loading.library.make(wanted, loading.checks.retry, [&](size_t done, size_t total) {
-        if (loading.progress) loading.progress("compile", done, total);
-    });
+    const auto made =
+        loading.library.make(wanted, loading.checks.retry, [&](size_t done, size_t total) {
+            if (loading.progress) loading.progress("compile", done, total);
+        });
     times_.compile_ms += watch.lap();
     bool complete = true;
     int64_t code_bytes = 0;
@@ -144,7 +150,8 @@ bool Session::certify_kernels(Loading& loading) {
     for (const Plan& plan : loading.plans.steps) plans.insert(plans.begin(), &plan);
     std::map<std::string, std::pair<const Plan*, const PlanStep*>> uses;
     for (const Plan* plan : plans)
-        for (const PlanStep& step : plan->steps) uses.emplace(step.spec.to_string(), std::pair(plan, &step));
+        for (const PlanStep& step : plan->steps)
+            uses.emplace(step.spec.to_string(), std::pair(plan, &step));
     std::vector<std::pair<const Plan*, const PlanStep*>> unknown;
     for (const auto& [text, use] : uses)
         if (std::ranges::find(certificates_, use.second->spec, &CertifiedKernel::spec) ==
@@ -199,7 +206,8 @@ bool Session::certify_kernels(Loading& loading) {
 
 void Session::allocate_shared(const SessionPlans& plans) {
     for (const PlanBuffer& buffer : plans.sampler.buffers)
-        if (buffer.name == "logits" || buffer.name == "sampler" || buffer.name == "loop") shared(buffer);
+        if (buffer.name == "logits" || buffer.name == "sampler" || buffer.name == "loop")
+            shared(buffer);
     for (const Plan& plan : plans.steps)
         for (const PlanBuffer& buffer : plan.buffers)
             if (buffer.role == BufferRole::kScratch || buffer.role == BufferRole::kKv ||
@@ -240,9 +248,11 @@ Plan Session::plan_for(int rows, bool all_logits) const {
 
 // Plans share these; the largest scratch wins.
 Buffer* Session::shared(const PlanBuffer& buffer) {
-    const auto bytes = static_cast<size_t>(buffer.bytes + buffer.bytes_per_context * options_.context);
+    const auto bytes =
+        static_cast<size_t>(buffer.bytes + buffer.bytes_per_context * options_.context);
     auto& made = shared_[buffer.name];
-    if (made == nullptr || made->bytes() < bytes) made = device_.allocate(std::max<size_t>(bytes, 1));
+    if (made == nullptr || made->bytes() < bytes)
+        made = device_.allocate(std::max<size_t>(bytes, 1));
     return made.get();
 }
 
@@ -253,7 +263,8 @@ Session::Bound Session::bind(Plan plan) {
         if (Buffer* weight = weights_.find(buffer.name)) {
             buffers.push_back(weight);
         } else if (const auto found = shared_.find(buffer.name);
-                   found != shared_.end() && !(buffer.role == BufferRole::kLogits && plan.options.all_logits)) {
+                   found != shared_.end() &&
+                   !(buffer.role == BufferRole::kLogits && plan.options.all_logits)) {
             buffers.push_back(found->second.get());
         } else {
             bound.own.push_back(device_.allocate(static_cast<size_t>(buffer.bytes)));
@@ -277,8 +288,8 @@ void Session::reset() {
 
 void Session::truncate(int64_t position) {
     if (position < 0 || position > static_cast<int64_t>(tokens_.size()))
-        throw std::runtime_error(
-            fmt::format("the context of {} tokens cannot be cut back to {}", tokens_.size(), position));
+        throw std::runtime_error(fmt::format("the context of {} tokens cannot be cut back to {}",
+                                             tokens_.size(), position));
     tokens_.resize(static_cast<size_t>(position));
     rewind(std::min(position, position_));
 }
@@ -321,9 +332,11 @@ void Session::step(Bound& bound, std::span<const int32_t> tokens) {
 
 void Session::run_to(int64_t end) {
     while (position_ < end) {
-        const auto rest = std::span(tokens_).subspan(static_cast<size_t>(position_), static_cast<size_t>(end - position_));
+        const auto rest = std::span(tokens_).subspan(static_cast<size_t>(position_),
+                                                     static_cast<size_t>(end - position_));
         Bound& bound = rest.size() == 1 ? decode_ : prefill_;
-        step(bound, rest.first(std::min(rest.size(), static_cast<size_t>(bound.plan->plan().options.rows))));
+        step(bound, rest.first(std::min(rest.size(),
+                                        static_cast<size_t>(bound.plan->plan().options.rows))));
     }
 }
 
@@ -377,7 +390,8 @@ int32_t Session::prompt(std::span<const int32_t> tokens, const Sampling& samplin
     check_sampling(sampling);
     settle();
     tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
-    const std::span<const int32_t> rest = std::span(tokens_).subspan(static_cast<size_t>(position_));
+    const std::span<const int32_t> rest =
+        std::span(tokens_).subspan(static_cast<size_t>(position_));
     if (rest.empty()) throw std::runtime_error("the prompt has no token");
     try {
         check_tokens(rest);
@@ -462,13 +476,15 @@ int32_t Session::next() {
 }
 
 void Session::launch_ahead() {
-    if (room() < 1) throw std::runtime_error(fmt::format("the context of {} tokens is full", options_.context));
+    if (room() < 1)
+        throw std::runtime_error(fmt::format("the context of {} tokens is full", options_.context));
     if (in_flight_ == 0) launch_steps(1);
     while (in_flight_ - landed_ < kStepsInFlight) {
         const int64_t most = launchable();
         if (most < 1) return;
         const double together = options_.burst_seconds / std::max(token_seconds_, 1e-9);
-        const int64_t burst = together < 2 ? 0 : static_cast<int64_t>(std::min<double>(together, kBurst));
+        const int64_t burst =
+            together < 2 ? 0 : static_cast<int64_t>(std::min<double>(together, kBurst));
         launch_steps(std::max<int64_t>(longest_burst(std::min(most, burst)), 1));
     }
 }
@@ -486,7 +502,8 @@ void Session::wait_for_draw() {
     device_.wait(*flight.mark);
     landed_ = flight.draws;
     const auto now = std::chrono::steady_clock::now();
-    token_seconds_ = std::chrono::duration<double>(now - last_landing_).count() / static_cast<double>(flight.draws);
+    token_seconds_ = std::chrono::duration<double>(now - last_landing_).count() /
+                     static_cast<double>(flight.draws);
     last_landing_ = now;
 }
 
@@ -505,7 +522,8 @@ void Session::forget_flights() {
 // Takes the draw that was waited for.
 int32_t Session::drawn_token() {
     int32_t token = 0;
-    std::memcpy(&token, ring_.bytes + static_cast<size_t>(drawn_++ % token_ring_size()) * sizeof token,
+    std::memcpy(&token,
+                ring_.bytes + static_cast<size_t>(drawn_++ % token_ring_size()) * sizeof token,
                 sizeof token);
     tokens_.push_back(token);
     // Behind it launches do nothing.
@@ -519,8 +537,8 @@ int32_t Session::drawn_token() {
 // Gives up draws in flight.
 void Session::settle() { rewind(position_); }
 
-// Keys and values behind the context's end do no harm, but recurrent state that has moved beyond it is
-// restored from a snapshot and run from there.
+// Keys and values behind the context's end do no harm, but recurrent state that has moved beyond it
+// is restored from a snapshot and run from there.
 void Session::rewind(int64_t end) {
     const int64_t reached = position_ + in_flight_;
     if (in_flight_ > 0) device_.synchronize();

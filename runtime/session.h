@@ -25,7 +25,8 @@
 
 namespace hetune {
 
-// What a load says while it lasts: "compile", "repack", "certify", with a count of how many are done.
+// What a load says while it lasts: "compile", "repack", "certify", with a count of how many are
+// done.
 using LoadProgress = std::function<void(const std::string& stage, size_t done, size_t total)>;
 
 struct LoadTimes {
@@ -49,7 +50,8 @@ class Session : public Engine {
     // not compile, fails a gate or its trial is not used: the planner's next variant is. Throws
     // ModelError, CompileError, DeviceError, and MemoryError before anything is allocated.
     Session(const ModelFile& file, Device& device, KernelLibrary& library, TileStore* tiles,
-            SessionOptions options, const LoadProgress& progress = {}, const SessionChecks& checks = {});
+            SessionOptions options, const LoadProgress& progress = {},
+            const SessionChecks& checks = {});
     ~Session() override;
 
     std::vector<float> forward(std::span<const int32_t> tokens, bool every_row) override;
@@ -60,13 +62,13 @@ class Session : public Engine {
     void trace(std::span<const int32_t> tokens, const AfterStep& after);
 
     // Generation, on the device from logits to token. `prompt` appends tokens to the context and
-    // draws the next token; `next` appends the drawn token and draws another. Where a prompt follows
-    // drawn tokens, the last of them is appended first.
+    // draws the next token; `next` appends the drawn token and draws another. Where a prompt
+    // follows drawn tokens, the last of them is appended first.
     //
     // A caller that says in `limit` how many tokens it will draw, those of `prompt` included, lets
-    // the device run ahead of the host by a few steps or a burst. It stops by itself behind an end token and
-    // the last draw; a caller that stops earlier makes the next call restore recurrent state from the
-    // nearest snapshot.
+    // the device run ahead of the host by a few steps or a burst. It stops by itself behind an end
+    // token and the last draw; a caller that stops earlier makes the next call restore recurrent
+    // state from the nearest snapshot.
     int32_t prompt(std::span<const int32_t> tokens, const Sampling& sampling,
                    const DrawLimit& limit = {.draws = 0});
     int32_t next();
@@ -173,20 +175,20 @@ class Session : public Engine {
         int64_t draws = 0;
     };
     std::unique_ptr<Graph> token_graph_, burst_graph_;  // decode and draw, once and more often
-    Buffer* loop_ = nullptr;              // of burst_graph_, where that is a loop
-    int64_t rounds_ = 0;                  // that it takes
-    HostMemory ring_;                     // of drawn tokens
-    std::vector<Flight> flights_;         // used in turn
+    Buffer* loop_ = nullptr;                            // of burst_graph_, where that is a loop
+    int64_t rounds_ = 0;                                // that it takes
+    HostMemory ring_;                                   // of drawn tokens
+    std::vector<Flight> flights_;                       // used in turn
     size_t first_flight_ = 0, next_flight_ = 0;
-    int64_t landed_ = 0;                  // draws in flight that are known to be done
-    double token_seconds_ = 1;            // that the last draws took, each
+    int64_t landed_ = 0;        // draws in flight that are known to be done
+    double token_seconds_ = 1;  // that the last draws took, each
     std::chrono::steady_clock::time_point last_landing_;
-    std::vector<int32_t> tokens_;         // of the context, and the one drawn last
-    std::vector<int32_t> ends_;           // of the generation
-    int64_t position_ = 0;                // tokens in the KV cache, by the draws that were taken
-    int32_t drawn_ = 0;                   // draws taken, by the device's count
-    int64_t in_flight_ = 0;               // draws launched and not taken
-    int64_t ahead_ = 0;                   // draws that may still be launched before next() asks
+    std::vector<int32_t> tokens_;  // of the context, and the one drawn last
+    std::vector<int32_t> ends_;    // of the generation
+    int64_t position_ = 0;         // tokens in the KV cache, by the draws that were taken
+    int32_t drawn_ = 0;            // draws taken, by the device's count
+    int64_t in_flight_ = 0;        // draws launched and not taken
+    int64_t ahead_ = 0;            // draws that may still be launched before next() asks
     LoadTimes times_;
     MemoryNeeds memory_;
     std::vector<CertifiedKernel> certificates_;

@@ -53,8 +53,10 @@ SessionPlans session_plans(const LayerGraph& graph, const ModelFile& file, const
     plans.steps = {session_step(graph, file, arch, options, 1, false),
                    session_step(graph, file, arch, options, rows, false)};
     if (options.all_logits)
-        plans.steps.push_back(session_step(graph, file, arch, options, logits_rows(options, arch), true));
-    plans.sampler = make_sampler_plan(graph.vocabulary, arch, plans.steps[0].options, options.loops.value_or(arch.has_graph_loops));
+        plans.steps.push_back(
+            session_step(graph, file, arch, options, logits_rows(options, arch), true));
+    plans.sampler = make_sampler_plan(graph.vocabulary, arch, plans.steps[0].options,
+                                      options.loops.value_or(arch.has_graph_loops));
     return plans;
 }
 

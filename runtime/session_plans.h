@@ -18,11 +18,12 @@ struct SessionOptions {
     bool fusion = true;
     Activations activations = Activations::kQuantised;
     KvType kv = KvType::kF16;
-    int state_snapshots = 4;   // copies of the recurrent state (state_snapshots.h)
-    double burst_seconds = 0.05;  // that tokens launched at the same time may take together
+    int state_snapshots = 4;         // copies of the recurrent state (state_snapshots.h)
+    double burst_seconds = 0.05;     // that tokens launched at the same time may take together
     std::optional<bool> loops = {};  // bursts as loops, on a device that can; default: as Arch says
-    bool all_logits = false;   // forward(…, every_row) will be called
-    std::optional<bool> matrix = {};  // prefill on the matrix units; default: where the arch has any
+    bool all_logits = false;         // forward(…, every_row) will be called
+    std::optional<bool> matrix =
+        {};                    // prefill on the matrix units; default: where the arch has any
     int64_t memory_limit = 0;  // bytes; 0: what the device has free
     std::map<std::string, std::map<std::string, std::string>> tunables;
     Tunings tunings;

@@ -4,7 +4,8 @@
 
 namespace hetune {
 
-StateSnapshots::StateSnapshots(Device& device, std::vector<Buffer*> state, int count, int64_t context)
+StateSnapshots::StateSnapshots(Device& device, std::vector<Buffer*> state, int count,
+                               int64_t context)
     : device_(device), state_(std::move(state)) {
     if (state_.empty() || count == 0) return;
     every_ = std::max<int64_t>(context / (count + 1), 1);

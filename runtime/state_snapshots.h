@@ -20,8 +20,8 @@ class StateSnapshots {
     // Keeps the state as that of `position`. Where all places are taken, the copy goes that leaves
     // the shortest gap between its neighbours; never the one at the highest position.
     void keep(int64_t position);
-    // Whether a step from `before` to `after` passes a multiple of context / (count + 1): how often a
-    // copy is kept while a text goes on.
+    // Whether a step from `before` to `after` passes a multiple of context / (count + 1): how often
+    // a copy is kept while a text goes on.
     bool due(int64_t before, int64_t after) const;
     // The state becomes that of the highest kept position up to `position`, or empty (0 tokens).
     // Copies beyond `position` are given up. Returns the position.

@@ -54,8 +54,8 @@ ModelComparison verify(Session& session, ReferenceEngine& oracle, std::span<cons
             const PlanArg& arg = step.args[static_cast<size_t>(value.arg)];
             const size_t width = static_cast<size_t>(value.width);
             std::vector<float> got(static_cast<size_t>(rows) * width);
-            session.device().download(std::as_writable_bytes(std::span(got)), bound.buffer(arg.buffer),
-                                      static_cast<size_t>(arg.offset));
+            session.device().download(std::as_writable_bytes(std::span(got)),
+                                      bound.buffer(arg.buffer), static_cast<size_t>(arg.offset));
             if (arg.buffer == bound.plan().logits_buffer)
                 logits.insert(logits.end(), got.begin(), got.end());
             const auto oracle_value = oracle_values.find(value.name);

@@ -196,8 +196,9 @@ std::optional<StoredTiles> find_tiles(const ModelFile& file, TileStore& store) {
     return StoredTiles{*std::move(pack), model.hex(), kTileLayout};
 }
 
-std::optional<StoredTiles> store_tiles(const ModelFile& file, const std::vector<PlanBuffer>& buffers,
-                                       TileStore& store, const Weights::Progress& progress) {
+std::optional<StoredTiles> store_tiles(const ModelFile& file,
+                                       const std::vector<PlanBuffer>& buffers, TileStore& store,
+                                       const Weights::Progress& progress) {
     while (auto found = find_tiles(file, store)) {
         if (is_good(found->pack)) return found;
         store.discard(found->pack);

@@ -33,7 +33,8 @@ class Weights {
 
   private:
     void load_tiles(const std::vector<PlanBuffer>& buffers, const Progress& progress);
-    // Tiles that the store has, checked on their way to memory of the device's own. False when it has none.
+    // Tiles that the store has, checked on their way to memory of the device's own. False when it
+    // has none.
     bool upload_stored(const std::vector<PlanBuffer>& buffers);
     Device& device_;
     const ModelFile& file_;
@@ -58,8 +59,9 @@ std::optional<StoredTiles> find_tiles(const ModelFile& file, TileStore& store);
 
 // Those of role kTiles among `buffers`, repacked with all cores where the store lacks them. Empty
 // where it cannot take them, after its warning. `file` has its weights.
-std::optional<StoredTiles> store_tiles(const ModelFile& file, const std::vector<PlanBuffer>& buffers,
-                                       TileStore& store, const Weights::Progress& progress = {});
+std::optional<StoredTiles> store_tiles(const ModelFile& file,
+                                       const std::vector<PlanBuffer>& buffers, TileStore& store,
+                                       const Weights::Progress& progress = {});
 
 // What identifies the weights of a model file, whatever its name and place: the hash of its header
 // and of samples of each tensor.

@@ -16,7 +16,15 @@ namespace hetune {
 
 class GgufWriter {
   public:
-    enum Type : uint32_t { kU32 = 4, kI32 = 5, kF32 = 6, kBool = 7, kString = 8, kArray = 9, kU64 = 10 };
+    enum Type : uint32_t {
+        kU32 = 4,
+        kI32 = 5,
+        kF32 = 6,
+        kBool = 7,
+        kString = 8,
+        kArray = 9,
+        kU64 = 10
+    };
 
     // The fields of the header, to be broken.
     std::string magic = "GGUF";
@@ -30,9 +38,15 @@ class GgufWriter {
     GgufWriter& set(const std::string& key, const char* value) {  // or it would be a bool
         return set(key, std::string(value));
     }
-    GgufWriter& set(const std::string& key, uint32_t value) { return set_raw(key, kU32, number(value)); }
-    GgufWriter& set(const std::string& key, int32_t value) { return set_raw(key, kI32, number(value)); }
-    GgufWriter& set(const std::string& key, float value) { return set_raw(key, kF32, number(value)); }
+    GgufWriter& set(const std::string& key, uint32_t value) {
+        return set_raw(key, kU32, number(value));
+    }
+    GgufWriter& set(const std::string& key, int32_t value) {
+        return set_raw(key, kI32, number(value));
+    }
+    GgufWriter& set(const std::string& key, float value) {
+        return set_raw(key, kF32, number(value));
+    }
     GgufWriter& set(const std::string& key, bool value) {
         return set_raw(key, kBool, number(static_cast<uint8_t>(value)));
     }
@@ -50,8 +64,10 @@ class GgufWriter {
     // `body` as it stands in the file, behind the type.
     GgufWriter& set_raw(const std::string& key, uint32_t type, const std::string& body) {
         const auto at = std::ranges::find(entries_, key, &Entry::key);
-        if (at == entries_.end()) entries_.push_back({key, type, body});
-        else *at = {key, type, body};
+        if (at == entries_.end())
+            entries_.push_back({key, type, body});
+        else
+            *at = {key, type, body};
         return *this;
     }
     GgufWriter& remove(const std::string& key) {
@@ -65,15 +81,17 @@ class GgufWriter {
 
     struct TensorEntry {
         std::string name;
-        std::vector<uint64_t> dims;  // ggml order
-        uint32_t type = 0;           // F32
+        std::vector<uint64_t> dims;           // ggml order
+        uint32_t type = 0;                    // F32
         std::optional<uint64_t> offset = {};  // other than the next aligned one
     };
     // A tensor of a name that is there takes its place.
     GgufWriter& tensor(TensorEntry entry) {
         const auto at = std::ranges::find(tensors_, entry.name, &TensorEntry::name);
-        if (at == tensors_.end()) tensors_.push_back(std::move(entry));
-        else *at = std::move(entry);
+        if (at == tensors_.end())
+            tensors_.push_back(std::move(entry));
+        else
+            *at = std::move(entry);
         return *this;
     }
     GgufWriter& remove_tensor(const std::string& name) {
@@ -99,8 +117,12 @@ class GgufWriter {
     static std::string number(T value) {
         return {reinterpret_cast<const char*>(&value), sizeof value};
     }
-    static std::string string(const std::string& text) { return number(uint64_t{text.size()}) + text; }
-    static std::string array_head(uint32_t type, uint64_t count) { return number(type) + number(count); }
+    static std::string string(const std::string& text) {
+        return number(uint64_t{text.size()}) + text;
+    }
+    static std::string array_head(uint32_t type, uint64_t count) {
+        return number(type) + number(count);
+    }
 
   private:
     struct Entry {
@@ -133,7 +155,8 @@ class GgufWriter {
         std::string head = magic + number(version) +
                            number(tensor_count.value_or(tensors_.size())) +
                            number(entry_count.value_or(entries_.size()));
-        for (const Entry& entry : entries_) head += string(entry.key) + number(entry.type) + entry.body;
+        for (const Entry& entry : entries_)
+            head += string(entry.key) + number(entry.type) + entry.body;
         uint64_t data = 0;
         for (const TensorEntry& tensor : tensors_) {
             head += string(tensor.name) + number(static_cast<uint32_t>(tensor.dims.size()));

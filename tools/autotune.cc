@@ -82,8 +82,8 @@ std::vector<int> rows_of(const AutotuneArguments& args, const Arch& arch) {
     return {1, arch.prefill_rows};
 }
 
-// Long enough that attention is not tuned for contexts that are over in a second: with 512 tokens an H200
-// chose 4 splits, and was four times as slow at 32768.
+// Long enough that attention is not tuned for contexts that are over in a second: with 512 tokens
+// an H200 chose 4 splits, and was four times as slow at 32768.
 constexpr int64_t kContext = 8192, kCpuContext = 512;
 
 int64_t context_of(const AutotuneArguments& args, const Arch& arch) {
@@ -226,8 +226,8 @@ void write_tune_report(const AutotuneArguments& args, const Arch& arch, KernelLi
         options.matrix = arch.has_matrix;
         const std::string compiler = library != nullptr ? library->compiler().identity() : "";
         options.tunings = tunings_for(records, arch, device, compiler, TuneUse::kMeasured).tunings;
-        plans.push_back(plan_report(make_plan(graph, file, arch, options), arch, context_of(args, arch),
-                                    records, library, disassembler.get()));
+        plans.push_back(plan_report(make_plan(graph, file, arch, options), arch,
+                                    context_of(args, arch), records, library, disassembler.get()));
     }
     write_report(
         {{"title", "hetune autotune: " + graph.name},
@@ -307,8 +307,9 @@ const RegisterCommand kAutotune{
         app.add_option("--phase", args->phase, "decode or prefill; default: both")
             ->check(CLI::IsMember({"decode", "prefill"}))
             ->excludes(rows);
-        app.add_option("-c,--ctx", args->context,
-                       "tokens in the context of the steps that are timed; default: 8192, on the CPU 512")
+        app.add_option(
+               "-c,--ctx", args->context,
+               "tokens in the context of the steps that are timed; default: 8192, on the CPU 512")
             ->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
         app.add_option("--weights", args->weights,
                        "model, or synthetic: random ones of the same shapes")

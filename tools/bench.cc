@@ -41,7 +41,8 @@ std::vector<BenchCase> cases_of(const BenchArguments& args) {
             if (tokens > 0) cases.push_back({false, tokens, depth});
     }
     if (cases.empty())
-        throw std::runtime_error("nothing to measure: --prompt or --tokens must have a number above 0");
+        throw std::runtime_error(
+            "nothing to measure: --prompt or --tokens must have a number above 0");
     return cases;
 }
 
@@ -49,14 +50,16 @@ std::vector<BenchCase> cases_of(const BenchArguments& args) {
 std::string main_format(const ModelFile& file) {
     std::map<std::string, int64_t> bytes;
     for (const Tensor& tensor : file.tensors()) bytes[tensor.type_name()] += tensor.bytes();
-    const auto most = std::ranges::max_element(bytes, {}, [](const auto& entry) { return entry.second; });
+    const auto most =
+        std::ranges::max_element(bytes, {}, [](const auto& entry) { return entry.second; });
     return most == bytes.end() ? "" : most->first;
 }
 
 // A long run says how far it is; the report comes at its end.
 void print_progress(const BenchResult& result) {
     if (result.left_out.empty())
-        fmt::print(stderr, "{}: {:.2f} tok/s\n", result.what.name(), result.tokens_per_second.median);
+        fmt::print(stderr, "{}: {:.2f} tok/s\n", result.what.name(),
+                   result.tokens_per_second.median);
     else
         fmt::print(stderr, "{}: left out, {}\n", result.what.name(), result.left_out);
 }
@@ -76,7 +79,8 @@ int run(BenchArguments& args) {
         throw std::runtime_error(fmt::format("--ctx {} is too little for these tests; they need {}",
                                              args.model.options.context, needed));
     if (args.model.options.backend == "reference")
-        throw std::runtime_error("--backend reference is the oracle and nothing to measure; name another");
+        throw std::runtime_error(
+            "--backend reference is the oracle and nothing to measure; name another");
     Model model = args.model.load();
     Session& session = *ModelParts::session(model);
     BenchReport report;
@@ -114,7 +118,8 @@ const RegisterCommand kBench{
         auto args = std::make_shared<BenchArguments>();
         args->model.add_to(app);
         const auto count = CLI::Range(int64_t{0}, int64_t{1} << 30);
-        app.add_option("-p,--prompt", args->prompts, "tokens of prompts (pp512), as 512,4096; 0: none")
+        app.add_option("-p,--prompt", args->prompts,
+                       "tokens of prompts (pp512), as 512,4096; 0: none")
             ->delimiter(',')
             ->check(count)
             ->capture_default_str();
@@ -132,7 +137,9 @@ const RegisterCommand kBench{
         app.add_option("--budget", args->budget_seconds,
                        "leave out tests that would not end within so many seconds of the first")
             ->check(CLI::Range(1.0, 1e6));
-        app.add_flag("--steps", args->steps, "also the time of every kernel of a token and of a prompt's step, at the least depth");
+        app.add_flag(
+            "--steps", args->steps,
+            "also the time of every kernel of a token and of a prompt's step, at the least depth");
         app.add_flag("--no-rates", args->no_rates, "do not measure the device's own rates");
         std::vector<std::string> formats;
         for (const BenchFormat& format : bench_formats()) formats.push_back(format.name);
@@ -140,11 +147,15 @@ const RegisterCommand kBench{
             ->check(CLI::IsMember(formats))
             ->capture_default_str();
         app.add_flag("--json", args->json, "as --output json");
-        app.add_option("--save", args->save, "also write PREFIX.txt, PREFIX.md, PREFIX.csv and PREFIX.json");
+        app.add_option("--save", args->save,
+                       "also write PREFIX.txt, PREFIX.md, PREFIX.csv and PREFIX.json");
         app.footer(
-            "GB/s counts the bytes of weights, KV cache and activations of the plan, TFLOP/s its operations,\n"
-            "attention included; both beside rates measured here. \"host us\" is the processor time that a token\n"
-            "costs its caller, waiting excluded; \"process\" that of all threads, of the time that passed. A kernel\n"
+            "GB/s counts the bytes of weights, KV cache and activations of the plan, TFLOP/s its "
+            "operations,\n"
+            "attention included; both beside rates measured here. \"host us\" is the processor "
+            "time that a token\n"
+            "costs its caller, waiting excluded; \"process\" that of all threads, of the time that "
+            "passed. A kernel\n"
             "alone is timed with its launch.\n\n"
             "Example:\n  hetune bench model.gguf -p 512,4096 -n 128 -d 0,32768 --steps");
         return [args] { return run(*args); };

@@ -65,13 +65,15 @@ struct Pass {
 
 Pass run_once(Session& session, const BenchCase& what, const Session::Place& start) {
     session.go_back(start);
-    if (what.decode) session.prompt(some_tokens(1, session.vocabulary()), {}, {.draws = what.tokens + 1});
+    if (what.decode)
+        session.prompt(some_tokens(1, session.vocabulary()), {}, {.draws = what.tokens + 1});
     const std::vector<int32_t> prompt = some_tokens(what.tokens, session.vocabulary());
     session.device().synchronize();
     // Threads that copied state on the way here spin for some milliseconds before they sleep.
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
     Pass pass;
-    const double began = now_seconds(), process_began = process_seconds(), thread_began = thread_seconds();
+    const double began = now_seconds(), process_began = process_seconds(),
+                 thread_began = thread_seconds();
     double waited = 0;
     if (what.decode) {
         for (int64_t i = 0; i < what.tokens; ++i) {
@@ -128,13 +130,14 @@ std::vector<BenchResult> measure_cases(Session& session, const std::vector<Bench
     Session::Place start = session.place();
     for (const BenchCase& what : cases) {
         BenchResult& result = results.emplace_back(BenchResult{.what = what});
-        const double tokens = static_cast<double>(what.depth - filled) +
-                              (what.decode ? 0.0 : static_cast<double>(what.tokens * (repeats + 1)));
-        if (budget_seconds > 0 && (left() < 0 || (prompt_rate > 0 && tokens / prompt_rate > left()))) {
-            result.left_out = prompt_rate > 0
-                                  ? fmt::format("would take {:.0f} s at {:.0f} tok/s", tokens / prompt_rate,
-                                                prompt_rate)
-                                  : "no time is left";
+        const double tokens =
+            static_cast<double>(what.depth - filled) +
+            (what.decode ? 0.0 : static_cast<double>(what.tokens * (repeats + 1)));
+        if (budget_seconds > 0 &&
+            (left() < 0 || (prompt_rate > 0 && tokens / prompt_rate > left()))) {
+            result.left_out = prompt_rate > 0 ? fmt::format("would take {:.0f} s at {:.0f} tok/s",
+                                                            tokens / prompt_rate, prompt_rate)
+                                              : "no time is left";
             after(result);
             continue;
         }
@@ -169,7 +172,8 @@ std::vector<BenchResult> measure_cases(Session& session, const std::vector<Bench
     return results;
 }
 
-std::vector<KernelTime> measure_kernels(Session& session, bool prompt, int64_t depth, const DeviceRates& rates) {
+std::vector<KernelTime> measure_kernels(Session& session, bool prompt, int64_t depth,
+                                        const DeviceRates& rates) {
     BoundPlan& bound = prompt ? session.prefill_plan() : session.decode_plan();
     const int rows = bound.plan().options.rows;
     // The last step of a prompt leaves its plan's inputs behind, to be run again.
@@ -197,9 +201,10 @@ std::vector<KernelTime> measure_kernels(Session& session, bool prompt, int64_t d
             found = times.insert(times.end(), {.kernel = named->name, .first = steps[i].label});
         const Roofline line = roofline(steps[i].cost, arch, prompt ? before - rows / 2 : depth);
         const double by_reads = static_cast<double>(line.bytes) / read_gb_s * 1e-3;
-        const double by_products = !prompt || rates.matrix_tflops <= 0
-                                       ? 0
-                                       : static_cast<double>(line.operations) / rates.matrix_tflops * 1e-6;
+        const double by_products =
+            !prompt || rates.matrix_tflops <= 0
+                ? 0
+                : static_cast<double>(line.operations) / rates.matrix_tflops * 1e-6;
         ++found->launches;
         found->us += spread_of(us[i]).median;
         found->bytes += line.bytes;

@@ -27,16 +27,16 @@ Spread spread_of(std::vector<double> values);
 struct BenchResult {
     BenchCase what;
     Spread tokens_per_second;
-    int64_t bytes = 0;         // of one pass over the case's plans, at its depth
+    int64_t bytes = 0;  // of one pass over the case's plans, at its depth
     int64_t operations = 0;
-    int64_t launches = 0;      // of one decoded token, with the draw; of all steps of a prompt
+    int64_t launches = 0;  // of one decoded token, with the draw; of all steps of a prompt
     // Medians: processor time of the caller for one token, launching it included and, where tokens
     // are generated, waiting for it not; and that of the whole process, of the time that passed.
     double host_us = 0;
     double process_percent = 0;
-    std::string left_out;      // why there are no figures
+    std::string left_out;  // why there are no figures
 
-    double seconds() const;    // of one pass, median
+    double seconds() const;  // of one pass, median
     double gb_s() const;
     double tflops() const;
 };
@@ -50,17 +50,18 @@ std::vector<BenchResult> measure_cases(Session& session, const std::vector<Bench
 
 // Launches of one distinct kernel in a plan.
 struct KernelTime {
-    std::string kernel;         // "gemv_fan.0", as in `hetune plan`
-    std::string first;          // label of the first step
+    std::string kernel;  // "gemv_fan.0", as in `hetune plan`
+    std::string first;   // label of the first step
     int launches = 0;
-    double us = 0;              // all of them, each timed alone
-    double floor_us = 0;        // by the memory's rate and that of the matrix units
+    double us = 0;        // all of them, each timed alone
+    double floor_us = 0;  // by the memory's rate and that of the matrix units
     int64_t bytes = 0;
     int64_t operations = 0;
 };
-// Each step of the plan for a token, or for a step of a prompt, in order, timed alone behind `depth`
-// tokens of context (behind none, where a step of the prompt would not fit); the costliest kernel first.
-// Rates that were not measured are those on paper.
-std::vector<KernelTime> measure_kernels(Session& session, bool prompt, int64_t depth, const DeviceRates& rates);
+// Each step of the plan for a token, or for a step of a prompt, in order, timed alone behind
+// `depth` tokens of context (behind none, where a step of the prompt would not fit); the costliest
+// kernel first. Rates that were not measured are those on paper.
+std::vector<KernelTime> measure_kernels(Session& session, bool prompt, int64_t depth,
+                                        const DeviceRates& rates);
 
 }  // namespace hetune

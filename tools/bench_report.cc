@@ -29,10 +29,11 @@ struct Row {
 std::vector<Row> rows_of(const BenchReport& report) {
     std::vector<Row> rows;
     for (const BenchResult& r : report.results)
-        rows.push_back({r.what.name(), r.left_out, r.tokens_per_second.median, r.tokens_per_second.least,
-                        r.tokens_per_second.most, r.gb_s(), percent(r.gb_s(), report.rates.read_gb_s),
-                        r.tflops(), percent(r.tflops(), report.rates.matrix_tflops), r.launches,
-                        r.host_us, r.process_percent});
+        rows.push_back({r.what.name(), r.left_out, r.tokens_per_second.median,
+                        r.tokens_per_second.least, r.tokens_per_second.most, r.gb_s(),
+                        percent(r.gb_s(), report.rates.read_gb_s), r.tflops(),
+                        percent(r.tflops(), report.rates.matrix_tflops), r.launches, r.host_us,
+                        r.process_percent});
     return rows;
 }
 
@@ -42,80 +43,100 @@ std::vector<std::pair<std::string, std::string>> facts_of(const BenchReport& rep
     std::vector<std::pair<std::string, std::string>> facts = {
         {"model", fmt::format("{} ({}), weights {}", m.name, m.architecture, report.quant)},
         {"device", fmt::format("{} ({}, {}), {}", m.device, m.backend, m.arch, report.driver)},
-        {"kernels", fmt::format("by {}; activations {}, KV {}",
-                                m.compiler.substr(0, m.compiler.find(' ')), report.activations, report.kv)},
-        {"load", fmt::format("{:.2f} s: {} kernels compiled and {} cached in {:.2f} s, weights {} in {:.2f} s",
-                             m.load_seconds, m.kernels_compiled, m.kernels_cached, m.compile_seconds,
-                             m.weights_repacked ? "repacked" : "mapped", m.repack_seconds)},
-        {"memory", fmt::format("{} on the device, {} at most on the host",
-                               readable_bytes(report.device_bytes), readable_bytes(report.host_peak_bytes))},
+        {"kernels",
+         fmt::format("by {}; activations {}, KV {}", m.compiler.substr(0, m.compiler.find(' ')),
+                     report.activations, report.kv)},
+        {"load",
+         fmt::format(
+             "{:.2f} s: {} kernels compiled and {} cached in {:.2f} s, weights {} in {:.2f} s",
+             m.load_seconds, m.kernels_compiled, m.kernels_cached, m.compile_seconds,
+             m.weights_repacked ? "repacked" : "mapped", m.repack_seconds)},
+        {"memory",
+         fmt::format("{} on the device, {} at most on the host",
+                     readable_bytes(report.device_bytes), readable_bytes(report.host_peak_bytes))},
     };
     if (report.rates.read_gb_s > 0)
-        facts.push_back({"measured", fmt::format("reads {:.0f} GB/s over {}; matrix rate {}",
-                                                 report.rates.read_gb_s, readable_bytes(report.rates.read_bytes),
-                                                 report.rates.matrix_tflops > 0
-                                                     ? fmt::format("{:.0f} TFLOP/s ({})", report.rates.matrix_tflops,
-                                                                   report.rates.matrix_how)
-                                                     : report.rates.matrix_how)});
+        facts.push_back(
+            {"measured",
+             fmt::format("reads {:.0f} GB/s over {}; matrix rate {}", report.rates.read_gb_s,
+                         readable_bytes(report.rates.read_bytes),
+                         report.rates.matrix_tflops > 0
+                             ? fmt::format("{:.0f} TFLOP/s ({})", report.rates.matrix_tflops,
+                                           report.rates.matrix_how)
+                             : report.rates.matrix_how)});
     facts.push_back({"hetune", fmt::format("{} ({})", HETUNE_VERSION, HETUNE_COMMIT)});
     facts.push_back({"command", report.command});
     return facts;
 }
 
-std::vector<std::pair<std::string, std::vector<KernelTime>>> kernel_tables(const BenchReport& report) {
+std::vector<std::pair<std::string, std::vector<KernelTime>>> kernel_tables(
+    const BenchReport& report) {
     std::vector<std::pair<std::string, std::vector<KernelTime>>> tables;
     if (!report.kernels.empty()) tables.emplace_back("kernels of a token", report.kernels);
-    if (!report.prompt_kernels.empty()) tables.emplace_back("kernels of a prompt step", report.prompt_kernels);
+    if (!report.prompt_kernels.empty())
+        tables.emplace_back("kernels of a prompt step", report.prompt_kernels);
     return tables;
 }
 
 std::string text(const BenchReport& report) {
     std::string out;
-    for (const auto& [name, value] : facts_of(report)) out += fmt::format("{:<9} {}\n", name, value);
-    out += fmt::format("\n{:<18} {:>10} {:>10} {:>10} {:>9} {:>7} {:>9} {:>7} {:>9} {:>8} {:>8}\n", "test", "tok/s", "min",
-                       "max", "GB/s", "of read", "TFLOP/s", "of mat.", "launches", "host us", "process");
+    for (const auto& [name, value] : facts_of(report))
+        out += fmt::format("{:<9} {}\n", name, value);
+    out += fmt::format("\n{:<18} {:>10} {:>10} {:>10} {:>9} {:>7} {:>9} {:>7} {:>9} {:>8} {:>8}\n",
+                       "test", "tok/s", "min", "max", "GB/s", "of read", "TFLOP/s", "of mat.",
+                       "launches", "host us", "process");
     for (const Row& r : rows_of(report)) {
         out += r.left_out.empty()
-                   ? fmt::format("{:<18} {:>10.2f} {:>10.2f} {:>10.2f} {:>9.1f} {:>6.1f}% {:>9.2f} {:>6.1f}% {:>9} {:>8.2f} {:>7.1f}%\n",
-                                 r.test, r.median, r.least, r.most, r.gb_s, r.read_percent, r.tflops,
-                                 r.matrix_percent, r.launches, r.host_us, r.process_percent)
+                   ? fmt::format(
+                         "{:<18} {:>10.2f} {:>10.2f} {:>10.2f} {:>9.1f} {:>6.1f}% {:>9.2f} "
+                         "{:>6.1f}% {:>9} {:>8.2f} {:>7.1f}%\n",
+                         r.test, r.median, r.least, r.most, r.gb_s, r.read_percent, r.tflops,
+                         r.matrix_percent, r.launches, r.host_us, r.process_percent)
                    : fmt::format("{:<18} left out: {}\n", r.test, r.left_out);
     }
     for (const auto& [title, kernels] : kernel_tables(report)) {
-        out += fmt::format("\n{:<24} {:<26} {:>8} {:>10} {:>10} {:>7} {:>10}\n", title, "first step", "launches", "us",
-                           "floor us", "share", "KiB");
+        out += fmt::format("\n{:<24} {:<26} {:>8} {:>10} {:>10} {:>7} {:>10}\n", title,
+                           "first step", "launches", "us", "floor us", "share", "KiB");
         double us = 0, floor_us = 0;
         for (const KernelTime& k : kernels) {
             us += k.us;
             floor_us += k.floor_us;
-            out += fmt::format("{:<24} {:<26} {:>8} {:>10.2f} {:>10.2f} {:>6.1f}% {:>10.1f}\n", k.kernel, k.first,
-                               k.launches, k.us, k.floor_us, percent(k.floor_us, k.us),
-                               static_cast<double>(k.bytes) / 1024);
+            out += fmt::format("{:<24} {:<26} {:>8} {:>10.2f} {:>10.2f} {:>6.1f}% {:>10.1f}\n",
+                               k.kernel, k.first, k.launches, k.us, k.floor_us,
+                               percent(k.floor_us, k.us), static_cast<double>(k.bytes) / 1024);
         }
-        out += fmt::format("{:<24} {:<26} {:>8} {:>10.2f} {:>10.2f} {:>6.1f}%\n", "together", "", "", us, floor_us,
-                           percent(floor_us, us));
+        out += fmt::format("{:<24} {:<26} {:>8} {:>10.2f} {:>10.2f} {:>6.1f}%\n", "together", "",
+                           "", us, floor_us, percent(floor_us, us));
     }
     return out;
 }
 
 std::string markdown(const BenchReport& report) {
     std::string out;
-    for (const auto& [name, value] : facts_of(report)) out += fmt::format("- {}: `{}`\n", name, value);
-    out += "\n| test | tok/s | min | max | GB/s | of read | TFLOP/s | of matrix | launches | host us | process |\n"
-           "| --- | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: |\n";
+    for (const auto& [name, value] : facts_of(report))
+        out += fmt::format("- {}: `{}`\n", name, value);
+    out +=
+        "\n| test | tok/s | min | max | GB/s | of read | TFLOP/s | of matrix | launches | host us "
+        "| process |\n"
+        "| --- | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: |\n";
     for (const Row& r : rows_of(report)) {
         out += r.left_out.empty()
-                   ? fmt::format("| {} | {:.2f} | {:.2f} | {:.2f} | {:.1f} | {:.1f} % | {:.2f} | {:.1f} % | {} | {:.2f} | {:.1f} % |\n",
-                                 r.test, r.median, r.least, r.most, r.gb_s, r.read_percent, r.tflops,
-                                 r.matrix_percent, r.launches, r.host_us, r.process_percent)
+                   ? fmt::format(
+                         "| {} | {:.2f} | {:.2f} | {:.2f} | {:.1f} | {:.1f} % | {:.2f} | {:.1f} % "
+                         "| {} | {:.2f} | {:.1f} % |\n",
+                         r.test, r.median, r.least, r.most, r.gb_s, r.read_percent, r.tflops,
+                         r.matrix_percent, r.launches, r.host_us, r.process_percent)
                    : fmt::format("| {} | left out: {} | | | | | | | | | |\n", r.test, r.left_out);
     }
     for (const auto& [title, kernels] : kernel_tables(report)) {
-        out += fmt::format("\n| {} | first step | launches | us | floor us | share | KiB |\n"
-                           "| --- | --- | --: | --: | --: | --: | --: |\n", title);
+        out += fmt::format(
+            "\n| {} | first step | launches | us | floor us | share | KiB |\n"
+            "| --- | --- | --: | --: | --: | --: | --: |\n",
+            title);
         for (const KernelTime& k : kernels)
-            out += fmt::format("| {} | {} | {} | {:.2f} | {:.2f} | {:.1f} % | {:.1f} |\n", k.kernel, k.first, k.launches,
-                               k.us, k.floor_us, percent(k.floor_us, k.us), static_cast<double>(k.bytes) / 1024);
+            out += fmt::format("| {} | {} | {} | {:.2f} | {:.2f} | {:.1f} % | {:.1f} |\n", k.kernel,
+                               k.first, k.launches, k.us, k.floor_us, percent(k.floor_us, k.us),
+                               static_cast<double>(k.bytes) / 1024);
     }
     return out;
 }
@@ -128,15 +149,20 @@ std::string quoted(const std::string& field) {
 }
 
 std::string csv(const BenchReport& report) {
-    std::string out = "model,quant,backend,device,driver,commit,command,test,tok_s,tok_s_min,tok_s_max,gb_s,"
-                      "read_percent,tflop_s,matrix_percent,launches,host_us,process_percent,read_gb_s,matrix_tflop_s,left_out\n";
+    std::string out =
+        "model,quant,backend,device,driver,commit,command,test,tok_s,tok_s_min,tok_s_max,gb_s,"
+        "read_percent,tflop_s,matrix_percent,launches,host_us,process_percent,read_gb_s,matrix_"
+        "tflop_s,left_out\n";
     for (const Row& r : rows_of(report))
-        out += fmt::format("{},{},{},{},{},{},{},{},{:.3f},{:.3f},{:.3f},{:.2f},{:.2f},{:.3f},{:.2f},{},{:.3f},{:.2f},"
-                           "{:.1f},{:.2f},{}\n",
-                           quoted(report.model.name), report.quant, report.model.backend, quoted(report.model.device),
-                           quoted(report.driver), HETUNE_COMMIT, quoted(report.command), r.test, r.median, r.least,
-                           r.most, r.gb_s, r.read_percent, r.tflops, r.matrix_percent, r.launches, r.host_us, r.process_percent,
-                           report.rates.read_gb_s, report.rates.matrix_tflops, quoted(r.left_out));
+        out += fmt::format(
+            "{},{},{},{},{},{},{},{},{:.3f},{:.3f},{:.3f},{:.2f},{:.2f},{:.3f},{:.2f},{},{:.3f},{:."
+            "2f},"
+            "{:.1f},{:.2f},{}\n",
+            quoted(report.model.name), report.quant, report.model.backend,
+            quoted(report.model.device), quoted(report.driver), HETUNE_COMMIT,
+            quoted(report.command), r.test, r.median, r.least, r.most, r.gb_s, r.read_percent,
+            r.tflops, r.matrix_percent, r.launches, r.host_us, r.process_percent,
+            report.rates.read_gb_s, report.rates.matrix_tflops, quoted(r.left_out));
     return out;
 }
 
@@ -174,15 +200,16 @@ std::string json(const BenchReport& report) {
             out["tests"].push_back({{"test", r.test}, {"left_out", r.left_out}});
             continue;
         }
-        out["tests"].push_back({{"test", r.test},
-                                {"tok_s", {{"median", r.median}, {"min", r.least}, {"max", r.most}}},
-                                {"gb_s", r.gb_s},
-                                {"read_percent", r.read_percent},
-                                {"tflop_s", r.tflops},
-                                {"matrix_percent", r.matrix_percent},
-                                {"launches", r.launches},
-                                {"host_us", r.host_us},
-                                {"process_percent", r.process_percent}});
+        out["tests"].push_back(
+            {{"test", r.test},
+             {"tok_s", {{"median", r.median}, {"min", r.least}, {"max", r.most}}},
+             {"gb_s", r.gb_s},
+             {"read_percent", r.read_percent},
+             {"tflop_s", r.tflops},
+             {"matrix_percent", r.matrix_percent},
+             {"launches", r.launches},
+             {"host_us", r.host_us},
+             {"process_percent", r.process_percent}});
     }
     const auto list = [&](const char* name, const std::vector<KernelTime>& kernels) {
         for (const KernelTime& k : kernels)
@@ -202,8 +229,10 @@ std::string json(const BenchReport& report) {
 }  // namespace
 
 const std::vector<BenchFormat>& bench_formats() {
-    static const std::vector<BenchFormat> formats = {
-        {"text", "txt", text}, {"markdown", "md", markdown}, {"csv", "csv", csv}, {"json", "json", json}};
+    static const std::vector<BenchFormat> formats = {{"text", "txt", text},
+                                                     {"markdown", "md", markdown},
+                                                     {"csv", "csv", csv},
+                                                     {"json", "json", json}};
     return formats;
 }
 

@@ -12,15 +12,15 @@ namespace hetune {
 struct BenchReport {
     ModelInfo model;
     std::string driver;
-    std::string quant;           // of most of the file's bytes: "Q4_K"
+    std::string quant;  // of most of the file's bytes: "Q4_K"
     std::string kv, activations;
     int repeats = 0;
     DeviceRates rates;
-    int64_t device_bytes = 0;    // taken on the device when the cases had run
-    int64_t host_peak_bytes = 0; // of this process
+    int64_t device_bytes = 0;     // taken on the device when the cases had run
+    int64_t host_peak_bytes = 0;  // of this process
     std::vector<BenchResult> results;
     std::vector<KernelTime> kernels, prompt_kernels;  // of a token, of a step of a prompt
-    std::string command;         // as it was called
+    std::string command;                              // as it was called
 };
 
 struct BenchFormat {

@@ -32,8 +32,9 @@ CommandBody cache_export(CLI::App& app) {
                         {"bytes", done.bytes},
                         {"signed", signing.has_value()}});
         else
-            fmt::print("{}: {} code objects, {} tile packs, {} tunings, {}\n", *target, done.objects,
-                       done.packs, done.tunings, readable_bytes(std::filesystem::file_size(*target)));
+            fmt::print("{}: {} code objects, {} tile packs, {} tunings, {}\n", *target,
+                       done.objects, done.packs, done.tunings,
+                       readable_bytes(std::filesystem::file_size(*target)));
         return 0;
     };
 }
@@ -54,8 +55,9 @@ CommandBody cache_import(CLI::App& app) {
                         {"present", done.present},
                         {"bytes", done.bytes}});
         else
-            fmt::print("{} code objects, {} tile packs and {} tunings imported, {} were there already\n",
-                       done.objects, done.packs, done.tunings, done.present);
+            fmt::print(
+                "{} code objects, {} tile packs and {} tunings imported, {} were there already\n",
+                done.objects, done.packs, done.tunings, done.present);
         return 0;
     };
 }

@@ -48,7 +48,8 @@ void try_archs(Compiler& compiler, const CompilerKind& kind, Json& report) {
 }
 
 Json compiler_report(const CompilerKind& kind, const Environment& environment) {
-    Json report = {{"name", kind.name}, {"install", kind.install}, {"unavailable", "not installed"}};
+    Json report = {
+        {"name", kind.name}, {"install", kind.install}, {"unavailable", "not installed"}};
     try {
         const auto compiler = kind.find(environment);
         if (compiler == nullptr) return report;
@@ -93,11 +94,13 @@ std::vector<std::string> advice(const Json& devices, const Json& compilers) {
             install.push_back(kind.install);
             for (const Json& compiler : compilers)
                 served |= compiler["name"] == kind.name && compiler.contains("archs") &&
-                          std::ranges::find(compiler["archs"], Json(arch.name)) != compiler["archs"].end();
+                          std::ranges::find(compiler["archs"], Json(arch.name)) !=
+                              compiler["archs"].end();
         }
         if (!served)
-            lines.push_back(fmt::format("nothing compiles for {} ({}): {}", device["name"].get<std::string>(),
-                                        arch.name, fmt::join(install, ", or ")));
+            lines.push_back(fmt::format("nothing compiles for {} ({}): {}",
+                                        device["name"].get<std::string>(), arch.name,
+                                        fmt::join(install, ", or ")));
     }
     return lines;
 }
@@ -107,9 +110,9 @@ void print_report(const Json& report) {
     fmt::print("devices\n");
     for (const Json& device : report["devices"])
         if (text(device["unavailable"]).empty())
-            fmt::print("  {:9} {} ({}), {:.1f} GiB, {}\n", text(device["backend"]), text(device["name"]),
-                       text(device["arch"]), device["memory_bytes"].get<double>() / (1u << 30),
-                       text(device["driver"]));
+            fmt::print("  {:9} {} ({}), {:.1f} GiB, {}\n", text(device["backend"]),
+                       text(device["name"]), text(device["arch"]),
+                       device["memory_bytes"].get<double>() / (1u << 30), text(device["driver"]));
         else
             fmt::print("  {:9} no: {}\n", text(device["backend"]), text(device["unavailable"]));
     fmt::print("compilers, in the order of choice\n");
@@ -166,9 +169,8 @@ const RegisterCommand kDoctor{
                 {"version", HETUNE_VERSION},
                 {"devices", devices},
                 {"compilers", compilers},
-                {"disassembler", disassembler == nullptr
-                                     ? "no; to get it: apt install libllvm19"
-                                     : disassembler->identity()},
+                {"disassembler", disassembler == nullptr ? "no; to get it: apt install libllvm19"
+                                                         : disassembler->identity()},
                 {"cache", cache_report()},
                 {"advice", options->compiler.empty() ? advice(devices, compilers)
                                                      : std::vector<std::string>()}};

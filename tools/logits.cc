@@ -79,11 +79,14 @@ const RegisterCommand kLogits{
         auto args = std::make_shared<LogitsArguments>();
         args->model.add_to(app);
         args->input.add_to(app, true);
-        app.add_option("-o,--out", args->out, "file of float32 [positions, vocabulary]")->required();
+        app.add_option("-o,--out", args->out, "file of float32 [positions, vocabulary]")
+            ->required();
         app.add_flag("--last", args->last, "only the logits behind the last token");
-        app.add_flag("--one-by-one", args->one_by_one, "feed tokens by decoding, not in prefill steps");
+        app.add_flag("--one-by-one", args->one_by_one,
+                     "feed tokens by decoding, not in prefill steps");
         app.add_flag("--json", args->json, "describe the file as JSON");
-        app.footer("Example: hetune logits model.gguf --text \"Once upon a time\" --out logits.f32");
+        app.footer(
+            "Example: hetune logits model.gguf --text \"Once upon a time\" --out logits.f32");
         return [args] { return run(*args); };
     }};
 

@@ -44,9 +44,9 @@ size_t edits_between(std::string_view a, std::string_view b) {
 }
 
 const std::string& nearest_command(std::string_view name) {
-    return std::ranges::min_element(commands(), {}, [&](const Command& c) {
-               return edits_between(name, c.name);
-           })->name;
+    return std::ranges::min_element(commands(), {},
+                                    [&](const Command& c) { return edits_between(name, c.name); })
+        ->name;
 }
 
 int run_command(int argc, char** argv) {
@@ -67,7 +67,8 @@ int run_command(int argc, char** argv) {
         return kUsage;
     }
     if (const std::string_view name = argv[1]; !name.starts_with('-') && !is_command(name)) {
-        fmt::print(stderr, "hetune: unknown command '{}'; did you mean '{}'? `hetune --help` lists all\n",
+        fmt::print(stderr,
+                   "hetune: unknown command '{}'; did you mean '{}'? `hetune --help` lists all\n",
                    name, nearest_command(name));
         return kUsage;
     }

@@ -38,7 +38,9 @@ struct PlanArguments {
 constexpr int64_t kDefaultContext = 4096;
 
 PlanOptions plan_options(const PlanArguments& args, const Arch& arch) {
-    PlanOptions options{.rows = args.rows > 0 ? args.rows : args.prefill ? arch.prefill_rows : 1,
+    PlanOptions options{.rows = args.rows > 0  ? args.rows
+                                : args.prefill ? arch.prefill_rows
+                                               : 1,
                         .fusion = args.fusion == "on"};
     options.matrix = arch.has_matrix;
     options.activations = args.activations == "f32" ? Activations::kFloat : Activations::kQuantised;
@@ -78,16 +80,22 @@ Planned make(const PlanArguments& args) {
     const TuneUse use = tune_use(read_environment().tune);
     const auto records = stored_records(cache_options(), made.arch.name);
     const ChosenTunings chosen =
-        records.empty() ? ChosenTunings()
-                        : tunings_for(records, made.arch, "", compiler_identity(made.arch, args), use);
+        records.empty()
+            ? ChosenTunings()
+            : tunings_for(records, made.arch, "", compiler_identity(made.arch, args), use);
     options.tunings = chosen.tunings;
     if (chosen.stale > 0)
-        fmt::print(stderr, "hetune: {} of {} tunings are stale: found with another compiler; `hetune autotune` tries "
-                           "them again\
-", chosen.stale, chosen.used);
+        fmt::print(stderr,
+                   "hetune: {} of {} tunings are stale: found with another compiler; `hetune "
+                   "autotune` tries "
+                   "them again\
+",
+                   chosen.stale, chosen.used);
     made.plan = make_plan(graph, file, made.arch, options);
-    made.sampler = make_sampler_plan(graph.vocabulary, made.arch, options, made.arch.has_graph_loops);
-    made.context = args.context > 0 ? args.context : std::min(graph.trained_context, kDefaultContext);
+    made.sampler =
+        make_sampler_plan(graph.vocabulary, made.arch, options, made.arch.has_graph_loops);
+    made.context =
+        args.context > 0 ? args.context : std::min(graph.trained_context, kDefaultContext);
     return made;
 }
 
@@ -121,14 +129,17 @@ void print_text(const PlanArguments& args, const Planned& made) {
     fmt::print("{}", plan_text(made.plan, made.arch, made.context));
     const NamedKernel sampler = made.kernels().back();
     fmt::print("then {}: {}\n", sampler.name, sampler.spec.to_string());
-    const MemoryNeeds needs = memory_needs(std::span(&made.plan, 1), made.context, 0, ModelOptions().state_snapshots);
+    const MemoryNeeds needs =
+        memory_needs(std::span(&made.plan, 1), made.context, 0, ModelOptions().state_snapshots);
     fmt::print("\nmemory of this plan\n{}", memory_table(needs));
     if (!args.resources) return;
     Workshop workshop(made.arch, args);
-    fmt::print("\nresources, by {}\n{}", workshop.library.compiler().identity(), resources_heading());
+    fmt::print("\nresources, by {}\n{}", workshop.library.compiler().identity(),
+               resources_heading());
     compile_ahead(workshop.library, made.kernels());
     for (const NamedKernel& kernel : made.kernels())
-        fmt::print("{}", resources_line(kernel.name, compile_kernel(workshop.library, kernel.spec)));
+        fmt::print("{}",
+                   resources_line(kernel.name, compile_kernel(workshop.library, kernel.spec)));
 }
 
 void print_isa(const PlanArguments& args, const Planned& made) {
@@ -139,7 +150,8 @@ void print_isa(const PlanArguments& args, const Planned& made) {
     fmt::print("{}\n{}{}\n", kernel.spec.to_string(), resources_heading(),
                resources_line(kernel.name, compiled));
     if (made.arch.family == ArchFamily::kNvidia)
-        throw std::runtime_error("LLVM reads no NVIDIA code; `cuobjdump -sass` reads the .co of --dump");
+        throw std::runtime_error(
+            "LLVM reads no NVIDIA code; `cuobjdump -sass` reads the .co of --dump");
     if (workshop.disassembler == nullptr)
         throw std::runtime_error("there is no disassembler; `apt install libllvm19` brings it");
     const std::string listing = workshop.disassembler->listing(compiled.code, made.arch);
@@ -166,10 +178,11 @@ void write_html(const PlanArguments& args, const Planned& made) {
     }
     write_report({{"title", "hetune plan: " + made.plan.model},
                   {"subtitle", fmt::format("{} ({})", made.arch.name, made.arch.example)},
-                  {"plans", {plan_report(made.plan, made.arch, made.context,
-                                         stored_records(cache_options(), made.arch.name),
-                                         workshop ? &workshop->library : nullptr,
-                                         workshop ? workshop->disassembler.get() : nullptr)}},
+                  {"plans",
+                   {plan_report(made.plan, made.arch, made.context,
+                                stored_records(cache_options(), made.arch.name),
+                                workshop ? &workshop->library : nullptr,
+                                workshop ? workshop->disassembler.get() : nullptr)}},
                   {"autotune", nullptr}},
                  args.html);
     fmt::print("{}: written\n", args.html);
@@ -204,28 +217,37 @@ const RegisterCommand kPlan{
         for (const Arch& arch : known_archs()) archs += (archs.empty() ? "" : ", ") + arch.name;
         app.add_option("FILE", args->file, "GGUF model (its header will do)")->required();
         app.add_option("--arch", args->arch, archs + "; default: that of this machine");
-        auto* rows = app.add_option("--rows", args->rows, "tokens of one step; default: 1, decoding")
-                         ->check(CLI::Range(1, 4096));
+        auto* rows =
+            app.add_option("--rows", args->rows, "tokens of one step; default: 1, decoding")
+                ->check(CLI::Range(1, 4096));
         app.add_flag("--prefill", args->prefill, "the rows of a prefill step of `run`")
             ->excludes(rows);
-        app.add_option("-c,--ctx", args->context, "context in tokens; default: the model's, at most 4096")
+        app.add_option("-c,--ctx", args->context,
+                       "context in tokens; default: the model's, at most 4096")
             ->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
         app.add_option("--fusion", args->fusion, "on, or off: one kernel per primitive operation")
-            ->check(CLI::IsMember({"on", "off"}))->capture_default_str();
+            ->check(CLI::IsMember({"on", "off"}))
+            ->capture_default_str();
         app.add_option("--activations", args->activations, "q8: 8-bit dot products, or f32")
-            ->check(CLI::IsMember({"q8", "f32"}))->capture_default_str();
+            ->check(CLI::IsMember({"q8", "f32"}))
+            ->capture_default_str();
         app.add_option("--kv", args->kv, "type of the KV cache: f16, bf16, f32 or q8")
-            ->check(CLI::IsMember(kv_type_names()))->capture_default_str();
-        app.add_option("--compiler", args->compiler, "hiprtc, comgr, clang or nvrtc; default: the best there is");
+            ->check(CLI::IsMember(kv_type_names()))
+            ->capture_default_str();
+        app.add_option("--compiler", args->compiler,
+                       "hiprtc, comgr, clang or nvrtc; default: the best there is");
         app.add_option("-j,--jobs", args->jobs, "compilers at once; default: one per core")
             ->check(CLI::Range(1, 1024));
-        app.add_flag("--resources", args->resources, "compile, and show registers, LDS, spills and code size");
+        app.add_flag("--resources", args->resources,
+                     "compile, and show registers, LDS, spills and code size");
         auto* instead = app.add_option_group("instead", "Instead of the plan");
         instead->add_flag("--json", args->json, "the plan as JSON");
         instead->add_option("--source", args->source, "the source of a kernel, as \"gemv.2\"");
         instead->add_option("--isa", args->isa, "resources and disassembly of a kernel");
-        instead->add_option("--html", args->html, "write a page here: roofline, timeline, sources and ISA");
-        instead->add_option("--dump", args->dump, "write source, object, disassembly and JSON of every kernel here");
+        instead->add_option("--html", args->html,
+                            "write a page here: roofline, timeline, sources and ISA");
+        instead->add_option("--dump", args->dump,
+                            "write source, object, disassembly and JSON of every kernel here");
         instead->require_option(0, 1);
         app.footer(
             "Examples:\n  hetune plan model.gguf --arch gfx1100\n"

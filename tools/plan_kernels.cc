@@ -15,7 +15,8 @@ using Json = nlohmann::ordered_json;
 
 void write_file(const std::filesystem::path& path, std::span<const std::byte> bytes) {
     std::ofstream file(path, std::ios::binary);
-    file.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+    file.write(reinterpret_cast<const char*>(bytes.data()),
+               static_cast<std::streamsize>(bytes.size()));
     file.close();
     if (!file) throw std::runtime_error(fmt::format("{}: cannot be written", path.string()));
 }
@@ -105,28 +106,33 @@ Json resources_json(const KernelResources& r) {
 
 Json occupancy_json(const KernelResources& resources, const Arch& arch, uint32_t threads) {
     if (resources.vgprs < 0) return nullptr;
-    const Occupancy found =
-        occupancy(arch, resources.vgprs, std::max(resources.lds_bytes, 0), static_cast<int>(threads));
+    const Occupancy found = occupancy(arch, resources.vgprs, std::max(resources.lds_bytes, 0),
+                                      static_cast<int>(threads));
     return {{"waves_per_simd", found.waves_per_simd}, {"limited_by", found.limited_by}};
 }
 
 std::string instructions_line(const InstructionMix& mix) {
-    return fmt::format("{} instructions: {} dot4, {} matrix, {} 128-bit loads, {} LDS, {} lane moves, {} scalar, {} waits\n",
-                       mix.total, mix.dot4, mix.matrix, mix.wide_loads, mix.lds, mix.lane_moves, mix.scalar, mix.waits);
+    return fmt::format(
+        "{} instructions: {} dot4, {} matrix, {} 128-bit loads, {} LDS, {} lane moves, {} scalar, "
+        "{} waits\n",
+        mix.total, mix.dot4, mix.matrix, mix.wide_loads, mix.lds, mix.lane_moves, mix.scalar,
+        mix.waits);
 }
 
 std::string resources_heading() {
-    return fmt::format("{:<22} {:>6} {:>6} {:>8} {:>8} {:>7} {:>8}\n", "kernel", "VGPRs", "SGPRs", "LDS",
-                       "scratch", "spills", "code");
+    return fmt::format("{:<22} {:>6} {:>6} {:>8} {:>8} {:>7} {:>8}\n", "kernel", "VGPRs", "SGPRs",
+                       "LDS", "scratch", "spills", "code");
 }
 
 std::string resources_line(const std::string& name, const CompiledKernel& kernel) {
     const KernelResources& r = kernel.code.resources;
-    const auto known = [](int64_t value) { return value < 0 ? std::string("-") : std::to_string(value); };
+    const auto known = [](int64_t value) {
+        return value < 0 ? std::string("-") : std::to_string(value);
+    };
     const int spills = r.spilled_vgprs < 0 ? -1 : r.spilled_vgprs + std::max(r.spilled_sgprs, 0);
-    std::string line = fmt::format("{:<22} {:>6} {:>6} {:>8} {:>8} {:>7} {:>8}", name, known(r.vgprs),
-                                   known(r.sgprs), known(r.lds_bytes), known(r.scratch_bytes),
-                                   known(spills), known(r.code_bytes));
+    std::string line = fmt::format("{:<22} {:>6} {:>6} {:>8} {:>8} {:>7} {:>8}", name,
+                                   known(r.vgprs), known(r.sgprs), known(r.lds_bytes),
+                                   known(r.scratch_bytes), known(spills), known(r.code_bytes));
     if (!kernel.refused.empty()) line += "  refused: " + kernel.refused;
     return line + "\n";
 }
@@ -155,9 +161,11 @@ std::vector<std::string> dump_kernels(const std::vector<const Plan*>& plans, Ker
                 if (!compiled.refused.empty()) json["refused"] = compiled.refused;
                 write_file(path(".co"), compiled.code.bytes);
                 if (disassembler != nullptr && library.arch().family != ArchFamily::kNvidia) {
-                    const std::string listing = disassembler->listing(compiled.code, library.arch());
+                    const std::string listing =
+                        disassembler->listing(compiled.code, library.arch());
                     write_file(path(".s"), listing);
-                    json["instructions"] = to_json(count_instructions(listing, library.arch().family));
+                    json["instructions"] =
+                        to_json(count_instructions(listing, library.arch().family));
                 }
             } catch (const CompileError& failure) {
                 failures.push_back(failure.what());

@@ -32,14 +32,16 @@ std::string resources_line(const std::string& name, const CompiledKernel& kernel
 
 nlohmann::ordered_json resources_json(const KernelResources& resources);  // -1: unknown
 // Of groups of this many threads; null where registers are unknown.
-nlohmann::ordered_json occupancy_json(const KernelResources& resources, const Arch& arch, uint32_t threads);
+nlohmann::ordered_json occupancy_json(const KernelResources& resources, const Arch& arch,
+                                      uint32_t threads);
 // "212 instructions: 16 dot4, ..."
 std::string instructions_line(const InstructionMix& mix);
 
 // For each kernel NAME.hip (its source), NAME.co (its code object), NAME.s (its disassembly) and
 // NAME.json: entry, constants, launch shape, arguments in order, resources, occupancy, instruction
 // mix. Makes the folder.
-// Without a disassembler, or for NVIDIA, there is no .s. Gives one line for each kernel that could not be compiled, which has no .co then.
+// Without a disassembler, or for NVIDIA, there is no .s. Gives one line for each kernel that could
+// not be compiled, which has no .co then.
 std::vector<std::string> dump_kernels(const std::vector<const Plan*>& plans, KernelLibrary& library,
                                       Disassembler* disassembler,
                                       const std::filesystem::path& folder);

@@ -74,7 +74,8 @@ std::vector<SessionOptions> sessions(const PrewarmArguments& args) {
             for (const std::string& kv : kv_type_names())
                 if (std::ranges::count(args.activations, to_string(activations)) > 0 &&
                     std::ranges::count(args.kv, kv) > 0)
-                    list.push_back({.prefill_rows = rows, .activations = activations, .kv = kv_type(kv)});
+                    list.push_back(
+                        {.prefill_rows = rows, .activations = activations, .kv = kv_type(kv)});
     return list;
 }
 
@@ -97,7 +98,7 @@ struct Job {
     std::vector<KernelSpec> missing;
     std::map<std::string, std::string> refused;  // kernels with another in their place, and why
     std::map<CacheKey, KeyParts> refusals;       // where that is kept
-    std::string failure;  // the first; empty: none
+    std::string failure;                         // the first; empty: none
 };
 
 class Prewarm {
@@ -115,8 +116,7 @@ class Prewarm {
             for (const std::string& compiler : args.compilers) {
                 Job job{arch, std::make_unique<KernelLibrary>(arch, store_, environment, compiler,
                                                               args.jobs)};
-                for (const KernelSpec& spec : kernels(job))
-                    job.planned.insert(spec.to_string());
+                for (const KernelSpec& spec : kernels(job)) job.planned.insert(spec.to_string());
                 plan(job);
                 jobs_.push_back(std::move(job));
             }
@@ -176,8 +176,10 @@ class Prewarm {
     void make(Job& job) {
         try {
             for (size_t before = 0;; before = job.refused.size()) {
-                if (args_.compiles()) compile(job);
-                else ask(job);
+                if (args_.compiles())
+                    compile(job);
+                else
+                    ask(job);
                 if (job.refused.size() == before) return;
                 plan(job);
             }
@@ -189,9 +191,9 @@ class Prewarm {
     }
 
     void compile(Job& job) {
-        const auto made = job.library->make(job.kernels, args_.retry, [&](size_t done, size_t total) {
-            progress_.update(job.arch.name, done, total);
-        });
+        const auto made = job.library->make(
+            job.kernels, args_.retry,
+            [&](size_t done, size_t total) { progress_.update(job.arch.name, done, total); });
         for (size_t i = 0; i < made.size(); ++i)
             if (!made[i].refused.empty()) refuse(job, job.kernels[i], made[i].refused);
     }
@@ -232,7 +234,8 @@ class Prewarm {
         std::set<std::string> archs;
         for (const Job& job : jobs_)
             if (archs.insert(job.arch.name).second)
-                std::ranges::move(stored_records(cache_, job.arch.name), std::back_inserter(tunings));
+                std::ranges::move(stored_records(cache_, job.arch.name),
+                                  std::back_inserter(tunings));
         write_bundle(store_, objects, packs, tunings, args_.bundle, key_ ? &*key_ : nullptr);
     }
 
@@ -249,8 +252,9 @@ class Prewarm {
 
     bool tiles_missing() const { return args_.tiles && shard_.index == 0 && !tiles_; }
     bool complete() const {
-        return !tiles_missing() &&
-               std::ranges::all_of(jobs_, [](const Job& job) { return job.missing.empty() && job.failure.empty(); });
+        return !tiles_missing() && std::ranges::all_of(jobs_, [](const Job& job) {
+            return job.missing.empty() && job.failure.empty();
+        });
     }
 
     Json report_json() const {
@@ -290,8 +294,7 @@ class Prewarm {
             const int compiled = job.library->statistics().compiled;
             fmt::print("{} by {}: {} kernels, {} compiled, {} in the cache before, {} missing\n",
                        job.arch.name, job.library->compiler().name(), job.kernels.size(), compiled,
-                       in_cache_before(job),
-                       job.missing.size());
+                       in_cache_before(job), job.missing.size());
             for (const KernelSpec& spec : job.missing)
                 fmt::print("  missing: {}\n", spec.to_string());
             for (const MemoryNeeds& need : needs(job))
@@ -387,7 +390,8 @@ const RegisterCommand kPrewarm{
             "prefill\n"
             "and sampling, fused and not. The target needs the same compiler: a kernel is found "
             "by\n"
-            "its source, options and the compiler's identity. What cannot be compiled is remembered,\n"
+            "its source, options and the compiler's identity. What cannot be compiled is "
+            "remembered,\n"
             "and the planner's next variant compiled in its place.\n\n"
             "Examples:\n  hetune prewarm model.gguf --arch gfx1100 --arch gfx1151 -o kernels.htb\n"
             "  HETUNE_CACHE_PATH=kernels.htb hetune run model.gguf --no-jit\n"

@@ -18,7 +18,9 @@ namespace {
 using Clock = std::chrono::steady_clock;
 const Clock::time_point kStart = Clock::now();  // of the process, near enough
 
-double seconds_since_start() { return std::chrono::duration<double>(Clock::now() - kStart).count(); }
+double seconds_since_start() {
+    return std::chrono::duration<double>(Clock::now() - kStart).count();
+}
 
 struct RunArguments {
     ModelArguments model;
@@ -85,12 +87,15 @@ nlohmann::ordered_json summary_json(const ModelInfo& info, const Totals& t) {
 
 std::string summary_text(const ModelInfo& info, const Totals& t) {
     return fmt::format(
-        "kernels {} compiled, {} cached | compile {:.2f} s, {} {:.2f} s, load {:.2f} s, first token "
-        "{:.3f} s | prefill {} tokens {:.1f} tok/s, decode {} tokens {:.1f} tok/s | memory {:.1f} MiB",
+        "kernels {} compiled, {} cached | compile {:.2f} s, {} {:.2f} s, load {:.2f} s, first "
+        "token "
+        "{:.3f} s | prefill {} tokens {:.1f} tok/s, decode {} tokens {:.1f} tok/s | memory {:.1f} "
+        "MiB",
         info.kernels_compiled, info.kernels_cached, info.compile_seconds,
         info.weights_repacked ? "repack" : "map", info.repack_seconds, info.load_seconds,
-        t.first_token_seconds, t.prompt_tokens, rate(static_cast<double>(t.prompt_tokens), t.prefill_seconds),
-        t.tokens, rate(t.decoded, t.decode_seconds), static_cast<double>(info.memory_bytes) / (1 << 20));
+        t.first_token_seconds, t.prompt_tokens,
+        rate(static_cast<double>(t.prompt_tokens), t.prefill_seconds), t.tokens,
+        rate(t.decoded, t.decode_seconds), static_cast<double>(info.memory_bytes) / (1 << 20));
 }
 
 // Prints as it arrives, unless the answer is JSON.
@@ -125,7 +130,8 @@ void run_once(const RunArguments& args, Model& model, Totals& totals) {
     totals.add(g);
 }
 
-// Takes back messages of the end of a conversation up to and with one of `role`; false if there is none.
+// Takes back messages of the end of a conversation up to and with one of `role`; false if there is
+// none.
 bool take_back(std::vector<Message>& messages, std::string_view role) {
     for (size_t count = messages.size(); count > 0; --count)
         if (messages[count - 1].role == role) {
@@ -139,8 +145,10 @@ bool take_back(std::vector<Message>& messages, std::string_view role) {
 void converse(const RunArguments& args, Model& model, Totals& totals) {
     const bool terminal = isatty(STDIN_FILENO) != 0;
     if (terminal)
-        fmt::print(stderr, "An empty line or Ctrl-D ends; Ctrl-C stops an answer; /regen asks for another answer, "
-                           "/undo takes the last turn back, /reset starts anew.\n");
+        fmt::print(
+            stderr,
+            "An empty line or Ctrl-D ends; Ctrl-C stops an answer; /regen asks for another answer, "
+            "/undo takes the last turn back, /reset starts anew.\n");
     auto messages = opening(args);
     Model::Options options = args.options;
     for (;;) {
@@ -156,7 +164,8 @@ void converse(const RunArguments& args, Model& model, Totals& totals) {
             continue;
         }
         if (line == "/undo") {
-            if (!take_back(messages, "user")) fmt::print(stderr, "There is no turn to take back.\n");
+            if (!take_back(messages, "user"))
+                fmt::print(stderr, "There is no turn to take back.\n");
             continue;
         }
         const auto before = messages;
@@ -173,7 +182,8 @@ void converse(const RunArguments& args, Model& model, Totals& totals) {
             const Generated g = model.chat(messages, options, printer(args, totals));
             messages.push_back({"assistant", g.text});
             totals.add(g);
-            if (g.stop == "context") fmt::print(stderr, "\nThe context is full; /reset starts anew.");
+            if (g.stop == "context")
+                fmt::print(stderr, "\nThe context is full; /reset starts anew.");
         } catch (const std::runtime_error& error) {
             fmt::print(stderr, "hetune: {}\n", error.what());
             messages = before;
@@ -187,10 +197,13 @@ int run(RunArguments& args, bool has_prompt) {
     if (!args.quiet && !args.json) fmt::print(stderr, "{}\n", device_line(model.info()));
     std::signal(SIGINT, on_interrupt);
     Totals totals;
-    if (has_prompt) run_once(args, model, totals);
-    else converse(args, model, totals);
+    if (has_prompt)
+        run_once(args, model, totals);
+    else
+        converse(args, model, totals);
     if (args.json)
-        fmt::print("{}\n", summary_json(model.info(), totals).dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+        fmt::print("{}\n", summary_json(model.info(), totals)
+                               .dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
     else if (!args.quiet)
         fmt::print(stderr, "{}\n", summary_text(model.info(), totals));
     return 0;
@@ -203,20 +216,31 @@ const RegisterCommand kRun{
         auto* prompt = app.add_option("-p,--prompt", args->prompt, "text to go on from");
         Sampling& s = args->options.sampling;
         app.add_option("-n,--tokens", args->options.max_tokens, "most tokens to generate")
-            ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))->capture_default_str();
-        app.add_option("--temp", s.temperature, "temperature; 0 takes the most likely token")->capture_default_str();
-        app.add_option("--top-k", s.top_k, "keep the K most likely tokens; 0: all")->capture_default_str();
-        app.add_option("--top-p", s.top_p, "keep the most likely tokens until they hold this mass")->capture_default_str();
-        app.add_option("--min-p", s.min_p, "keep tokens at least this likely, next to the likeliest")->capture_default_str();
-        app.add_option("--repeat-penalty", s.repeat_penalty, "divides the logits of repeated tokens; 1: none")->capture_default_str();
-        app.add_option("--repeat-window", s.repeat_window, "tokens back that count as repeated")->capture_default_str();
+            ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
+            ->capture_default_str();
+        app.add_option("--temp", s.temperature, "temperature; 0 takes the most likely token")
+            ->capture_default_str();
+        app.add_option("--top-k", s.top_k, "keep the K most likely tokens; 0: all")
+            ->capture_default_str();
+        app.add_option("--top-p", s.top_p, "keep the most likely tokens until they hold this mass")
+            ->capture_default_str();
+        app.add_option("--min-p", s.min_p,
+                       "keep tokens at least this likely, next to the likeliest")
+            ->capture_default_str();
+        app.add_option("--repeat-penalty", s.repeat_penalty,
+                       "divides the logits of repeated tokens; 1: none")
+            ->capture_default_str();
+        app.add_option("--repeat-window", s.repeat_window, "tokens back that count as repeated")
+            ->capture_default_str();
         app.add_option("--seed", s.seed, "of the draws")->capture_default_str();
-        app.add_flag("--ignore-end", args->options.ignore_end, "go on behind the model's end token");
+        app.add_flag("--ignore-end", args->options.ignore_end,
+                     "go on behind the model's end token");
         app.add_flag("--chat", args->chat, "put the prompt into the model's chat template");
         app.add_option("--system", args->system, "system message of a conversation");
         app.add_flag("--json", args->json, "one JSON object instead of text");
         app.add_flag("-q,--quiet", args->quiet, "the text alone");
-        app.footer("Example: hetune run model.gguf -p \"Once upon a time\" -n 64 --temp 0.8 --seed 1");
+        app.footer(
+            "Example: hetune run model.gguf -p \"Once upon a time\" -n 64 --temp 0.8 --seed 1");
         return [args, prompt] { return run(*args, prompt->count() > 0); };
     }};
 

@@ -44,11 +44,16 @@ void TokenInput::add_to(CLI::App& app, bool required) {
 
 std::vector<int32_t> TokenInput::read(const Model& model) const {
     std::vector<int32_t> ids;
-    if (!tokens.empty()) ids = parse_token_ids(tokens, "--tokens");
-    else if (!tokens_file.empty()) ids = parse_token_ids(read_text_file(tokens_file), tokens_file);
-    else if (!text_file.empty()) ids = model.tokenize(read_text_file(text_file));
-    else if (!text.empty()) ids = model.tokenize(text);
-    else return {};
+    if (!tokens.empty())
+        ids = parse_token_ids(tokens, "--tokens");
+    else if (!tokens_file.empty())
+        ids = parse_token_ids(read_text_file(tokens_file), tokens_file);
+    else if (!text_file.empty())
+        ids = model.tokenize(read_text_file(text_file));
+    else if (!text.empty())
+        ids = model.tokenize(text);
+    else
+        return {};
     if (ids.empty()) throw std::runtime_error("there is no token to feed");
     return ids;
 }

@@ -25,7 +25,8 @@ struct Options {
 };
 
 void print_encoded(const Options& options, const Tokenizer& tokenizer) {
-    const std::string text = options.text_file.empty() ? options.text : read_text_file(options.text_file);
+    const std::string text =
+        options.text_file.empty() ? options.text : read_text_file(options.text_file);
     const std::vector<int32_t> ids =
         tokenizer.encode(text, !options.no_special, !options.no_special);
     if (!options.json) {
@@ -58,7 +59,8 @@ const RegisterCommand kTokenize{
     "tokenize", "Prints the token ids of a text, or the text of token ids", [](CLI::App& app) {
         auto options = std::make_shared<Options>();
         app.add_option("file", options->file, "Model file (its header will do)")->required();
-        app.add_option("--pre", options->pre, "pre-tokenizer, instead of the file's: qwen2, llama-bpe, ...");
+        app.add_option("--pre", options->pre,
+                       "pre-tokenizer, instead of the file's: qwen2, llama-bpe, ...");
         auto* source = app.add_option_group("source", "What to convert");
         source->add_option("--text", options->text, "Text to encode");
         source->add_option("--text-file", options->text_file, "File with the text to encode");
@@ -73,7 +75,8 @@ const RegisterCommand kTokenize{
             "Example:\n  hetune tokenize model.gguf --text 'Hello <|im_end|>' --json\n"
             "  hetune tokenize model.gguf --decode '9707 11 1879'");
         return [options, ids] {
-            const Tokenizer tokenizer(ModelFile(options->file, ModelFile::Open::kHeaderOnly), options->pre);
+            const Tokenizer tokenizer(ModelFile(options->file, ModelFile::Open::kHeaderOnly),
+                                      options->pre);
             if (ids->count() > 0)
                 print_decoded(*options, tokenizer);
             else

@@ -1,7 +1,7 @@
 // Causal attention of many rows on the matrix units, with the online softmax (FlashAttention-2,
 // arXiv 2307.08691).
-// Launch: [kKvHeads, ceil(rows / kTokens)]. A group serves the query heads of one KV head for kTokens
-// tokens: row m of its tile is head m % kGroup of token m / kGroup. A wave owns 16 rows.
+// Launch: [kKvHeads, ceil(rows / kTokens)]. A group serves the query heads of one KV head for
+// kTokens tokens: row m of its tile is head m % kGroup of token m / kGroup. A wave owns 16 rows.
 // LDS: the queries; kKeys keys, then, in the same place, their values, transposed; the weights.
 #include "attention/kv_type.h"
 #include "elementwise/step_state.h"
@@ -27,7 +27,7 @@ constexpr i64 kKvRow = Kv::template kRowElements<kKvHeads, kHeadSize>;
 constexpr int kHeadPitch = kHeadSize + 8;  // of LDS rows; no two of eight in the same banks
 constexpr int kKeyPitch = kKeys + 8;
 constexpr int kKvHalves =
-    kKeys * kHeadPitch > kHeadSize * kKeyPitch ? kKeys * kHeadPitch : kHeadSize * kKeyPitch;
+    kKeys * kHeadPitch > kHeadSize* kKeyPitch ? kKeys* kHeadPitch : kHeadSize* kKeyPitch;
 constexpr float kNoScore = -1e30f;  // instead of -infinity: differences of two stay finite
 static_assert(kHeads % kKvHeads == 0 && kHeadSize % 16 == 0 && kTokens > 0 && kKeys % 16 == 0);
 
@@ -40,24 +40,28 @@ DEVICE inline void load_kv(const Kv::Element* cache, int kv_head, int position, 
     float v[Kv::kStep];
     Kv::load_step(head + d, v);
     const float scale = Kv::template scale<kKvHeads, kHeadSize>(head, kv_head);
-    UNROLL for (int i = 0; i < kPairsOfStep; ++i)
+    UNROLL
+    for (int i = 0; i < kPairsOfStep; ++i)
         halves[i] = half2_of(v[2 * i] * scale, v[2 * i + 1] * scale);
 }
 
-DEVICE inline void stage_keys(const Kv::Element* k_cache, int kv_head, int first, int last, u16* lds) {
+DEVICE inline void stage_keys(const Kv::Element* k_cache, int kv_head, int first, int last,
+                              u16* lds) {
     constexpr int kChunks = kHeadSize / Kv::kStep;  // of a key
-    const int chunks = pinned(kKeys * kChunks);  // a loop that is not unrolled: it would spill
+    const int chunks = pinned(kKeys * kChunks);     // a loop that is not unrolled: it would spill
     for (int chunk = thread_id(); chunk < chunks; chunk += kThreads) {
         const int key = chunk / kChunks, d = chunk % kChunks * Kv::kStep;
         u32 v[kPairsOfStep];
         load_kv(k_cache, kv_head, imin(first + key, last), d, v);
-        UNROLL for (int i = 0; i < kPairsOfStep; i += 4)
+        UNROLL
+        for (int i = 0; i < kPairsOfStep; i += 4)
             store128(lds + key * kHeadPitch + d + 2 * i, {v[i], v[i + 1], v[i + 2], v[i + 3]});
     }
 }
-// Transposed, so that the keys of a dimension lie side by side. Lanes take pairs of keys: their stores
-// fill consecutive words.
-DEVICE inline void stage_values(const Kv::Element* v_cache, int kv_head, int first, int last, u16* lds) {
+// Transposed, so that the keys of a dimension lie side by side. Lanes take pairs of keys: their
+// stores fill consecutive words.
+DEVICE inline void stage_values(const Kv::Element* v_cache, int kv_head, int first, int last,
+                                u16* lds) {
     constexpr int kPairs = kKeys / 2;
     const int chunks = pinned(kPairs * kHeadSize / Kv::kStep);
     for (int chunk = thread_id(); chunk < chunks; chunk += kThreads) {
@@ -65,7 +69,8 @@ DEVICE inline void stage_values(const Kv::Element* v_cache, int kv_head, int fir
         u32 even[kPairsOfStep], odd[kPairsOfStep];
         load_kv(v_cache, kv_head, imin(first + key, last), d, even);
         load_kv(v_cache, kv_head, imin(first + key + 1, last), d, odd);
-        UNROLL for (int i = 0; i < kPairsOfStep; ++i) {
+        UNROLL
+        for (int i = 0; i < kPairsOfStep; ++i) {
             u16* to = lds + (d + 2 * i) * kKeyPitch + key;
             *reinterpret_cast<u32*>(to) = byte_perm(even[i], odd[i], 0x05040100u);
             *reinterpret_cast<u32*>(to + kKeyPitch) = byte_perm(even[i], odd[i], 0x07060302u);
@@ -94,20 +99,26 @@ extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, 2) void attention_flash(
     const int first_row = (kWaves == 1 ? 0 : wave_id()) * 16;
     u16* weights = reinterpret_cast<u16*>(weight_memory) + first_row * kKeyPitch;
     // Rows that stand for no token are computed as the last one, and not stored.
-    const auto token_of = [&](int m) { return imin(first_token + imin(m / kGroup, kTokens - 1), rows - 1); };
+    const auto token_of = [&](int m) {
+        return imin(first_token + imin(m / kGroup, kTokens - 1), rows - 1);
+    };
     for (int chunk = thread_id(); chunk < kTileM * kHeadSize / 8; chunk += kThreads) {
         const int m = chunk / (kHeadSize / 8), d = chunk % (kHeadSize / 8) * 8;
-        const float* from = q + (i64(token_of(m)) * kHeads + kv_head * kGroup + m % kGroup) * kHeadSize + d;
-        store128(q_lds + m * kHeadPitch + d, {half2_of(from[0], from[1]), half2_of(from[2], from[3]),
-                                              half2_of(from[4], from[5]), half2_of(from[6], from[7])});
+        const float* from =
+            q + (i64(token_of(m)) * kHeads + kv_head * kGroup + m % kGroup) * kHeadSize + d;
+        store128(q_lds + m * kHeadPitch + d,
+                 {half2_of(from[0], from[1]), half2_of(from[2], from[3]),
+                  half2_of(from[4], from[5]), half2_of(from[6], from[7])});
     }
 
     constexpr float kLog2Scale = kScale * 1.44269504088896f;
     MatC out[kDims];
     float peak[kMatRowSlots], sum[kMatRowSlots];
     int limit[kMatRowSlots];  // the last key that a row may see
-    UNROLL for (int i = 0; i < kDims; ++i) mat_clear(out[i]);
-    UNROLL for (int s = 0; s < kMatRowSlots; ++s) {
+    UNROLL
+    for (int i = 0; i < kDims; ++i) mat_clear(out[i]);
+    UNROLL
+    for (int s = 0; s < kMatRowSlots; ++s) {
         peak[s] = kNoScore;
         sum[s] = 0.0f;
         limit[s] = position + token_of(first_row + mat_row(s));
@@ -116,34 +127,41 @@ extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, 2) void attention_flash(
         stage_keys(k_cache, kv_head, first, last, kv_lds);
         barrier();
         MatC scores[kKeyTiles];
-        UNROLL for (int j = 0; j < kKeyTiles; ++j) mat_clear(scores[j]);
+        UNROLL
+        for (int j = 0; j < kKeyTiles; ++j) mat_clear(scores[j]);
         const int dims = pinned(kDims);  // not unrolled either: only addresses depend on i
         for (int i = 0; i < dims; ++i) {
             const MatAB a = mat_load(q_lds + first_row * kHeadPitch + 16 * i, kHeadPitch);
-            UNROLL for (int j = 0; j < kKeyTiles; ++j)
+            UNROLL
+            for (int j = 0; j < kKeyTiles; ++j)
                 mat_mul(scores[j], a, mat_load(kv_lds + 16 * j * kHeadPitch + 16 * i, kHeadPitch));
         }
         float highest[kMatRowSlots], old[kMatRowSlots];
-        UNROLL for (int s = 0; s < kMatRowSlots; ++s) highest[s] = kNoScore;
-        UNROLL for (int j = 0; j < kKeyTiles; ++j)
+        UNROLL
+        for (int s = 0; s < kMatRowSlots; ++s) highest[s] = kNoScore;
+        UNROLL
+        for (int j = 0; j < kKeyTiles; ++j)
             mat_visit(scores[j], [&](MatPlace at, float& v) {
                 v = first + 16 * j + at.col <= limit[at.slot] ? v * kLog2Scale : kNoScore;
                 highest[at.slot] = fmax2(highest[at.slot], v);
             });
-        UNROLL for (int s = 0; s < kMatRowSlots; ++s) {
-            const float above =
-                fmax2(peak[s], mat_fold_row(highest[s], [](float a, float b) { return fmax2(a, b); }));
+        UNROLL
+        for (int s = 0; s < kMatRowSlots; ++s) {
+            const float above = fmax2(
+                peak[s], mat_fold_row(highest[s], [](float a, float b) { return fmax2(a, b); }));
             old[s] = fast_exp2(peak[s] - above);
             peak[s] = above;
             sum[s] *= old[s];
         }
-        UNROLL for (int j = 0; j < kKeyTiles; ++j)
+        UNROLL
+        for (int j = 0; j < kKeyTiles; ++j)
             mat_visit(scores[j], [&](MatPlace at, float& v) {
                 const float weight = fast_exp2(v - peak[at.slot]);
                 sum[at.slot] += weight;
                 weights[at.row * kKeyPitch + 16 * j + at.col] = float_to_half(weight);
             });
-        UNROLL for (int i = 0; i < kDims; ++i)
+        UNROLL
+        for (int i = 0; i < kDims; ++i)
             mat_visit(out[i], [&](MatPlace at, float& v) { v *= old[at.slot]; });
         barrier();
         stage_values(v_cache, kv_head, first, last, kv_lds);
@@ -151,14 +169,17 @@ extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, 2) void attention_flash(
         const int key_tiles = pinned(kKeyTiles);
         for (int j = 0; j < key_tiles; ++j) {
             const MatAB a = mat_load(weights + 16 * j, kKeyPitch);
-            UNROLL for (int i = 0; i < kDims; ++i)
+            UNROLL
+            for (int i = 0; i < kDims; ++i)
                 mat_mul(out[i], a, mat_load(kv_lds + 16 * i * kKeyPitch + 16 * j, kKeyPitch));
         }
         barrier();
     }
-    UNROLL for (int s = 0; s < kMatRowSlots; ++s)
+    UNROLL
+    for (int s = 0; s < kMatRowSlots; ++s)
         sum[s] = fast_rcp(mat_fold_row(sum[s], [](float a, float b) { return a + b; }));
-    UNROLL for (int i = 0; i < kDims; ++i)
+    UNROLL
+    for (int i = 0; i < kDims; ++i)
         mat_visit(out[i], [&](MatPlace at, float& v) {
             const int m = first_row + at.row;
             const int token = first_token + m / kGroup;

@@ -22,7 +22,10 @@ const RegisterTemplate kAttentionSplit{{
                {"v_cache", "const Kv::Element*", ParamRole::kState, "[context, kRowElements]"},
                {"shares", "float*", ParamRole::kOutput, "[rows, kHeads, kSplits, kHeadSize + 2]"}},
     .promises = {.wide_loads = true},
-    .lds_bytes = [](const SpecValues& v) { return v("kWaves") * (v("kHeads") / v("kKvHeads")) * (32 + v("kHeadSize") + 2) * 4; },
+    .lds_bytes =
+        [](const SpecValues& v) {
+            return v("kWaves") * (v("kHeads") / v("kKvHeads")) * (32 + v("kHeadSize") + 2) * 4;
+        },
 }};
 
 }  // namespace

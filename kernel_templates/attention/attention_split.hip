@@ -20,11 +20,11 @@ static_assert(kHeads % kKvHeads == 0 && kHeadSize % 8 == 0);
 
 extern "C" KERNEL(kWaves* kWaveSize) void attention_split(
     const StepState* __restrict__ step,
-    const float* __restrict__ q,                  // [rows, kHeads, kHeadSize]
-    const Kv::Element* __restrict__ k_cache,      // [context, kRowElements]
-    const Kv::Element* __restrict__ v_cache,      // [context, kRowElements]
-    float* __restrict__ shares) {                 // [rows, kHeads, kSplits, kHeadSize + 2]
-    constexpr int kShare = kHeadSize + 2;  // the sums, the peak, the sum of weights
+    const float* __restrict__ q,              // [rows, kHeads, kHeadSize]
+    const Kv::Element* __restrict__ k_cache,  // [context, kRowElements]
+    const Kv::Element* __restrict__ v_cache,  // [context, kRowElements]
+    float* __restrict__ shares) {             // [rows, kHeads, kSplits, kHeadSize + 2]
+    constexpr int kShare = kHeadSize + 2;     // the sums, the peak, the sum of weights
     SHARED float weights[kWaves][kGroup][kWaveSize];
     SHARED float waves[kWaves][kGroup][kShare];
     const int kv_head = group_id();
@@ -38,12 +38,13 @@ extern "C" KERNEL(kWaves* kWaveSize) void attention_split(
     state.clear();
     for (int tile = split * kWaves + wave; tile * 32 <= last; tile += kSplits * kWaves)
         attend_tile<Kv, kGroup, kHeadSize, kKvHeads>(
-            state, q + (i64(row) * kHeads + kv_head * kGroup) * kHeadSize, kScale,
-            k_cache, v_cache, kv_head, tile * 32, last,
-            weights[wave]);
+            state, q + (i64(row) * kHeads + kv_head * kGroup) * kHeadSize, kScale, k_cache, v_cache,
+            kv_head, tile * 32, last, weights[wave]);
 
-    UNROLL for (int g = 0; g < kGroup; ++g) {
-        UNROLL for (int i = 0; i < state.kDims; ++i) {
+    UNROLL
+    for (int g = 0; g < kGroup; ++g) {
+        UNROLL
+        for (int i = 0; i < state.kDims; ++i) {
             const int d = state.dim(i);
             if (d < kHeadSize) waves[wave][g][d] = state.out[g][i];
         }

@@ -23,7 +23,9 @@ const RegisterTemplate kAttentionStep{{
                   {"kParts", "int", "groups among which the query heads of a KV head are shared"},
                   {"kSplits", "int", "shares of the context"},
                   {"kWaves", "int", "waves per group"}},
-    .tunables = {{"kParts", {1, 2}}, {"kSplits", {1, 4, 8, 16, 32, 64, 128}}, {"kWaves", {1, 2, 4, 8}}},
+    .tunables = {{"kParts", {1, 2}},
+                 {"kSplits", {1, 4, 8, 16, 32, 64, 128}},
+                 {"kWaves", {1, 2, 4, 8}}},
     .overlaps = true,
     .params = {{"step", "const StepState*", ParamRole::kStep, "[1]"},
                {"q", "const float*", ParamRole::kActivations, "[kHeads, kHeadSize]"},
@@ -39,12 +41,17 @@ const RegisterTemplate kAttentionStep{{
                {"y", "void*", ParamRole::kOutput,
                 "[kHeads * kHeadSize / 32] or [kHeads, kHeadSize]"}},
     .promises = {.wide_loads = true},
-    .lds_bytes = [](const SpecValues& v) {
-        const int64_t group = v("kHeads") / v("kKvHeads") / v("kParts");
-        return (v("kWaves") * group * (32 + v("kHeadSize") + 2) + (group + 1) * v("kHeadSize") + 1) * 4;
-    },
+    .lds_bytes =
+        [](const SpecValues& v) {
+            const int64_t group = v("kHeads") / v("kKvHeads") / v("kParts");
+            return (v("kWaves") * group * (32 + v("kHeadSize") + 2) + (group + 1) * v("kHeadSize") +
+                    1) *
+                   4;
+        },
     .refuses = [](const SpecValues& v) -> std::string {
-        return v("kHeads") % (v("kKvHeads") * v("kParts")) == 0 ? "" : "query heads do not divide among the parts";
+        return v("kHeads") % (v("kKvHeads") * v("kParts")) == 0
+                   ? ""
+                   : "query heads do not divide among the parts";
     },
 }};
 

@@ -1,10 +1,10 @@
 // Attention of one decoded token in one launch: norm and rope of the query heads and of the new
 // key, the new key and value into the cache, attention split over the context, and, in the group
 // that is last to finish, the sum of the shares, times the sigmoid of a gate where there is one.
-// Launch: [kKvHeads * kParts, kSplits]. A group serves the query heads of one KV head, or one of kParts
-// equal parts of them, each of which writes the same key and value; tiles of 32 keys go to waves and
-// splits in turn, and groups for which there is none do nothing. No group waits for another.
-// LDS: the heads, weights of a tile for each wave, and the waves' results.
+// Launch: [kKvHeads * kParts, kSplits]. A group serves the query heads of one KV head, or one of
+// kParts equal parts of them, each of which writes the same key and value; tiles of 32 keys go to
+// waves and splits in turn, and groups for which there is none do nothing. No group waits for
+// another. LDS: the heads, weights of a tile for each wave, and the waves' results.
 #include "attention/head_rope.h"
 #include "attention/online_softmax.h"
 #include "elementwise/step_state.h"
@@ -49,43 +49,58 @@ DEVICE inline float peak_of(const float* shares, int count, i64 stride) {
     return peak;
 }
 
-// The result of a head from its first `count` shares; by one wave, of which a lane looks after the weight
-// of every 32nd share.
+// The result of a head from its first `count` shares; by one wave, of which a lane looks after the
+// weight of every 32nd share.
 template <int kMost>
-DEVICE inline void finish_head(const float* shares, int count, i64 stride, int head, const float* q, void* y) {
+DEVICE inline void finish_head(const float* shares, int count, i64 stride, int head, const float* q,
+                               void* y) {
     constexpr int kDims = (kHeadSize + 31) / 32;
     constexpr int kOwn = (kMost + kWaveSize - 1) / kWaveSize;
     const int lane = lane_id();
     float weight[kOwn], own_sum[kOwn];
     float peak = kNoScore;
-    UNROLL for (int o = 0; o < kOwn; ++o) {
-        const float* own = shares + imin(o * kWaveSize + lane, count - 1) * stride;  // all lanes stay active
+    UNROLL
+    for (int o = 0; o < kOwn; ++o) {
+        const float* own =
+            shares + imin(o * kWaveSize + lane, count - 1) * stride;  // all lanes stay active
         weight[o] = settled(own[kHeadSize]);
         own_sum[o] = settled(own[kHeadSize + 1]);
         peak = fmax2(peak, weight[o]);
     }
     peak = wave_max(peak);
     float total = 0.0f;
-    UNROLL for (int o = 0; o < kOwn; ++o) {
+    UNROLL
+    for (int o = 0; o < kOwn; ++o) {
         weight[o] = o * kWaveSize + lane < count ? fast_exp(weight[o] - peak) : 0.0f;
         total = fused_mul_add(weight[o], own_sum[o], total);
     }
     const float factor = fast_rcp(wave_sum(total));
     float sums[kDims];
-    UNROLL for (int i = 0; i < kDims; ++i) sums[i] = 0.0f;
-    constexpr int kAtOnce = at_once(kMost, 4);  // all of them would spill; behind the last, with no weight
-    UNROLL for (int o = 0; o < kOwn; ++o)
-        ROLLED for (int first = o * kWaveSize; first < imin(count, (o + 1) * kWaveSize); first += kAtOnce)
-            UNROLL for (int s = first; s < first + kAtOnce; ++s) {
+    UNROLL
+    for (int i = 0; i < kDims; ++i) sums[i] = 0.0f;
+    constexpr int kAtOnce =
+        at_once(kMost, 4);  // all of them would spill; behind the last, with no weight
+    UNROLL
+    for (int o = 0; o < kOwn; ++o) {
+        ROLLED
+        for (int first = o * kWaveSize; first < imin(count, (o + 1) * kWaveSize);
+             first += kAtOnce) {
+            UNROLL
+            for (int s = first; s < first + kAtOnce; ++s) {
                 const float w = shuffle(weight[o], s % kWaveSize);
                 const float* share = shares + imin(s, count - 1) * stride;
-                UNROLL for (int i = 0; i < kDims; ++i)
+                UNROLL
+                for (int i = 0; i < kDims; ++i)
                     sums[i] = fused_mul_add(w, share[imin(i * 32 + lane, kHeadSize - 1)], sums[i]);
             }
-    UNROLL for (int i = 0; i < kDims; ++i) {
+        }
+    }
+    UNROLL
+    for (int i = 0; i < kDims; ++i) {
         const int d = i * 32 + lane;
         float v = sums[i] * factor;
-        if constexpr (kGated) v *= sigmoid(q[head * kQueryStride + kHeadSize + imin(d, kHeadSize - 1)]);
+        if constexpr (kGated)
+            v *= sigmoid(q[head * kQueryStride + kHeadSize + imin(d, kHeadSize - 1)]);
         if constexpr (kQuantisedOutput)
             quantise_wave(v, static_cast<XBlock*>(y) + head * (kHeadSize / 32) + i);
         else if (d < kHeadSize)
@@ -95,20 +110,20 @@ DEVICE inline void finish_head(const float* shares, int count, i64 stride, int h
 
 extern "C" STREAM_KERNEL(kWaves* kWaveSize) void attention_step(
     const StepState* INPUT step,
-    const float* INPUT q,           // [kHeads, kHeadSize]; where kGated each with its gate behind it
-    const float* INPUT k,           // [kKvHeads, kHeadSize]
-    const float* INPUT v,           // [kKvHeads, kHeadSize]
-    const float* INPUT q_norm,      // [kHeadSize] where kNorm
-    const float* INPUT k_norm,      // [kHeadSize] where kNorm
-    const float* INPUT turns,       // [kRotary / 2][2] where kRotary > 0
-    Kv::Element* k_cache,                  // [context, kRowElements]
-    Kv::Element* v_cache,                  // [context, kRowElements]
-    float* shares,                         // [kHeads, kSplits, kHeadSize + 2]
-    int* counters,                         // [kKvHeads * kParts], 0 between launches
-    void* __restrict__ y) {                // [kHeads * kHeadSize / 32] XBlock or [kHeads, kHeadSize]
+    const float* INPUT q,       // [kHeads, kHeadSize]; where kGated each with its gate behind it
+    const float* INPUT k,       // [kKvHeads, kHeadSize]
+    const float* INPUT v,       // [kKvHeads, kHeadSize]
+    const float* INPUT q_norm,  // [kHeadSize] where kNorm
+    const float* INPUT k_norm,  // [kHeadSize] where kNorm
+    const float* INPUT turns,   // [kRotary / 2][2] where kRotary > 0
+    Kv::Element* k_cache,       // [context, kRowElements]
+    Kv::Element* v_cache,       // [context, kRowElements]
+    float* shares,              // [kHeads, kSplits, kHeadSize + 2]
+    int* counters,              // [kKvHeads * kParts], 0 between launches
+    void* __restrict__ y) {     // [kHeads * kHeadSize / 32] XBlock or [kHeads, kHeadSize]
     begin();
     SHARED U4 heads_memory[(kGroup + 1) * kHeadSize / 4];
-    auto* heads = reinterpret_cast<float (*)[kHeadSize]>(heads_memory);  // the last is the new key
+    auto* heads = reinterpret_cast<float(*)[kHeadSize]>(heads_memory);  // the last is the new key
     SHARED float weights[kWaves][kGroup][kWaveSize];
     SHARED float waves[kWaves][kGroup][kShare];
     SHARED int is_last;
@@ -139,10 +154,12 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void attention_step(
     SoftmaxState<kGroup, kHeadSize> state;
     state.clear();
     for (int tile = split * kWaves + wave; tile * 32 <= last; tile += kSplits * kWaves)
-        attend_tile<Kv, kGroup, kHeadSize, kKvHeads>(state, heads[0], kScale, k_cache, v_cache, kv_head,
-                                                     tile * 32, last, weights[wave]);
-    UNROLL for (int g = 0; g < kGroup; ++g) {
-        UNROLL for (int i = 0; i < state.kDims; ++i) {
+        attend_tile<Kv, kGroup, kHeadSize, kKvHeads>(state, heads[0], kScale, k_cache, v_cache,
+                                                     kv_head, tile * 32, last, weights[wave]);
+    UNROLL
+    for (int g = 0; g < kGroup; ++g) {
+        UNROLL
+        for (int i = 0; i < state.kDims; ++i) {
             const int d = state.dim(i);
             if (d < kHeadSize) waves[wave][g][d] = state.out[g][i];
         }

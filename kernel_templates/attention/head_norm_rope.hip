@@ -16,10 +16,10 @@ constexpr float kMagnitude = 1.0f;
 
 extern "C" KERNEL(kWaveSize) void head_norm_rope(
     const StepState* __restrict__ step,
-    const float* x,                     // [rows, kStride], heads from the first column on
-    const float* __restrict__ w,        // [kHeadSize] where kNorm
-    const float* __restrict__ turns,    // [kRotary / 2][2] where kRotary > 0
-    float* y) {                         // [rows, kHeads * kHeadSize]
+    const float* x,                   // [rows, kStride], heads from the first column on
+    const float* __restrict__ w,      // [kHeadSize] where kNorm
+    const float* __restrict__ turns,  // [kRotary / 2][2] where kRotary > 0
+    float* y) {                       // [rows, kHeads * kHeadSize]
     SHARED float head[kHeadSize];
     const int row = group_id_y();
     if (row >= step->rows) return;

@@ -31,9 +31,9 @@ DEVICE inline void norm_rope(const float* from, const float* w, float eps, const
         const float product = position * turns[2 * pair];
         const float rest = fused_mul_add(position, turns[2 * pair], -product);
         float sine, cosine;
-        sincos_turns(product - round_near(product) +
-                         fused_mul_add(position, turns[2 * pair + 1], rest),
-                     sine, cosine);
+        sincos_turns(
+            product - round_near(product) + fused_mul_add(position, turns[2 * pair + 1], rest),
+            sine, cosine);
         const int a = kInterleaved ? 2 * pair : pair;
         const int b = kInterleaved ? 2 * pair + 1 : pair + kPairs;
         const float x = settled(head[a]), y = settled(head[b]);

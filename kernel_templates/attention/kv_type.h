@@ -1,7 +1,7 @@
-// Element types of the KV cache. A position is kRowElements<heads, size> elements: the values of its
-// heads and, for KvQ8, one scale for each of them behind all. What load and load_step give is to be
-// multiplied with scale(), which is 1 where a type has none; scores and weights take it in once for
-// each key. `head` points to the first value of head number `number`.
+// Element types of the KV cache. A position is kRowElements<heads, size> elements: the values of
+// its heads and, for KvQ8, one scale for each of them behind all. What load and load_step give is
+// to be multiplied with scale(), which is 1 where a type has none; scores and weights take it in
+// once for each key. `head` points to the first value of head number `number`.
 #pragma once
 
 #include "prelude/prelude.h"
@@ -11,7 +11,8 @@ template <int kBytes>
 DEVICE inline void load_words(const void* p, u32 (&words)[kBytes / 4]) {
     static_assert(kBytes % 4 == 0);
     const auto* from = static_cast<const u8*>(p);
-    UNROLL for (int at = 0; at < kBytes / 4;) {
+    UNROLL
+    for (int at = 0; at < kBytes / 4;) {
         if constexpr (kBytes % 16 == 0) {
             const U4 raw = load128(from + 4 * at);
             words[at] = raw.x;
@@ -31,14 +32,14 @@ DEVICE inline void load_words(const void* p, u32 (&words)[kBytes / 4]) {
     }
 }
 
-// What types share whose values are stored one by one. load_run is load_step for any count of values that
-// begin at a multiple of it.
+// What types share whose values are stored one by one. load_run is load_step for any count of
+// values that begin at a multiple of it.
 template <class Self, class Type>
 struct KvUnscaled {
     using Element = Type;
     static constexpr int kStep = 8;  // values of one load_step
     template <int kHeads, int kHeadSize>
-    static constexpr int kRowElements = kHeads * kHeadSize;
+    static constexpr int kRowElements = kHeads* kHeadSize;
     template <int kHeads, int kHeadSize>
     DEVICE static float scale(const Element*, int) {
         return 1.0f;
@@ -57,7 +58,8 @@ struct KvF32 : KvUnscaled<KvF32, float> {
     DEVICE static void load_run(const Element* p, float (&v)[kCount]) {
         u32 words[kCount];
         load_words<4 * kCount>(p, words);
-        UNROLL for (int j = 0; j < kCount; ++j) v[j] = float_of(words[j]);
+        UNROLL
+        for (int j = 0; j < kCount; ++j) v[j] = float_of(words[j]);
     }
     DEVICE static void load_step(const Element* p, float (&v)[8]) { load_run(p, v); }
 };
@@ -70,11 +72,13 @@ struct Kv16 : KvUnscaled<Kv16<kToFloat, kFromFloat>, u16> {
     template <int kCount>
     DEVICE static void load_run(const u16* p, float (&v)[kCount]) {
         if constexpr (kCount % 2 != 0) {
-            UNROLL for (int j = 0; j < kCount; ++j) v[j] = load(p + j);
+            UNROLL
+            for (int j = 0; j < kCount; ++j) v[j] = load(p + j);
         } else {
             u32 words[kCount / 2];
             load_words<2 * kCount>(p, words);
-            UNROLL for (int j = 0; j < kCount / 2; ++j) {
+            UNROLL
+            for (int j = 0; j < kCount / 2; ++j) {
                 v[2 * j] = kToFloat(u16(words[j] & 0xffff));
                 v[2 * j + 1] = kToFloat(u16(words[j] >> 16));
             }
@@ -90,7 +94,7 @@ struct KvQ8 {
     using Element = i8;
     static constexpr int kStep = 16;
     template <int kHeads, int kHeadSize>
-    static constexpr int kRowElements = kHeads * kHeadSize + (4 * kHeads + 15) / 16 * 16;
+    static constexpr int kRowElements = kHeads* kHeadSize + (4 * kHeads + 15) / 16 * 16;
     template <int kHeads, int kHeadSize>
     DEVICE static float scale(const Element* head, int number) {
         return *reinterpret_cast<const float*>(head + scale_at<kHeads, kHeadSize>(number));
@@ -99,11 +103,13 @@ struct KvQ8 {
     template <int kCount>
     DEVICE static void load_run(const Element* p, float (&v)[kCount]) {
         if constexpr (kCount % 4 != 0) {
-            UNROLL for (int j = 0; j < kCount; ++j) v[j] = load(p + j);
+            UNROLL
+            for (int j = 0; j < kCount; ++j) v[j] = load(p + j);
         } else {
             u32 words[kCount / 4];
             load_words<kCount>(p, words);
-            UNROLL for (int j = 0; j < kCount; ++j) v[j] = float(i8(words[j / 4] >> (j % 4 * 8)));
+            UNROLL
+            for (int j = 0; j < kCount; ++j) v[j] = float(i8(words[j / 4] >> (j % 4 * 8)));
         }
     }
     DEVICE static void load_step(const Element* p, float (&v)[16]) { load_run(p, v); }
@@ -118,12 +124,14 @@ struct KvQ8 {
         for (int base = 0; base < kHeadSize; base += 4 * kWaveSize) {
             const int d = imin(base + 4 * lane_id(), kHeadSize - 4);  // some words twice, alike
             u32 word = 0;
-            UNROLL for (int j = 0; j < 4; ++j)
+            UNROLL
+            for (int j = 0; j < 4; ++j)
                 word |= (u32(round_to_int(values[d + j] * inverse)) & 0xffu) << (8 * j);
             *reinterpret_cast<u32*>(head + d) = word;
         }
         if (lane_id() == 0)
-            *reinterpret_cast<float*>(head + scale_at<kHeads, kHeadSize>(number)) = peak * (1.0f / 127.0f);
+            *reinterpret_cast<float*>(head + scale_at<kHeads, kHeadSize>(number)) =
+                peak * (1.0f / 127.0f);
     }
 
   private:

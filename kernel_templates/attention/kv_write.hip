@@ -13,15 +13,16 @@ using Kv = KvF16;
 
 extern "C" KERNEL(kWaves* kWaveSize) void kv_write(
     const StepState* __restrict__ step,
-    const float* __restrict__ k,             // [rows, kKvHeads, kHeadSize]
-    const float* __restrict__ v,             // [rows, kKvHeads, kHeadSize]
-    Kv::Element* __restrict__ k_cache,       // [context, kRowElements]
-    Kv::Element* __restrict__ v_cache) {     // [context, kRowElements]
+    const float* __restrict__ k,          // [rows, kKvHeads, kHeadSize]
+    const float* __restrict__ v,          // [rows, kKvHeads, kHeadSize]
+    Kv::Element* __restrict__ k_cache,    // [context, kRowElements]
+    Kv::Element* __restrict__ v_cache) {  // [context, kRowElements]
     const int head = group_id() * kWaves + (kWaves == 1 ? 0 : wave_id());
     const int row = group_id_y();
     if (row >= step->rows || head >= kKvHeads) return;
     const i64 from = (i64(row) * kKvHeads + head) * kHeadSize;
-    const i64 to = i64(step->position + row) * Kv::kRowElements<kKvHeads, kHeadSize> + head * kHeadSize;
+    const i64 to =
+        i64(step->position + row) * Kv::kRowElements<kKvHeads, kHeadSize> + head * kHeadSize;
     Kv::store_head<kKvHeads, kHeadSize>(k_cache + to, head, k + from);
     Kv::store_head<kKvHeads, kHeadSize>(v_cache + to, head, v + from);
 }

@@ -1,7 +1,7 @@
 // Attention of one wave over some tiles of 32 keys, for the kGroup query heads of one KV head.
-// Scores: a lane owns a key, so nothing crosses lanes. Values: a lane owns dimensions. One wave alone has
-// to keep the memory busy: several loads are on their way before the first of them is used.
-// Online softmax (Milakov and Gimelshein, arXiv 1805.02867): a running maximum and sum.
+// Scores: a lane owns a key, so nothing crosses lanes. Values: a lane owns dimensions. One wave
+// alone has to keep the memory busy: several loads are on their way before the first of them is
+// used. Online softmax (Milakov and Gimelshein, arXiv 1805.02867): a running maximum and sum.
 #pragma once
 
 #include "attention/kv_type.h"
@@ -18,10 +18,12 @@ struct SoftmaxState {
 
     DEVICE static int dim(int i) { return kRun ? lane_id() * kDims + i : lane_id() + 32 * i; }
     DEVICE void clear() {
-        UNROLL for (int g = 0; g < kGroup; ++g) {
+        UNROLL
+        for (int g = 0; g < kGroup; ++g) {
             peak[g] = kNoScore;
             sum[g] = 0.0f;
-            UNROLL for (int i = 0; i < kDims; ++i) out[g][i] = 0.0f;
+            UNROLL
+            for (int i = 0; i < kDims; ++i) out[g][i] = 0.0f;
         }
     }
 };
@@ -32,13 +34,13 @@ constexpr int at_once(int count, int most) {
     return most;
 }
 
-// Keys first .. first + 31, of which those up to `last` count. `q` is a multiple of 16 bytes; `weights`
-// is LDS of this wave, [kGroup][32].
+// Keys first .. first + 31, of which those up to `last` count. `q` is a multiple of 16 bytes;
+// `weights` is LDS of this wave, [kGroup][32].
 template <class Kv, int kGroup, int kHeadSize, int kKvHeads>
-DEVICE inline void attend_tile(SoftmaxState<kGroup, kHeadSize>& state, const float* q,
-                               float scale, const typename Kv::Element* k_cache,
-                               const typename Kv::Element* v_cache, int kv_head, int first, int last,
-                               float (*weights)[kWaveSize]) {
+DEVICE inline void attend_tile(SoftmaxState<kGroup, kHeadSize>& state, const float* q, float scale,
+                               const typename Kv::Element* k_cache,
+                               const typename Kv::Element* v_cache, int kv_head, int first,
+                               int last, float (*weights)[kWaveSize]) {
     constexpr i64 kRow = Kv::template kRowElements<kKvHeads, kHeadSize>;
     const auto* k_head = k_cache + kv_head * kHeadSize;
     const auto* v_head = v_cache + kv_head * kHeadSize;
@@ -51,17 +53,23 @@ DEVICE inline void attend_tile(SoftmaxState<kGroup, kHeadSize>& state, const flo
     const float k_scale = Kv::template scale<kKvHeads, kHeadSize>(k, kv_head) * scale;
     const float v_scale = Kv::template scale<kKvHeads, kHeadSize>(v_head + own, kv_head);
     float score[kGroup];
-    UNROLL for (int g = 0; g < kGroup; ++g) score[g] = 0.0f;
+    UNROLL
+    for (int g = 0; g < kGroup; ++g) score[g] = 0.0f;
     constexpr int kSteps = at_once(kHeadSize / Kv::kStep, 64 / Kv::kStep);
     const int size = pinned(kHeadSize);  // a loop: all keys at once would spill
     for (int base = 0; base < size; base += kSteps * Kv::kStep) {
         float part[kSteps][Kv::kStep];
-        UNROLL for (int i = 0; i < kSteps; ++i) Kv::load_step(k + base + i * Kv::kStep, part[i]);
+        UNROLL
+        for (int i = 0; i < kSteps; ++i) Kv::load_step(k + base + i * Kv::kStep, part[i]);
         loads_start();
-        UNROLL for (int i = 0; i < kSteps; ++i)
-            UNROLL for (int quarter = 0; quarter < Kv::kStep; quarter += 4) {
-                const float* column = q + pinned(base + i * Kv::kStep + quarter);  // all of q at once would spill
-                UNROLL for (int g = 0; g < kGroup; ++g) {
+        UNROLL
+        for (int i = 0; i < kSteps; ++i) {
+            UNROLL
+            for (int quarter = 0; quarter < Kv::kStep; quarter += 4) {
+                const float* column =
+                    q + pinned(base + i * Kv::kStep + quarter);  // all of q at once would spill
+                UNROLL
+                for (int g = 0; g < kGroup; ++g) {
                     const U4 own = load128(column + g * kHeadSize);
                     score[g] = fused_mul_add(part[i][quarter], float_of(own.x), score[g]);
                     score[g] = fused_mul_add(part[i][quarter + 1], float_of(own.y), score[g]);
@@ -69,15 +77,18 @@ DEVICE inline void attend_tile(SoftmaxState<kGroup, kHeadSize>& state, const flo
                     score[g] = fused_mul_add(part[i][quarter + 3], float_of(own.w), score[g]);
                 }
             }
+        }
     }
-    UNROLL for (int g = 0; g < kGroup; ++g) {
+    UNROLL
+    for (int g = 0; g < kGroup; ++g) {
         const float s = key <= last ? score[g] * k_scale : kNoScore;
         const float peak = fmax2(state.peak[g], wave_max(s));
         const float weight = key <= last ? fast_exp(s - peak) : 0.0f;
         const float old = fast_exp(state.peak[g] - peak);
         state.peak[g] = peak;
         state.sum[g] = state.sum[g] * old + wave_sum(weight);
-        UNROLL for (int i = 0; i < kDims; ++i) state.out[g][i] *= old;
+        UNROLL
+        for (int i = 0; i < kDims; ++i) state.out[g][i] *= old;
         weights[g][lane] = weight * v_scale;
     }
     wave_barrier();
@@ -85,22 +96,28 @@ DEVICE inline void attend_tile(SoftmaxState<kGroup, kHeadSize>& state, const flo
     const int keys = imin(last - first + 1, kWaveSize);
     for (int j = 0; j < keys; j += kKeys) {
         float value[kKeys][kDims];
-        UNROLL for (int n = 0; n < kKeys; ++n) {
+        UNROLL
+        for (int n = 0; n < kKeys; ++n) {
             const auto* v = v_head + i64(first + imin(j + n, keys - 1)) * kRow;
             if constexpr (State::kRun) {
                 Kv::load_run(v + State::dim(0), value[n]);
             } else {
-                UNROLL for (int i = 0; i < kDims; ++i)
+                UNROLL
+                for (int i = 0; i < kDims; ++i)
                     value[n][i] = Kv::load(v + imin(State::dim(i), kHeadSize - 1));
             }
         }
         loads_start();
-        UNROLL for (int n = 0; n < kKeys; ++n)
-            UNROLL for (int g = 0; g < kGroup; ++g) {
+        UNROLL
+        for (int n = 0; n < kKeys; ++n) {
+            UNROLL
+            for (int g = 0; g < kGroup; ++g) {
                 const float weight = weights[g][j + n];
-                UNROLL for (int i = 0; i < kDims; ++i)
+                UNROLL
+                for (int i = 0; i < kDims; ++i)
                     state.out[g][i] = fused_mul_add(weight, value[n][i], state.out[g][i]);
             }
+        }
     }
     wave_barrier();
 }

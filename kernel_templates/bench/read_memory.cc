@@ -11,7 +11,8 @@ const RegisterTemplate kReadMemory{{
     .constants = {{"kPieces", "int", "16-byte loads of a lane in flight"},
                   {"kPasses", "int", "how often"},
                   {"kWaves", "int", "waves per group"}},
-    .params = {{"data", "const u8*", ParamRole::kWeights, "[groups, kPasses, kPieces, kWaves, 512]"},
+    .params = {{"data", "const u8*", ParamRole::kWeights,
+                "[groups, kPasses, kPieces, kWaves, 512]"},
                {"sums", "u32*", ParamRole::kOutput, "[groups, kWaves]"}},
     .promises = {.wide_loads = true},
 }};

@@ -1,9 +1,9 @@
-// Reads memory and does next to nothing else: the read bandwidth that other kernels are measured by.
-// Launch: [bytes / (kPieces * kThreads * 16 * kPasses)]; a group reads consecutive bytes.
+// Reads memory and does next to nothing else: the read bandwidth that other kernels are measured
+// by. Launch: [bytes / (kPieces * kThreads * 16 * kPasses)]; a group reads consecutive bytes.
 #include "prelude/prelude.h"
 
 #ifndef HETUNE_SPEC
-constexpr int kPieces = 8;   // loads of a lane in flight
+constexpr int kPieces = 8;  // loads of a lane in flight
 constexpr int kPasses = 16;
 constexpr int kWaves = 8;
 #endif
@@ -17,9 +17,11 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void read_memory(
     u32 sum = 0;
     for (int pass = 0; pass < kPasses; ++pass) {
         U4 piece[kPieces];
-        UNROLL for (int i = 0; i < kPieces; ++i)
+        UNROLL
+        for (int i = 0; i < kPieces; ++i)
             piece[i] = load128_stream(own + (pass * kPieces + i) * (kThreads * 16));
-        UNROLL for (int i = 0; i < kPieces; ++i)
+        UNROLL
+        for (int i = 0; i < kPieces; ++i)
             sum += (piece[i].x + piece[i].y) + (piece[i].z + piece[i].w);
     }
     const int total = wave_sum(int(sum));

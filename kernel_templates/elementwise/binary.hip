@@ -10,9 +10,9 @@ constexpr int kWaves = 4;
 #endif
 
 extern "C" KERNEL(kWaves* kWaveSize) void binary(const StepState* __restrict__ step,
-                                                 const float* a,    // [rows, kCols]
-                                                 const float* b,    // [rows, kCols]
-                                                 float* y) {        // [rows, kCols]
+                                                 const float* a,  // [rows, kCols]
+                                                 const float* b,  // [rows, kCols]
+                                                 float* y) {      // [rows, kCols]
     const int col = group_id() * kWaves * kWaveSize + thread_id();
     const int row = group_id_y();
     if (row >= step->rows || col >= kCols) return;

@@ -16,22 +16,26 @@ static_assert(kCols % 8 == 0, "a lane makes eight halves at once");
 
 // Eight values of x (times w) from column c on.
 DEVICE inline void load8(const float* x, const float* w, int c, float (&v)[8]) {
-    UNROLL for (int part = 0; part < 2; ++part) {
+    UNROLL
+    for (int part = 0; part < 2; ++part) {
         const U4 raw = load128(x + c + 4 * part);
         v[4 * part] = float_of(raw.x);
         v[4 * part + 1] = float_of(raw.y);
         v[4 * part + 2] = float_of(raw.z);
         v[4 * part + 3] = float_of(raw.w);
     }
-    if constexpr (kNorm) UNROLL for (int k = 0; k < 8; ++k) v[k] *= w[c + k];
+    if constexpr (kNorm) {
+        UNROLL
+        for (int k = 0; k < 8; ++k) v[k] *= w[c + k];
+    }
 }
 
 extern "C" KERNEL(kWaves* kWaveSize) void half_rows(
     const StepState* __restrict__ step,
-    const float* __restrict__ x,   // [rows * kPerRow, kCols]
-    const float* __restrict__ w,   // [kCols] where kNorm
-    float* __restrict__ floats,    // v, [rows * kPerRow, kCols] where kFloats
-    u8* __restrict__ y) {          // v, [rows * kPerRow][kHalfRowBytes<kCols>]
+    const float* __restrict__ x,  // [rows * kPerRow, kCols]
+    const float* __restrict__ w,  // [kCols] where kNorm
+    float* __restrict__ floats,   // v, [rows * kPerRow, kCols] where kFloats
+    u8* __restrict__ y) {         // v, [rows * kPerRow][kHalfRowBytes<kCols>]
     SHARED float part[kWaves];
     constexpr int kStep = kWaves * kWaveSize * 8;
     const int row = group_id();
@@ -42,16 +46,19 @@ extern "C" KERNEL(kWaves* kWaveSize) void half_rows(
     for (int c = thread_id() * 8; c < kCols; c += kStep) {
         float v[8];
         load8(from, w, c, v);
-        UNROLL for (int k = 0; k < 8; ++k) peak = fmax2(peak, fabs1(v[k]));
-        if constexpr (kNorm)
-            UNROLL for (int k = 0; k < 8; ++k) squares = fused_mul_add(from[c + k], from[c + k], squares);
+        UNROLL
+        for (int k = 0; k < 8; ++k) peak = fmax2(peak, fabs1(v[k]));
+        if constexpr (kNorm) {
+            UNROLL
+            for (int k = 0; k < 8; ++k) squares = fused_mul_add(from[c + k], from[c + k], squares);
+        }
     }
     peak = group_max<kWaves>(peak, part);
     float factor = 1.0f;
     if constexpr (kNorm)
         factor = fast_rsqrt(group_sum<kWaves>(squares, part) * (1.0f / kCols) + kEps);
-    // The largest is brought to 8192 .. 16384: there is room above for no overflow, and 27 bits below
-    // for values that are still whole halves.
+    // The largest is brought to 8192 .. 16384: there is room above for no overflow, and 27 bits
+    // below for values that are still whole halves.
     const u32 exponent = bits_of(fmax2(peak * factor, 1e-20f)) & 0x7f800000u;
     const float scale = float_of(exponent - (13u << 23));
     const float inverse = float_of((254u << 23) - exponent + (13u << 23));
@@ -61,10 +68,14 @@ extern "C" KERNEL(kWaves* kWaveSize) void half_rows(
         float v[8];
         load8(from, w, c, v);
         u32 halves[4];
-        UNROLL for (int k = 0; k < 8; ++k) v[k] *= factor;
-        if constexpr (kFloats)
-            UNROLL for (int k = 0; k < 8; ++k) floats[i64(row) * kCols + c + k] = v[k];
-        UNROLL for (int k = 0; k < 4; ++k)
+        UNROLL
+        for (int k = 0; k < 8; ++k) v[k] *= factor;
+        if constexpr (kFloats) {
+            UNROLL
+            for (int k = 0; k < 8; ++k) floats[i64(row) * kCols + c + k] = v[k];
+        }
+        UNROLL
+        for (int k = 0; k < 4; ++k)
             halves[k] = u32(float_to_half(v[2 * k] * inverse)) |
                         u32(float_to_half(v[2 * k + 1] * inverse)) << 16;
         store128(to + 2 * c, {halves[0], halves[1], halves[2], halves[3]});

@@ -10,7 +10,7 @@ constexpr int kWaves = 4;
 extern "C" KERNEL(kWaves* kWaveSize) void scale_by_sigmoid(const StepState* __restrict__ step,
                                                            const float* x,  // [rows, kCols]
                                                            const float* __restrict__ s,  // [rows]
-                                                           float* y) {      // [rows, kCols]
+                                                           float* y) {  // [rows, kCols]
     const int col = group_id() * kWaves * kWaveSize + thread_id();
     const int row = group_id_y();
     if (row >= step->rows || col >= kCols) return;

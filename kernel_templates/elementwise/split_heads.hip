@@ -1,4 +1,5 @@
-// Each head of x is [a | b]; takes them apart. Launch: [ceil(kHeads kHeadSize / (32 kWaves)), rows].
+// Each head of x is [a | b]; takes them apart. Launch: [ceil(kHeads kHeadSize / (32 kWaves)),
+// rows].
 #include "elementwise/step_state.h"
 #include "prelude/prelude.h"
 

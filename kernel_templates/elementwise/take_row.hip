@@ -7,9 +7,9 @@ constexpr int kCols = 4096;
 #endif
 
 extern "C" KERNEL(kWaveSize) void take_row(const StepState* __restrict__ step,
-                                           const float* __restrict__ x,       // [rows, kCols]
-                                           float* __restrict__ y,             // [1, kCols]
-                                           StepState* __restrict__ last) {    // [1]
+                                           const float* __restrict__ x,     // [rows, kCols]
+                                           float* __restrict__ y,           // [1, kCols]
+                                           StepState* __restrict__ last) {  // [1]
     const int rows = step->rows;
     const int col = group_id() * kWaveSize + thread_id();
     if (col == 0) *last = {step->position + rows - 1, 1};

@@ -25,13 +25,16 @@ DEVICE inline void quantise_wave(float v, XBlock* out) {
 // One lane holds all 32.
 DEVICE inline void quantise_lane(const float (&v)[32], XBlock* out) {
     float peak = 0.0f;
-    UNROLL for (int k = 0; k < 32; ++k) peak = fmax2(peak, fabs1(v[k]));
+    UNROLL
+    for (int k = 0; k < 32; ++k) peak = fmax2(peak, fabs1(v[k]));
     const float scale = peak * (1.0f / 127.0f);
     const float inverse = peak > 0.0f ? 127.0f * fast_rcp(peak) : 0.0f;
     int sum[2] = {0, 0};
-    UNROLL for (int j = 0; j < 8; ++j) {
+    UNROLL
+    for (int j = 0; j < 8; ++j) {
         u32 word = 0;
-        UNROLL for (int i = 0; i < 4; ++i) {
+        UNROLL
+        for (int i = 0; i < 4; ++i) {
             const int q = round_to_int(v[4 * j + i] * inverse);
             sum[j / 4] += q;
             word |= u32(q & 0xff) << (8 * i);

@@ -13,9 +13,9 @@ constexpr int kWaves = 4;
 
 extern "C" KERNEL(kWaves* kWaveSize) void embed(
     const StepState* __restrict__ step,
-    const u8* __restrict__ w,       // [kRows / 32, kCols / tile, tile bytes]
-    const i32* __restrict__ tokens, // [rows], each in 0 .. kRows - 1
-    float* __restrict__ h) {        // [rows, kCols]
+    const u8* __restrict__ w,        // [kRows / 32, kCols / tile, tile bytes]
+    const i32* __restrict__ tokens,  // [rows], each in 0 .. kRows - 1
+    float* __restrict__ h) {         // [rows, kCols]
     constexpr int kSteps = Quant::kTileElems / kStepElems;
     if (group_id() >= step->rows) return;
     const int token = imin(imax(tokens[group_id()], 0), kRows - 1);
@@ -25,7 +25,8 @@ extern "C" KERNEL(kWaves* kWaveSize) void embed(
         float values[32];
         load_floats<Quant>(tile, token % kTileRows, k % kSteps, values);
         float* to = h + i64(group_id()) * kCols + k * 32;
-        UNROLL for (int i = 0; i < 32; ++i) to[i] = values[i];
+        UNROLL
+        for (int i = 0; i < 32; ++i) to[i] = values[i];
     }
 }
 EXPORT_KERNEL(embed)

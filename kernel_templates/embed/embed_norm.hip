@@ -14,12 +14,12 @@ constexpr int kWaves = 4;
 
 extern "C" KERNEL(kWaves* kWaveSize) void embed_norm(
     const StepState* INPUT step,
-    const u8* __restrict__ w,        // [kRows / 32, kCols / tile, tile bytes]
-    const i32* INPUT tokens,  // [rows], each in 0 .. kRows - 1
-    const float* INPUT norm,  // [kCols]
-    float* __restrict__ h,           // [rows, kCols]
-    void* __restrict__ next,         // [rows, kCols / 32] XBlock or [rows, kCols] float
-    float* __restrict__ squares) {   // [rows, kCols / 32]
+    const u8* __restrict__ w,       // [kRows / 32, kCols / tile, tile bytes]
+    const i32* INPUT tokens,        // [rows], each in 0 .. kRows - 1
+    const float* INPUT norm,        // [kCols]
+    float* __restrict__ h,          // [rows, kCols]
+    void* __restrict__ next,        // [rows, kCols / 32] XBlock or [rows, kCols] float
+    float* __restrict__ squares) {  // [rows, kCols / 32]
     begin();
     constexpr int kSteps = Quant::kTileElems / kStepElems;
     constexpr int kBlocks = kCols / kStepElems;
@@ -32,7 +32,8 @@ extern "C" KERNEL(kWaves* kWaveSize) void embed_norm(
         float values[32];
         load_floats<Quant>(tile, token % kTileRows, k % kSteps, values);
         float square = 0.0f;
-        UNROLL for (int i = 0; i < 32; ++i) {
+        UNROLL
+        for (int i = 0; i < 32; ++i) {
             h[block * 32 + i] = values[i];
             square = fused_mul_add(values[i], values[i], square);
             values[i] *= norm[k * 32 + i];
@@ -41,7 +42,8 @@ extern "C" KERNEL(kWaves* kWaveSize) void embed_norm(
         if constexpr (kQuantisedOutput) {
             quantise_lane(values, static_cast<XBlock*>(next) + block);
         } else {
-            UNROLL for (int i = 0; i < 32; ++i) static_cast<float*>(next)[block * 32 + i] = values[i];
+            UNROLL
+            for (int i = 0; i < 32; ++i) static_cast<float*>(next)[block * 32 + i] = values[i];
         }
     }
 }

@@ -22,6 +22,8 @@ DEVICE inline float norm_factor(const float* squares, float eps) {
 // The 32 lanes hold 32 consecutive values of a row: 8-bit block number `block`, or floats.
 template <bool kQuantised>
 DEVICE inline void store_block(float v, void* y, i64 block) {
-    if constexpr (kQuantised) quantise_wave(v, static_cast<XBlock*>(y) + block);
-    else static_cast<float*>(y)[block * 32 + lane_id()] = v;
+    if constexpr (kQuantised)
+        quantise_wave(v, static_cast<XBlock*>(y) + block);
+    else
+        static_cast<float*>(y)[block * 32 + lane_id()] = v;
 }

@@ -15,8 +15,8 @@ constexpr int kTileN = 128;
 constexpr int kWaves = 4;
 #endif
 
-// W and x are not __restrict__: LLVM takes such memory for constant, and puts the loads of the next slab
-// off until they are needed.
+// W and x are not __restrict__: LLVM takes such memory for constant, and puts the loads of the next
+// slab off until they are needed.
 extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, kTileM >= 64 ? 2 : 3) void gemm(
     const StepState* __restrict__ step,
     const u8* w,                     // [kRows / 32, kCols / tile, tile bytes]
@@ -37,7 +37,8 @@ extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, kTileM >= 64 ? 2 : 3) void gemm(
 
     GemmSums<Shape> sums;
     WeightTiles<Shape, Quant> weights({w}, group_id() * Shape::kRowTiles, (kRows - 1) / kTileRows);
-    gemm_tile(sums, x, row_of, reinterpret_cast<u16*>(x_lds), weights, reinterpret_cast<u16*>(w_lds));
+    gemm_tile(sums, x, row_of, reinterpret_cast<u16*>(x_lds), weights,
+              reinterpret_cast<u16*>(w_lds));
     gemm_finish(sums, [&](int m, int n, float sum) {
         const int row = first + m, col = group_id() * kTileN + n;
         const float scale = settled(scales[m]);

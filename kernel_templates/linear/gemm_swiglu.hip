@@ -15,10 +15,10 @@ constexpr int kWaves = 4;
 
 extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, kTileM >= 64 ? 2 : 3) void gemm_swiglu(
     const StepState* __restrict__ step,
-    const u8* gate,               // [kRows / 32, kCols / tile, tile bytes]
-    const u8* up,                 // the same
-    const u8* x,                  // [rows][kHalfRowBytes<kCols>]
-    float* __restrict__ y) {      // [rows, kRows]
+    const u8* gate,           // [kRows / 32, kCols / tile, tile bytes]
+    const u8* up,             // the same
+    const u8* x,              // [rows][kHalfRowBytes<kCols>]
+    float* __restrict__ y) {  // [rows, kRows]
     using Shape = GemmShape<kCols, kTileM, kTileN, kWaves, 2>;
     SHARED U4 x_lds[2 * Shape::kXHalves / 8];
     SHARED U4 w_lds[2 * Shape::kWHalves / 8];
@@ -31,8 +31,10 @@ extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, kTileM >= 64 ? 2 : 3) void gemm_sw
         scales[m] = half_row_scale<kCols>(x + i64(row_of(m)) * kHalfRowBytes<kCols>);
 
     GemmSums<Shape> sums;
-    WeightTiles<Shape, Quant> weights({gate, up}, group_id() * Shape::kRowTiles, (kRows - 1) / kTileRows);
-    gemm_tile(sums, x, row_of, reinterpret_cast<u16*>(x_lds), weights, reinterpret_cast<u16*>(w_lds));
+    WeightTiles<Shape, Quant> weights({gate, up}, group_id() * Shape::kRowTiles,
+                                      (kRows - 1) / kTileRows);
+    gemm_tile(sums, x, row_of, reinterpret_cast<u16*>(x_lds), weights,
+              reinterpret_cast<u16*>(w_lds));
     gemm_finish(sums, [&](int m, int n, float g, float u) {
         const int row = first + m, col = group_id() * kTileN + n;
         const float scale = settled(scales[m]);

@@ -23,7 +23,8 @@ const RegisterTemplate kGemv{{
                {"bias", "const float*", ParamRole::kWeights, "[kRows]"},
                {"y", "float*", ParamRole::kOutput, "[rows, kRows]"}},
     .promises = {.dot4 = true, .wide_loads = true},
-    .lds_bytes = [](const SpecValues& v) { return v("kWaves") > 1 ? v("kWaves") * v("kTokens") * 128 : 0; },
+    .lds_bytes =
+        [](const SpecValues& v) { return v("kWaves") > 1 ? v("kWaves") * v("kTokens") * 128 : 0; },
 }};
 
 }  // namespace

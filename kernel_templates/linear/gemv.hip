@@ -17,10 +17,10 @@ constexpr int kWaves = 4;
 
 extern "C" STREAM_KERNEL(kWaves* kWaveSize) void gemv(
     const StepState* INPUT step,
-    const u8* __restrict__ w,       // [kRows / 32, kCols / tile, tile bytes]
-    const void* INPUT x,     // [rows, kCols / 32] XBlock or [rows, kCols] float
-    const float* INPUT bias, // [kRows] where kBias
-    float* __restrict__ y) {        // [rows, kRows]
+    const u8* __restrict__ w,  // [kRows / 32, kCols / tile, tile bytes]
+    const void* INPUT x,       // [rows, kCols / 32] XBlock or [rows, kCols] float
+    const float* INPUT bias,   // [kRows] where kBias
+    float* __restrict__ y) {   // [rows, kRows]
     start_next();
     prefetch_row_tile<Quant, kCols, kWaves>(w, group_id());
     await_inputs();

@@ -41,7 +41,8 @@ const RegisterTemplate kGemvFan{{
                {"y2", "float*", ParamRole::kOutput, "[rows, kRows2]"},
                {"y3", "float*", ParamRole::kOutput, "[rows, kRows3]"}},
     .promises = {.dot4 = true, .wide_loads = true},
-    .lds_bytes = [](const SpecValues& v) { return v("kWaves") > 1 ? v("kWaves") * v("kTokens") * 128 : 0; },
+    .lds_bytes =
+        [](const SpecValues& v) { return v("kWaves") > 1 ? v("kWaves") * v("kTokens") * 128 : 0; },
 }};
 
 }  // namespace

@@ -33,7 +33,8 @@ DEVICE inline void product(const u8* w, const float* bias, float* y, int rows_of
     const int row = tile * kTileRows + lane_id();
     sum_waves<kTokens, kWaves>(acc, part, [&](int t, float sum) {
         if (x.first + t > x.last) return;
-        if constexpr (kNormed) sum *= norm_factor<kCols>(squares + i64(x.first + t) * (kCols / 32), kEps);
+        if constexpr (kNormed)
+            sum *= norm_factor<kCols>(squares + i64(x.first + t) * (kCols / 32), kEps);
         if (row >= rows_of_w) return;
         if constexpr (kBias) sum += bias[row];
         y[i64(x.first + t) * rows_of_w + row] = sum;
@@ -42,14 +43,14 @@ DEVICE inline void product(const u8* w, const float* bias, float* y, int rows_of
 
 extern "C" STREAM_KERNEL(kWaves* kWaveSize) void gemv_fan(
     const StepState* INPUT step,
-    const void* INPUT x,          // [rows, kCols / 32] XBlock or [rows, kCols] float
-    const float* INPUT squares,   // [rows, kCols / 32] where kNormed
+    const void* INPUT x,         // [rows, kCols / 32] XBlock or [rows, kCols] float
+    const float* INPUT squares,  // [rows, kCols / 32] where kNormed
     const u8* __restrict__ w0, const u8* __restrict__ w1, const u8* __restrict__ w2,
-    const u8* __restrict__ w3,           // [kRows_i / 32, kCols / tile, tile bytes]
-    const float* INPUT bias0, const float* INPUT bias1,
-    const float* INPUT bias2, const float* INPUT bias3,  // [kRows_i] where kBias
+    const u8* __restrict__ w3,  // [kRows_i / 32, kCols / tile, tile bytes]
+    const float* INPUT bias0, const float* INPUT bias1, const float* INPUT bias2,
+    const float* INPUT bias3,  // [kRows_i] where kBias
     float* __restrict__ y0, float* __restrict__ y1, float* __restrict__ y2,
-    float* __restrict__ y3) {            // [rows, kRows_i]
+    float* __restrict__ y3) {  // [rows, kRows_i]
     start_next();
     constexpr int kEnd0 = tiles_of(kRows0);
     constexpr int kEnd1 = kEnd0 + tiles_of(kRows1);
@@ -73,9 +74,15 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void gemv_fan(
     if constexpr (kSame<Quant0, Quant1> && kSame<Quant0, Quant2> && kSame<Quant0, Quant3>) {
         // One body, with the matrix in scalar registers.
         const u8* w = tile < kEnd0 ? w0 : tile < kEnd1 ? w1 : tile < kEnd2 ? w2 : w3;
-        const float* bias = tile < kEnd0 ? bias0 : tile < kEnd1 ? bias1 : tile < kEnd2 ? bias2 : bias3;
+        const float* bias = tile < kEnd0   ? bias0
+                            : tile < kEnd1 ? bias1
+                            : tile < kEnd2 ? bias2
+                                           : bias3;
         float* y = tile < kEnd0 ? y0 : tile < kEnd1 ? y1 : tile < kEnd2 ? y2 : y3;
-        const int height = tile < kEnd0 ? kRows0 : tile < kEnd1 ? kRows1 : tile < kEnd2 ? kRows2 : kRows3;
+        const int height = tile < kEnd0   ? kRows0
+                           : tile < kEnd1 ? kRows1
+                           : tile < kEnd2 ? kRows2
+                                          : kRows3;
         const int start = tile < kEnd0 ? 0 : tile < kEnd1 ? kEnd0 : tile < kEnd2 ? kEnd1 : kEnd2;
         product<Quant0>(w, bias, y, height, tile - start, input, squares, part);
     } else if (tile < kEnd0) {

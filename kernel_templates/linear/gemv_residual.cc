@@ -27,7 +27,8 @@ const RegisterTemplate kGemvResidual{{
                {"next", "void*", ParamRole::kOutput, "[rows, kRows / 32] or [rows, kRows]"},
                {"squares", "float*", ParamRole::kOutput, "[rows, kRows / 32]"}},
     .promises = {.dot4 = true, .wide_loads = true},
-    .lds_bytes = [](const SpecValues& v) { return v("kWaves") > 1 ? v("kWaves") * v("kTokens") * 128 : 0; },
+    .lds_bytes =
+        [](const SpecValues& v) { return v("kWaves") > 1 ? v("kWaves") * v("kTokens") * 128 : 0; },
 }};
 
 }  // namespace

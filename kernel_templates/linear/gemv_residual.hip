@@ -20,13 +20,13 @@ static_assert(kRows % kTileRows == 0, "a tile of rows is one block of the output
 
 extern "C" STREAM_KERNEL(kWaves* kWaveSize) void gemv_residual(
     const StepState* INPUT step,
-    const u8* __restrict__ w,            // [kRows / 32, kCols / tile, tile bytes]
-    const void* INPUT x,          // [rows, kCols / 32] XBlock or [rows, kCols] float
-    const float* residual,               // [rows, kRows]
-    const float* INPUT norm,      // [kRows] where kNormed
-    float* h,                            // [rows, kRows]; may be residual
-    void* __restrict__ next,             // [rows, kRows / 32] XBlock or [rows, kRows] float
-    float* __restrict__ squares) {       // [rows, kRows / 32] where kNormed
+    const u8* __restrict__ w,       // [kRows / 32, kCols / tile, tile bytes]
+    const void* INPUT x,            // [rows, kCols / 32] XBlock or [rows, kCols] float
+    const float* residual,          // [rows, kRows]
+    const float* INPUT norm,        // [kRows] where kNormed
+    float* h,                       // [rows, kRows]; may be residual
+    void* __restrict__ next,        // [rows, kRows / 32] XBlock or [rows, kRows] float
+    float* __restrict__ squares) {  // [rows, kRows / 32] where kNormed
     start_next();
     prefetch_row_tile<Quant, kCols, kWaves>(w, group_id());
     await_inputs();

@@ -27,7 +27,8 @@ const RegisterTemplate kGemvSwiglu{{
                {"squares", "const float*", ParamRole::kActivations, "[rows, kCols / 32]"},
                {"y", "void*", ParamRole::kOutput, "[rows, kRows / 32] or [rows, kRows]"}},
     .promises = {.dot4 = true, .wide_loads = true},
-    .lds_bytes = [](const SpecValues& v) { return v("kWaves") > 1 ? v("kWaves") * v("kTokens") * 256 : 0; },
+    .lds_bytes =
+        [](const SpecValues& v) { return v("kWaves") > 1 ? v("kWaves") * v("kTokens") * 256 : 0; },
 }};
 
 }  // namespace

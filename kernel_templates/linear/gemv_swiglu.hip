@@ -1,4 +1,5 @@
-// y = silu(Wg x) * (Wu x). Launch: [ceil(kRows / 32), ceil(rows / kTokens)]. LDS: twice that of gemv.
+// y = silu(Wg x) * (Wu x). Launch: [ceil(kRows / 32), ceil(rows / kTokens)]. LDS: twice that of
+// gemv.
 #include "elementwise/step_state.h"
 #include "linear/fused.h"
 
@@ -20,11 +21,11 @@ static_assert(kRows % kTileRows == 0, "a tile of rows is one block of the output
 
 extern "C" STREAM_KERNEL(kWaves* kWaveSize) void gemv_swiglu(
     const StepState* INPUT step,
-    const u8* __restrict__ gate,         // [kRows / 32, kCols / tile, tile bytes]
-    const u8* __restrict__ up,           // the same
+    const u8* __restrict__ gate,  // [kRows / 32, kCols / tile, tile bytes]
+    const u8* __restrict__ up,    // the same
     const void* INPUT x,          // [rows, kCols / 32] XBlock or [rows, kCols] float
     const float* INPUT squares,   // [rows, kCols / 32] where kNormed
-    void* __restrict__ y) {              // [rows, kRows / 32] XBlock or [rows, kRows] float
+    void* __restrict__ y) {       // [rows, kRows / 32] XBlock or [rows, kRows] float
     start_next();
     prefetch_row_tile<Gate, kCols, kWaves>(gate, group_id());
     prefetch_row_tile<Up, kCols, kWaves>(up, group_id());
@@ -38,14 +39,17 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void gemv_swiglu(
 
     float acc[kTokens], up_acc[kTokens];
     row_tile_dots<Gate, Up, kCols, kTokens, kWaves>(gate, up, group_id(), input, acc, up_acc);
-    if constexpr (kWaves > 1)  // visible behind sum_waves' barrier
-        UNROLL for (int t = 0; t < kTokens; ++t) up_part[wave_id()][t][lane_id()] = up_acc[t];
+    if constexpr (kWaves > 1) {  // visible behind sum_waves' barrier
+        UNROLL
+        for (int t = 0; t < kTokens; ++t) up_part[wave_id()][t][lane_id()] = up_acc[t];
+    }
     sum_waves<kTokens, kWaves>(acc, gate_part, [&](int t, float g) {
         if (first + t >= rows) return;
         float u;
         if constexpr (kWaves > 1) {
             u = 0.0f;
-            UNROLL for (int w = 0; w < kWaves; ++w) u += up_part[w][t][lane_id()];
+            UNROLL
+            for (int w = 0; w < kWaves; ++w) u += up_part[w][t][lane_id()];
         } else {
             u = up_acc[t];
         }

@@ -12,7 +12,8 @@
 // Weights of one step as floats, for float activations.
 template <class Quant>
 DEVICE inline void expand(const Quants& in, float (&w)[32]) {
-    UNROLL for (int k = 0; k < 32; ++k) {
+    UNROLL
+    for (int k = 0; k < 32; ++k) {
         constexpr int kHalf = Quant::kScaleElems == 16 ? 1 : 0;
         const float q = float(i8(in.q[k / 4] >> (8 * (k % 4)) & 0xff));
         const int group = k / 16 * kHalf;
@@ -36,7 +37,8 @@ DEVICE inline void load_floats(const u8* tile, int lane, int step, float (&w)[32
 template <class Quant>
 DEVICE inline float dot_step(const Quants& w, const XBlock& x) {
     int low = 0, high = 0;
-    UNROLL for (int j = 0; j < 4; ++j) {
+    UNROLL
+    for (int j = 0; j < 4; ++j) {
         low = dot4(w.q[j], x.q[j], low);
         high = dot4(w.q[4 + j], x.q[4 + j], high);
     }
@@ -57,7 +59,8 @@ DEVICE inline float dot_step(const Quants& w, const XBlock& x) {
 // Four partial sums: shorter chains for the scheduler, and for the CPU a vector.
 DEVICE inline float dot_step(const float (&w)[32], const float* x) {
     float part[4] = {0.0f, 0.0f, 0.0f, 0.0f};
-    UNROLL for (int k = 0; k < 32; ++k) part[k % 4] = fused_mul_add(w[k], x[k], part[k % 4]);
+    UNROLL
+    for (int k = 0; k < 32; ++k) part[k % 4] = fused_mul_add(w[k], x[k], part[k % 4]);
     return (part[0] + part[1]) + (part[2] + part[3]);
 }
 
@@ -86,15 +89,21 @@ struct GatheredActivations {
 DEVICE inline XBlock load_block(const XBlock* from) {
     const u8* p = reinterpret_cast<const u8*>(from);
     const U4 head = load128(p), low = load128(p + 16), high = load128(p + 32);
-    return {float_of(head.x), float_of(head.y), float_of(head.z), float_of(head.w),
+    return {float_of(head.x),
+            float_of(head.y),
+            float_of(head.z),
+            float_of(head.w),
             {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w}};
 }
 
 // Tiles that a wave has on the way at once: small ones several, so that it is some KiB.
 template <class Quant>
-constexpr int kTilesInFlight = Quant::kPlanes >= 8 ? 1 : Quant::kPlanes >= 4 ? 2 : 4;
+constexpr int kTilesInFlight = Quant::kPlanes >= 8   ? 1
+                               : Quant::kPlanes >= 4 ? 2
+                                                     : 4;
 
-// A wave's next tiles of a row tile: those at, at + kWaves, ...; behind the last one it is read again.
+// A wave's next tiles of a row tile: those at, at + kWaves, ...; behind the last one it is read
+// again.
 template <class Quant, int kCols, int kWaves>
 struct TileSet {
     static constexpr int kTiles = kCols / Quant::kTileElems;
@@ -103,17 +112,20 @@ struct TileSet {
     TileImage<Quant> tiles[kSet];
 
     DEVICE void load(const u8* row, int at, int lane) {
-        UNROLL for (int i = 0; i < kSet; ++i)
+        UNROLL
+        for (int i = 0; i < kSet; ++i)
             tiles[i].load(row + i64(imin(at + i * kWaves, kTiles - 1)) * Quant::kTileBytes, lane);
     }
     DEVICE void multiply(const XBlock* x, int at, int lane, float& acc) const {
         constexpr int kSteps = Quant::kTileElems / kStepElems;
-        UNROLL for (int i = 0; i < kSet; ++i) {
+        UNROLL
+        for (int i = 0; i < kSet; ++i) {
             const int tile = at + i * kWaves;
             if (kTiles % kStride != 0 && tile >= kTiles) break;
             const auto head = Quant::load_head(tiles[i], lane);
             int block = tile * kSteps;
-            UNROLL for (int step = 0; step < kSteps; ++step) {
+            UNROLL
+            for (int step = 0; step < kSteps; ++step) {
                 // A block takes 12 scalar registers: those of all steps at once would spill.
                 if ((i * kSteps + step) % 4 == 0) {
                     acc = settled(acc);
@@ -138,12 +150,14 @@ DEVICE inline float row_tile_step(const u8* row, const XBlock* x) {
     float acc = 0.0f;
     Tiles a, b;
     a.load(row, first, lane);
-    if constexpr (kTiles % kNext == 0 && kTiles / kNext <= 2) {  // no loop, so that all loads come first
+    if constexpr (kTiles % kNext == 0 &&
+                  kTiles / kNext <= 2) {  // no loop, so that all loads come first
         if constexpr (kTiles > kNext) b.load(row, first + kNext, lane);
         a.multiply(x, first, lane, acc);
         if constexpr (kTiles > kNext) b.multiply(x, first + kNext, lane, acc);
     } else {
-        ROLLED for (int tile = first; tile < kTiles; tile += 2 * kNext) {
+        ROLLED
+        for (int tile = first; tile < kTiles; tile += 2 * kNext) {
             b.load(row, tile + kNext, lane);
             a.multiply(x, tile, lane, acc);
             if (tile + kNext >= kTiles) break;
@@ -177,7 +191,8 @@ DEVICE inline void row_tile_steps(const u8* row_a, const u8* row_b, const XBlock
             acc_a = settled(acc_a);
             b.multiply(x, first, lane, acc_b);
         } else {
-            ROLLED for (int tile = first; tile < kTiles; tile += kNext) {
+            ROLLED
+            for (int tile = first; tile < kTiles; tile += kNext) {
                 b.load(row_b, tile, lane);
                 a.multiply(x, tile, lane, acc_a);
                 a.load(row_a, tile + kNext, lane);
@@ -188,14 +203,15 @@ DEVICE inline void row_tile_steps(const u8* row_a, const u8* row_b, const XBlock
     }
 }
 
-// The front of a row tile, two lines a lane, on its way into the cache. Before await_inputs(): it comes
-// while the launch before still runs.
+// The front of a row tile, two lines a lane, on its way into the cache. Before await_inputs(): it
+// comes while the launch before still runs.
 template <class Quant, int kCols, int kWaves>
 DEVICE inline void prefetch_row_tile(const u8* w, int row_tile) {
     constexpr int kBytes = kCols / Quant::kTileElems * Quant::kTileBytes;
     constexpr int kLine = 128, kThreads = kWaves * kWaveSize;
     const u8* row = w + i64(row_tile) * kBytes;
-    UNROLL for (int i = 0; i < 2; ++i)
+    UNROLL
+    for (int i = 0; i < 2; ++i)
         if (const int at = (i * kThreads + thread_id()) * kLine; at < kBytes) prefetch(row + at);
 }
 
@@ -208,7 +224,8 @@ DEVICE inline void row_tile_dot(const u8* w, int row_tile, const Input& x, float
     static_assert(kCols % Quant::kTileElems == 0, "a row is a whole number of tiles");
     static_assert(Quant::kInteger || !kQuantised, "8-bit activations need integer weights");
 
-    UNROLL for (int t = 0; t < kTokens; ++t) acc[t] = 0.0f;
+    UNROLL
+    for (int t = 0; t < kTokens; ++t) acc[t] = 0.0f;
     const int lane = lane_id();
     const u8* row = w + i64(row_tile) * kTiles * Quant::kTileBytes;
     if constexpr (kTokens == 1 && kQuantised) {
@@ -222,7 +239,8 @@ DEVICE inline void row_tile_dot(const u8* w, int row_tile, const Input& x, float
     for (int tile = kWaves == 1 ? 0 : wave_id(); tile < tiles; tile += kWaves) {
         const u8* at = row + i64(tile) * Quant::kTileBytes;
         auto with_step = [&](int step, auto&& weights) {
-            UNROLL for (int t = 0; t < kTokens; ++t) {
+            UNROLL
+            for (int t = 0; t < kTokens; ++t) {
                 // A token's activations take 12 scalar registers and a step's weights as floats 32
                 // vector ones: several at once would spill.
                 const int k = kOneByOne ? pinned(tile * kSteps + step) : tile * kSteps + step;
@@ -238,7 +256,8 @@ DEVICE inline void row_tile_dot(const u8* w, int row_tile, const Input& x, float
         };
         if constexpr (Quant::kInteger) {
             const auto head = Quant::load_head(at, lane);
-            UNROLL for (int step = 0; step < kSteps; ++step) {
+            UNROLL
+            for (int step = 0; step < kSteps; ++step) {
                 Quants quants;
                 Quant::load(at, head, lane, step, quants);
                 if constexpr (kQuantised) {
@@ -250,7 +269,8 @@ DEVICE inline void row_tile_dot(const u8* w, int row_tile, const Input& x, float
                 }
             }
         } else {
-            UNROLL for (int step = 0; step < kSteps; ++step) {
+            UNROLL
+            for (int step = 0; step < kSteps; ++step) {
                 float weights[32];
                 Quant::load_float(at, lane, step, weights);
                 with_step(step, weights);
@@ -280,13 +300,16 @@ template <int kTokens, int kWaves, class Finish>
 DEVICE inline void sum_waves(const float (&acc)[kTokens], float (*part)[kTokens][kWaveSize],
                              Finish&& finish) {
     if constexpr (kWaves == 1) {
-        UNROLL for (int t = 0; t < kTokens; ++t) finish(t, acc[t]);
+        UNROLL
+        for (int t = 0; t < kTokens; ++t) finish(t, acc[t]);
     } else {
-        UNROLL for (int t = 0; t < kTokens; ++t) part[wave_id()][t][lane_id()] = acc[t];
+        UNROLL
+        for (int t = 0; t < kTokens; ++t) part[wave_id()][t][lane_id()] = acc[t];
         barrier();
         for (int t = wave_id(); t < kTokens; t += kWaves) {
             float sum = 0.0f;
-            UNROLL for (int w = 0; w < kWaves; ++w) sum += part[w][t][lane_id()];
+            UNROLL
+            for (int w = 0; w < kWaves; ++w) sum += part[w][t][lane_id()];
             finish(t, sum);
         }
     }

@@ -17,15 +17,16 @@ struct ChunkSlots {
 
     DEVICE ChunkSlots(const ExpertChunk& chunk, const int* order)
         : count(chunk.last - chunk.first + 1) {
-        UNROLL for (int t = 0; t < kTokens; ++t)
-            slot[t] = order[imin(chunk.first + t, chunk.last)];
+        UNROLL
+        for (int t = 0; t < kTokens; ++t) slot[t] = order[imin(chunk.first + t, chunk.last)];
     }
     // Activations of which kSlotsPerRow slots share a row.
     template <bool kBlocks, int kSlotsPerRow>
     DEVICE GatheredActivations<kBlocks, kTokens> of(const void* x) const {
         GatheredActivations<kBlocks, kTokens> rows;
         rows.data = x;
-        UNROLL for (int t = 0; t < kTokens; ++t) rows.rows[t] = slot[t] / kSlotsPerRow;
+        UNROLL
+        for (int t = 0; t < kTokens; ++t) rows.rows[t] = slot[t] / kSlotsPerRow;
         return rows;
     }
 };

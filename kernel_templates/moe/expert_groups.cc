@@ -17,9 +17,10 @@ const RegisterTemplate kExpertGroups{{
                {"ids", "const int*", ParamRole::kActivations, "[rows, kUsed]"},
                {"order", "int*", ParamRole::kOutput, "[rows * kUsed]"},
                {"chunks", "ExpertChunk*", ParamRole::kOutput, "[kChunks]"}},
-    .lds_bytes = [](const SpecValues& v) {
-        return (v("kWaves") * (v("kExperts") + 32) + v("kExperts")) * 4;
-    },
+    .lds_bytes =
+        [](const SpecValues& v) {
+            return (v("kWaves") * (v("kExperts") + 32) + v("kExperts")) * 4;
+        },
 }};
 
 }  // namespace

@@ -21,8 +21,8 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void experts_down(
     const int* __restrict__ ids,       // [rows, kUsed]
     const float* __restrict__ shares,  // [rows, kUsed]
     const u8* __restrict__ w,          // [experts, kRows / 32, kCols / tile, tile bytes]
-    const void* __restrict__ x,        // [rows, kUsed, kCols / 32] XBlock or [rows, kUsed, kCols] float
-    float* __restrict__ y) {           // [rows, kRows]
+    const void* __restrict__ x,  // [rows, kUsed, kCols / 32] XBlock or [rows, kUsed, kCols] float
+    float* __restrict__ y) {     // [rows, kRows]
     SHARED float part[kUsed][kWaveSize];
     const int row = group_id_y();
     if (row >= step->rows) return;
@@ -30,14 +30,15 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void experts_down(
     for (int k = kWaves == 1 ? 0 : wave_id(); k < kUsed; k += kWaves) {
         float dot[1];
         row_tile_dot<Quant, kCols, 1, 1>(w, ids[first + k] * (kRows / kTileRows) + group_id(),
-                                         Activations<kQuantisedInput>{x, first + k, first + k}, dot);
+                                         Activations<kQuantisedInput>{x, first + k, first + k},
+                                         dot);
         part[k][lane_id()] = dot[0];
     }
     barrier();
     if (wave_id() != 0) return;
     float sum = 0.0f;
-    UNROLL for (int k = 0; k < kUsed; ++k)
-        sum = fused_mul_add(shares[first + k], part[k][lane_id()], sum);
+    UNROLL
+    for (int k = 0; k < kUsed; ++k) sum = fused_mul_add(shares[first + k], part[k][lane_id()], sum);
     y[i64(row) * kRows + group_id() * kTileRows + lane_id()] = sum;
 }
 EXPORT_KERNEL(experts_down)

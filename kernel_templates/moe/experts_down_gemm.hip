@@ -1,7 +1,7 @@
 // y = down x for the slots of each chunk, on the matrix units; experts_sum weights and adds a
 // token's slots.
-// Launch: [ceil(kRows / kTileN), chunks]; a group owns kTileN rows of one expert's matrix and a chunk
-// of up to kTileM slots. LDS: two slabs of both factors.
+// Launch: [ceil(kRows / kTileN), chunks]; a group owns kTileN rows of one expert's matrix and a
+// chunk of up to kTileM slots. LDS: two slabs of both factors.
 #include "linear/gemm_tile.h"
 #include "moe/expert_chunk.h"
 
@@ -39,8 +39,10 @@ extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, kTileM >= 64 ? 2 : 3) void experts
     constexpr int kTiles = kRows / kTileRows;
     const int matrix = chunk.expert * kTiles;
     GemmSums<Shape> sums;
-    WeightTiles<Shape, Quant> weights({w}, matrix + group_id() * Shape::kRowTiles, matrix + kTiles - 1);
-    gemm_tile(sums, x, slot_of, reinterpret_cast<u16*>(x_lds), weights, reinterpret_cast<u16*>(w_lds));
+    WeightTiles<Shape, Quant> weights({w}, matrix + group_id() * Shape::kRowTiles,
+                                      matrix + kTiles - 1);
+    gemm_tile(sums, x, slot_of, reinterpret_cast<u16*>(x_lds), weights,
+              reinterpret_cast<u16*>(w_lds));
     gemm_finish(sums, [&](int m, int n, float sum) {
         const int col = group_id() * kTileN + n, slot = settled(slots[m]);
         const float scale = settled(scales[m]);

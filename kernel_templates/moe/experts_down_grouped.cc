@@ -23,7 +23,8 @@ const RegisterTemplate kExpertsDownGrouped{{
                 "[slots, kCols / 32] or [slots, kCols]"},
                {"y", "float*", ParamRole::kOutput, "[slots, kRows]"}},
     .promises = {.dot4 = true, .wide_loads = true},
-    .lds_bytes = [](const SpecValues& v) { return v("kWaves") > 1 ? v("kWaves") * v("kTokens") * 128 : 0; },
+    .lds_bytes =
+        [](const SpecValues& v) { return v("kWaves") > 1 ? v("kWaves") * v("kTokens") * 128 : 0; },
 }};
 
 }  // namespace

@@ -21,11 +21,11 @@ static_assert(kRows % kTileRows == 0, "an expert's matrix is a whole number of t
 
 extern "C" STREAM_KERNEL(kWaves* kWaveSize) void experts_gate_up(
     const StepState* __restrict__ step,
-    const int* __restrict__ ids,    // [rows, kUsed]
-    const u8* __restrict__ gate,    // [experts, kRows / 32, kCols / tile, tile bytes]
-    const u8* __restrict__ up,      // [experts, kRows / 32, kCols / tile, tile bytes]
-    const void* __restrict__ x,     // [rows, kCols / 32] XBlock or [rows, kCols] float
-    void* __restrict__ y) {         // [rows, kUsed, kRows / 32] XBlock or [rows, kUsed, kRows] float
+    const int* __restrict__ ids,  // [rows, kUsed]
+    const u8* __restrict__ gate,  // [experts, kRows / 32, kCols / tile, tile bytes]
+    const u8* __restrict__ up,    // [experts, kRows / 32, kCols / tile, tile bytes]
+    const void* __restrict__ x,   // [rows, kCols / 32] XBlock or [rows, kCols] float
+    void* __restrict__ y) {       // [rows, kUsed, kRows / 32] XBlock or [rows, kUsed, kRows] float
     SHARED float part[kWaves][2][kWaveSize];
     const int row = group_id_z();
     if (row >= step->rows) return;
@@ -40,7 +40,8 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void experts_gate_up(
         barrier();
         if (wave_id() != 0) return;
         g[0] = u[0] = 0.0f;
-        UNROLL for (int w = 0; w < kWaves; ++w) {
+        UNROLL
+        for (int w = 0; w < kWaves; ++w) {
             g[0] += part[w][0][lane_id()];
             u[0] += part[w][1][lane_id()];
         }

@@ -42,7 +42,8 @@ extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, kTileM >= 64 ? 2 : 3) void experts
     GemmSums<Shape> sums;
     WeightTiles<Shape, Quant> weights({gate, up}, matrix + group_id() * Shape::kRowTiles,
                                       matrix + kTiles - 1);
-    gemm_tile(sums, x, row_of, reinterpret_cast<u16*>(x_lds), weights, reinterpret_cast<u16*>(w_lds));
+    gemm_tile(sums, x, row_of, reinterpret_cast<u16*>(x_lds), weights,
+              reinterpret_cast<u16*>(w_lds));
     gemm_finish(sums, [&](int m, int n, float g, float u) {
         const int col = group_id() * kTileN + n, slot = settled(slots[m]);
         const float scale = settled(scales[m]);

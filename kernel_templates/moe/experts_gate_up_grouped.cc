@@ -28,7 +28,8 @@ const RegisterTemplate kExpertsGateUpGrouped{{
                {"y", "void*", ParamRole::kOutput,
                 "[rows, kUsed, kRows / 32] or [rows, kUsed, kRows]"}},
     .promises = {.dot4 = true, .wide_loads = true},
-    .lds_bytes = [](const SpecValues& v) { return v("kWaves") > 1 ? v("kWaves") * v("kTokens") * 256 : 0; },
+    .lds_bytes =
+        [](const SpecValues& v) { return v("kWaves") > 1 ? v("kWaves") * v("kTokens") * 256 : 0; },
 }};
 
 }  // namespace

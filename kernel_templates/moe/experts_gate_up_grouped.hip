@@ -1,5 +1,5 @@
-// y = silu(gate x) * up x for the slots of each chunk, which share one pass over an expert's weights.
-// Launch: [kRows / 32, chunks]; a group owns 32 rows of one expert, its waves share K.
+// y = silu(gate x) * up x for the slots of each chunk, which share one pass over an expert's
+// weights. Launch: [kRows / 32, chunks]; a group owns 32 rows of one expert, its waves share K.
 // LDS: 2 kTokens floats a lane where kWaves > 1.
 #include "elementwise/xblock.h"
 #include "moe/expert_chunk.h"
@@ -46,16 +46,19 @@ extern "C" KERNEL(kWaves* kWaveSize) void experts_gate_up_grouped(
             static_cast<float*>(y)[i64(slot) * kRows + group_id() * kTileRows + lane_id()] = value;
     };
     if constexpr (kWaves == 1) {
-        UNROLL for (int t = 0; t < kTokens; ++t) store(t, g[t], u[t]);
+        UNROLL
+        for (int t = 0; t < kTokens; ++t) store(t, g[t], u[t]);
     } else {
-        UNROLL for (int t = 0; t < kTokens; ++t) {
+        UNROLL
+        for (int t = 0; t < kTokens; ++t) {
             part[wave_id()][2 * t][lane_id()] = g[t];
             part[wave_id()][2 * t + 1][lane_id()] = u[t];
         }
         barrier();
         for (int t = wave_id(); t < kTokens; t += kWaves) {
             float gate_sum = 0.0f, up_sum = 0.0f;
-            UNROLL for (int w = 0; w < kWaves; ++w) {
+            UNROLL
+            for (int w = 0; w < kWaves; ++w) {
                 gate_sum += part[w][2 * t][lane_id()];
                 up_sum += part[w][2 * t + 1][lane_id()];
             }

@@ -18,7 +18,8 @@ extern "C" KERNEL(kWaves* kWaveSize) void experts_sum(
     const int row = group_id_y();
     if (row >= step->rows || col >= kCols) return;
     float sum = 0.0f;
-    UNROLL for (int k = 0; k < kUsed; ++k)
+    UNROLL
+    for (int k = 0; k < kUsed; ++k)
         sum = fused_mul_add(shares[row * kUsed + k], x[(i64(row) * kUsed + k) * kCols + col], sum);
     y[i64(row) * kCols + col] = sum;
 }

@@ -25,16 +25,16 @@ static_assert(kRows % kTileRows == 0, "an expert's matrix is a whole number of t
 
 extern "C" STREAM_KERNEL(kWaves* kWaveSize) void moe_down(
     const StepState* INPUT step,
-    const int* INPUT ids,          // [kUsed]
-    const float* INPUT shares,     // [kUsed], and with kSharedGate that of the shared expert
-    const u8* __restrict__ w,             // [experts, kRows / 32, kCols / tile, tile bytes]
-    const u8* __restrict__ shared,        // [kRows / 32, kSharedCols / tile, tile bytes]
-    const void* INPUT x,           // [kUsed, kCols], and behind them [kSharedCols]; XBlock or float
-    const float* residual,                // [kRows]
-    const float* INPUT norm,       // [kRows] where kNormed
-    float* h,                             // [kRows]; may be residual
-    void* __restrict__ next,              // [kRows / 32] XBlock or [kRows] float
-    float* __restrict__ squares) {        // [kRows / 32] where kNormed
+    const int* INPUT ids,           // [kUsed]
+    const float* INPUT shares,      // [kUsed], and with kSharedGate that of the shared expert
+    const u8* __restrict__ w,       // [experts, kRows / 32, kCols / tile, tile bytes]
+    const u8* __restrict__ shared,  // [kRows / 32, kSharedCols / tile, tile bytes]
+    const void* INPUT x,      // [kUsed, kCols], and behind them [kSharedCols]; XBlock or float
+    const float* residual,    // [kRows]
+    const float* INPUT norm,  // [kRows] where kNormed
+    float* h,                 // [kRows]; may be residual
+    void* __restrict__ next,  // [kRows / 32] XBlock or [kRows] float
+    float* __restrict__ squares) {  // [kRows / 32] where kNormed
     begin();
     SHARED float part[kSlots][kWaveSize];
     if (step->rows < 1) return;
@@ -43,12 +43,13 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void moe_down(
     for (int k = wave; k < kSlots; k += kWaves) {
         float dot[1];
         if (kSharedCols == 0 || k < kUsed) {
-            row_tile_dot<Quant, kCols, 1, 1>(w, ids[imin(k, kUsed - 1)] * (kRows / kTileRows) + tile,
+            row_tile_dot<Quant, kCols, 1, 1>(w,
+                                             ids[imin(k, kUsed - 1)] * (kRows / kTileRows) + tile,
                                              Activations<kQuantisedInput>{x, k, k}, dot);
         } else {
             constexpr int kBefore = kUsed * kCols;
-            constexpr i64 kBytes = kQuantisedInput ? i64(kBefore / 32) * sizeof(XBlock)
-                                                   : i64(kBefore) * sizeof(float);
+            constexpr i64 kBytes =
+                kQuantisedInput ? i64(kBefore / 32) * sizeof(XBlock) : i64(kBefore) * sizeof(float);
             row_tile_dot<Shared, (kSharedCols > 0 ? kSharedCols : kCols), 1, 1>(
                 shared, tile,
                 Activations<kQuantisedInput>{static_cast<const u8*>(x) + kBytes, 0, 0}, dot);
@@ -58,8 +59,8 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void moe_down(
     barrier();
     if (wave != 0) return;
     float sum = 0.0f;
-    UNROLL for (int k = 0; k < kUsed; ++k)
-        sum = fused_mul_add(shares[k], part[k][lane_id()], sum);
+    UNROLL
+    for (int k = 0; k < kUsed; ++k) sum = fused_mul_add(shares[k], part[k][lane_id()], sum);
     if constexpr (kSharedCols > 0) {
         const float own = part[kUsed][lane_id()];
         sum += kSharedGate ? shares[kUsed] * own : own;

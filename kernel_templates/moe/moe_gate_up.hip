@@ -26,8 +26,7 @@ static_assert(kRows % kTileRows == 0 && kSharedRows % kTileRows == 0,
 
 template <class G, class U>
 DEVICE inline void product(const u8* gate, const u8* up, int tile, const void* x,
-                           const float* squares, void* y, int block,
-                           float (*part)[2][kWaveSize]) {
+                           const float* squares, void* y, int block, float (*part)[2][kWaveSize]) {
     const Activations<kQuantisedInput> input{x, 0, 0};
     float g[1], u[1];
     row_tile_dots<G, U, kCols, 1, kWaves>(gate, up, tile, input, g, u);
@@ -37,7 +36,8 @@ DEVICE inline void product(const u8* gate, const u8* up, int tile, const void* x
         barrier();
         if (wave_id() != 0) return;
         g[0] = u[0] = 0.0f;
-        UNROLL for (int w = 0; w < kWaves; ++w) {
+        UNROLL
+        for (int w = 0; w < kWaves; ++w) {
             g[0] += part[w][0][lane_id()];
             u[0] += part[w][1][lane_id()];
         }
@@ -52,14 +52,14 @@ DEVICE inline void product(const u8* gate, const u8* up, int tile, const void* x
 
 extern "C" STREAM_KERNEL(kWaves* kWaveSize) void moe_gate_up(
     const StepState* INPUT step,
-    const int* INPUT ids,          // [kUsed]
-    const u8* __restrict__ gate,          // [experts, kRows / 32, kCols / tile, tile bytes]
-    const u8* __restrict__ up,            // the same
-    const u8* __restrict__ shared_gate,   // [kSharedRows / 32, kCols / tile, tile bytes]
-    const u8* __restrict__ shared_up,     // the same
-    const void* INPUT x,           // [kCols / 32] XBlock or [kCols] float
-    const float* INPUT squares,    // [kCols / 32] where kNormed
-    void* __restrict__ y) {               // [kUsed, kRows], and behind them [kSharedRows]; XBlock or float
+    const int* INPUT ids,                // [kUsed]
+    const u8* __restrict__ gate,         // [experts, kRows / 32, kCols / tile, tile bytes]
+    const u8* __restrict__ up,           // the same
+    const u8* __restrict__ shared_gate,  // [kSharedRows / 32, kCols / tile, tile bytes]
+    const u8* __restrict__ shared_up,    // the same
+    const void* INPUT x,                 // [kCols / 32] XBlock or [kCols] float
+    const float* INPUT squares,          // [kCols / 32] where kNormed
+    void* __restrict__ y) {  // [kUsed, kRows], and behind them [kSharedRows]; XBlock or float
     begin();
     SHARED float part[kWaves][2][kWaveSize];
     if (step->rows < 1) return;

@@ -24,14 +24,18 @@ const RegisterTemplate kMoeRoute{{
                {"x", "const float*", ParamRole::kActivations, "[kCols]"},
                {"norm", "const float*", ParamRole::kWeights, "[kCols]"},
                {"squares", "const float*", ParamRole::kActivations, "[kCols / 32]"},
-               {"w", "const u8*", ParamRole::kWeights, "[ceil(kExperts / 32), kCols / tile, tile bytes]"},
+               {"w", "const u8*", ParamRole::kWeights,
+                "[ceil(kExperts / 32), kCols / tile, tile bytes]"},
                {"gate", "const float*", ParamRole::kWeights, "[1, kCols / 32, tile bytes]"},
                {"parts", "float*", ParamRole::kOutput, "[kSplits, ceil(kExperts / 32) * 32 + 1]"},
                {"counter", "int*", ParamRole::kState, "[1]"},
                {"ids", "int*", ParamRole::kOutput, "[kUsed]"},
                {"shares", "float*", ParamRole::kOutput, "[kUsed + kShared]"}},
     .promises = {.wide_loads = true},
-    .lds_bytes = [](const SpecValues& v) { return 4 * (v("kCols") / v("kSplits")) + v("kWaves") * (128 + 4) + 4; },
+    .lds_bytes =
+        [](const SpecValues& v) {
+            return 4 * (v("kCols") / v("kSplits")) + v("kWaves") * (128 + 4) + 4;
+        },
     .refuses = [](const SpecValues& v) -> std::string {
         return v("kCols") % (32 * v("kSplits")) == 0 ? "" : "kCols is no multiple of 32 kSplits";
     },

@@ -1,7 +1,7 @@
 // The experts of one token: router logits, the shared expert's gate, and the choice, in one launch.
-// Launch: [ceil(kExperts / 32) + kShared, kSplits]; a group has 32 experts' logits, or the gate, over
-// a share of the columns, and the group that is last to finish adds up and chooses. No group waits
-// for another. LDS: the share of x, and a float a lane for each wave.
+// Launch: [ceil(kExperts / 32) + kShared, kSplits]; a group has 32 experts' logits, or the gate,
+// over a share of the columns, and the group that is last to finish adds up and chooses. No group
+// waits for another. LDS: the share of x, and a float a lane for each wave.
 #include "elementwise/step_state.h"
 #include "linear/fused.h"
 #include "moe/choose_experts.h"
@@ -34,15 +34,15 @@ static_assert(kCols % kSplits == 0 && kShare % Quant::kTileElems == 0,
 
 extern "C" STREAM_KERNEL(kWaves* kWaveSize) void moe_route(
     const StepState* INPUT step,
-    const float* INPUT x,        // [kCols]; where kNormed before its norm
-    const float* INPUT norm,     // [kCols] where kNormed
-    const float* INPUT squares,  // [kCols / 32] where kNormed
-    const u8* __restrict__ w,           // [kTiles, kCols / tile, tile bytes]
-    const float* INPUT gate,     // where kShared: one row in F32's tiles
-    float* parts,                       // [kSplits, kLogits]
-    int* counter,                       // [1], 0 between launches
-    int* __restrict__ ids,              // [kUsed]
-    float* __restrict__ shares) {       // [kUsed], and behind them that of the shared expert
+    const float* INPUT x,          // [kCols]; where kNormed before its norm
+    const float* INPUT norm,       // [kCols] where kNormed
+    const float* INPUT squares,    // [kCols / 32] where kNormed
+    const u8* __restrict__ w,      // [kTiles, kCols / tile, tile bytes]
+    const float* INPUT gate,       // where kShared: one row in F32's tiles
+    float* parts,                  // [kSplits, kLogits]
+    int* counter,                  // [1], 0 between launches
+    int* __restrict__ ids,         // [kUsed]
+    float* __restrict__ shares) {  // [kUsed], and behind them that of the shared expert
     start_next();
     constexpr int kShareBytes = kShare / Quant::kTileElems * Quant::kTileBytes;
     if (group_id() < kTiles)
@@ -67,7 +67,8 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void moe_route(
         float acc[1];
         const u8* rows = w + (i64(tile) * kSplits + split) * kShareBytes;
         row_tile_dot<Quant, kShare, 1, kWaves>(rows, 0, Activations<false>{own, 0, 0}, acc);
-        sum_waves<1, kWaves>(acc, part, [&](int, float sum) { to[tile * kTileRows + lane_id()] = sum; });
+        sum_waves<1, kWaves>(acc, part,
+                             [&](int, float sum) { to[tile * kTileRows + lane_id()] = sum; });
     } else {
         float sum = 0.0f;
         for (int i = thread_id(); i < kShare; i += kThreads)
@@ -90,7 +91,8 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void moe_route(
     if constexpr (kNormed) factor = norm_factor<kCols>(squares, kEps);
     const auto logit_of = [&](int at) {
         float sum = 0.0f;
-        UNROLL for (int s = 0; s < kSplits; ++s) sum += parts[s * kLogits + at];
+        UNROLL
+        for (int s = 0; s < kSplits; ++s) sum += parts[s * kLogits + at];
         return sum * factor;
     };
     if constexpr (kShared) {

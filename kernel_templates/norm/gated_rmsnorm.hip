@@ -8,11 +8,12 @@ constexpr int kHeadSize = 128;
 constexpr float kEps = 1e-6f;
 #endif
 
-extern "C" KERNEL(kWaveSize) void gated_rmsnorm(const StepState* __restrict__ step,
-                                                const float* x,               // [rows, kHeads, kHeadSize]
-                                                const float* __restrict__ z,  // [rows, kHeads, kHeadSize]
-                                                const float* __restrict__ w,  // [kHeadSize]
-                                                float* y) {                   // [rows, kHeads, kHeadSize]
+extern "C" KERNEL(kWaveSize) void gated_rmsnorm(
+    const StepState* __restrict__ step,
+    const float* x,               // [rows, kHeads, kHeadSize]
+    const float* __restrict__ z,  // [rows, kHeads, kHeadSize]
+    const float* __restrict__ w,  // [kHeadSize]
+    float* y) {                   // [rows, kHeads, kHeadSize]
     const int row = group_id_y();
     if (row >= step->rows) return;
     const i64 head = (i64(row) * kHeads + group_id()) * kHeadSize;

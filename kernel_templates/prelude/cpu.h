@@ -135,7 +135,8 @@ inline u16 float_to_half(float v) {
     if (magnitude >= 0x477ff000u) return static_cast<u16>(sign | 0x7c00);
     if (magnitude < 0x38800000u)  // subnormal: adding 0.5 leaves the rounded value below
         return static_cast<u16>(sign | (bits_of(float_of(magnitude) + 0.5f) - 0x3f000000u));
-    return static_cast<u16>(sign | ((magnitude - 0x38000000u + 0xfff + (magnitude >> 13 & 1)) >> 13));
+    return static_cast<u16>(sign |
+                            ((magnitude - 0x38000000u + 0xfff + (magnitude >> 13 & 1)) >> 13));
 #endif
 }
 inline float fast_exp2(float x) { return hetune_lane->host->exp2(x); }

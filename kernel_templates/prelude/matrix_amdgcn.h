@@ -19,14 +19,13 @@ DEVICE inline u32 half2_of(float low, float high) {
     return u32(float_to_half(low)) | u32(float_to_half(high)) << 16;
 }
 DEVICE inline u32 half2_fma(u32 a, u32 b, u32 c) {
-    return __builtin_bit_cast(
-        u32, __builtin_elementwise_fma(__builtin_bit_cast(HetuneHalf2, a),
-                                       __builtin_bit_cast(HetuneHalf2, b),
-                                       __builtin_bit_cast(HetuneHalf2, c)));
+    return __builtin_bit_cast(u32, __builtin_elementwise_fma(__builtin_bit_cast(HetuneHalf2, a),
+                                                             __builtin_bit_cast(HetuneHalf2, b),
+                                                             __builtin_bit_cast(HetuneHalf2, c)));
 }
 DEVICE inline u32 half2_add(u32 a, u32 b) {
-    return __builtin_bit_cast(u32, HetuneHalf2(__builtin_bit_cast(HetuneHalf2, a) +
-                                               __builtin_bit_cast(HetuneHalf2, b)));
+    return __builtin_bit_cast(
+        u32, HetuneHalf2(__builtin_bit_cast(HetuneHalf2, a) + __builtin_bit_cast(HetuneHalf2, b)));
 }
 // A half 0x6400 | u is 1024 + u.
 DEVICE inline void bytes_to_half2(u32 word, u32& low, u32& high) {
@@ -37,7 +36,8 @@ DEVICE inline void bytes_to_half2(u32 word, u32& low, u32& high) {
 }
 
 DEVICE inline void mat_clear(MatC& c) {
-    UNROLL for (int i = 0; i < 8; ++i) c.v[i] = 0.0f;
+    UNROLL
+    for (int i = 0; i < 8; ++i) c.v[i] = 0.0f;
 }
 
 #include "prelude/matrix_gfx11.h"

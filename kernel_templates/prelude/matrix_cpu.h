@@ -1,4 +1,5 @@
-// The layout of gfx11, lane for lane: what a lane holds of A reaches the others by an exchange only.
+// The layout of gfx11, lane for lane: what a lane holds of A reaches the others by an exchange
+// only.
 #pragma once
 
 struct MatAB {

@@ -1,6 +1,6 @@
-// gfx11 WMMA ("RDNA3 Instruction Set Architecture", 7.9): lane l holds row l % 16 of A and of B, all
-// 16 halves of it, so that both half-waves hold the same; element i of C is row 2 i + l / 16, column
-// l % 16. EXEC must be all ones.
+// gfx11 WMMA ("RDNA3 Instruction Set Architecture", 7.9): lane l holds row l % 16 of A and of B,
+// all 16 halves of it, so that both half-waves hold the same; element i of C is row 2 i + l / 16,
+// column l % 16. EXEC must be all ones.
 #pragma once
 
 #if defined(__GFX11__)
@@ -29,7 +29,8 @@ DEVICE inline int mat_row(int slot) { return 2 * slot + (lane_id() >> 4); }
 
 template <class F>
 DEVICE inline void mat_visit(MatC& c, F&& f) {
-    UNROLL for (int i = 0; i < 8; ++i) {
+    UNROLL
+    for (int i = 0; i < 8; ++i) {
         float value = c.v[i];
         f(MatPlace{i, mat_row(i), lane_id() & 15}, value);
         c.v[i] = value;

@@ -20,8 +20,8 @@ DEVICE inline void mat_mul(MatC& c, const MatAB& a, const MatAB& b) {
     c.v = __builtin_amdgcn_wmma_f32_16x16x16_f16_w32_gfx12(a.v, b.v, c.v);
 }
 DEVICE inline void mat_mul_bf16(MatC& c, const MatAB& a, const MatAB& b) {
-    c.v = __builtin_amdgcn_wmma_f32_16x16x16_bf16_w32_gfx12(__builtin_bit_cast(HetuneShort8, a.v),
-                                                            __builtin_bit_cast(HetuneShort8, b.v), c.v);
+    c.v = __builtin_amdgcn_wmma_f32_16x16x16_bf16_w32_gfx12(
+        __builtin_bit_cast(HetuneShort8, a.v), __builtin_bit_cast(HetuneShort8, b.v), c.v);
 }
 
 constexpr int kMatRowSlots = 8;
@@ -29,7 +29,8 @@ DEVICE inline int mat_row(int slot) { return 8 * (lane_id() >> 4) + slot; }
 
 template <class F>
 DEVICE inline void mat_visit(MatC& c, F&& f) {
-    UNROLL for (int i = 0; i < 8; ++i) {
+    UNROLL
+    for (int i = 0; i < 8; ++i) {
         float value = c.v[i];
         f(MatPlace{i, mat_row(i), lane_id() & 15}, value);
         c.v[i] = value;

@@ -13,9 +13,10 @@ struct MatC {
 
 struct Copy16 {
     DEVICE void start(u16* lds, const void* from) {
-        asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(u32(__cvta_generic_to_shared(lds))),
-                     "l"(from)
-                     : "memory");
+        asm volatile(
+            "cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(u32(__cvta_generic_to_shared(lds))),
+            "l"(from)
+            : "memory");
     }
     DEVICE void finish(u16*) const {}
 };
@@ -45,7 +46,8 @@ DEVICE inline void bytes_to_half2(u32 word, u32& low, u32& high) {
 }
 
 DEVICE inline void mat_clear(MatC& c) {
-    UNROLL for (int i = 0; i < 8; ++i) c.v[i] = 0.0f;
+    UNROLL
+    for (int i = 0; i < 8; ++i) c.v[i] = 0.0f;
 }
 DEVICE inline MatAB mat_load(const u16* tile, int stride) {
     const u16* row = tile + (lane_id() & 15) * stride + (lane_id() >> 4) * 8;
@@ -56,12 +58,14 @@ DEVICE inline MatAB mat_load(const u16* tile, int stride) {
                  : "memory");
     return m;
 }
-#define HETUNE_MMA(type)                                                                                   \
-    UNROLL for (int n = 0; n < 2; ++n)                                                                     \
-        asm("mma.sync.aligned.m16n8k16.row.col.f32." type "." type ".f32 {%0, %1, %2, %3}, "               \
-            "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"                                                \
-            : "+f"(c.v[4 * n]), "+f"(c.v[4 * n + 1]), "+f"(c.v[4 * n + 2]), "+f"(c.v[4 * n + 3])           \
-            : "r"(a.v[0]), "r"(a.v[1]), "r"(a.v[2]), "r"(a.v[3]), "r"(b.v[n]), "r"(b.v[2 + n]))
+#define HETUNE_MMA(type)                                                                     \
+    UNROLL                                                                                   \
+    for (int n = 0; n < 2; ++n)                                                              \
+    asm("mma.sync.aligned.m16n8k16.row.col.f32." type "." type                               \
+        ".f32 {%0, %1, %2, %3}, "                                                            \
+        "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"                                      \
+        : "+f"(c.v[4 * n]), "+f"(c.v[4 * n + 1]), "+f"(c.v[4 * n + 2]), "+f"(c.v[4 * n + 3]) \
+        : "r"(a.v[0]), "r"(a.v[1]), "r"(a.v[2]), "r"(a.v[3]), "r"(b.v[n]), "r"(b.v[2 + n]))
 DEVICE inline void mat_mul(MatC& c, const MatAB& a, const MatAB& b) { HETUNE_MMA("f16"); }
 DEVICE inline void mat_mul_bf16(MatC& c, const MatAB& a, const MatAB& b) { HETUNE_MMA("bf16"); }
 #undef HETUNE_MMA
@@ -71,8 +75,10 @@ DEVICE inline int mat_row(int slot) { return (lane_id() >> 2) + 8 * slot; }
 
 template <class F>
 DEVICE inline void mat_visit(MatC& c, F&& f) {
-    UNROLL for (int i = 0; i < 8; ++i)
-        f(MatPlace{i / 2 % 2, mat_row(i / 2 % 2), 8 * (i / 4) + 2 * (lane_id() & 3) + i % 2}, c.v[i]);
+    UNROLL
+    for (int i = 0; i < 8; ++i)
+        f(MatPlace{i / 2 % 2, mat_row(i / 2 % 2), 8 * (i / 4) + 2 * (lane_id() & 3) + i % 2},
+          c.v[i]);
 }
 template <class Op>
 DEVICE inline float mat_fold_row(float v, Op op) {

@@ -8,7 +8,8 @@
 #define KERNEL(threads) __global__ __launch_bounds__(threads)
 // ptxas would else take 32 registers for a group of 512, to have more groups resident, and wait for
 // each load before the next: with 128 to 255 a wave's loads of a whole tile are in flight.
-#define STREAM_KERNEL(threads) __global__ __launch_bounds__(threads, (threads) < 256 ? 256 / (threads) : 1)
+#define STREAM_KERNEL(threads) \
+    __global__ __launch_bounds__(threads, (threads) < 256 ? 256 / (threads) : 1)
 #define KERNEL_RESIDENT(threads, groups) __global__ __launch_bounds__(threads, groups)
 // No __restrict__: loads of what nobody writes may be moved before await_inputs().
 #define INPUT
@@ -37,8 +38,8 @@ template <class T>
 DEVICE inline T settled(T v) {
     return v;
 }
-// Programmatic dependent launch (sm_90 and newer): where the next launch may overlap this one, its groups
-// come up as soon as all of this one's have, and wait until it is done.
+// Programmatic dependent launch (sm_90 and newer): where the next launch may overlap this one, its
+// groups come up as soon as all of this one's have, and wait until it is done.
 DEVICE inline void start_next() {
 #if __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.launch_dependents;");
@@ -49,10 +50,12 @@ DEVICE inline void await_inputs() {
     asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
 }
-// Of a graph's loop, from a launch in its body: whether the body runs once more. The driver puts the
-// function in, which is the device runtime's.
+// Of a graph's loop, from a launch in its body: whether the body runs once more. The driver puts
+// the function in, which is the device runtime's.
 extern "C" __device__ void cudaGraphSetConditional(u64 loop, u32 value);
-DEVICE inline void loop_again(u64 loop, bool again) { cudaGraphSetConditional(loop, again ? 1 : 0); }
+DEVICE inline void loop_again(u64 loop, bool again) {
+    cudaGraphSetConditional(loop, again ? 1 : 0);
+}
 DEVICE inline void prefetch(const void* p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
 DEVICE inline void fence_device() { __threadfence(); }
 DEVICE inline int atomic_add_device(int* p, int v) { return atomicAdd(p, v); }
@@ -89,8 +92,8 @@ DEVICE inline U4 load128(const void* p) {
 DEVICE inline U4 load128_stream(const void* p) {
     U4 v;
     asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
-        : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-        : "l"(p));
+                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+                 : "l"(p));
     return v;
 }
 DEVICE inline void store128(void* p, const U4& v) {

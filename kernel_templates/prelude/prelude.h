@@ -3,18 +3,14 @@
 //
 // The target's own file gives the primitives under these names (same list in each):
 //   KERNEL(threads), or STREAM_KERNEL(threads) where it is about reading weights
-//   KERNEL_RESIDENT(threads, groups): as KERNEL, with registers for so many groups of a unit at once
-//   DEVICE SHARED UNROLL ROLLED EXPORT_KERNEL(name)
-//   thread_id() lane_id() wave_id() group_id() group_id_y() group_id_z()
-//   INPUT start_next() await_inputs() prefetch(p): for launches that overlap
-//   loop_again(loop, again): of a graph that repeats itself
-//   barrier() wave_barrier() shuffle_xor<Mask>(v) shuffle(v, lane) wave_fold<Lanes>(v, op)
-//   wave_max(v) wave_min(v)
-//   dot4(a, b, c) byte_perm(low, high, selector) load128(p) load128_stream(p)
-//   store128(p, v)
-//   half_to_float float_to_half fast_exp2 fast_log2 fast_rsqrt fast_rcp sincos_turns fused_mul_add
-//   round_near round_to_int bits_of float_of atomic_add_device fence_device pinned settled
-//   loads_start
+//   KERNEL_RESIDENT(threads, groups): as KERNEL, with registers for so many groups of a unit at
+//   once DEVICE SHARED UNROLL ROLLED EXPORT_KERNEL(name) thread_id() lane_id() wave_id() group_id()
+//   group_id_y() group_id_z() INPUT start_next() await_inputs() prefetch(p): for launches that
+//   overlap loop_again(loop, again): of a graph that repeats itself barrier() wave_barrier()
+//   shuffle_xor<Mask>(v) shuffle(v, lane) wave_fold<Lanes>(v, op) wave_max(v) wave_min(v) dot4(a,
+//   b, c) byte_perm(low, high, selector) load128(p) load128_stream(p) store128(p, v) half_to_float
+//   float_to_half fast_exp2 fast_log2 fast_rsqrt fast_rcp sincos_turns fused_mul_add round_near
+//   round_to_int bits_of float_of atomic_add_device fence_device pinned settled loads_start
 // Nothing outside prelude/ knows which target it is compiled for, and no vendor header is
 // included: measured, such a kernel compiles 4 times as fast as through hipRTC's own header.
 #pragma once
@@ -24,8 +20,8 @@
 constexpr int kWaveSize = 32;
 
 // The first statement of a template that `overlaps`: its launches may overlap the one before up to
-// await_inputs(), ahead of which only weights may be touched. Pointers to what another launch writes are
-// INPUT, not __restrict__.
+// await_inputs(), ahead of which only weights may be touched. Pointers to what another launch
+// writes are INPUT, not __restrict__.
 DEVICE inline void begin() {
     start_next();
     await_inputs();

@@ -13,10 +13,12 @@ struct F16 {
     static constexpr bool kInteger = false;
 
     DEVICE static void load_float(const u8* tile, int lane, int, float (&w)[32]) {
-        UNROLL for (int part = 0; part < 4; ++part) {
+        UNROLL
+        for (int part = 0; part < 4; ++part) {
             const U4 raw = load128_stream(lane_row16(tile + 512 * part, lane));
             const u32 words[4] = {raw.x, raw.y, raw.z, raw.w};
-            UNROLL for (int j = 0; j < 4; ++j) {
+            UNROLL
+            for (int j = 0; j < 4; ++j) {
                 w[8 * part + 2 * j] = half_to_float(u16(words[j] & 0xffff));
                 w[8 * part + 2 * j + 1] = half_to_float(u16(words[j] >> 16));
             }

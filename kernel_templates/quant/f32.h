@@ -13,7 +13,8 @@ struct F32 {
     static constexpr bool kInteger = false;
 
     DEVICE static void load_float(const u8* tile, int lane, int, float (&w)[32]) {
-        UNROLL for (int part = 0; part < 8; ++part) {
+        UNROLL
+        for (int part = 0; part < 8; ++part) {
             const U4 raw = load128_stream(lane_row16(tile + 512 * part, lane));
             w[4 * part] = float_of(raw.x);
             w[4 * part + 1] = float_of(raw.y);

@@ -17,20 +17,21 @@ struct IQ4_NL {
     static constexpr bool kHasOffset = false;
     static constexpr int kPlanesAt = 64, kPlanes = 1, kSmalls = 1;
 
-    DEVICE static u32 small(const u8* tile, int lane, int ) {
-        return half_bits_at(tile + 2 * lane);
-    }
+    DEVICE static u32 small(const u8* tile, int lane, int) { return half_bits_at(tile + 2 * lane); }
 
     struct Head {
         float d;
     };
     template <class Tile>
-    DEVICE static Head load_head(const Tile& tile, int lane) { return {half_to_float(u16(small_of<IQ4_NL>(tile, lane, 0)))}; }
+    DEVICE static Head load_head(const Tile& tile, int lane) {
+        return {half_to_float(u16(small_of<IQ4_NL>(tile, lane, 0)))};
+    }
 
     template <class Tile>
     DEVICE static void load(const Tile& tile, const Head& head, int lane, int, Quants& out) {
         split_nibbles(plane16(tile, 64, lane), out.q);
-        UNROLL for (int j = 0; j < 8; ++j) out.q[j] = iq4_values(out.q[j]);
+        UNROLL
+        for (int j = 0; j < 8; ++j) out.q[j] = iq4_values(out.q[j]);
         out.scale[0] = head.d;
     }
 

@@ -35,7 +35,8 @@ struct IQ4_XS {
     template <class Tile>
     DEVICE static void load(const Tile& tile, const Head& head, int lane, int step, Quants& out) {
         split_nibbles(plane16(tile, 256 + 512 * step, lane), out.q);
-        UNROLL for (int j = 0; j < 8; ++j) out.q[j] = iq4_values(out.q[j]);
+        UNROLL
+        for (int j = 0; j < 8; ++j) out.q[j] = iq4_values(out.q[j]);
         const u32 scale = (head.lower >> (4 * step) & 15u) | (head.upper >> (2 * step) & 3u) << 4;
         out.scale[0] = head.d * float(int(scale) - 32);
     }
@@ -54,8 +55,7 @@ struct IQ4_XS {
         const int upper = block[2] | block[3] << 8;
         for (int k = 0; k < 256; ++k) {
             const int s = k / 32;
-            const int scale =
-                (block[4 + s / 2] >> (s % 2 * 4) & 15) | (upper >> (2 * s) & 3) << 4;
+            const int scale = (block[4 + s / 2] >> (s % 2 * 4) & 15) | (upper >> (2 * s) & 3) << 4;
             const int index = block[8 + s * 16 + k % 16] >> (k % 32 / 16 * 4) & 15;
             out[k] = d * float(scale - 32) * float(iq4_value(index));
         }

@@ -22,9 +22,7 @@ struct Q2_K {
     static constexpr int kScalesAt = 128;
     static constexpr int kLowAt = kScalesAt + 512;
 
-    DEVICE static u32 small(const u8* tile, int lane, int ) {
-        return word_at(tile + 4 * lane);
-    }
+    DEVICE static u32 small(const u8* tile, int lane, int) { return word_at(tile + 4 * lane); }
 
     struct Head {
         float d, dmin;
@@ -34,13 +32,15 @@ struct Q2_K {
     DEVICE static Head load_head(const Tile& tile, int lane) {
         const u32 halves = small_of<Q2_K>(tile, lane, 0);
         const U4 raw = plane16(tile, kScalesAt, lane);
-        return {half_to_float(u16(halves & 0xffff)), half_to_float(u16(halves >> 16)),
+        return {half_to_float(u16(halves & 0xffff)),
+                half_to_float(u16(halves >> 16)),
                 {raw.x, raw.y, raw.z, raw.w}};
     }
     template <class Tile>
     DEVICE static void load(const Tile& tile, const Head& head, int lane, int step, Quants& out) {
         load_two_bits(tile, kLowAt, lane, step, 0, out.q);
-        UNROLL for (int half = 0; half < 2; ++half) {
+        UNROLL
+        for (int half = 0; half < 2; ++half) {
             const int s = 2 * step + half;
             const u32 byte = head.scales[s >> 2] >> (8 * (s & 3));
             out.scale[half] = head.d * float(byte & 15u);

@@ -43,9 +43,10 @@ struct Q3_K {
         const u32 c = small_of<Q3_K>(tile, lane, 3);
         const u32 low[4] = {a & 0x0f0f0f0fu, b & 0x0f0f0f0fu, (a >> 4) & 0x0f0f0f0fu,
                             (b >> 4) & 0x0f0f0f0fu};
-        UNROLL for (int i = 0; i < 4; ++i)
-            head.scales[i] = low[i] | (shifted(c, 4 - 2 * i) & 0x30303030u);
-        UNROLL for (int p = 0; p < 2; ++p) {
+        UNROLL
+        for (int i = 0; i < 4; ++i) head.scales[i] = low[i] | (shifted(c, 4 - 2 * i) & 0x30303030u);
+        UNROLL
+        for (int p = 0; p < 2; ++p) {
             const U4 raw = plane16(tile, kHighAt + 512 * p, lane);
             head.high[4 * p] = raw.x;
             head.high[4 * p + 1] = raw.y;
@@ -57,9 +58,10 @@ struct Q3_K {
     template <class Tile>
     DEVICE static void load(const Tile& tile, const Head& head, int lane, int step, Quants& out) {
         load_two_bits(tile, kLowAt, lane, step, 0, out.q);
-        UNROLL for (int j = 0; j < 8; ++j)
-            out.q[j] |= shifted(head.high[step], 2 - j) & 0x04040404u;
-        UNROLL for (int half = 0; half < 2; ++half) {
+        UNROLL
+        for (int j = 0; j < 8; ++j) out.q[j] |= shifted(head.high[step], 2 - j) & 0x04040404u;
+        UNROLL
+        for (int half = 0; half < 2; ++half) {
             out.scale[half] = head.d * (signed_byte(head.scales, 2 * step + half) - 32.0f);
             out.offset[half] = -4.0f * out.scale[half];
         }
@@ -96,8 +98,8 @@ struct Q3_K {
         const u8* packed = block + 96;
         for (int k = 0; k < 256; ++k) {
             const int s = k / 16;
-            const int scale = (packed[s % 8] >> (s / 8 * 4) & 15) |
-                              (packed[8 + s % 4] >> (s / 4 * 2) & 3) << 4;
+            const int scale =
+                (packed[s % 8] >> (s / 8 * 4) & 15) | (packed[8 + s % 4] >> (s / 4 * 2) & 3) << 4;
             const int low = block[32 + k / 128 * 32 + k % 32] >> (k % 128 / 32 * 2) & 3;
             const int high = block[k % 32] >> (k / 32) & 1;
             out[k] = d * float(scale - 32) * float(low - (high != 0 ? 0 : 4));

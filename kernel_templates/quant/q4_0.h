@@ -18,15 +18,15 @@ struct Q4_0 {
     static constexpr bool kHasOffset = true;
     static constexpr int kPlanesAt = 64, kPlanes = 1, kSmalls = 1;
 
-    DEVICE static u32 small(const u8* tile, int lane, int ) {
-        return half_bits_at(tile + 2 * lane);
-    }
+    DEVICE static u32 small(const u8* tile, int lane, int) { return half_bits_at(tile + 2 * lane); }
 
     struct Head {
         float d;
     };
     template <class Tile>
-    DEVICE static Head load_head(const Tile& tile, int lane) { return {half_to_float(u16(small_of<Q4_0>(tile, lane, 0)))}; }
+    DEVICE static Head load_head(const Tile& tile, int lane) {
+        return {half_to_float(u16(small_of<Q4_0>(tile, lane, 0)))};
+    }
 
     template <class Tile>
     DEVICE static void load(const Tile& tile, const Head& head, int lane, int, Quants& out) {

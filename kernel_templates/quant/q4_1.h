@@ -17,9 +17,7 @@ struct Q4_1 {
     static constexpr bool kHasOffset = true;
     static constexpr int kPlanesAt = 128, kPlanes = 1, kSmalls = 1;
 
-    DEVICE static u32 small(const u8* tile, int lane, int ) {
-        return word_at(tile + 4 * lane);
-    }
+    DEVICE static u32 small(const u8* tile, int lane, int) { return word_at(tile + 4 * lane); }
 
     struct Head {
         float d, m;
@@ -49,8 +47,7 @@ struct Q4_1 {
     static void dequantise(const u8* block, float* out) {
         const float d = half_to_float(u16(block[0] | block[1] << 8));
         const float m = half_to_float(u16(block[2] | block[3] << 8));
-        for (int k = 0; k < 32; ++k)
-            out[k] = float(block[4 + k % 16] >> (k / 16 * 4) & 15) * d + m;
+        for (int k = 0; k < 32; ++k) out[k] = float(block[4 + k % 16] >> (k / 16 * 4) & 15) * d + m;
     }
 #endif
 };

@@ -25,13 +25,16 @@ struct Q5_0 {
         float d;
     };
     template <class Tile>
-    DEVICE static Head load_head(const Tile& tile, int lane) { return {half_to_float(u16(small_of<Q5_0>(tile, lane, 0)))}; }
+    DEVICE static Head load_head(const Tile& tile, int lane) {
+        return {half_to_float(u16(small_of<Q5_0>(tile, lane, 0)))};
+    }
 
     template <class Tile>
     DEVICE static void load(const Tile& tile, const Head& head, int lane, int, Quants& out) {
         split_nibbles(plane16(tile, 192, lane), out.q);
         const u32 high = small_of<Q5_0>(tile, lane, 1);
-        UNROLL for (int j = 0; j < 8; ++j) out.q[j] |= shifted(high, 4 - j) & 0x10101010u;
+        UNROLL
+        for (int j = 0; j < 8; ++j) out.q[j] |= shifted(high, 4 - j) & 0x10101010u;
         out.scale[0] = head.d;
         out.offset[0] = -16.0f * head.d;
     }
@@ -41,7 +44,8 @@ struct Q5_0 {
         __builtin_memcpy(tile + 2 * lane, block, 2);
         // In the file bit k is weight k's; here bit j of byte b is that of weight 4 j + b.
         u8 high[4] = {};
-        for (int k = 0; k < 32; ++k) set_field(high[k % 4], k / 4, 1, field(block[2 + k / 8], k % 8, 1));
+        for (int k = 0; k < 32; ++k)
+            set_field(high[k % 4], k / 4, 1, field(block[2 + k / 8], k % 8, 1));
         __builtin_memcpy(tile + 64 + 4 * lane, high, 4);
         to_planes16(tile + 192, lane, block + 6, 1);
     }
@@ -49,7 +53,8 @@ struct Q5_0 {
         __builtin_memcpy(block, tile + 2 * lane, 2);
         u8 high[4];
         __builtin_memcpy(high, tile + 64 + 4 * lane, 4);
-        for (int k = 0; k < 32; ++k) set_field(block[2 + k / 8], k % 8, 1, field(high[k % 4], k / 4, 1));
+        for (int k = 0; k < 32; ++k)
+            set_field(block[2 + k / 8], k % 8, 1, field(high[k % 4], k / 4, 1));
         from_planes16(block + 6, lane, tile + 192, 1);
     }
     static void dequantise(const u8* block, float* out) {

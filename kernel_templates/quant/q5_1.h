@@ -34,7 +34,8 @@ struct Q5_1 {
     DEVICE static void load(const Tile& tile, const Head& head, int lane, int, Quants& out) {
         split_nibbles(plane16(tile, 256, lane), out.q);
         const u32 high = small_of<Q5_1>(tile, lane, 1);
-        UNROLL for (int j = 0; j < 8; ++j) out.q[j] |= shifted(high, 4 - j) & 0x10101010u;
+        UNROLL
+        for (int j = 0; j < 8; ++j) out.q[j] |= shifted(high, 4 - j) & 0x10101010u;
         out.scale[0] = head.d;
         out.offset[0] = head.m;
     }
@@ -44,7 +45,8 @@ struct Q5_1 {
         __builtin_memcpy(tile + 4 * lane, block, 4);
         // In the file bit k is weight k's; here bit j of byte b is that of weight 4 j + b.
         u8 high[4] = {};
-        for (int k = 0; k < 32; ++k) set_field(high[k % 4], k / 4, 1, field(block[4 + k / 8], k % 8, 1));
+        for (int k = 0; k < 32; ++k)
+            set_field(high[k % 4], k / 4, 1, field(block[4 + k / 8], k % 8, 1));
         __builtin_memcpy(tile + 128 + 4 * lane, high, 4);
         to_planes16(tile + 256, lane, block + 8, 1);
     }
@@ -52,7 +54,8 @@ struct Q5_1 {
         __builtin_memcpy(block, tile + 4 * lane, 4);
         u8 high[4];
         __builtin_memcpy(high, tile + 128 + 4 * lane, 4);
-        for (int k = 0; k < 32; ++k) set_field(block[4 + k / 8], k % 8, 1, field(high[k % 4], k / 4, 1));
+        for (int k = 0; k < 32; ++k)
+            set_field(block[4 + k / 8], k % 8, 1, field(high[k % 4], k / 4, 1));
         from_planes16(block + 8, lane, tile + 256, 1);
     }
     static void dequantise(const u8* block, float* out) {

@@ -27,7 +27,8 @@ struct Q5_K {
     DEVICE static Head load_head(const Tile& tile, int lane) {
         Head head;
         head.scales = KScales::unpack(plane16(tile, 0, lane));
-        UNROLL for (int p = 0; p < 2; ++p) {
+        UNROLL
+        for (int p = 0; p < 2; ++p) {
             const U4 raw = plane16(tile, 512 * (1 + p), lane);
             head.high[4 * p] = raw.x;
             head.high[4 * p + 1] = raw.y;
@@ -39,8 +40,8 @@ struct Q5_K {
     template <class Tile>
     DEVICE static void load(const Tile& tile, const Head& head, int lane, int step, Quants& out) {
         split_nibbles(plane16(tile, 512 * (3 + step), lane), out.q);
-        UNROLL for (int j = 0; j < 8; ++j)
-            out.q[j] |= shifted(head.high[step], 4 - j) & 0x10101010u;
+        UNROLL
+        for (int j = 0; j < 8; ++j) out.q[j] |= shifted(head.high[step], 4 - j) & 0x10101010u;
         head.scales.apply(step, out);
     }
 

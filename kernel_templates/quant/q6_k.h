@@ -23,9 +23,7 @@ struct Q6_K {
     static constexpr int kHighAt = kScalesAt + 512;
     static constexpr int kLowAt = kHighAt + 4 * 512;
 
-    DEVICE static u32 small(const u8* tile, int lane, int ) {
-        return half_bits_at(tile + 2 * lane);
-    }
+    DEVICE static u32 small(const u8* tile, int lane, int) { return half_bits_at(tile + 2 * lane); }
 
     struct Head {
         float d;
@@ -41,8 +39,10 @@ struct Q6_K {
         u32 high[8];
         load_two_bits(tile, kHighAt, lane, step, 4, high);
         split_nibbles(plane16(tile, kLowAt + 512 * step, lane), out.q);
-        UNROLL for (int j = 0; j < 8; ++j) out.q[j] |= high[j];
-        UNROLL for (int half = 0; half < 2; ++half) {
+        UNROLL
+        for (int j = 0; j < 8; ++j) out.q[j] |= high[j];
+        UNROLL
+        for (int half = 0; half < 2; ++half) {
             out.scale[half] = head.d * signed_byte(head.scales, 2 * step + half);
             out.offset[half] = -32.0f * out.scale[half];
         }

@@ -6,8 +6,8 @@
 #define HETUNE_HOST 1
 // The device side has no namespace of its own; here it gets one.
 namespace hetune::device {
-#include "quant_headers.inc"  // made by CMake: every format's header
 #include "linear/row_tile.h"
+#include "quant_headers.inc"  // made by CMake: every format's header
 }  // namespace hetune::device
 
 namespace hetune {
@@ -60,11 +60,13 @@ void pack_tiles(const QuantFormat& format, int64_t rows, int64_t cols, const uin
     const int64_t piece = format.tile_elems / format.block_elems * format.block_bytes;
     for (int64_t r = first; r < last; ++r) {
         uint8_t* to = tiles + r * per_row * format.tile_bytes;
-        if (rows < (r + 1) * 32) std::memset(to, 0, static_cast<size_t>(per_row * format.tile_bytes));
+        if (rows < (r + 1) * 32)
+            std::memset(to, 0, static_cast<size_t>(per_row * format.tile_bytes));
         for (int64_t lane = 0; lane < std::min<int64_t>(32, rows - r * 32); ++lane) {
             const uint8_t* from = raw + (r * 32 + lane) * per_row * piece;
             for (int64_t t = 0; t < per_row; ++t)
-                format.pack_row(to + t * format.tile_bytes, static_cast<int>(lane), from + t * piece);
+                format.pack_row(to + t * format.tile_bytes, static_cast<int>(lane),
+                                from + t * piece);
         }
     }
 }

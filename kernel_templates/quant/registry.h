@@ -9,13 +9,13 @@
 namespace hetune {
 
 struct QuantFormat {
-    const char* name;     // "Q4_K": also the type's name in templates
+    const char* name;  // "Q4_K": also the type's name in templates
     uint32_t ggml_type;
     int64_t block_elems;
     int64_t block_bytes;
-    int64_t tile_elems;   // columns of a tile; rows are 32
+    int64_t tile_elems;  // columns of a tile; rows are 32
     int64_t tile_bytes;
-    bool integer;         // can be multiplied with quantised activations
+    bool integer;  // can be multiplied with quantised activations
 
     // See quant/tile.h. `blocks`: one row's blocks for tile_elems columns, as in the file.
     void (*pack_row)(uint8_t* tile, int lane, const uint8_t* blocks);

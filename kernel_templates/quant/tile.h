@@ -55,9 +55,9 @@ struct Quants {
 // it with scalar loads. The sums serve formats with an offset.
 struct alignas(16) XBlock {
     float scale;
-    float sum;        // of the 32 dequantised values
-    float sum_low;    // of the first 16
-    float sum_high;   // of the last 16
+    float sum;       // of the 32 dequantised values
+    float sum_low;   // of the first 16
+    float sum_high;  // of the last 16
     u32 q[8];
 };
 
@@ -67,7 +67,8 @@ DEVICE inline const u8* lane_row16(const u8* plane, int lane) { return plane + l
 // The low nibbles of 16 bytes, then the high ones, as 8 dwords of bytes.
 DEVICE inline void split_nibbles(const U4& raw, u32 (&q)[8]) {
     const u32 words[4] = {raw.x, raw.y, raw.z, raw.w};
-    UNROLL for (int j = 0; j < 4; ++j) {
+    UNROLL
+    for (int j = 0; j < 4; ++j) {
         q[j] = words[j] & 0x0f0f0f0fu;
         q[4 + j] = (words[j] >> 4) & 0x0f0f0f0fu;
     }
@@ -78,17 +79,20 @@ DEVICE inline u32 shifted(u32 v, int left) { return left >= 0 ? v << left : v >>
 DEVICE inline u32 half_bits_at(const u8* p) { return *reinterpret_cast<const u16*>(p); }
 DEVICE inline u32 word_at(const u8* p) { return *reinterpret_cast<const u32*>(p); }
 
-// All that a lane reads of a tile, in registers: its loads are on their way before the first of them
-// is needed.
+// All that a lane reads of a tile, in registers: its loads are on their way before the first of
+// them is needed.
 template <class Quant>
 struct TileImage {
     U4 planes[Quant::kPlanes];
     u32 smalls[Quant::kSmalls > 0 ? Quant::kSmalls : 1];
 
     DEVICE void load(const u8* tile, int lane) {
-        if constexpr (Quant::kSmalls > 0)
-            UNROLL for (int i = 0; i < Quant::kSmalls; ++i) smalls[i] = Quant::small(tile, lane, i);
-        UNROLL for (int p = 0; p < Quant::kPlanes; ++p)
+        if constexpr (Quant::kSmalls > 0) {
+            UNROLL
+            for (int i = 0; i < Quant::kSmalls; ++i) smalls[i] = Quant::small(tile, lane, i);
+        }
+        UNROLL
+        for (int p = 0; p < Quant::kPlanes; ++p)
             planes[p] = load128_stream(lane_row16(tile + Quant::kPlanesAt + 512 * p, lane));
     }
 };
@@ -113,10 +117,12 @@ DEVICE inline u32 small_of(const TileImage<Quant>& tile, int, int i) {
 #if defined(HETUNE_HOST)
 // `count` runs of 16 consecutive bytes of a row, one to each plane of [32 x 16 B]; and back.
 inline void to_planes16(u8* planes, int lane, const u8* row, int count) {
-    for (int p = 0; p < count; ++p) __builtin_memcpy(planes + 512 * p + lane * 16, row + 16 * p, 16);
+    for (int p = 0; p < count; ++p)
+        __builtin_memcpy(planes + 512 * p + lane * 16, row + 16 * p, 16);
 }
 inline void from_planes16(u8* row, int lane, const u8* planes, int count) {
-    for (int p = 0; p < count; ++p) __builtin_memcpy(row + 16 * p, planes + 512 * p + lane * 16, 16);
+    for (int p = 0; p < count; ++p)
+        __builtin_memcpy(row + 16 * p, planes + 512 * p + lane * 16, 16);
 }
 // Bit field `bits` wide at bit `at` of a byte.
 inline int field(u8 byte, int at, int bits) { return byte >> at & ((1 << bits) - 1); }

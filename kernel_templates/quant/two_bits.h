@@ -5,13 +5,15 @@
 
 #include "quant/tile.h"
 
-// The fields of step `step`, whose planes begin at `planes`, as 8 dwords of bytes, each field shifted to bit `at`.
+// The fields of step `step`, whose planes begin at `planes`, as 8 dwords of bytes, each field
+// shifted to bit `at`.
 template <class Tile>
 DEVICE inline void load_two_bits(const Tile& tile, int planes, int lane, int step, int at,
                                  u32 (&q)[8]) {
     const U4 raw = plane16(tile, planes + 512 * (step / 2), lane);
     const u32 words[2] = {step % 2 == 0 ? raw.x : raw.z, step % 2 == 0 ? raw.y : raw.w};
-    UNROLL for (int j = 0; j < 8; ++j)
+    UNROLL
+    for (int j = 0; j < 8; ++j)
         q[j] = shifted(words[j / 4], at - 2 * (j % 4)) & (0x03030303u << at);
 }
 // Sign-extended byte `index` of four dwords.

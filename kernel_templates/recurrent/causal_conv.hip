@@ -1,8 +1,8 @@
 // y[t] = silu(sum over j of w[j] x[t - kTaps + 1 + j]), each channel for itself.
-// Launch: [ceil(kWidth / (32 kWaves)), ceil(rows / kRows)]; a lane owns a channel and walks over kRows of
-// the step's rows. The state is a ring of the last kTaps inputs, that of position p in place p % kTaps
-// (delta_step reads and writes it too); rows beyond the step leave it alone. Only the groups with a
-// step's first rows touch it: what is to be left there they find in x.
+// Launch: [ceil(kWidth / (32 kWaves)), ceil(rows / kRows)]; a lane owns a channel and walks over
+// kRows of the step's rows. The state is a ring of the last kTaps inputs, that of position p in
+// place p % kTaps (delta_step reads and writes it too); rows beyond the step leave it alone. Only
+// the groups with a step's first rows touch it: what is to be left there they find in x.
 #include "elementwise/step_state.h"
 #include "prelude/prelude.h"
 
@@ -27,17 +27,21 @@ extern "C" KERNEL(kWaves* kWaveSize) void causal_conv(
     const int first = group_id_y() * kRows;
     if (channel >= kWidth || first >= rows) return;
     float weights[kTaps], window[kTaps];
-    UNROLL for (int j = 0; j < kTaps; ++j) weights[j] = w[channel * kTaps + j];
-    UNROLL for (int j = 0; j < kTaps - 1; ++j)
+    UNROLL
+    for (int j = 0; j < kTaps; ++j) weights[j] = w[channel * kTaps + j];
+    UNROLL
+    for (int j = 0; j < kTaps - 1; ++j)
         window[j] = first == 0 ? state[(position + 1 + j) % kTaps * kWidth + channel]
                                : x[i64(first - kTaps + 1 + j) * kWidth + channel];
     const int end = imin(first + kRows, rows);
     for (int row = first; row < end; ++row) {
         window[kTaps - 1] = x[i64(row) * kWidth + channel];
         float sum = 0.0f;
-        UNROLL for (int j = 0; j < kTaps; ++j) sum = fused_mul_add(weights[j], window[j], sum);
+        UNROLL
+        for (int j = 0; j < kTaps; ++j) sum = fused_mul_add(weights[j], window[j], sum);
         y[i64(row) * kWidth + channel] = silu(sum);
-        UNROLL for (int j = 0; j < kTaps - 1; ++j) window[j] = window[j + 1];
+        UNROLL
+        for (int j = 0; j < kTaps - 1; ++j) window[j] = window[j + 1];
     }
     if (first > 0) return;
     for (int row = imax(rows - kTaps, 0); row < rows; ++row)

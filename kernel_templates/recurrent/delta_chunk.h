@@ -8,9 +8,10 @@
 // are of numbers that are not positive. delta_net_prepare makes W, U and what follows from q and k
 // for all chunks at once; delta_net_chunk carries S from chunk to chunk.
 //
-// kChunk is 32: prepare keeps keys, queries, A and T of a chunk in LDS, 41 KiB at a key size of 128,
-// and the next power of two would need 98 KiB of the 64 KiB that a group may have. Products within a
-// chunk also grow with kChunk: at 32 a token costs as many multiplications as token by token.
+// kChunk is 32: prepare keeps keys, queries, A and T of a chunk in LDS, 41 KiB at a key size of
+// 128, and the next power of two would need 98 KiB of the 64 KiB that a group may have. Products
+// within a chunk also grow with kChunk: at 32 a token costs as many multiplications as token by
+// token.
 #pragma once
 
 #include "prelude/prelude.h"
@@ -19,28 +20,34 @@
 // rows of zeros.
 template <int kChunk, int kKeySize, int kValueSize>
 struct DeltaChunk {
-    static constexpr int kW = 0;                             // [kChunk, kKeySize]
-    static constexpr int kQ = kW + kChunk * kKeySize;        // [kChunk, kKeySize] q_t e^G_t
-    static constexpr int kK = kQ + kChunk * kKeySize;        // [kChunk, kKeySize] k_t e^(G_last - G_t)
-    static constexpr int kU = kK + kChunk * kKeySize;        // [kChunk, kValueSize]
-    static constexpr int kM = kU + kChunk * kValueSize;      // [kChunk, kChunk] factors of d_i in y_t
-    static constexpr int kDecay = kM + kChunk * kChunk;      // e^G_last
+    static constexpr int kW = 0;                         // [kChunk, kKeySize]
+    static constexpr int kQ = kW + kChunk * kKeySize;    // [kChunk, kKeySize] q_t e^G_t
+    static constexpr int kK = kQ + kChunk * kKeySize;    // [kChunk, kKeySize] k_t e^(G_last - G_t)
+    static constexpr int kU = kK + kChunk * kKeySize;    // [kChunk, kValueSize]
+    static constexpr int kM = kU + kChunk * kValueSize;  // [kChunk, kChunk] factors of d_i in y_t
+    static constexpr int kDecay = kM + kChunk * kChunk;  // e^G_last
     static constexpr int kFloats = kDecay + 16;
 };
 
-// The product of all steps: kRows rows of c = c + a b, of which a lane has one column. The rows of a
-// are the same for all lanes of a wave: (row, inner) is a[row * kRowStride + inner * kInnerStride].
-// b is the lane's column.
+// The product of all steps: kRows rows of c = c + a b, of which a lane has one column. The rows of
+// a are the same for all lanes of a wave: (row, inner) is a[row * kRowStride + inner *
+// kInnerStride]. b is the lane's column.
 template <int kRows, int kInner, int kRowStride, int kInnerStride, int kColumnStride>
 DEVICE inline void multiply_add(float (&c)[kRows], const float* a, const float* b) {
     constexpr int kStep = kRows >= 64 ? 1 : kRows >= 32 ? 2 : 4;  // what scalar registers can hold
     static_assert(kInner % kStep == 0);
-    ROLLED for (int first = 0; first < kInner; first += kStep) {
+    ROLLED
+    for (int first = 0; first < kInner; first += kStep) {
         const int k = pinned(first);
         float column[kStep];
-        UNROLL for (int j = 0; j < kStep; ++j) column[j] = b[(k + j) * kColumnStride];
-        UNROLL for (int row = 0; row < kRows; ++row)
-            UNROLL for (int j = 0; j < kStep; ++j)
-                c[row] = fused_mul_add(a[row * kRowStride + (k + j) * kInnerStride], column[j], c[row]);
+        UNROLL
+        for (int j = 0; j < kStep; ++j) column[j] = b[(k + j) * kColumnStride];
+        UNROLL
+        for (int row = 0; row < kRows; ++row) {
+            UNROLL
+            for (int j = 0; j < kStep; ++j)
+                c[row] =
+                    fused_mul_add(a[row * kRowStride + (k + j) * kInnerStride], column[j], c[row]);
+        }
     }
 }

@@ -42,14 +42,16 @@ extern "C" KERNEL(kWaves* kWaveSize) void delta_net(
     const int first = wave * kRowsOfWave;
     float* own = state + (i64(head) * kKeySize + first) * kValueSize + safe_column;
     float s[kRowsOfWave];
-    UNROLL for (int i = 0; i < kRowsOfWave; ++i) s[i] = own[i * kValueSize];
+    UNROLL
+    for (int i = 0; i < kRowsOfWave; ++i) s[i] = own[i * kValueSize];
 
     const int rows = step->rows;
     for (int row = 0; row < rows; ++row) {
         const float* q = qkv + i64(row) * kChannels + head % kKeyHeads * kKeySize;
         const float* k = q + kKeys;
         float qq = 0.0f, kk = 0.0f, kq = 0.0f;
-        UNROLL for (int at = 0; at < kKeySize; at += kWaveSize) {
+        UNROLL
+        for (int at = 0; at < kKeySize; at += kWaveSize) {
             const int i = at + lane;
             if (kKeySize % kWaveSize != 0 && i >= kKeySize) continue;
             qq = fused_mul_add(q[i], q[i], qq);
@@ -61,7 +63,8 @@ extern "C" KERNEL(kWaves* kWaveSize) void delta_net(
         kq = wave_sum(kq) * k_scale;
 
         float seen = 0.0f, read = 0.0f;
-        UNROLL for (int i = 0; i < kRowsOfWave; ++i) {
+        UNROLL
+        for (int i = 0; i < kRowsOfWave; ++i) {
             seen = fused_mul_add(s[i], k[first + i], seen);
             read = fused_mul_add(s[i], q[first + i], read);
         }
@@ -71,7 +74,8 @@ extern "C" KERNEL(kWaves* kWaveSize) void delta_net(
             shares[wave][1][lane] = read;
             barrier();
             seen = read = 0.0f;
-            UNROLL for (int w = 0; w < kWaves; ++w) {
+            UNROLL
+            for (int w = 0; w < kWaves; ++w) {
                 seen += shares[w][0][lane];
                 read += shares[w][1][lane];
             }
@@ -82,10 +86,12 @@ extern "C" KERNEL(kWaves* kWaveSize) void delta_net(
         const float delta = sigmoid(b[at]) * (v - decay * k_scale * seen);
         if (wave == 0 && column < kValueSize)
             y[at * kValueSize + column] = q_scale * fused_mul_add(kq, delta, decay * read);
-        UNROLL for (int i = 0; i < kRowsOfWave; ++i)
+        UNROLL
+        for (int i = 0; i < kRowsOfWave; ++i)
             s[i] = fused_mul_add(k[first + i], k_scale * delta, decay * s[i]);
     }
     if (column >= kValueSize) return;
-    UNROLL for (int i = 0; i < kRowsOfWave; ++i) own[i * kValueSize] = s[i];
+    UNROLL
+    for (int i = 0; i < kRowsOfWave; ++i) own[i * kValueSize] = s[i];
 }
 EXPORT_KERNEL(delta_net)

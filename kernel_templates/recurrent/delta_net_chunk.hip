@@ -41,28 +41,34 @@ extern "C" KERNEL(kWaves* kWaveSize) void delta_net_chunk(
     const float* in = chunks + i64(head) * Chunk::kFloats;
     for (int first = 0; first < rows; first += kChunk, in += i64(kValueHeads) * Chunk::kFloats) {
         float seen[kTokens], read[kTokens];
-        UNROLL for (int t = 0; t < kTokens; ++t) seen[t] = read[t] = 0.0f;
+        UNROLL
+        for (int t = 0; t < kTokens; ++t) seen[t] = read[t] = 0.0f;
         multiply_add<kTokens, kKeySize, kKeySize, 1, kWaveSize>(
             seen, in + Chunk::kW + first_token * kKeySize, columns + lane);
         multiply_add<kTokens, kKeySize, kKeySize, 1, kWaveSize>(
             read, in + Chunk::kQ + first_token * kKeySize, columns + lane);
-        UNROLL for (int t = 0; t < kTokens; ++t)
+        UNROLL
+        for (int t = 0; t < kTokens; ++t)
             d[(first_token + t) * kWaveSize + lane] =
                 in[Chunk::kU + (first_token + t) * kValueSize + safe_column] - seen[t];
         barrier();
         multiply_add<kTokens, kChunk, kChunk, 1, kWaveSize>(
             read, in + Chunk::kM + first_token * kChunk, d + lane);
-        UNROLL for (int t = 0; t < kTokens; ++t) {
+        UNROLL
+        for (int t = 0; t < kTokens; ++t) {
             const int row = first + first_token + t;
             if (row < rows && column < kValueSize)
                 y[(i64(row) * kValueHeads + head) * kValueSize + column] = read[t];
         }
         const float decay = in[Chunk::kDecay];
         float s[kRowsOfWave];
-        UNROLL for (int i = 0; i < kRowsOfWave; ++i)
+        UNROLL
+        for (int i = 0; i < kRowsOfWave; ++i)
             s[i] = decay * columns[(first_row + i) * kWaveSize + lane];
-        multiply_add<kRowsOfWave, kChunk, 1, kKeySize, kWaveSize>(s, in + Chunk::kK + first_row, d + lane);
-        UNROLL for (int i = 0; i < kRowsOfWave; ++i) columns[(first_row + i) * kWaveSize + lane] = s[i];
+        multiply_add<kRowsOfWave, kChunk, 1, kKeySize, kWaveSize>(s, in + Chunk::kK + first_row,
+                                                                  d + lane);
+        UNROLL
+        for (int i = 0; i < kRowsOfWave; ++i) columns[(first_row + i) * kWaveSize + lane] = s[i];
         barrier();
     }
     if (column >= kValueSize) return;

@@ -1,8 +1,8 @@
 // delta_net_chunk on the matrix units (delta_chunk.h has the formulas, split_bf16.h the numbers).
-// Launch: [kValueHeads, ceil(kValueSize / 32)]. A group has 32 columns of one head's state, as sums in
-// registers from the first chunk to the last, and in LDS as what the next product reads. Each of four
-// waves makes a tile of 16 tokens x 16 columns, then its tiles of the state.
-// LDS: the state's columns; W, Q and K in turn; M; D.
+// Launch: [kValueHeads, ceil(kValueSize / 32)]. A group has 32 columns of one head's state, as sums
+// in registers from the first chunk to the last, and in LDS as what the next product reads. Each of
+// four waves makes a tile of 16 tokens x 16 columns, then its tiles of the state. LDS: the state's
+// columns; W, Q and K in turn; M; D.
 #include "elementwise/step_state.h"
 #include "recurrent/delta_chunk.h"
 #include "recurrent/split_bf16.h"
@@ -51,12 +51,14 @@ extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, 2) void delta_net_matrix(
     const int first_column = group_id_y() * kColumns;
     const int rows = step->rows;
     // The wave's tile of tokens x columns, and its tiles of the state, columns x keys.
-    const int token_tile = wave / 2 * 16, column_tile = wave % 2 * 16, first_key = wave / 2 * (kStateTiles * 16);
+    const int token_tile = wave / 2 * 16, column_tile = wave % 2 * 16,
+              first_key = wave / 2 * (kStateTiles * 16);
     const auto column_of = [&](int col) { return imin(first_column + col, kValueSize - 1); };
     float* own = state + i64(head) * kKeySize * kValueSize;
 
     MatC sums[kStateTiles];
-    UNROLL for (int tile = 0; tile < kStateTiles; ++tile) {
+    UNROLL
+    for (int tile = 0; tile < kStateTiles; ++tile) {
         mat_visit(sums[tile], [&](const MatPlace& at, float& value) {
             const int key = first_key + tile * 16 + at.col;
             value = own[key * kValueSize + column_of(column_tile + at.row)];
@@ -65,7 +67,8 @@ extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, 2) void delta_net_matrix(
 
     const float* in = chunks + i64(head) * Chunk::kFloats;
     for (int first = 0; first < rows; first += kChunk, in += i64(kValueHeads) * Chunk::kFloats) {
-        UNROLL for (int tile = 0; tile < kStateTiles; ++tile)
+        UNROLL
+        for (int tile = 0; tile < kStateTiles; ++tile)
             mat_visit(sums[tile], [&](const MatPlace& at, float& value) {
                 lds.state.set(column_tile + at.row, first_key + tile * 16 + at.col, value);
             });
@@ -89,7 +92,8 @@ extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, 2) void delta_net_matrix(
         multiply_split(read, lds.factor.by_key, token_tile, lds.state, column_tile);
         multiply_split(read, lds.m, token_tile, lds.d, column_tile);
         mat_visit(read, [&](const MatPlace& at, float& value) {
-            const int row = first + token_tile + at.row, column = first_column + column_tile + at.col;
+            const int row = first + token_tile + at.row,
+                      column = first_column + column_tile + at.col;
             if (row < rows && column < kValueSize)
                 y[(i64(row) * kValueHeads + head) * kValueSize + column] = value;
         });
@@ -102,13 +106,16 @@ extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, 2) void delta_net_matrix(
         barrier();
 
         const float decay = in[Chunk::kDecay];
-        UNROLL for (int tile = 0; tile < kStateTiles; ++tile) {
+        UNROLL
+        for (int tile = 0; tile < kStateTiles; ++tile) {
             mat_visit(sums[tile], [&](const MatPlace&, float& value) { value *= decay; });
-            multiply_split(sums[tile], lds.d, column_tile, lds.factor.by_token, first_key + tile * 16);
+            multiply_split(sums[tile], lds.d, column_tile, lds.factor.by_token,
+                           first_key + tile * 16);
         }
         barrier();
     }
-    UNROLL for (int tile = 0; tile < kStateTiles; ++tile)
+    UNROLL
+    for (int tile = 0; tile < kStateTiles; ++tile)
         mat_visit(sums[tile], [&](const MatPlace& at, float& value) {
             const int column = first_column + column_tile + at.row;
             const int key = first_key + tile * 16 + at.col;

@@ -23,7 +23,8 @@ const RegisterTemplate kPrepare{{
                {"b", "const float*", ParamRole::kActivations, "[rows, kValueHeads]"},
                {"ssm_a", "const float*", ParamRole::kWeights, "[kValueHeads]"},
                {"dt_bias", "const float*", ParamRole::kWeights, "[kValueHeads]"},
-               {"chunks", "float*", ParamRole::kOutput, "[chunks, kValueHeads, DeltaChunk::kFloats]"}},
+               {"chunks", "float*", ParamRole::kOutput,
+                "[chunks, kValueHeads, DeltaChunk::kFloats]"}},
 }};
 
 }  // namespace

@@ -35,11 +35,11 @@ extern "C" KERNEL(kWaves* kWaveSize) void delta_net_prepare(
     constexpr int kKeys = kKeyHeads * kKeySize;
     constexpr int kChannels = 2 * kKeys + kValueHeads * kValueSize;
     SHARED float keys[kChunk * kPitch];
-    SHARED float shared[kSharedFloats];  // queries, then values
-    SHARED float overlap[kChunk * kChunk];   // A, then T diag(e^G)
+    SHARED float shared[kSharedFloats];       // queries, then values
+    SHARED float overlap[kChunk * kChunk];    // A, then T diag(e^G)
     SHARED float transform[kChunk * kChunk];  // T
-    SHARED float log_decay[kChunk];  // G, as sums
-    SHARED float rate[kChunk];       // beta
+    SHARED float log_decay[kChunk];           // G, as sums
+    SHARED float rate[kChunk];                // beta
     const int head = group_id();
     const int first = group_id_y() * kChunk;
     const int rows = step->rows;
@@ -53,7 +53,8 @@ extern "C" KERNEL(kWaves* kWaveSize) void delta_net_prepare(
     const bool is_row = first + token < rows;
     const float g = is_row ? ssm_a[head] * softplus(a[at] + dt_bias[head]) : 0.0f;
     float sum = g;  // each wave has all tokens, so that this needs no barrier
-    UNROLL for (int width = 1; width < kChunk; width *= 2) {
+    UNROLL
+    for (int width = 1; width < kChunk; width *= 2) {
         const float before = shuffle(sum, imax(lane - width, 0));
         sum = settled(lane >= width ? sum + before : sum);
     }
@@ -65,7 +66,8 @@ extern "C" KERNEL(kWaves* kWaveSize) void delta_net_prepare(
     }
 
     for (int t = wave; t < kChunk; t += kWaves) {
-        const float* q = qkv + i64(imin(first + t, rows - 1)) * kChannels + head % kKeyHeads * kKeySize;
+        const float* q =
+            qkv + i64(imin(first + t, rows - 1)) * kChannels + head % kKeyHeads * kKeySize;
         const float* k = q + kKeys;
         float qq = 0.0f, kk = 0.0f;
         for (int base = 0; base < kKeySize; base += kWaveSize) {
@@ -94,10 +96,14 @@ extern "C" KERNEL(kWaves* kWaveSize) void delta_net_prepare(
     {
         const int t0 = wave * kTokens;
         float kk[kTokens], qk[kTokens];
-        UNROLL for (int t = 0; t < kTokens; ++t) kk[t] = qk[t] = 0.0f;
-        multiply_add<kTokens, kKeySize, kPitch, 1, 1>(kk, keys + t0 * kPitch, keys + token * kPitch);
-        multiply_add<kTokens, kKeySize, kPitch, 1, 1>(qk, shared + t0 * kPitch, keys + token * kPitch);
-        UNROLL for (int t = 0; t < kTokens; ++t) {
+        UNROLL
+        for (int t = 0; t < kTokens; ++t) kk[t] = qk[t] = 0.0f;
+        multiply_add<kTokens, kKeySize, kPitch, 1, 1>(kk, keys + t0 * kPitch,
+                                                      keys + token * kPitch);
+        multiply_add<kTokens, kKeySize, kPitch, 1, 1>(qk, shared + t0 * kPitch,
+                                                      keys + token * kPitch);
+        UNROLL
+        for (int t = 0; t < kTokens; ++t) {
             const int row = t0 + t;
             const float decay = fast_exp(fmin2(log_decay[row] - log_decay[token], 0.0f));
             overlap[row * kChunk + token] = token < row ? rate[row] * decay * kk[t] : 0.0f;
@@ -111,7 +117,8 @@ extern "C" KERNEL(kWaves* kWaveSize) void delta_net_prepare(
         for (int t = 0; t < kChunk; ++t) {
             float value = t == token ? 1.0f : 0.0f;
             for (int i = 0; i < t; ++i)
-                value = fused_mul_add(-overlap[t * kChunk + i], transform[i * kChunk + token], value);
+                value =
+                    fused_mul_add(-overlap[t * kChunk + i], transform[i * kChunk + token], value);
             transform[t * kChunk + token] = value;
         }
         wave_barrier();
@@ -132,18 +139,22 @@ extern "C" KERNEL(kWaves* kWaveSize) void delta_net_prepare(
     float* values = shared + wave * kChunk * kWaveSize;
     for (int tile = wave; tile < kTiles; tile += kWaves) {
         float c[kChunk];
-        UNROLL for (int t = 0; t < kChunk; ++t) c[t] = 0.0f;
+        UNROLL
+        for (int t = 0; t < kChunk; ++t) c[t] = 0.0f;
         if (tile < kKeyTiles) {
             const int column = imin(tile * kWaveSize + lane, kKeySize - 1);
             multiply_add<kChunk, kChunk, kChunk, 1, kPitch>(c, overlap, keys + column);
-            UNROLL for (int t = 0; t < kChunk; ++t) out[Chunk::kW + t * kKeySize + column] = c[t];
+            UNROLL
+            for (int t = 0; t < kChunk; ++t) out[Chunk::kW + t * kKeySize + column] = c[t];
         } else {
             const int column = imin((tile - kKeyTiles) * kWaveSize + lane, kValueSize - 1);
             const float* v = qkv + 2 * kKeys + head * kValueSize + column;
             for (int t = 0; t < kChunk; ++t)  // all rows' offsets at once would spill
-                values[t * kWaveSize + lane] = v[i64(imin(first + pinned(t), rows - 1)) * kChannels];
+                values[t * kWaveSize + lane] =
+                    v[i64(imin(first + pinned(t), rows - 1)) * kChannels];
             multiply_add<kChunk, kChunk, kChunk, 1, kWaveSize>(c, transform, values + lane);
-            UNROLL for (int t = 0; t < kChunk; ++t) out[Chunk::kU + t * kValueSize + column] = c[t];
+            UNROLL
+            for (int t = 0; t < kChunk; ++t) out[Chunk::kU + t * kValueSize + column] = c[t];
         }
     }
 }

@@ -1,5 +1,5 @@
-// A gated delta net layer's middle for one token: causal_conv, delta_net and gated_rmsnorm (see there
-// for the formulas) in one launch, its result in the form that the next product reads.
+// A gated delta net layer's middle for one token: causal_conv, delta_net and gated_rmsnorm (see
+// there for the formulas) in one launch, its result in the form that the next product reads.
 // Launch: [kValueHeads]; a group owns a value head. Its state is cut into units of 32 columns and
 // kKeySize / kSplits rows, one of them a wave (or several in turn), in registers between the two
 // passes over it. Value heads that share a key head compute its convolution each for itself.
@@ -36,7 +36,8 @@ DEVICE inline float convolve(const float* qkv, const float* w, float* ring, int 
                              int channel) {
     const float now = qkv[channel];
     float sum = w[channel * kTaps + kTaps - 1] * now;
-    UNROLL for (int j = 0; j < kTaps - 1; ++j)
+    UNROLL
+    for (int j = 0; j < kTaps - 1; ++j)
         sum = fused_mul_add(w[channel * kTaps + j],
                             ring[(position + 1 + j) % kTaps * kWidth + channel], sum);
     ring[position % kTaps * kWidth + channel] = now;
@@ -53,9 +54,9 @@ extern "C" KERNEL(kWaves* kWaveSize) void delta_step(
     const float* INPUT ssm_a,    // [kValueHeads]
     const float* INPUT dt_bias,  // [kValueHeads]
     const float* INPUT norm,     // [kValueSize]
-    float* ring,                        // [kTaps, kWidth]
-    float* __restrict__ state,          // [kValueHeads, kKeySize, kValueSize]
-    void* __restrict__ y) {             // [kValueHeads * kValueSize / 32] XBlock or floats
+    float* ring,                 // [kTaps, kWidth]
+    float* __restrict__ state,   // [kValueHeads, kKeySize, kValueSize]
+    void* __restrict__ y) {      // [kValueHeads * kValueSize / 32] XBlock or floats
     begin();
     SHARED float q[kKeySize];
     SHARED float k[kKeySize];
@@ -69,11 +70,13 @@ extern "C" KERNEL(kWaves* kWaveSize) void delta_step(
     const int position = step->position;
 
     float s[kUnitsOfWave][kUnitRows];
-    UNROLL for (int u = 0; u < kUnitsOfWave; ++u) {
+    UNROLL
+    for (int u = 0; u < kUnitsOfWave; ++u) {
         const int unit = imin(wave + u * kWaves, kUnits - 1);
         const int column = imin(unit % kBlocks * 32 + lane, kValueSize - 1);
         const float* own = state + (i64(head) * kKeySize + unit / kBlocks * kUnitRows) * kValueSize;
-        UNROLL for (int i = 0; i < kUnitRows; ++i) s[u][i] = own[i * kValueSize + column];
+        UNROLL
+        for (int i = 0; i < kUnitRows; ++i) s[u][i] = own[i * kValueSize + column];
     }
     const int key_head = head % kKeyHeads * kKeySize;
     for (int i = thread_id(); i < kKeySize; i += kThreads) {
@@ -85,7 +88,8 @@ extern "C" KERNEL(kWaves* kWaveSize) void delta_step(
     barrier();
 
     float qq = 0.0f, kk = 0.0f, kq = 0.0f;
-    UNROLL for (int at = 0; at < kKeySize; at += kWaveSize) {
+    UNROLL
+    for (int at = 0; at < kKeySize; at += kWaveSize) {
         const int i = imin(at + lane, kKeySize - 1);  // all lanes stay active
         const bool inside = at + lane < kKeySize;
         const float qi = inside ? settled(q[i]) : 0.0f, ki = inside ? settled(k[i]) : 0.0f;
@@ -97,12 +101,14 @@ extern "C" KERNEL(kWaves* kWaveSize) void delta_step(
     const float q_scale = fast_rsqrt(fmax2(wave_sum(qq), kEps * kEps) * kKeySize);
     kq = wave_sum(kq) * k_scale;
 
-    UNROLL for (int u = 0; u < kUnitsOfWave; ++u) {
+    UNROLL
+    for (int u = 0; u < kUnitsOfWave; ++u) {
         const int unit = wave + u * kWaves;
         if (unit >= kUnits) break;
         const int first = unit / kBlocks * kUnitRows;
         float seen = 0.0f, read = 0.0f;
-        UNROLL for (int i = 0; i < kUnitRows; ++i) {
+        UNROLL
+        for (int i = 0; i < kUnitRows; ++i) {
             seen = fused_mul_add(s[u][i], k[first + i], seen);
             read = fused_mul_add(s[u][i], q[first + i], read);
         }
@@ -113,31 +119,36 @@ extern "C" KERNEL(kWaves* kWaveSize) void delta_step(
 
     const float decay = fast_exp(ssm_a[head] * softplus(a[head] + dt_bias[head]));
     const float beta = sigmoid(b[head]);
-    UNROLL for (int u = 0; u < kUnitsOfWave; ++u) {
+    UNROLL
+    for (int u = 0; u < kUnitsOfWave; ++u) {
         const int unit = wave + u * kWaves;
         if (unit >= kUnits) break;
         const int block = unit % kBlocks;
         const int column = imin(block * 32 + lane, kValueSize - 1);
         float seen = 0.0f, read = 0.0f;
-        UNROLL for (int p = 0; p < kSplits; ++p) {
+        UNROLL
+        for (int p = 0; p < kSplits; ++p) {
             seen += part[p * kBlocks + block][0][lane];
             read += part[p * kBlocks + block][1][lane];
         }
         const float delta = beta * (v[column] - decay * k_scale * seen);
-        if (unit / kBlocks == 0)
-            result[column] = q_scale * fused_mul_add(kq, delta, decay * read);
+        if (unit / kBlocks == 0) result[column] = q_scale * fused_mul_add(kq, delta, decay * read);
         const int first = unit / kBlocks * kUnitRows;
         float* own = state + (i64(head) * kKeySize + first) * kValueSize;
-        UNROLL for (int i = 0; i < kUnitRows; ++i)
+        UNROLL
+        for (int i = 0; i < kUnitRows; ++i)
             s[u][i] = fused_mul_add(k[first + i], k_scale * delta, decay * s[u][i]);
-        if (block * 32 + lane < kValueSize)
-            UNROLL for (int i = 0; i < kUnitRows; ++i) own[i * kValueSize + column] = s[u][i];
+        if (block * 32 + lane < kValueSize) {
+            UNROLL
+            for (int i = 0; i < kUnitRows; ++i) own[i * kValueSize + column] = s[u][i];
+        }
     }
     barrier();
 
     for (int block = wave; block < kBlocks; block += kWaves) {
         float squares = 0.0f;
-        UNROLL for (int at = 0; at < kValueSize; at += kWaveSize) {
+        UNROLL
+        for (int at = 0; at < kValueSize; at += kWaveSize) {
             const float r = settled(result[imin(at + lane, kValueSize - 1)]);
             squares = at + lane < kValueSize ? fused_mul_add(r, r, squares) : squares;
         }

@@ -1,5 +1,5 @@
-// Floats as sums of two bf16, for products of floats on the matrix units: 16 bits of each factor and
-// the range of a float, where halves would have 11 bits and end at 65504.
+// Floats as sums of two bf16, for products of floats on the matrix units: 16 bits of each factor
+// and the range of a float, where halves would have 11 bits and end at 65504.
 #pragma once
 
 #include "prelude/matrix.h"
@@ -8,7 +8,8 @@
 struct Split {
     u32 high, low;  // in the lower 16 bits
 
-    DEVICE explicit Split(float v) : high(float_to_bf16(v)), low(float_to_bf16(v - bf16_to_float(u16(high)))) {}
+    DEVICE explicit Split(float v)
+        : high(float_to_bf16(v)), low(float_to_bf16(v - bf16_to_float(u16(high)))) {}
 };
 
 // A matrix in LDS, rows of kCols and padding that lets the rows of a tile meet other banks.
@@ -32,8 +33,8 @@ struct SplitMatrix {
     }
 };
 
-// c += the tile of a b^T at rows row_a of a and row_b of b, over all their columns. What is left out
-// is the product of the lower parts, 2^-16 of the whole.
+// c += the tile of a b^T at rows row_a of a and row_b of b, over all their columns. What is left
+// out is the product of the lower parts, 2^-16 of the whole.
 template <int kRowsA, int kRowsB, int kCols>
 DEVICE inline void multiply_split(MatC& c, const SplitMatrix<kRowsA, kCols>& a, int row_a,
                                   const SplitMatrix<kRowsB, kCols>& b, int row_b) {
@@ -41,7 +42,8 @@ DEVICE inline void multiply_split(MatC& c, const SplitMatrix<kRowsA, kCols>& a, 
     const int at_a = row_a * kPitch, at_b = row_b * kPitch;
     for (int first = 0; first < kCols; first += 16) {
         const int k = pinned(first);
-        const MatAB a_high = mat_load(a.high + at_a + k, kPitch), b_high = mat_load(b.high + at_b + k, kPitch);
+        const MatAB a_high = mat_load(a.high + at_a + k, kPitch),
+                    b_high = mat_load(b.high + at_b + k, kPitch);
         mat_mul_bf16(c, a_high, b_high);
         mat_mul_bf16(c, a_high, mat_load(b.low + at_b + k, kPitch));
         mat_mul_bf16(c, mat_load(a.low + at_a + k, kPitch), b_high);

@@ -4,8 +4,9 @@
 #include "prelude/prelude.h"
 #include "sampling/loop_state.h"
 
-extern "C" KERNEL(kWaveSize) void repeat(const StepState* INPUT step,  // of the decode step that comes next
-                                         LoopState* loop) {            // [1]
+extern "C" KERNEL(kWaveSize) void repeat(const StepState* INPUT
+                                             step,           // of the decode step that comes next
+                                         LoopState* loop) {  // [1]
     begin();
     if (thread_id() != 0) return;
     const int done = loop->done + 1;

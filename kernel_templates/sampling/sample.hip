@@ -23,9 +23,7 @@ DEVICE inline u32 ordered(float v) {
     const u32 bits = bits_of(v);
     return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
 }
-DEVICE inline float from_ordered(u32 v) {
-    return float_of(v & 0x80000000u ? v & 0x7fffffffu : ~v);
-}
+DEVICE inline float from_ordered(u32 v) { return float_of(v & 0x80000000u ? v & 0x7fffffffu : ~v); }
 
 // Sum over the vocabulary of term(logit), the same in every lane.
 template <class Term>
@@ -46,8 +44,10 @@ DEVICE inline float threshold(const float* logits, float* shared, float peak, fl
         const u32 middle = low + (high - low) / 2;
         const float t = from_ordered(middle);
         const float sum = total(logits, shared, [&](float v) { return v >= t ? term(v) : 0.0f; });
-        if (sum >= wanted) low = middle;
-        else high = middle;
+        if (sum >= wanted)
+            low = middle;
+        else
+            high = middle;
         if (sum == wanted) break;
     }
     return from_ordered(low);
@@ -56,7 +56,8 @@ DEVICE inline float threshold(const float* logits, float* shared, float peak, fl
 // Uniform in 0 .. 1 from two counters (integer hash of C. Wellons, "lowbias32", twice).
 DEVICE inline float uniform(u32 seed, u32 count) {
     u32 h = seed;
-    UNROLL for (int round = 0; round < 2; ++round) {
+    UNROLL
+    for (int round = 0; round < 2; ++round) {
         h ^= h >> 16;
         h *= 0x7feb352du;
         h ^= h >> 15;
@@ -71,11 +72,11 @@ DEVICE inline float uniform(u32 seed, u32 count) {
 }
 
 extern "C" KERNEL(kWaves* kWaveSize) void sample(
-    float* logits,           // [kVocabulary]; the penalty is applied in place
-    SamplerState* state,     // [1]
-    StepState* step,         // of the decode step that comes next
-    i32* tokens,             // [1] its token
-    i32* ring) {             // [kTokenRing] draw number n is at n % kTokenRing
+    float* logits,        // [kVocabulary]; the penalty is applied in place
+    SamplerState* state,  // [1]
+    StepState* step,      // of the decode step that comes next
+    i32* tokens,          // [1] its token
+    i32* ring) {          // [kTokenRing] draw number n is at n % kTokenRing
     begin();
     SHARED float shared[kWaves];
     SHARED float sums[kThreads];
@@ -114,7 +115,8 @@ extern "C" KERNEL(kWaves* kWaveSize) void sample(
         const int first = wave_min(own == peak ? at : kVocabulary);
         if (lane_id() == 0) best[kWaves == 1 ? 0 : wave_id()] = first;
         barrier();
-        UNROLL for (int w = 0; w < kWaves; ++w) token = imin(token, best[w]);
+        UNROLL
+        for (int w = 0; w < kWaves; ++w) token = imin(token, best[w]);
     } else {
         float cut = -3.4e38f;
         if (state->top_k > 0 && state->top_k < kVocabulary)

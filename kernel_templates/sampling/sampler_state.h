@@ -16,10 +16,10 @@ struct SamplerState {
     i32 top_k;             // keep this many; 0: all
     i32 window;            // how many tokens back a repetition counts, at most kHistory
     u32 seed;
-    i32 count;             // tokens in the history so far; the newest is history[(count - 1) % kHistory]
-    i32 left;              // draws until the device stops by itself: StepState.rows becomes 0, and with
-                           // that every launch behind it does nothing
+    i32 count;  // tokens in the history so far; the newest is history[(count - 1) % kHistory]
+    i32 left;   // draws until the device stops by itself: StepState.rows becomes 0, and with
+                // that every launch behind it does nothing
     i32 end_count;
-    i32 ends[kEnds];       // tokens after which it stops, too
+    i32 ends[kEnds];  // tokens after which it stops, too
     i32 history[kHistory];
 };

@@ -1,7 +1,9 @@
 // Decode of one token: norm and rope of q and k, KV write and attention as one op, which only a
 // kernel knows:
-//   attention_step  q, k, v -> y  [q_norm, k_norm]   attributes of attention, head_rmsnorm and rope;
-//                   gated: q is what split_heads takes, and y is times the sigmoid of the other half
+//   attention_step  q, k, v -> y  [q_norm, k_norm]   attributes of attention, head_rmsnorm and
+//   rope;
+//                   gated: q is what split_heads takes, and y is times the sigmoid of the other
+//                   half
 #include "planner/fusion/rewrite.h"
 #include "planner/lowering.h"
 
@@ -17,7 +19,8 @@ struct Chain {
 
 std::optional<Chain> chain_of(const LayerGraph& graph, ValueId value, size_t attention) {
     const auto rope = producer(graph, value);
-    if (!rope || graph.ops[*rope].kind != "rope" || only_user(graph, value) != attention) return std::nullopt;
+    if (!rope || graph.ops[*rope].kind != "rope" || only_user(graph, value) != attention)
+        return std::nullopt;
     Chain chain{.start = graph.ops[*rope].inputs[0], .rope = *rope};
     const auto norm = producer(graph, chain.start);
     if (norm && graph.ops[*norm].kind == "head_rmsnorm" && only_user(graph, chain.start) == *rope) {
@@ -61,7 +64,8 @@ bool fuse_gate(LayerGraph& graph, const PlanOptions&, const ModelFile&) {
         if (attention.kind != "attention_step" || attention.attributes.contains("gated")) continue;
         const auto split = producer(graph, attention.inputs[0]);
         const auto gate = only_user(graph, attention.outputs[0]);
-        if (!split || graph.ops[*split].kind != "split_heads" || !gate || graph.ops[*gate].kind != "sigmoid_mul")
+        if (!split || graph.ops[*split].kind != "split_heads" || !gate ||
+            graph.ops[*gate].kind != "sigmoid_mul")
             continue;
         const Op &halves = graph.ops[*split], &product = graph.ops[*gate];
         if (halves.outputs[0] != attention.inputs[0] || product.inputs[0] != attention.outputs[0] ||
@@ -78,10 +82,8 @@ bool fuse_gate(LayerGraph& graph, const PlanOptions&, const ModelFile&) {
     return false;
 }
 
-const RegisterFusion kGateRule{{.name = "gate of attention",
-                                .priority = 40,
-                                .makes = {"attention_step"},
-                                .apply = fuse_gate}};
+const RegisterFusion kGateRule{
+    {.name = "gate of attention", .priority = 40, .makes = {"attention_step"}, .apply = fuse_gate}};
 const RegisterFusion kRule{{.name = "attention of one token",
                             .priority = 50,
                             .makes = {"attention_step"},

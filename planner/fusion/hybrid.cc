@@ -1,7 +1,8 @@
 // Decode of one token in hybrid and mixture-of-experts layers. Fused ops, which only kernels know:
 //   delta_step  qkv, a, b, z -> y   conv, ssm_a, dt_bias, norm
 //               causal_conv, delta_net and gated_rmsnorm; attributes of all three, norm_eps
-//   moe_step    x, h -> h' [, n]    gate, up [, shared gate, shared up], down [, shared down], router,
+//   moe_step    x, h -> h' [, n]    gate, up [, shared gate, shared up], down [, shared down],
+//   router,
 //               norm of x [, shared expert's gate] [, next norm]
 //               h' = h + experts(x) + shared expert(x), x = rmsnorm(h), n = rmsnorm(h');
 //               attributes of router and experts; shared, shared_gate: there is one; eps of n
@@ -20,10 +21,13 @@ bool fuse_delta_step(LayerGraph& graph, const PlanOptions& options, const ModelF
         const Op norm = graph.ops[i];
         if (norm.kind != "gated_rmsnorm") continue;
         const auto net_at = producer(graph, norm.inputs[0]);
-        if (!net_at || graph.ops[*net_at].kind != "delta_net" || only_user(graph, norm.inputs[0]) != i) continue;
+        if (!net_at || graph.ops[*net_at].kind != "delta_net" ||
+            only_user(graph, norm.inputs[0]) != i)
+            continue;
         const Op& net = graph.ops[*net_at];
         const auto conv_at = producer(graph, net.inputs[0]);
-        if (!conv_at || graph.ops[*conv_at].kind != "causal_conv" || only_user(graph, net.inputs[0]) != net_at)
+        if (!conv_at || graph.ops[*conv_at].kind != "causal_conv" ||
+            only_user(graph, net.inputs[0]) != net_at)
             continue;
         const Op& conv = graph.ops[*conv_at];
         Op fused = net;
@@ -48,12 +52,13 @@ struct SharedExpert {
 // A product without bias that is read by `reader` alone.
 std::optional<size_t> product_for(const LayerGraph& graph, ValueId value, size_t reader) {
     const auto at = producer(graph, value);
-    if (!at || graph.ops[*at].kind != "linear" || graph.ops[*at].weights.size() > 1) return std::nullopt;
+    if (!at || graph.ops[*at].kind != "linear" || graph.ops[*at].weights.size() > 1)
+        return std::nullopt;
     return only_user(graph, value) == reader ? at : std::nullopt;
 }
 
-std::optional<SharedExpert> shared_expert(const LayerGraph& graph, const ModelFile& file, ValueId value, ValueId x,
-                                          size_t reader) {
+std::optional<SharedExpert> shared_expert(const LayerGraph& graph, const ModelFile& file,
+                                          ValueId value, ValueId x, size_t reader) {
     SharedExpert shared;
     auto at = producer(graph, value);
     if (!at || only_user(graph, value) != reader) return std::nullopt;
@@ -71,10 +76,12 @@ std::optional<SharedExpert> shared_expert(const LayerGraph& graph, const ModelFi
     if (!down) return std::nullopt;
     const ValueId act = graph.ops[*down].inputs[0];
     const auto mul = producer(graph, act);
-    if (!mul || graph.ops[*mul].kind != "silu_mul" || only_user(graph, act) != down) return std::nullopt;
+    if (!mul || graph.ops[*mul].kind != "silu_mul" || only_user(graph, act) != down)
+        return std::nullopt;
     const auto gate = product_for(graph, graph.ops[*mul].inputs[0], *mul);
     const auto up = product_for(graph, graph.ops[*mul].inputs[1], *mul);
-    if (!gate || !up || graph.ops[*gate].inputs[0] != x || graph.ops[*up].inputs[0] != x) return std::nullopt;
+    if (!gate || !up || graph.ops[*gate].inputs[0] != x || graph.ops[*up].inputs[0] != x)
+        return std::nullopt;
     shared.gate = graph.ops[*gate].weights[0];
     shared.up = graph.ops[*up].weights[0];
     shared.down = graph.ops[*down].weights[0];
@@ -90,8 +97,11 @@ bool fuse_moe_step(LayerGraph& graph, const PlanOptions& options, const ModelFil
         const ValueId x = experts.inputs[0];
         const auto router_at = producer(graph, experts.inputs[1]);
         const auto norm_at = producer(graph, x);
-        if (!router_at || graph.ops[*router_at].kind != "router" || graph.ops[*router_at].inputs[0] != x) continue;
-        if (only_user(graph, experts.inputs[1]) != i || only_user(graph, experts.inputs[2]) != i) continue;
+        if (!router_at || graph.ops[*router_at].kind != "router" ||
+            graph.ops[*router_at].inputs[0] != x)
+            continue;
+        if (only_user(graph, experts.inputs[1]) != i || only_user(graph, experts.inputs[2]) != i)
+            continue;
         if (!norm_at || graph.ops[*norm_at].kind != "rmsnorm") continue;
         const Op router = graph.ops[*router_at];
         const ValueId h = graph.ops[*norm_at].inputs[0];
@@ -114,7 +124,9 @@ bool fuse_moe_step(LayerGraph& graph, const PlanOptions& options, const ModelFil
             add = only_user(graph, sum);
             if (!add || graph.ops[*add].kind != "add" || other(sum) != h) continue;
         }
-        Op fused{.kind = "moe_step", .inputs = {x, h}, .outputs = graph.ops[*add].outputs,
+        Op fused{.kind = "moe_step",
+                 .inputs = {x, h},
+                 .outputs = graph.ops[*add].outputs,
                  .weights = {experts.weights[0], experts.weights[1]},
                  .attributes = {{"experts", router.attribute("experts")},
                                 {"used", router.attribute("used")},
@@ -125,7 +137,9 @@ bool fuse_moe_step(LayerGraph& graph, const PlanOptions& options, const ModelFil
         if (shared) fused.weights.insert(fused.weights.end(), {shared->gate, shared->up});
         std::vector<std::string> downs = {experts.weights[2]};
         if (shared) downs.push_back(shared->down);
-        if (!takes_quantised(file, options, fused.weights) || !takes_quantised(file, options, downs)) continue;
+        if (!takes_quantised(file, options, fused.weights) ||
+            !takes_quantised(file, options, downs))
+            continue;
         fused.weights.insert(fused.weights.end(), downs.begin(), downs.end());
         // Whole tiles: of each expert, and of the shared one.
         const int64_t count = experts.integer("experts");
@@ -134,7 +148,8 @@ bool fuse_moe_step(LayerGraph& graph, const PlanOptions& options, const ModelFil
         };
         if (!whole(experts.weights[0], count) || !whole(experts.weights[2], count)) continue;
         if (shared && (!whole(shared->gate, 1) || !whole(shared->down, 1))) continue;
-        if (router.integer("used") > 32 || graph.values[static_cast<size_t>(x)].width % 32 != 0) continue;
+        if (router.integer("used") > 32 || graph.values[static_cast<size_t>(x)].width % 32 != 0)
+            continue;
         fused.weights.push_back(router.weights[0]);
         fused.weights.push_back(graph.ops[*norm_at].weights[0]);
         if (shared && !shared->share.empty()) fused.weights.push_back(shared->share);
@@ -150,7 +165,8 @@ bool fuse_moe_norm(LayerGraph& graph, const PlanOptions& options, const ModelFil
         if (graph.ops[i].kind != "moe_step" || graph.ops[i].outputs.size() > 1) continue;
         for (const size_t user : users(graph, graph.ops[i].outputs[0])) {
             const Op norm = graph.ops[user];
-            if (norm.kind != "rmsnorm" || !factor_can_wait(graph, file, options, norm.outputs[0])) continue;
+            if (norm.kind != "rmsnorm" || !factor_can_wait(graph, file, options, norm.outputs[0]))
+                continue;
             Op fused = graph.ops[i];
             fused.outputs.push_back(norm.outputs[0]);
             fused.weights.push_back(norm.weights[0]);
@@ -167,7 +183,10 @@ const RegisterFusion kRules[] = {
                     .priority = 95,
                     .makes = {"moe_step"},
                     .apply = fuse_moe_step}},
-    RegisterFusion{{.name = "experts and norm", .priority = 65, .makes = {"moe_step"}, .apply = fuse_moe_norm}},
+    RegisterFusion{{.name = "experts and norm",
+                    .priority = 65,
+                    .makes = {"moe_step"},
+                    .apply = fuse_moe_norm}},
     RegisterFusion{{.name = "delta net of one token",
                     .priority = 50,
                     .makes = {"delta_step"},

@@ -45,7 +45,10 @@ bool fuse_swiglu(LayerGraph& graph, const PlanOptions& options, const ModelFile&
         if (only_user(graph, mul.inputs[0]) != i || only_user(graph, mul.inputs[1]) != i) continue;
         const std::vector<std::string> weights = {g.weights[0], u.weights[0]};
         if (!takes_quantised(file, options, weights) || !whole_tiles(file, weights[0])) continue;
-        Op fused{.kind = "swiglu", .inputs = g.inputs, .outputs = mul.outputs, .weights = weights,
+        Op fused{.kind = "swiglu",
+                 .inputs = g.inputs,
+                 .outputs = mul.outputs,
+                 .weights = weights,
                  .layer = mul.layer};
         replace(graph, i, std::move(fused), {*gate, *up});
         return true;
@@ -100,11 +103,16 @@ bool fuse_linear_add(LayerGraph& graph, const PlanOptions& options, const ModelF
         if (add.kind != "add") continue;
         for (const size_t side : {size_t{1}, size_t{0}}) {
             const auto at = producer(graph, add.inputs[side]);
-            if (!at || graph.ops[*at].kind != "linear" || graph.ops[*at].weights.size() > 1) continue;
+            if (!at || graph.ops[*at].kind != "linear" || graph.ops[*at].weights.size() > 1)
+                continue;
             const Op& linear = graph.ops[*at];
-            if (only_user(graph, add.inputs[side]) != i || !whole_tiles(file, linear.weights[0])) continue;
-            Op fused{.kind = "linear_add", .inputs = {linear.inputs[0], add.inputs[1 - side]},
-                     .outputs = add.outputs, .weights = linear.weights, .layer = add.layer};
+            if (only_user(graph, add.inputs[side]) != i || !whole_tiles(file, linear.weights[0]))
+                continue;
+            Op fused{.kind = "linear_add",
+                     .inputs = {linear.inputs[0], add.inputs[1 - side]},
+                     .outputs = add.outputs,
+                     .weights = linear.weights,
+                     .layer = add.layer};
             std::vector<size_t> others = {*at};
             if (const auto norm = waiting_norm(graph, options, file, add.outputs[0])) {
                 fused.kind = "linear_add_norm";
@@ -124,7 +132,8 @@ bool fuse_embed_norm(LayerGraph& graph, const PlanOptions& options, const ModelF
     for (size_t i = 0; i < graph.ops.size(); ++i) {
         if (graph.ops[i].kind != "embed") continue;
         const auto norm = waiting_norm(graph, options, file, graph.ops[i].outputs[0]);
-        if (!norm || graph.values[static_cast<size_t>(graph.ops[i].outputs[0])].width % 32 != 0) continue;
+        if (!norm || graph.values[static_cast<size_t>(graph.ops[i].outputs[0])].width % 32 != 0)
+            continue;
         Op fused = graph.ops[i];
         fused.kind = "embed_norm";
         fused.outputs.push_back(graph.ops[*norm].outputs[0]);

@@ -29,7 +29,8 @@ std::optional<size_t> only_user(const LayerGraph& graph, ValueId value) {
 void replace(LayerGraph& graph, size_t at, Op fused, std::vector<size_t> others) {
     graph.ops[at] = std::move(fused);
     std::ranges::sort(others, std::greater{});
-    for (const size_t other : others) graph.ops.erase(graph.ops.begin() + static_cast<int64_t>(other));
+    for (const size_t other : others)
+        graph.ops.erase(graph.ops.begin() + static_cast<int64_t>(other));
 }
 
 std::optional<bool> takes_quantised(const ModelFile& file, const PlanOptions& options,

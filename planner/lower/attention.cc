@@ -7,20 +7,20 @@ namespace {
 PlanStep head_kernel(PlanBuilder& b, const Op& op, PlanArg w, bool norm, int64_t rotary) {
     const ValueId x = op.inputs[0], y = op.outputs[0];
     const PlanArg in = b.in(x);
-    PlanStep step{.label = b.name(y),
-                  .spec = {"head_norm_rope",
-                           {{"kHeads", constant(op.integer("heads"))},
-                            {"kHeadSize", constant(op.integer("head_size"))},
-                            {"kStride", constant(b.width(x))},
-                            {"kNorm", constant(norm)},
-                            {"kEps", constant(norm ? op.attribute("eps") : 0.0)},
-                            {"kRotary", constant(rotary)},
-                            {"kInterleaved", constant(rotary > 0 && op.integer("interleaved") != 0)},
-                            {"kMagnitude", constant(rotary > 0 ? b.graph.rope_magnitude : 1.0)}}},
-                  .args = {b.step(x), in, w, rotary > 0 ? b.turns() : b.none(), b.out(y)},
-                  .groups = {static_cast<uint32_t>(op.integer("heads")),
-                             static_cast<uint32_t>(b.rows(x)), 1},
-                  .rows_axis = 1};
+    PlanStep step{
+        .label = b.name(y),
+        .spec = {"head_norm_rope",
+                 {{"kHeads", constant(op.integer("heads"))},
+                  {"kHeadSize", constant(op.integer("head_size"))},
+                  {"kStride", constant(b.width(x))},
+                  {"kNorm", constant(norm)},
+                  {"kEps", constant(norm ? op.attribute("eps") : 0.0)},
+                  {"kRotary", constant(rotary)},
+                  {"kInterleaved", constant(rotary > 0 && op.integer("interleaved") != 0)},
+                  {"kMagnitude", constant(rotary > 0 ? b.graph.rope_magnitude : 1.0)}}},
+        .args = {b.step(x), in, w, rotary > 0 ? b.turns() : b.none(), b.out(y)},
+        .groups = {static_cast<uint32_t>(op.integer("heads")), static_cast<uint32_t>(b.rows(x)), 1},
+        .rows_axis = 1};
     step.cost.activation_bytes = 2 * b.rows(x) * b.width(x) * 4;
     step.cost.operations = 6 * b.rows(x) * b.width(x);
     return step;
@@ -43,7 +43,8 @@ KvCache emit_kv_write(PlanBuilder& b, const Op& op) {
     const int layer = static_cast<int>(op.integer("kv"));
     const int64_t kv_heads = op.integer("kv_heads"), head_size = op.integer("head_size");
     const auto rows = static_cast<uint32_t>(b.rows(k));
-    const KvCache cache{b.kv(layer, "k", kv_heads, head_size), b.kv(layer, "v", kv_heads, head_size)};
+    const KvCache cache{b.kv(layer, "k", kv_heads, head_size),
+                        b.kv(layer, "v", kv_heads, head_size)};
     const PlanArg k_in = b.in(k), v_in = b.in(v);
     const int waves = b.tunable("kv_write", "kWaves", b.arch.family == ArchFamily::kCpu ? 1 : 4);
     PlanStep write{.label = b.name(op.outputs[0]) + ".kv_write",
@@ -72,7 +73,8 @@ void lower_attention(PlanBuilder& b, const Op& op) {
     const PlanArg q_in = b.in(q);
 
     const int waves = b.tunable("attention_split", "kWaves", cpu ? 1 : 4);
-    const int splits = b.tunable("attention_split", "kSplits", default_splits(b.arch, kv_heads * rows));
+    const int splits =
+        b.tunable("attention_split", "kSplits", default_splits(b.arch, kv_heads * rows));
     const PlanArg shares = b.scratch(int64_t{rows} * heads * splits * (head_size + 2) * 4);
     PlanStep split{.label = b.name(y) + ".split",
                    .spec = {"attention_split",

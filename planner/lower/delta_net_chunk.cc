@@ -5,7 +5,8 @@ namespace hetune {
 namespace {
 
 // Tokens of a chunk, and the fewest rows of a step for which it is worth it: a chunk is computed as
-// a whole, however few of its tokens a step has. kernel_templates/recurrent/delta_chunk.h says why 32.
+// a whole, however few of its tokens a step has. kernel_templates/recurrent/delta_chunk.h says
+// why 32.
 constexpr int kChunk = 32;
 
 // DeltaChunk::kFloats of kernel_templates/recurrent/delta_chunk.h.
@@ -29,20 +30,21 @@ void lower_delta_net_chunk(PlanBuilder& b, const Op& op) {
     const PlanArg scratch = b.scratch(chunks * heads * chunk_floats(key_size, value_size) * 4);
 
     const int prepare_waves = b.tunable("delta_net_prepare", "kWaves", waves);
-    PlanStep prepare{.label = b.name(y) + ".prepare",
-                     .spec = {"delta_net_prepare",
-                              {{"kKeyHeads", constant(op.integer("key_heads"))},
-                               {"kValueHeads", constant(heads)},
-                               {"kKeySize", constant(key_size)},
-                               {"kValueSize", constant(value_size)},
-                               {"kEps", constant(op.attribute("eps"))},
-                               {"kChunk", constant(kChunk)},
-                               {"kWaves", constant(prepare_waves)}}},
-                     .args = {b.step(qkv), in, alpha, beta, b.raw(op.weights[0]), b.raw(op.weights[1]), scratch},
-                     .groups = {static_cast<uint32_t>(heads), static_cast<uint32_t>(chunks), 1},
-                     .threads = static_cast<uint32_t>(32 * prepare_waves),
-                     .rows_axis = 1,
-                     .rows_per_group = kChunk};
+    PlanStep prepare{
+        .label = b.name(y) + ".prepare",
+        .spec = {"delta_net_prepare",
+                 {{"kKeyHeads", constant(op.integer("key_heads"))},
+                  {"kValueHeads", constant(heads)},
+                  {"kKeySize", constant(key_size)},
+                  {"kValueSize", constant(value_size)},
+                  {"kEps", constant(op.attribute("eps"))},
+                  {"kChunk", constant(kChunk)},
+                  {"kWaves", constant(prepare_waves)}}},
+        .args = {b.step(qkv), in, alpha, beta, b.raw(op.weights[0]), b.raw(op.weights[1]), scratch},
+        .groups = {static_cast<uint32_t>(heads), static_cast<uint32_t>(chunks), 1},
+        .threads = static_cast<uint32_t>(32 * prepare_waves),
+        .rows_axis = 1,
+        .rows_per_group = kChunk};
     prepare.cost.activation_bytes = rows * b.width(qkv) * 4 + scratch.bytes;
     prepare.cost.operations = 2 * rows * heads * kChunk * (3 * key_size + value_size);
     b.emit(std::move(prepare));
@@ -55,13 +57,14 @@ void lower_delta_net_chunk(PlanBuilder& b, const Op& op) {
                      {"kChunk", constant(kChunk)}}};
     const int step_waves = by_matrix ? 4 : b.tunable("delta_net_chunk", "kWaves", waves);
     if (!by_matrix) spec.constants["kWaves"] = constant(step_waves);
-    PlanStep step{.label = b.name(y),
-                  .spec = std::move(spec),
-                  .args = {b.step(qkv), scratch,
-                           b.state("state." + std::to_string(op.integer("state")) + ".delta", state_bytes),
-                           b.out(y)},
-                  .groups = {static_cast<uint32_t>(heads), static_cast<uint32_t>((value_size + 31) / 32), 1},
-                  .threads = static_cast<uint32_t>(32 * step_waves)};
+    PlanStep step{
+        .label = b.name(y),
+        .spec = std::move(spec),
+        .args = {b.step(qkv), scratch,
+                 b.state("state." + std::to_string(op.integer("state")) + ".delta", state_bytes),
+                 b.out(y)},
+        .groups = {static_cast<uint32_t>(heads), static_cast<uint32_t>((value_size + 31) / 32), 1},
+        .threads = static_cast<uint32_t>(32 * step_waves)};
     step.cost.activation_bytes = scratch.bytes + rows * b.width(y) * 4 + 2 * state_bytes;
     step.cost.operations = 2 * rows * heads * value_size * (3 * key_size + kChunk);
     b.emit(std::move(step));

@@ -55,15 +55,16 @@ auto lower_binary(const char* functor) {
         const int waves = b.tunable("binary", "kWaves", b.arch.family == ArchFamily::kCpu ? 1 : 4);
         const PlanArg first = b.in(op.inputs[0]);
         const PlanArg second = b.in(op.inputs[1]);
-        PlanStep step{.label = b.name(y),
-                      .spec = {"binary",
-                               {{"Op", functor},
-                                {"kCols", constant(b.width(y))},
-                                {"kWaves", constant(waves)}}},
-                      .args = {b.step(y), first, second, b.out(y)},
-                      .groups = {ceil_div(b.width(y), 32 * waves), static_cast<uint32_t>(b.rows(y)), 1},
-                      .threads = static_cast<uint32_t>(32 * waves),
-                      .rows_axis = b.rows(y) > 1 ? 1 : -1};
+        PlanStep step{
+            .label = b.name(y),
+            .spec = {"binary",
+                     {{"Op", functor},
+                      {"kCols", constant(b.width(y))},
+                      {"kWaves", constant(waves)}}},
+            .args = {b.step(y), first, second, b.out(y)},
+            .groups = {ceil_div(b.width(y), 32 * waves), static_cast<uint32_t>(b.rows(y)), 1},
+            .threads = static_cast<uint32_t>(32 * waves),
+            .rows_axis = b.rows(y) > 1 ? 1 : -1};
         step.cost.activation_bytes = 3 * b.rows(y) * b.width(y) * 4;
         step.cost.operations = b.rows(y) * b.width(y);
         b.emit(std::move(step));
@@ -87,7 +88,8 @@ const RegisterLowering kLowerings[] = {
     RegisterLowering{{.layer = "rmsnorm", .variant = "row", .emit = lower_rmsnorm}},
     RegisterLowering{{.layer = "add", .variant = "binary", .emit = lower_binary("Add")}},
     RegisterLowering{{.layer = "silu_mul", .variant = "binary", .emit = lower_binary("SiluMul")}},
-    RegisterLowering{{.layer = "sigmoid_mul", .variant = "binary", .emit = lower_binary("SigmoidMul")}},
+    RegisterLowering{
+        {.layer = "sigmoid_mul", .variant = "binary", .emit = lower_binary("SigmoidMul")}},
     RegisterLowering{{.layer = "last_row", .variant = "copy", .emit = lower_last_row}},
 };
 

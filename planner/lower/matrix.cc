@@ -28,7 +28,8 @@ GemmTile gemm_tile(const PlanBuilder& b, const std::string& kernel, int64_t rows
         best = tile;
         // Two groups fit on an SM and three on a WGP (two units); a prompt may have fewer rows than
         // the plan, but is seldom shorter than this.
-        const int64_t groups = ceil_div(std::min(rows, kUsualRows), tile.m) * ceil_div(cols * matrices, tile.n);
+        const int64_t groups =
+            ceil_div(std::min(rows, kUsualRows), tile.m) * ceil_div(cols * matrices, tile.n);
         if (2 * groups >= 3 * b.arch.compute_units) break;
     }
     best.m = b.tunable(kernel, "kTileM", best.m);
@@ -59,8 +60,8 @@ void emit_gemm(PlanBuilder& b, const std::string& label, ValueId x,
                             {"kTileM", constant(tile.m)},
                             {"kTileN", constant(tile.n)},
                             {"kWaves", constant(tile.waves)}}},
-                  .args = {b.step(x), b.tiles(weights[0]), halves, bias ? b.raw(weights[1]) : b.none(),
-                           residual.value_or(b.none()), y},
+                  .args = {b.step(x), b.tiles(weights[0]), halves,
+                           bias ? b.raw(weights[1]) : b.none(), residual.value_or(b.none()), y},
                   .groups = {ceil_div(rows, tile.n), ceil_div(b.rows(x), tile.m), 1},
                   .threads = static_cast<uint32_t>(32 * tile.waves),
                   .rows_axis = 1,
@@ -91,13 +92,16 @@ void lower_linear_add(PlanBuilder& b, const Op& op) {
 
 void emit_silu_mul(PlanBuilder& b, ValueId y, PlanArg gate, PlanArg up, PlanArg to) {
     constexpr int kWaves = 4;
-    PlanStep step{.label = b.name(y),
-                  .spec = {"binary",
-                           {{"Op", "SiluMul"}, {"kCols", constant(b.width(y))}, {"kWaves", constant(kWaves)}}},
-                  .args = {b.step(y), gate, up, to},
-                  .groups = {ceil_div(b.width(y), 32 * kWaves), static_cast<uint32_t>(b.rows(y)), 1},
-                  .threads = 32 * kWaves,
-                  .rows_axis = 1};
+    PlanStep step{
+        .label = b.name(y),
+        .spec = {"binary",
+                 {{"Op", "SiluMul"},
+                  {"kCols", constant(b.width(y))},
+                  {"kWaves", constant(kWaves)}}},
+        .args = {b.step(y), gate, up, to},
+        .groups = {ceil_div(b.width(y), 32 * kWaves), static_cast<uint32_t>(b.rows(y)), 1},
+        .threads = 32 * kWaves,
+        .rows_axis = 1};
     step.cost.activation_bytes = 3 * b.rows(y) * b.width(y) * 4;
     step.cost.operations = 5 * b.rows(y) * b.width(y);
     b.emit(std::move(step));
@@ -117,19 +121,20 @@ void lower_swiglu(PlanBuilder& b, const Op& op) {
     }
     const GemmTile tile = gemm_tile(b, "gemm_swiglu", b.rows(x), rows, 2);
     const PlanArg halves = b.in(x, Form::kHalf);
-    PlanStep step{.label = b.name(y),
-                  .spec = {"gemm_swiglu",
-                           {{"Quant", format.name},
-                            {"kRows", constant(rows)},
-                            {"kCols", constant(cols)},
-                            {"kTileM", constant(tile.m)},
-                            {"kTileN", constant(tile.n / 2)},
-                            {"kWaves", constant(tile.waves)}}},
-                  .args = {b.step(x), b.tiles(op.weights[0]), b.tiles(op.weights[1]), halves, b.out(y)},
-                  .groups = {ceil_div(rows, tile.n / 2), ceil_div(b.rows(x), tile.m), 1},
-                  .threads = static_cast<uint32_t>(32 * tile.waves),
-                  .rows_axis = 1,
-                  .rows_per_group = tile.m};
+    PlanStep step{
+        .label = b.name(y),
+        .spec = {"gemm_swiglu",
+                 {{"Quant", format.name},
+                  {"kRows", constant(rows)},
+                  {"kCols", constant(cols)},
+                  {"kTileM", constant(tile.m)},
+                  {"kTileN", constant(tile.n / 2)},
+                  {"kWaves", constant(tile.waves)}}},
+        .args = {b.step(x), b.tiles(op.weights[0]), b.tiles(op.weights[1]), halves, b.out(y)},
+        .groups = {ceil_div(rows, tile.n / 2), ceil_div(b.rows(x), tile.m), 1},
+        .threads = static_cast<uint32_t>(32 * tile.waves),
+        .rows_axis = 1,
+        .rows_per_group = tile.m};
     step.cost.weight_bytes = 2 * tiles_bytes(format, rows, cols);
     step.cost.activation_bytes = half_bytes(b.rows(x), cols) + b.rows(x) * rows * 4;
     step.cost.operations = 4 * b.rows(x) * cols * rows;
@@ -140,19 +145,21 @@ void lower_swiglu(PlanBuilder& b, const Op& op) {
 bool reads_halves(const PlanBuilder& b, const Op& op, ValueId value) {
     if (op.inputs.empty() || op.inputs[0] != value) return false;
     if (op.kind == "experts") return experts_by_matrix(b, op);
-    return (op.kind == "linear" || op.kind == "linear_add" || op.kind == "swiglu") && linear_fits(b, op);
+    return (op.kind == "linear" || op.kind == "linear_add" || op.kind == "swiglu") &&
+           linear_fits(b, op);
 }
 
 bool norm_fits(const PlanBuilder& b, const Op& op) {
-    return std::ranges::any_of(b.graph.ops,
-                               [&](const Op& reader) { return reads_halves(b, reader, op.outputs[0]); });
+    return std::ranges::any_of(
+        b.graph.ops, [&](const Op& reader) { return reads_halves(b, reader, op.outputs[0]); });
 }
 
 void lower_norm(PlanBuilder& b, const Op& op) {
     const ValueId x = op.inputs[0], y = op.outputs[0];
     const int64_t cols = b.width(x);
     const bool floats = std::ranges::any_of(b.graph.ops, [&](const Op& reader) {
-        return std::ranges::find(reader.inputs, y) != reader.inputs.end() && !reads_halves(b, reader, y);
+        return std::ranges::find(reader.inputs, y) != reader.inputs.end() &&
+               !reads_halves(b, reader, y);
     });
     const int waves = b.tunable("half_rows", "kWaves", half_rows_waves(b.arch, cols));
     const PlanArg in = b.in(x);
@@ -178,13 +185,25 @@ void lower_norm(PlanBuilder& b, const Op& op) {
 constexpr int kPriority = 20;  // above the kernels for few rows
 
 const RegisterLowering kLowerings[] = {
-    RegisterLowering{{.layer = "linear", .variant = "gemm", .priority = kPriority, .fits = linear_fits,
+    RegisterLowering{{.layer = "linear",
+                      .variant = "gemm",
+                      .priority = kPriority,
+                      .fits = linear_fits,
                       .emit = lower_linear}},
-    RegisterLowering{{.layer = "linear_add", .variant = "gemm", .priority = kPriority,
-                      .fits = linear_fits, .emit = lower_linear_add}},
-    RegisterLowering{{.layer = "swiglu", .variant = "gemm_swiglu", .priority = kPriority,
-                      .fits = linear_fits, .emit = lower_swiglu}},
-    RegisterLowering{{.layer = "rmsnorm", .variant = "half rows", .priority = kPriority, .fits = norm_fits,
+    RegisterLowering{{.layer = "linear_add",
+                      .variant = "gemm",
+                      .priority = kPriority,
+                      .fits = linear_fits,
+                      .emit = lower_linear_add}},
+    RegisterLowering{{.layer = "swiglu",
+                      .variant = "gemm_swiglu",
+                      .priority = kPriority,
+                      .fits = linear_fits,
+                      .emit = lower_swiglu}},
+    RegisterLowering{{.layer = "rmsnorm",
+                      .variant = "half rows",
+                      .priority = kPriority,
+                      .fits = norm_fits,
                       .emit = lower_norm}},
 };
 

@@ -30,33 +30,40 @@ void lower(PlanBuilder& b, const Op& op) {
     const QuantFormat& down = b.format(op.weights[2]);
     const GemmTile tile = expert_tile(b, op);
     const int64_t chunks = slots / tile.m + active;  // each expert may have one that is not full
-    const auto launched = static_cast<uint32_t>(chunks), threads = static_cast<uint32_t>(32 * tile.waves);
+    const auto launched = static_cast<uint32_t>(chunks),
+               threads = static_cast<uint32_t>(32 * tile.waves);
 
     const PlanArg halves = b.in(x, Form::kHalf);
     const PlanArg order = b.scratch(slots * 4), pieces = b.scratch(chunks * kExpertChunkBytes);
     emit_expert_groups(b, op, tile.m, chunks, order, pieces);
 
     const PlanArg act = b.scratch(slots * inner * 4);
-    PlanStep gate_up{.label = b.name(y) + ".gate_up",
-                     .spec = {"experts_gate_up_gemm",
-                              {{"Quant", format.name},
-                               {"kUsed", constant(used)},
-                               {"kRows", constant(inner)},
-                               {"kCols", constant(width)},
-                               {"kTileM", constant(tile.m)},
-                               {"kTileN", constant(tile.n / 2)},
-                               {"kWaves", constant(tile.waves)}}},
-                     .args = {order, pieces, b.tiles(op.weights[0]), b.tiles(op.weights[1]), halves, act},
-                     .groups = {ceil_div(inner, tile.n / 2), launched, 1},
-                     .threads = threads};
+    PlanStep gate_up{
+        .label = b.name(y) + ".gate_up",
+        .spec = {"experts_gate_up_gemm",
+                 {{"Quant", format.name},
+                  {"kUsed", constant(used)},
+                  {"kRows", constant(inner)},
+                  {"kCols", constant(width)},
+                  {"kTileM", constant(tile.m)},
+                  {"kTileN", constant(tile.n / 2)},
+                  {"kWaves", constant(tile.waves)}}},
+        .args = {order, pieces, b.tiles(op.weights[0]), b.tiles(op.weights[1]), halves, act},
+        .groups = {ceil_div(inner, tile.n / 2), launched, 1},
+        .threads = threads};
     gate_up.cost.weight_bytes = 2 * active * tiles_bytes(format, inner, width);
     gate_up.cost.activation_bytes = slots * (inner * 4 + width * 2);
     gate_up.cost.operations = 4 * slots * inner * width;
     b.emit(std::move(gate_up));
 
     const PlanArg act_halves = b.scratch(slots * (inner * 2 + 16));
-    b.emit_half_rows({.label = b.name(y) + ".act.half", .step = b.step(x), .from = act, .to = act_halves,
-                      .cols = inner, .rows = slots, .per_row = used});
+    b.emit_half_rows({.label = b.name(y) + ".act.half",
+                      .step = b.step(x),
+                      .from = act,
+                      .to = act_halves,
+                      .cols = inner,
+                      .rows = slots,
+                      .per_row = used});
 
     const PlanArg parts = b.scratch(slots * hidden * 4);
     PlanStep product{.label = b.name(y) + ".down",
@@ -77,8 +84,11 @@ void lower(PlanBuilder& b, const Op& op) {
     emit_experts_sum(b, op, parts);
 }
 
-const RegisterLowering kExperts{
-    {.layer = "experts", .variant = "gemm", .priority = 20, .fits = experts_by_matrix, .emit = lower}};
+const RegisterLowering kExperts{{.layer = "experts",
+                                 .variant = "gemm",
+                                 .priority = 20,
+                                 .fits = experts_by_matrix,
+                                 .emit = lower}};
 
 }  // namespace
 

@@ -1,11 +1,12 @@
 // Mixture of experts: a router whose choice stays on the device, and products with the active
 // experts' pieces of the stacked matrices.
+#include "planner/lower/moe.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
 
 #include "planner/lower/linear.h"
-#include "planner/lower/moe.h"
 
 namespace hetune {
 namespace {

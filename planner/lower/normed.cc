@@ -16,9 +16,10 @@ bool wants_quantised(const PlanBuilder& b, const Op& reader) {
 Normed out_normed(PlanBuilder& b, ValueId normed) {
     bool quantised = false;
     for (const Op& op : b.graph.ops)
-        if (std::ranges::find(op.inputs, normed) != op.inputs.end()) quantised = wants_quantised(b, op);
-    return {b.out(normed, quantised ? Form::kQuantised : Form::kFloat), b.out(normed, Form::kSquares),
-            quantised};
+        if (std::ranges::find(op.inputs, normed) != op.inputs.end())
+            quantised = wants_quantised(b, op);
+    return {b.out(normed, quantised ? Form::kQuantised : Form::kFloat),
+            b.out(normed, Form::kSquares), quantised};
 }
 
 FusedInput in_normed(PlanBuilder& b, ValueId x, const Op& reader) {
@@ -36,7 +37,8 @@ bool output_quantised(const PlanBuilder& b, ValueId value) {
     bool any = false;
     for (const Op& op : b.graph.ops) {
         if (std::ranges::find(op.inputs, value) == op.inputs.end()) continue;
-        const bool product = op.kind == "linear" || op.kind == "linear_add" || op.kind == "linear_add_norm";
+        const bool product =
+            op.kind == "linear" || op.kind == "linear_add" || op.kind == "linear_add_norm";
         if (!product || op.inputs[0] != value || !b.format(op.weights[0]).integer) return false;
         any = true;
     }

@@ -9,12 +9,14 @@
 namespace hetune {
 namespace {
 
-std::string block(int layer, std::string_view name) { return fmt::format("blk.{}.{}", layer, name); }
+std::string block(int layer, std::string_view name) {
+    return fmt::format("blk.{}.{}", layer, name);
+}
 
 // YaRN: dimension whose wavelength makes `rotations` turns over the original context.
 double yarn_dimension(double rotations, double context, double base, int64_t rotary) {
-    return static_cast<double>(rotary) *
-           std::log(context / (rotations * 2 * std::numbers::pi)) / (2 * std::log(base));
+    return static_cast<double>(rotary) * std::log(context / (rotations * 2 * std::numbers::pi)) /
+           (2 * std::log(base));
 }
 
 }  // namespace
@@ -25,8 +27,8 @@ DecoderBuilder::DecoderBuilder(const ModelFile& model)
     const auto predicting = static_cast<int>(size("nextn_predict_layers", 0, graph.layers - 1, 0));
     if (predicting > 0) {
         graph.layers -= predicting;
-        graph.notes.push_back(fmt::format("multi-token prediction (block {} on) is left out",
-                                          graph.layers));
+        graph.notes.push_back(
+            fmt::format("multi-token prediction (block {} on) is left out", graph.layers));
     }
     graph.hidden = size("embedding_length", 32, 1 << 20);
     graph.trained_context = size("context_length", 1, int64_t{1} << 30, 4096);
@@ -51,10 +53,10 @@ int64_t DecoderBuilder::size(const std::string& key, int64_t low, int64_t high,
 std::string DecoderBuilder::weight(const std::string& name, int64_t rows, int64_t cols) const {
     const Tensor& tensor = file.tensor(name);
     if (tensor.cols() != cols || tensor.rows() != rows)
-        throw ModelError(fmt::format("{}: tensor '{}' is [{} x {}], but the hyper-parameters ask "
-                                     "for [{} x {}]",
-                                     file.path().string(), name, tensor.rows(), tensor.cols(), rows,
-                                     cols));
+        throw ModelError(
+            fmt::format("{}: tensor '{}' is [{} x {}], but the hyper-parameters ask "
+                        "for [{} x {}]",
+                        file.path().string(), name, tensor.rows(), tensor.cols(), rows, cols));
     return name;
 }
 
@@ -113,14 +115,15 @@ ValueId DecoderBuilder::experts(ValueId x, int64_t count, int layer) {
                               : file.tensor(block(layer, "ffn_up_exps.weight")).rows() / count;
     const ValueId ids = graph.add_value(block(layer, "ffn_expert_ids"), used);
     const ValueId shares = graph.add_value(block(layer, "ffn_expert_shares"), used);
-    graph.ops.push_back({.kind = "router",
-                         .inputs = {x},
-                         .outputs = {ids, shares},
-                         .weights = {weight(block(layer, "ffn_gate_inp.weight"), count, graph.hidden)},
-                         .attributes = {{"experts", static_cast<double>(count)},
-                                        {"used", static_cast<double>(used)},
-                                        {"renormalise", 1}},
-                         .layer = layer});
+    graph.ops.push_back(
+        {.kind = "router",
+         .inputs = {x},
+         .outputs = {ids, shares},
+         .weights = {weight(block(layer, "ffn_gate_inp.weight"), count, graph.hidden)},
+         .attributes = {{"experts", static_cast<double>(count)},
+                        {"used", static_cast<double>(used)},
+                        {"renormalise", 1}},
+         .layer = layer});
     return graph.add_op(
         {.kind = "experts",
          .inputs = {x, ids, shares},
@@ -185,15 +188,16 @@ ValueId DecoderBuilder::rope(ValueId x, const std::string& name, const Attention
 
 ValueId DecoderBuilder::attention(ValueId q, ValueId k, ValueId v, const AttentionShape& shape,
                                   int layer) {
-    return graph.add_op({.kind = "attention",
-                         .inputs = {q, k, v},
-                         .attributes = {{"heads", static_cast<double>(shape.heads)},
-                                        {"kv_heads", static_cast<double>(shape.kv_heads)},
-                                        {"head_size", static_cast<double>(shape.head_size)},
-                                        {"scale", 1.0 / std::sqrt(static_cast<double>(shape.head_size))},
-                                        {"kv", static_cast<double>(attention_layers_++)}},
-                         .layer = layer},
-                        block(layer, "attn"), shape.heads * shape.head_size);
+    return graph.add_op(
+        {.kind = "attention",
+         .inputs = {q, k, v},
+         .attributes = {{"heads", static_cast<double>(shape.heads)},
+                        {"kv_heads", static_cast<double>(shape.kv_heads)},
+                        {"head_size", static_cast<double>(shape.head_size)},
+                        {"scale", 1.0 / std::sqrt(static_cast<double>(shape.head_size))},
+                        {"kv", static_cast<double>(attention_layers_++)}},
+         .layer = layer},
+        block(layer, "attn"), shape.heads * shape.head_size);
 }
 
 void DecoderBuilder::finish(ValueId x) {
@@ -218,7 +222,8 @@ void DecoderBuilder::set_rope(int64_t rotary) {
     // A factor without a type, or under its old name, is linear.
     const std::string type = file.get_string(arch + ".rope.scaling.type", "linear");
     const double factor =
-        type == "none" ? 1.0 : positive(".rope.scaling.factor", positive(".rope.scale_linear", 1.0));
+        type == "none" ? 1.0
+                       : positive(".rope.scaling.factor", positive(".rope.scale_linear", 1.0));
     if (type != "none" && type != "linear" && type != "yarn")
         throw ModelError(fmt::format("{}: {}.rope.scaling.type is '{}'; known: none, linear, yarn",
                                      file.path().string(), arch, type));
@@ -229,14 +234,17 @@ void DecoderBuilder::set_rope(int64_t rotary) {
     if (type == "yarn") {
         const double original = positive(".rope.scaling.original_context_length",
                                          static_cast<double>(graph.trained_context));
-        low = std::max(0.0, std::floor(yarn_dimension(positive(".rope.scaling.yarn_beta_fast", 32), original, base, rotary)));
+        low = std::max(0.0, std::floor(yarn_dimension(positive(".rope.scaling.yarn_beta_fast", 32),
+                                                      original, base, rotary)));
         high = std::min(static_cast<double>(rotary) - 1,
-                        std::ceil(yarn_dimension(positive(".rope.scaling.yarn_beta_slow", 1), original, base, rotary)));
+                        std::ceil(yarn_dimension(positive(".rope.scaling.yarn_beta_slow", 1),
+                                                 original, base, rotary)));
         graph.rope_magnitude = file.get_float(arch + ".rope.scaling.attn_factor", 1.0) *
                                (1.0 + 0.1 * std::log(factor));
     }
     for (int64_t i = 0; i < rotary / 2; ++i) {
-        double frequency = std::pow(base, -2.0 * static_cast<double>(i) / static_cast<double>(rotary));
+        double frequency =
+            std::pow(base, -2.0 * static_cast<double>(i) / static_cast<double>(rotary));
         if (divisors != nullptr && !divisors->data.empty()) {
             float divisor;
             std::memcpy(&divisor, divisors->data.data() + i * 4, 4);

@@ -23,7 +23,7 @@ class DecoderBuilder {
     explicit DecoderBuilder(const ModelFile& file);
 
     const ModelFile& file;
-    std::string arch;       // prefix of the metadata keys
+    std::string arch;  // prefix of the metadata keys
     LayerGraph graph;
     double eps = 1e-6;
 
@@ -34,7 +34,9 @@ class DecoderBuilder {
     std::string weight(const std::string& name, int64_t rows, int64_t cols) const;
     // The same for F32 tensors that kernels read as they stand in the file.
     std::string floats(const std::string& name, int64_t rows, int64_t cols) const;
-    std::string vector(const std::string& name, int64_t count) const { return floats(name, 1, count); }
+    std::string vector(const std::string& name, int64_t count) const {
+        return floats(name, 1, count);
+    }
     bool has(const std::string& name) const { return file.find_tensor(name) != nullptr; }
 
     ValueId embed();

@@ -23,10 +23,10 @@ DeltaNetShape delta_net_shape(const DecoderBuilder& b) {
     const int64_t inner = b.size("ssm.inner_size", 16, 1 << 20);
     shape.value_size = inner / shape.value_heads;
     if (shape.value_heads % shape.key_heads != 0 || inner % shape.value_heads != 0)
-        throw ModelError(fmt::format("{}: {} value heads do not divide ssm.inner_size {} and share "
-                                     "{} key heads",
-                                     b.file.path().string(), shape.value_heads, inner,
-                                     shape.key_heads));
+        throw ModelError(
+            fmt::format("{}: {} value heads do not divide ssm.inner_size {} and share "
+                        "{} key heads",
+                        b.file.path().string(), shape.value_heads, inner, shape.key_heads));
     return shape;
 }
 
@@ -50,8 +50,9 @@ ValueId gated_attention(DecoderBuilder& b, ValueId x, const AttentionShape& shap
     q = b.rope(q, blk + "attn_q_norm.rope", shape, layer);
     k = b.rope(k, blk + "attn_k_norm.rope", shape, layer);
     const ValueId attention = b.attention(q, k, v, shape, layer);
-    const ValueId gated = b.graph.add_op(
-        {.kind = "sigmoid_mul", .inputs = {attention, gate}, .layer = layer}, blk + "attn_gated", width);
+    const ValueId gated =
+        b.graph.add_op({.kind = "sigmoid_mul", .inputs = {attention, gate}, .layer = layer},
+                       blk + "attn_gated", width);
     return b.linear(gated, blk + "attn_output", b.graph.hidden, layer);
 }
 
@@ -70,28 +71,28 @@ ValueId delta_net(DecoderBuilder& b, ValueId x, const DeltaNetShape& shape, int 
          .attributes = {{"taps", static_cast<double>(shape.taps)}, {"state", number}},
          .layer = layer},
         blk + "ssm_conv1d", channels);
-    const ValueId out = b.graph.add_op(
-        {.kind = "delta_net",
-         .inputs = {conv, alpha, beta},
-         .weights = {b.vector(blk + "ssm_a", shape.value_heads),
-                     b.vector(blk + "ssm_dt.bias", shape.value_heads)},
-         .attributes = {{"key_heads", static_cast<double>(shape.key_heads)},
-                        {"value_heads", static_cast<double>(shape.value_heads)},
-                        {"key_size", static_cast<double>(shape.key_size)},
-                        {"value_size", static_cast<double>(shape.value_size)},
-                        {"eps", b.eps},
-                        {"state", number}},
-         .layer = layer},
-        blk + "delta_net", shape.values());
-    const ValueId normed = b.graph.add_op(
-        {.kind = "gated_rmsnorm",
-         .inputs = {out, z},
-         .weights = {b.vector(blk + "ssm_norm.weight", shape.value_size)},
-         .attributes = {{"heads", static_cast<double>(shape.value_heads)},
-                        {"head_size", static_cast<double>(shape.value_size)},
-                        {"eps", b.eps}},
-         .layer = layer},
-        blk + "ssm_norm", shape.values());
+    const ValueId out =
+        b.graph.add_op({.kind = "delta_net",
+                        .inputs = {conv, alpha, beta},
+                        .weights = {b.vector(blk + "ssm_a", shape.value_heads),
+                                    b.vector(blk + "ssm_dt.bias", shape.value_heads)},
+                        .attributes = {{"key_heads", static_cast<double>(shape.key_heads)},
+                                       {"value_heads", static_cast<double>(shape.value_heads)},
+                                       {"key_size", static_cast<double>(shape.key_size)},
+                                       {"value_size", static_cast<double>(shape.value_size)},
+                                       {"eps", b.eps},
+                                       {"state", number}},
+                        .layer = layer},
+                       blk + "delta_net", shape.values());
+    const ValueId normed =
+        b.graph.add_op({.kind = "gated_rmsnorm",
+                        .inputs = {out, z},
+                        .weights = {b.vector(blk + "ssm_norm.weight", shape.value_size)},
+                        .attributes = {{"heads", static_cast<double>(shape.value_heads)},
+                                       {"head_size", static_cast<double>(shape.value_size)},
+                                       {"eps", b.eps}},
+                        .layer = layer},
+                       blk + "ssm_norm", shape.values());
     return b.linear(normed, blk + "ssm_out", b.graph.hidden, layer);
 }
 

@@ -5,9 +5,8 @@
 namespace hetune {
 namespace {
 
-const RegisterModel kQwen2("qwen2", [](const ModelFile& file) {
-    return build_transformer(file, {});
-});
+const RegisterModel kQwen2("qwen2",
+                           [](const ModelFile& file) { return build_transformer(file, {}); });
 
 }  // namespace
 }  // namespace hetune

@@ -1,5 +1,5 @@
-// Decoder-only transformers whose layers are softmax attention and a feed-forward part: the families
-// differ in the tensors that their files have and in how rope pairs dimensions.
+// Decoder-only transformers whose layers are softmax attention and a feed-forward part: the
+// families differ in the tensors that their files have and in how rope pairs dimensions.
 #pragma once
 
 #include "planner/layer_graph.h"

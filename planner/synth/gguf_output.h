@@ -30,7 +30,8 @@ class GgufOutput {
     void set(const std::string& key, bool value);
     void set(const std::string& key, const std::vector<std::string>& values);
     void set(const std::string& key, const std::vector<int32_t>& values);
-    // As it was read: integers with 64 bits, floats as float64. Elements of an array are of one type.
+    // As it was read: integers with 64 bits, floats as float64. Elements of an array are of one
+    // type.
     void set(const std::string& key, const MetaValue& value);
 
     // `dims` in ggml order, whole blocks in the first.

@@ -17,7 +17,7 @@ struct ModelShape {
     int64_t heads = 0, kv_heads = 0, head_size = 0;
     int64_t rotary = 0;  // 0: head_size
     double rope_base = 1e6;
-    double rope_factor = 0;  // Llama 3: writes rope_freqs that stretch 8192 tokens by it
+    double rope_factor = 0;    // Llama 3: writes rope_freqs that stretch 8192 tokens by it
     std::string rope_scaling;  // rope.scaling.type: "linear", "yarn"; empty: none
     double rope_scale = 1;     // its factor
     int64_t rope_trained = 0;  // and the context before it, for YaRN

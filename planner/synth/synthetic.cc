@@ -22,8 +22,8 @@
 namespace hetune {
 namespace {
 
-constexpr int64_t kPoolBytes = 1 << 20;  // of random blocks, from which a matrix is drawn
-constexpr int64_t kRunBytes = 1 << 16;   // copied at once
+constexpr int64_t kPoolBytes = 1 << 20;    // of random blocks, from which a matrix is drawn
+constexpr int64_t kRunBytes = 1 << 16;     // copied at once
 constexpr int64_t kPieceBytes = 32 << 20;  // of a matrix, made by one thread
 
 void set_metadata(GgufOutput& file, const ModelShape& s, const std::string& quant) {
@@ -49,7 +49,8 @@ void set_metadata(GgufOutput& file, const ModelShape& s, const std::string& quan
     if (!s.rope_scaling.empty()) {
         file.set(arch + "rope.scaling.type", s.rope_scaling);
         file.set(arch + "rope.scaling.factor", s.rope_scale);
-        if (s.rope_trained > 0) file.set(arch + "rope.scaling.original_context_length", s.rope_trained);
+        if (s.rope_trained > 0)
+            file.set(arch + "rope.scaling.original_context_length", s.rope_trained);
     }
     if (s.inner > 0) file.set(arch + "feed_forward_length", s.inner);
     if (s.experts > 0) {
@@ -116,8 +117,8 @@ std::vector<float> float_values(const ModelShape& shape, const ShapedTensor& ten
     return values;
 }
 
-// A piece of a tensor that one thread makes. Its random numbers follow from its place alone, so that
-// the file does not depend on how many threads there are.
+// A piece of a tensor that one thread makes. Its random numbers follow from its place alone, so
+// that the file does not depend on how many threads there are.
 struct Piece {
     size_t tensor;
     int64_t first, bytes;  // within the tensor
@@ -153,8 +154,9 @@ std::vector<uint8_t> drawn_blocks(const QuantFormat& format, int64_t bytes, doub
     std::vector<uint8_t> drawn(static_cast<size_t>(bytes));
     for (int64_t at = 0; at < bytes;) {
         const auto from = static_cast<int64_t>(random() % static_cast<uint64_t>(pool));
-        const int64_t run = std::min({bytes - at, kRunBytes / format.block_bytes * format.block_bytes,
-                                      (pool - from) * format.block_bytes});
+        const int64_t run =
+            std::min({bytes - at, kRunBytes / format.block_bytes * format.block_bytes,
+                      (pool - from) * format.block_bytes});
         std::memcpy(drawn.data() + at, blocks.data() + from * format.block_bytes,
                     static_cast<size_t>(run));
         at += run;
@@ -162,8 +164,9 @@ std::vector<uint8_t> drawn_blocks(const QuantFormat& format, int64_t bytes, doub
     return drawn;
 }
 
-std::vector<uint8_t> content_of(const Piece& piece, const ModelShape& shape, const ShapedTensor& tensor,
-                                const GgufOutput::Tensor& placed, uint64_t seed) {
+std::vector<uint8_t> content_of(const Piece& piece, const ModelShape& shape,
+                                const ShapedTensor& tensor, const GgufOutput::Tensor& placed,
+                                uint64_t seed) {
     std::mt19937_64 random = random_of(seed, piece.tensor, piece.first / kPieceBytes);
     if (tensor.quantised)
         return drawn_blocks(*find_quant(placed.ggml_type), piece.bytes,

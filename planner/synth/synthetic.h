@@ -19,9 +19,9 @@ struct SyntheticOptions {
     std::function<void(int64_t done, int64_t total)> progress;
 };
 
-// Writes the file with all cores, in memory of some 32 MiB for each, under a temporary name until it
-// is whole. Equal arguments give equal files. The vocabulary is byte-level, with the pairs of small letters as
-// merges, and filled up with unused tokens. Throws std::runtime_error.
+// Writes the file with all cores, in memory of some 32 MiB for each, under a temporary name until
+// it is whole. Equal arguments give equal files. The vocabulary is byte-level, with the pairs of
+// small letters as merges, and filled up with unused tokens. Throws std::runtime_error.
 void write_synthetic(const ModelShape& shape, const SyntheticOptions& options,
                      const std::filesystem::path& path);
 

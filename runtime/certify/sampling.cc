@@ -83,7 +83,8 @@ void certify_sample(Trial& t) {
     }
 }
 
-// Outside of a loop: what would be told to it is in the count, which goes on only within the rounds.
+// Outside of a loop: what would be told to it is in the count, which goes on only within the
+// rounds.
 void certify_repeat(Trial& t) {
     constexpr int32_t kRounds = 3;
     const auto count_behind = [&](int32_t done, int32_t rows) {

@@ -63,8 +63,7 @@ ChildResult run_child(const std::vector<std::string>& argv, const std::string& i
     ChildProcess child(argv, {in.theirs.get(), out.theirs.get(), err.theirs.get()});
     for (Channel* channel : {&in, &out, &err}) channel->theirs.close();
 
-    result.timed_out =
-        !converse(in.ours, out.ours, err.ours, input, result, Clock::now() + limit);
+    result.timed_out = !converse(in.ours, out.ours, err.ours, input, result, Clock::now() + limit);
     if (result.timed_out) child.kill();
     const ChildExit& exit = child.wait();
     result.exit_code = exit.exit_code;
@@ -79,8 +78,8 @@ ScratchFolder::ScratchFolder() {
     const char* tmp = std::getenv("TMPDIR");
     path_ = fmt::format("{}/hetune-XXXXXX", tmp != nullptr && *tmp != '\0' ? tmp : "/tmp");
     if (mkdtemp(path_.data()) == nullptr)
-        throw std::runtime_error(fmt::format("cannot make a temporary folder {}: {}", path_,
-                                             std::strerror(errno)));
+        throw std::runtime_error(
+            fmt::format("cannot make a temporary folder {}: {}", path_, std::strerror(errno)));
 }
 
 ScratchFolder::~ScratchFolder() {

@@ -9,7 +9,7 @@
 namespace hetune {
 
 struct ChildResult {
-    int exit_code = -1;      // -1: ended by a signal, or never started
+    int exit_code = -1;  // -1: ended by a signal, or never started
     int signal = 0;
     bool timed_out = false;  // it was killed
     std::string output;      // stdout

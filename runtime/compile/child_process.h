@@ -10,7 +10,7 @@
 namespace hetune {
 
 struct ChildExit {
-    int exit_code = -1;   // -1: ended by a signal
+    int exit_code = -1;  // -1: ended by a signal
     int signal = 0;
     std::string outcome;  // "exit code 1", "signal 6 (Aborted)"
 };
@@ -28,7 +28,8 @@ class ChildProcess {
     // *thread* that made it ends. Throws std::runtime_error when there can be no further process;
     // a program that cannot be run ends with exit code 127.
     ChildProcess(const std::vector<std::string>& argv, const Ends& ends,
-                 const std::string& temp_folder = {}, const std::vector<std::string>& settings = {});
+                 const std::string& temp_folder = {},
+                 const std::vector<std::string>& settings = {});
     ~ChildProcess();  // kills it
     ChildProcess(const ChildProcess&) = delete;
     ChildProcess& operator=(const ChildProcess&) = delete;

@@ -27,8 +27,9 @@ std::unique_ptr<Compiler> choose_compiler(const Arch& arch, const Environment& e
         if (!forced.empty() && kind.name != forced) continue;
         if (std::ranges::find(kind.families, arch.family) == kind.families.end()) {
             if (!forced.empty())
-                throw CompileError(CompileError::Cause::kNoCompiler,
-                                   fmt::format("compiler {} does not compile for {}", forced, arch.name));
+                throw CompileError(
+                    CompileError::Cause::kNoCompiler,
+                    fmt::format("compiler {} does not compile for {}", forced, arch.name));
             continue;
         }
         install.push_back(kind.install);
@@ -43,8 +44,9 @@ std::unique_ptr<Compiler> choose_compiler(const Arch& arch, const Environment& e
         }
     }
     if (!forced.empty() && std::ranges::find(names, forced) == names.end())
-        throw CompileError(CompileError::Cause::kNoCompiler,
-                           fmt::format("unknown compiler '{}'; known: {}", forced, fmt::join(names, ", ")));
+        throw CompileError(
+            CompileError::Cause::kNoCompiler,
+            fmt::format("unknown compiler '{}'; known: {}", forced, fmt::join(names, ", ")));
     throw CompileError(CompileError::Cause::kNoCompiler,
                        fmt::format("no compiler for {} is installed{};{} to get one: {}", arch.name,
                                    forced.empty() ? "" : fmt::format(" by the name of {}", forced),
@@ -53,9 +55,12 @@ std::unique_ptr<Compiler> choose_compiler(const Arch& arch, const Environment& e
 
 TargetFamily target_family(ArchFamily family) {
     switch (family) {
-        case ArchFamily::kAmd: return TargetFamily::kAmd;
-        case ArchFamily::kNvidia: return TargetFamily::kNvidia;
-        case ArchFamily::kCpu: return TargetFamily::kCpu;
+        case ArchFamily::kAmd:
+            return TargetFamily::kAmd;
+        case ArchFamily::kNvidia:
+            return TargetFamily::kNvidia;
+        case ArchFamily::kCpu:
+            return TargetFamily::kCpu;
     }
     return TargetFamily::kCpu;
 }
@@ -64,9 +69,12 @@ std::string smallest_kernel(ArchFamily family) {
     const std::string body = "void probe(int* p) { *p = 1; }\n";
     switch (family) {
         // Attributes only, as in the prelude: no vendor header is read.
-        case ArchFamily::kAmd: return "extern \"C\" __attribute__((global)) " + body;
-        case ArchFamily::kNvidia: return "extern \"C\" __global__ " + body;
-        case ArchFamily::kCpu: break;
+        case ArchFamily::kAmd:
+            return "extern \"C\" __attribute__((global)) " + body;
+        case ArchFamily::kNvidia:
+            return "extern \"C\" __global__ " + body;
+        case ArchFamily::kCpu:
+            break;
     }
     return "extern \"C\" __attribute__((visibility(\"default\"))) " + body;
 }

@@ -27,7 +27,8 @@ std::optional<fs::path> in_path(const std::string& program) {
     const char* path = std::getenv("PATH");
     std::istringstream folders(path != nullptr ? path : "/usr/bin");
     for (std::string folder; std::getline(folders, folder, ':');)
-        if (!folder.empty() && runnable(fs::path(folder) / program)) return fs::path(folder) / program;
+        if (!folder.empty() && runnable(fs::path(folder) / program))
+            return fs::path(folder) / program;
     return std::nullopt;
 }
 
@@ -51,10 +52,12 @@ std::optional<fs::path> find_clang(const Environment& environment) {
 // Build ids of the driver, of lld and of the libraries that do the work.
 std::string identity_of(const fs::path& clang) {
     const fs::path binary = fs::canonical(clang);
-    std::vector<std::string> ids = {build_id(binary), build_id(fs::canonical(binary.parent_path() / "ld.lld"))};
+    std::vector<std::string> ids = {build_id(binary),
+                                    build_id(fs::canonical(binary.parent_path() / "ld.lld"))};
     std::error_code none;
     std::vector<std::string> libraries;
-    for (const auto& entry : fs::directory_iterator(binary.parent_path().parent_path() / "lib", none)) {
+    for (const auto& entry :
+         fs::directory_iterator(binary.parent_path().parent_path() / "lib", none)) {
         const std::string name = entry.path().filename().string();
         if (name.starts_with("libclang-cpp.so") || name.starts_with("libLLVM"))
             if (name.find(".so") != std::string::npos)
@@ -89,18 +92,40 @@ class ClangCompiler : public Compiler {
 std::vector<std::string> ClangCompiler::options(const Arch& arch) const {
     if (arch.family == ArchFamily::kAmd)
         // Without -fuse-cuid=none the object depends on the source's path.
-        return {"-x", "hip", "--offload-device-only", "--offload-arch=" + arch.name, "-nogpulib",
-                "-nogpuinc", "-O3", "-std=c++20", "-mcode-object-version=5",
-                "--no-gpu-bundle-output", "-fuse-cuid=none", "-w"};
-    return {"-x", "c++", "-std=c++20", "-O3", "-march=" + arch.name, "-fPIC", "-shared",
-            "-nostdlib", "-fuse-ld=lld", "-ffp-contract=fast", "-fno-math-errno",
-            "-fvisibility=hidden", "-fno-ident", "-Wl,--build-id=none", "-w"};
+        return {"-x",
+                "hip",
+                "--offload-device-only",
+                "--offload-arch=" + arch.name,
+                "-nogpulib",
+                "-nogpuinc",
+                "-O3",
+                "-std=c++20",
+                "-mcode-object-version=5",
+                "--no-gpu-bundle-output",
+                "-fuse-cuid=none",
+                "-w"};
+    return {"-x",
+            "c++",
+            "-std=c++20",
+            "-O3",
+            "-march=" + arch.name,
+            "-fPIC",
+            "-shared",
+            "-nostdlib",
+            "-fuse-ld=lld",
+            "-ffp-contract=fast",
+            "-fno-math-errno",
+            "-fvisibility=hidden",
+            "-fno-ident",
+            "-Wl,--build-id=none",
+            "-w"};
 }
 
 std::string first_error(const std::string& log) {
     std::istringstream lines(log);
     for (std::string line; std::getline(lines, line);)
-        if (line.find("error:") != std::string::npos || line.find("LLVM ERROR") != std::string::npos)
+        if (line.find("error:") != std::string::npos ||
+            line.find("LLVM ERROR") != std::string::npos)
             return line;
     return log.substr(0, log.find('\n'));
 }
@@ -119,13 +144,15 @@ CodeObject ClangCompiler::compile(const CompileRequest& request) {
     const std::string what =
         fmt::format("compiling {} for {} with clang", request.entry, request.arch.name);
     if (result.timed_out)
-        throw CompileError(CompileError::Cause::kTimeout,
-                           fmt::format("{}: {}; HETUNE_COMPILE_TIMEOUT sets the limit", what, result.outcome),
-                           result.errors);
+        throw CompileError(
+            CompileError::Cause::kTimeout,
+            fmt::format("{}: {}; HETUNE_COMPILE_TIMEOUT sets the limit", what, result.outcome),
+            result.errors);
     // The driver reports a crashed child of its own by an exit code above 100.
     if (result.signal != 0 || result.exit_code > 100)
         throw CompileError(CompileError::Cause::kCrash,
-                           fmt::format("{}: the compiler died ({})", what, result.outcome), result.errors);
+                           fmt::format("{}: the compiler died ({})", what, result.outcome),
+                           result.errors);
     if (!result.ok())
         throw CompileError(CompileError::Cause::kSource,
                            fmt::format("{}: {}", what, first_error(result.errors)), result.errors);

@@ -12,9 +12,9 @@ namespace hetune {
 
 struct CompilerFacts {
     std::string version;
-    std::string identity;                            // build ids of all that was loaded
-    std::vector<std::filesystem::path> files;        // those
-    std::map<std::string, std::string> archs;        // arch -> "" where it works, else why not
+    std::string identity;                      // build ids of all that was loaded
+    std::vector<std::filesystem::path> files;  // those
+    std::map<std::string, std::string> archs;  // arch -> "" where it works, else why not
 };
 
 // Facts about the library at `library`; empty when none are kept, or when size, inode or time of

@@ -71,8 +71,8 @@ class LlvmDisassembler final : public Disassembler {
 
     std::string listing(const CodeObject& code, const Arch& arch) override {
         if (arch.family == ArchFamily::kNvidia) return {};
-        const auto machine_code = code_of(
-            code.bytes, arch.family == ArchFamily::kCpu ? "hetune_cpu_entry" : code.entry);
+        const auto machine_code =
+            code_of(code.bytes, arch.family == ArchFamily::kCpu ? "hetune_cpu_entry" : code.entry);
         return ask("compile", code.entry, arch.name,
                    {reinterpret_cast<const char*>(machine_code.data()), machine_code.size()})
             .body;
@@ -84,9 +84,11 @@ class LlvmDisassembler final : public Disassembler {
         const std::string line = fmt::format("disassembling {} for {}", entry, arch);
         WorkerMessage answer;
         try {
-            answer = pool_.call(
-                {{{"do", what}, {"entry", entry}, {"arch", arch}, {"options", nlohmann::json::array()}},
-                 std::move(code)});
+            answer = pool_.call({{{"do", what},
+                                  {"entry", entry},
+                                  {"arch", arch},
+                                  {"options", nlohmann::json::array()}},
+                                 std::move(code)});
         } catch (const WorkerFailure& failure) {
             throw CompileError(CompileError::Cause::kKilled,
                                fmt::format("{}: {}", line, failure.what()), failure.log());
@@ -150,12 +152,14 @@ void check_promises(const InstructionMix& mix, const KernelSpec& spec, const Arc
     };
     auto refuse = [&](const char* what) {
         throw CompileError(CompileError::Cause::kGate,
-                           fmt::format("{} for {}: its {} instructions hold no {}", spec.to_string(),
-                                       arch.name, mix.total, what));
+                           fmt::format("{} for {}: its {} instructions hold no {}",
+                                       spec.to_string(), arch.name, mix.total, what));
     };
     const QuantFormat* format = find_quant(value("Quant"));
-    const bool integer = format != nullptr && format->integer && value("kQuantisedInput") != "false";
-    if (info->promises.dot4 && integer && arch.has_dot4 && mix.dot4 == 0) refuse("4 x int8 dot product");
+    const bool integer =
+        format != nullptr && format->integer && value("kQuantisedInput") != "false";
+    if (info->promises.dot4 && integer && arch.has_dot4 && mix.dot4 == 0)
+        refuse("4 x int8 dot product");
     if (info->promises.matrix && arch.has_matrix && mix.matrix == 0) refuse("matrix instruction");
     if (info->promises.wide_loads && mix.wide_loads == 0) refuse("128-bit load");
 }

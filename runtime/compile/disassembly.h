@@ -17,14 +17,14 @@ namespace hetune {
 // Counts over the text of a kernel, not over its execution.
 struct InstructionMix {
     int total = 0;
-    int dot4 = 0;         // v_dot4_*; vpdpbusd, vpmaddubsw
-    int matrix = 0;       // v_wmma_*
-    int wide_loads = 0;   // 128-bit loads from memory; into xmm, ymm or zmm
-    int lane_moves = 0;   // DPP, permlane, ds_bpermute, ds_swizzle
-    int lds = 0;          // ds_*, but for lane moves
-    int scalar = 0;       // s_*, but for waits
-    int waits = 0;        // s_waitcnt*, s_wait_*
-    int unknown = 0;      // no instructions to this disassembler
+    int dot4 = 0;        // v_dot4_*; vpdpbusd, vpmaddubsw
+    int matrix = 0;      // v_wmma_*
+    int wide_loads = 0;  // 128-bit loads from memory; into xmm, ymm or zmm
+    int lane_moves = 0;  // DPP, permlane, ds_bpermute, ds_swizzle
+    int lds = 0;         // ds_*, but for lane moves
+    int scalar = 0;      // s_*, but for waits
+    int waits = 0;       // s_waitcnt*, s_wait_*
+    int unknown = 0;     // no instructions to this disassembler
 
     bool operator==(const InstructionMix&) const = default;
 };

@@ -12,7 +12,7 @@ const LibraryKind kHiprtcLibrary = {
     .baseline_arch = "gfx1030",
     .options = [](const std::string& arch) -> std::vector<std::string> {
         return {"--offload-arch=" + arch, "-O3", "-std=c++20", "-mcode-object-version=5",
-                "-fuse-cuid=none", "-w"};
+                "-fuse-cuid=none",        "-w"};
     },
 };
 
@@ -21,8 +21,9 @@ const LibraryKind kComgrLibrary = {
     .family = ArchFamily::kAmd,
     .baseline_arch = "gfx1030",
     .options = [](const std::string&) -> std::vector<std::string> {
-        return {"-O3", "-std=c++20", "-mcode-object-version=5", "-nogpulib", "-nogpuinc",
-                "-fuse-cuid=none", "-w"};
+        return {"-O3",       "-std=c++20", "-mcode-object-version=5",
+                "-nogpulib", "-nogpuinc",  "-fuse-cuid=none",
+                "-w"};
     },
 };
 

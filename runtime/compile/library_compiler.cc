@@ -27,9 +27,12 @@ int most_workers() {
 
 CompileError::Cause cause_of(WorkerFailure::Cause cause) {
     switch (cause) {
-        case WorkerFailure::Cause::kCrash: return CompileError::Cause::kCrash;
-        case WorkerFailure::Cause::kTimeout: return CompileError::Cause::kTimeout;
-        case WorkerFailure::Cause::kKilled: return CompileError::Cause::kKilled;
+        case WorkerFailure::Cause::kCrash:
+            return CompileError::Cause::kCrash;
+        case WorkerFailure::Cause::kTimeout:
+            return CompileError::Cause::kTimeout;
+        case WorkerFailure::Cause::kKilled:
+            return CompileError::Cause::kKilled;
     }
     return CompileError::Cause::kCrash;
 }
@@ -37,14 +40,15 @@ CompileError::Cause cause_of(WorkerFailure::Cause cause) {
 // Of all that a compile loads, the files that decide about its output.
 bool decides(const fs::path& file) {
     const std::string name = file.filename().string();
-    return std::ranges::any_of(std::initializer_list<const char*>{"hip", "comgr", "LLVM", "clang",
-                                                                  "lld", "nvrtc", "amd"},
-                               [&](const char* part) { return name.find(part) != name.npos; });
+    return std::ranges::any_of(
+        std::initializer_list<const char*>{"hip", "comgr", "LLVM", "clang", "lld", "nvrtc", "amd"},
+        [&](const char* part) { return name.find(part) != name.npos; });
 }
 
 class LibraryCompiler final : public Compiler {
   public:
-    LibraryCompiler(const LibraryKind& kind, const fs::path& library, const Environment& environment)
+    LibraryCompiler(const LibraryKind& kind, const fs::path& library,
+                    const Environment& environment)
         : kind_(kind),
           library_(library),
           facts_folder_(environment.cache_folder),
@@ -97,19 +101,22 @@ WorkerMessage LibraryCompiler::ask(const WorkerMessage& question, const std::str
         const char* advice = failure.cause() == WorkerFailure::Cause::kTimeout
                                  ? "; HETUNE_COMPILE_TIMEOUT sets the limit"
                                  : "";
-        const char* verb = failure.cause() == WorkerFailure::Cause::kTimeout ? "" : "the compiler died: ";
+        const char* verb =
+            failure.cause() == WorkerFailure::Cause::kTimeout ? "" : "the compiler died: ";
         throw CompileError(cause_of(failure.cause()),
                            fmt::format("{}: {}{}{}", what, verb, failure.what(), advice),
                            failure.log());
     } catch (const std::runtime_error& error) {
-        throw CompileError(CompileError::Cause::kKilled,
-                           fmt::format("{}: {} cannot be started: {}", what, "hetune-worker", error.what()));
+        throw CompileError(
+            CompileError::Cause::kKilled,
+            fmt::format("{}: {} cannot be started: {}", what, "hetune-worker", error.what()));
     }
     const std::string status = answer.header.value("status", "");
     const std::string error = answer.header.value("error", "no reason given");
     if (status == "unavailable")
-        throw CompileError(CompileError::Cause::kNoCompiler,
-                           fmt::format("{}: {} cannot be opened: {}", what, library_.string(), error));
+        throw CompileError(
+            CompileError::Cause::kNoCompiler,
+            fmt::format("{}: {} cannot be opened: {}", what, library_.string(), error));
     if (status == "failed")
         throw CompileError(CompileError::Cause::kSource, fmt::format("{}: {}", what, error),
                            answer.header.value("log", ""));
@@ -120,8 +127,7 @@ WorkerMessage LibraryCompiler::ask(const WorkerMessage& question, const std::str
 }
 
 void LibraryCompiler::describe() try {
-    const std::string what =
-        fmt::format("asking {} for its version", library_.string());
+    const std::string what = fmt::format("asking {} for its version", library_.string());
     const WorkerMessage answer =
         ask(request("describe", "probe", kind_.baseline_arch, smallest_kernel(kind_.family)), what);
     facts_.version = answer.header.value("version", "");
@@ -187,7 +193,8 @@ std::vector<fs::path> loader_folders() {
     for (const auto& file : fs::directory_iterator("/etc/ld.so.conf.d", none)) {
         std::ifstream lines(file.path());
         for (std::string line; std::getline(lines, line);)
-            if (line.starts_with('/')) folders.emplace_back(line.substr(0, line.find_last_not_of(" \t") + 1));
+            if (line.starts_with('/'))
+                folders.emplace_back(line.substr(0, line.find_last_not_of(" \t") + 1));
     }
     std::ranges::sort(folders);
     for (const char* folder : {"/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib"})
@@ -252,10 +259,11 @@ fs::path worker_program(const Environment& environment) {
         const fs::path program = folder / above / "libexec/hetune/hetune-worker";
         if (access(program.c_str(), X_OK) == 0) return program.lexically_normal();
     }
-    throw CompileError(CompileError::Cause::kNoCompiler,
-                       fmt::format("no libexec/hetune/hetune-worker beside {}; reinstall hetune, or "
-                                   "set HETUNE_WORKER",
-                                   folder.string()));
+    throw CompileError(
+        CompileError::Cause::kNoCompiler,
+        fmt::format("no libexec/hetune/hetune-worker beside {}; reinstall hetune, or "
+                    "set HETUNE_WORKER",
+                    folder.string()));
 }
 
 }  // namespace hetune

@@ -13,7 +13,7 @@
 namespace hetune {
 
 struct LibraryKind {
-    std::string name;           // what hetune-worker knows it by
+    std::string name;  // what hetune-worker knows it by
     ArchFamily family;
     std::string baseline_arch;  // one that all its versions compile for
     std::vector<std::string> (*options)(const std::string& arch);
@@ -28,8 +28,8 @@ std::unique_ptr<Compiler> open_library_compiler(const LibraryKind& kind,
 
 // The first of `names` in the first of `folders` that has one; then, in the same order, in the
 // folders of the system's loader. Opens nothing.
-std::optional<std::filesystem::path> find_library(const std::vector<std::string>& names,
-                                                  const std::vector<std::filesystem::path>& folders);
+std::optional<std::filesystem::path> find_library(
+    const std::vector<std::string>& names, const std::vector<std::filesystem::path>& folders);
 
 // ROCM_PATH, /opt/rocm, then /opt/rocm-* from the highest version down; library folders.
 std::vector<std::filesystem::path> rocm_library_folders(const Environment& environment);

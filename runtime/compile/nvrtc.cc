@@ -27,9 +27,9 @@ const RegisterCompiler kNvrtc{{
         if (!environment.nvrtc.empty())
             library = environment.nvrtc;
         else
-            library = find_library({"libnvrtc.so.13", "libnvrtc.so.12"},
-                                   {"/usr/local/cuda/lib64",
-                                    "/usr/local/cuda/targets/x86_64-linux/lib"});
+            library =
+                find_library({"libnvrtc.so.13", "libnvrtc.so.12"},
+                             {"/usr/local/cuda/lib64", "/usr/local/cuda/targets/x86_64-linux/lib"});
         return library ? open_library_compiler(kLibrary, *library, environment) : nullptr;
     },
 }};

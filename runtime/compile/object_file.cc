@@ -53,7 +53,8 @@ void each_section(Bytes object, Visit&& visit) {
 
 std::string section_name(Bytes object, const Elf64_Shdr& section) {
     const Elf64_Ehdr elf = header(object);
-    const auto names = record<Elf64_Shdr>(object, elf.e_shoff + elf.e_shstrndx * sizeof(Elf64_Shdr));
+    const auto names =
+        record<Elf64_Shdr>(object, elf.e_shoff + elf.e_shstrndx * sizeof(Elf64_Shdr));
     const Bytes text = part(object, names.sh_offset, names.sh_size);
     if (section.sh_name >= text.size()) return {};
     const auto* start = reinterpret_cast<const char*>(text.data()) + section.sh_name;
@@ -134,7 +135,8 @@ KernelResources amd_resources(Bytes object, const std::string& entry) {
 
 // Attributes of a kernel in `.nv.info` (of all kernels, by symbol number) and `.nv.info.<kernel>`.
 // NVIDIA does not document them; the numbers are those of CuAssembler (github.com/cloudcores/
-// CuAssembler) and were checked with the register, stack and shared-memory counts of `ptxas -v` 13.0.
+// CuAssembler) and were checked with the register, stack and shared-memory counts of `ptxas
+// -v` 13.0.
 enum CubinFormat : uint8_t { kPayload = 4 };
 enum CubinAttribute : uint8_t { kMaxThreads = 0x05, kFrameSize = 0x11, kRegisters = 0x2f };
 
@@ -161,17 +163,16 @@ KernelResources cubin_resources(Bytes object, const std::string& entry) {
         if (name == ".nv.shared.reserved.0") reserved = kReserved;
         const bool shared_info = name == ".nv.info";
         if (!shared_info && name != ".nv.info." + entry) return;
-        each_attribute(part(object, section.sh_offset, section.sh_size),
-                       [&](uint8_t attribute, Bytes value) {
-                           if (attribute == kMaxThreads && !shared_info)
-                               resources.max_threads = record<int>(value, 0) * record<int>(value, 4) *
-                                                       record<int>(value, 8);
-                           if (!shared_info || value.size() < 8 ||
-                               record<uint32_t>(value, 0) != kernel->number)
-                               return;
-                           if (attribute == kRegisters) resources.vgprs = record<int>(value, 4);
-                           if (attribute == kFrameSize) resources.scratch_bytes = record<int>(value, 4);
-                       });
+        each_attribute(part(object, section.sh_offset, section.sh_size), [&](uint8_t attribute,
+                                                                             Bytes value) {
+            if (attribute == kMaxThreads && !shared_info)
+                resources.max_threads =
+                    record<int>(value, 0) * record<int>(value, 4) * record<int>(value, 8);
+            if (!shared_info || value.size() < 8 || record<uint32_t>(value, 0) != kernel->number)
+                return;
+            if (attribute == kRegisters) resources.vgprs = record<int>(value, 4);
+            if (attribute == kFrameSize) resources.scratch_bytes = record<int>(value, 4);
+        });
     });
     resources.lds_bytes = std::max(0, resources.lds_bytes - reserved);
     return resources;
@@ -208,7 +209,8 @@ KernelResources read_resources(Bytes object, const std::string& entry, ArchFamil
 std::string build_id(const std::filesystem::path& file) try {
     const MappedFile mapped(file);
     try {
-        if (const auto note = find_note(mapped.bytes(), "GNU", NT_GNU_BUILD_ID)) return hex_of(*note);
+        if (const auto note = find_note(mapped.bytes(), "GNU", NT_GNU_BUILD_ID))
+            return hex_of(*note);
     } catch (const std::runtime_error&) {  // no ELF file, such as a wrapper script
     }
     return content_hash(mapped.bytes().data(), mapped.bytes().size()).hex();

@@ -21,7 +21,8 @@ KernelResources read_resources(std::span<const std::byte> object, const std::str
 // The machine code of a symbol; empty when there is none.
 std::span<const std::byte> code_of(std::span<const std::byte> object, const std::string& symbol);
 
-// The GNU build id in hex, or a content hash where there is none; empty when the file cannot be read.
+// The GNU build id in hex, or a content hash where there is none; empty when the file cannot be
+// read.
 std::string build_id(const std::filesystem::path& file);
 
 }  // namespace hetune

@@ -8,9 +8,9 @@
 namespace hetune {
 namespace {
 
-constexpr double kBusyCpu = 80;        // below, the waiting is mostly that of our own compiles
-constexpr double kShortMemory = 10;    // percent of time, some task waiting
-constexpr double kThrashing = 2;       // percent of time, all tasks waiting
+constexpr double kBusyCpu = 80;      // below, the waiting is mostly that of our own compiles
+constexpr double kShortMemory = 10;  // percent of time, some task waiting
+constexpr double kThrashing = 2;     // percent of time, all tasks waiting
 
 // The value behind "<kind> avg10=".
 double average(const std::filesystem::path& file, const std::string& kind) {

@@ -1,5 +1,6 @@
-// How busy this machine is, from Linux's pressure stall information (Documentation/accounting/psi.rst
-// in the kernel's source): the share of the last ten seconds in which tasks waited for something.
+// How busy this machine is, from Linux's pressure stall information
+// (Documentation/accounting/psi.rst in the kernel's source): the share of the last ten seconds in
+// which tasks waited for something.
 #pragma once
 
 #include <filesystem>

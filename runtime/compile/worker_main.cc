@@ -49,11 +49,10 @@ class Service {
     WorkerMessage answer(const WorkerMessage& request) {
         if (library_ == nullptr) return {{{"status", "unavailable"}, {"error", trouble_}}, {}};
         try {
-            Compiled result =
-                library_->compile({.entry = request.header.at("entry"),
-                                   .arch = request.header.at("arch"),
-                                   .options = request.header.at("options"),
-                                   .text = request.body});
+            Compiled result = library_->compile({.entry = request.header.at("entry"),
+                                                 .arch = request.header.at("arch"),
+                                                 .options = request.header.at("options"),
+                                                 .text = request.body});
             if (request.header.at("do") == "describe") return describe();
             return {{{"status", "done"}, {"log", shorten(result.log)}}, std::move(result.object)};
         } catch (const Refused& refused) {

@@ -95,9 +95,11 @@ class Worker {
                 end(WorkerFailure::Cause::kTimeout,
                     fmt::format("no answer in {} s; killed", limit.count() / 1000.0));
             const bool more = sent < request.size();
-            pollfd ends[2] = {{talk_.get(), static_cast<short>(more ? POLLIN | POLLOUT : POLLIN), 0},
-                              {errors_.get(), POLLIN, 0}};
-            if (poll(ends, 2, static_cast<int>(std::min<int64_t>(left.count(), 1000))) <= 0) continue;
+            pollfd ends[2] = {
+                {talk_.get(), static_cast<short>(more ? POLLIN | POLLOUT : POLLIN), 0},
+                {errors_.get(), POLLIN, 0}};
+            if (poll(ends, 2, static_cast<int>(std::min<int64_t>(left.count(), 1000))) <= 0)
+                continue;
             if (ends[1].revents != 0) read_log();
             if ((ends[0].revents & POLLOUT) != 0 && more) {
                 const ssize_t count = ::send(talk_.get(), request.data() + sent,
@@ -149,8 +151,8 @@ class Worker {
             end(WorkerFailure::Cause::kCrash, "it closed its output and did not end; killed");
         const ChildExit exit = process_->wait();
         read_log();
-        const auto cause = exit.signal == SIGKILL ? WorkerFailure::Cause::kKilled
-                                                  : WorkerFailure::Cause::kCrash;
+        const auto cause =
+            exit.signal == SIGKILL ? WorkerFailure::Cause::kKilled : WorkerFailure::Cause::kCrash;
         throw WorkerFailure(cause, exit.signal, exit.outcome, std::move(log_));
     }
 

@@ -22,8 +22,8 @@ std::string encode(const WorkerMessage& message) {
     const auto header_bytes = static_cast<uint32_t>(header.size());
     const uint64_t body_bytes = message.body.size();
     if (header.size() > kMaxHeader || body_bytes > kMaxBody)
-        throw ProtocolError(fmt::format("a message of {} + {} bytes is too long", header.size(),
-                                        body_bytes));
+        throw ProtocolError(
+            fmt::format("a message of {} + {} bytes is too long", header.size(), body_bytes));
     std::string bytes(kMagic);
     bytes.append(reinterpret_cast<const char*>(&header_bytes), sizeof header_bytes);
     bytes.append(reinterpret_cast<const char*>(&body_bytes), sizeof body_bytes);

@@ -19,9 +19,11 @@ constexpr int kComputeCapabilityMinor = 76;
 std::function<int(GpuLoop*)> loop_maker(const DriverLibrary& cuda) {
     const auto current = cuda.optional<int(void**)>("cuCtxGetCurrent");
     const auto create = cuda.optional<int(void**, unsigned)>("cuGraphCreate");
-    const auto make_handle = cuda.optional<int(unsigned long long*, void*, void*, unsigned, unsigned)>(
-        "cuGraphConditionalHandleCreate");
-    const auto add = cuda.optional<int(void**, void*, const void*, const void*, size_t, LoopNode*)>("cuGraphAddNode_v2");
+    const auto make_handle =
+        cuda.optional<int(unsigned long long*, void*, void*, unsigned, unsigned)>(
+            "cuGraphConditionalHandleCreate");
+    const auto add = cuda.optional<int(void**, void*, const void*, const void*, size_t, LoopNode*)>(
+        "cuGraphAddNode_v2");
     const auto destroy = cuda.optional<int(void*)>("cuGraphDestroy");
     if (!current || !create || !make_handle || !add || !destroy) return {};
     return [=](GpuLoop* loop) {
@@ -67,8 +69,9 @@ GpuApi load_cuda() {
     cuda.find(api.module_unload, "cuModuleUnload");
     cuda.find(api.module_function, "cuModuleGetFunction");
     cuda.find(api.launch, "cuLaunchKernel");
-    api.launch_overlapped = {"cuLaunchKernelEx",
-                             cuda.optional<int(const LaunchConfig*, void*, void**, void**)>("cuLaunchKernelEx")};
+    api.launch_overlapped = {
+        "cuLaunchKernelEx",
+        cuda.optional<int(const LaunchConfig*, void*, void**, void**)>("cuLaunchKernelEx")};
     cuda.find(api.event_create, "cuEventCreate");
     cuda.find(api.event_destroy, "cuEventDestroy_v2");
     cuda.find(api.event_record, "cuEventRecord");
@@ -140,7 +143,8 @@ GpuApi load_cuda() {
             .overlaps_launches = check.launch_overlapped.function != nullptr && driver >= 12030 &&
                                  number(kComputeCapabilityMajor) >= 9,
             // Loops came with CUDA 12.3, and with 12.4 what ends them.
-            .graph_loops = check.make_loop && check.capture_to.function != nullptr && driver >= 12040,
+            .graph_loops =
+                check.make_loop && check.capture_to.function != nullptr && driver >= 12040,
         };
     };
     gpu_check(api, init(0), init.name);

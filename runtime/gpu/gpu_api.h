@@ -102,7 +102,8 @@ struct GpuApi {
         launch;
     // A launch whose groups may come up while the one before still runs: kernels wait by themselves
     // (prelude: await_inputs). Absent from HIP and from CUDA before 11.8.
-    DriverCall<int(const LaunchConfig* config, void* function, void** params, void** extra)> launch_overlapped;
+    DriverCall<int(const LaunchConfig* config, void* function, void** params, void** extra)>
+        launch_overlapped;
     DriverCall<int(void** event, unsigned flags)> event_create;
     DriverCall<int(void*)> event_destroy;
     DriverCall<int(void* event, void* stream)> event_record;
@@ -111,7 +112,8 @@ struct GpuApi {
     DriverCall<int(void* stream, int mode)> capture_begin;
     DriverCall<int(void* stream, void** graph)> capture_end;
     // Into a graph that exists. Absent from HIP and from CUDA before 12.3, as loops are.
-    DriverCall<int(void* stream, void* graph, const void* dependencies, const void* edges, size_t count, int mode)>
+    DriverCall<int(void* stream, void* graph, const void* dependencies, const void* edges,
+                   size_t count, int mode)>
         capture_to;
     DriverCall<int(void*)> graph_destroy;
     DriverCall<int(void** executable, void* graph, unsigned long long flags)> graph_instantiate;

@@ -60,7 +60,8 @@ class GpuDevice : public Device {
         staging_ = std::make_unique<StagedUploads>(context_);
         begin_ = make(api_.event_create, api_.event_destroy, 0u);
         end_ = make(api_.event_create, api_.event_destroy, 0u);
-        done_ = make(api_.event_create, api_.event_destroy, kEventBlockingSync | kEventDisableTiming);
+        done_ =
+            make(api_.event_create, api_.event_destroy, kEventBlockingSync | kEventDisableTiming);
     }
 
     const Arch& arch() const override { return arch_; }
@@ -137,7 +138,8 @@ class GpuDevice : public Device {
         void* target = static_cast<GpuBuffer&>(to).at(api_.backend, 0, from.bytes());
         if (from.bytes() == 0) return;
         auto* source = reinterpret_cast<void*>(from.address());
-        stream_check(api_.on_device(target, source, from.bytes(), stream_.get()), api_.on_device.name);
+        stream_check(api_.on_device(target, source, from.bytes(), stream_.get()),
+                     api_.on_device.name);
     }
 
     std::unique_ptr<Module> load(const CodeObject& code) override {
@@ -165,11 +167,9 @@ class GpuDevice : public Device {
                 : api_.launch(kernel.function, shape.groups[0], shape.groups[1], shape.groups[2],
                               shape.threads, 1, 1, shape.lds_bytes, stream_.get(), nullptr, extra);
         if (status == 0) return;
-        stream_check(
-            status,
-            fmt::format("{} of {} with {} x {} x {} groups of {} threads", api_.launch.name,
-                        kernel.entry, shape.groups[0], shape.groups[1], shape.groups[2],
-                        shape.threads));
+        stream_check(status, fmt::format("{} of {} with {} x {} x {} groups of {} threads",
+                                         api_.launch.name, kernel.entry, shape.groups[0],
+                                         shape.groups[1], shape.groups[2], shape.threads));
     }
     void synchronize() override {
         enter("synchronize");
@@ -192,13 +192,15 @@ class GpuDevice : public Device {
         return std::make_unique<GpuGraph>(
             make(api_.graph_instantiate, api_.executable_destroy, graph.get(), 0ull));
     }
-    std::unique_ptr<Graph> capture_loop(Buffer& handle, const std::function<void()>& record) override {
+    std::unique_ptr<Graph> capture_loop(Buffer& handle,
+                                        const std::function<void()>& record) override {
         enter("capture_loop");
         GpuLoop loop;
         if (!facts_.graph_loops || api_.make_loop(&loop) != 0) return nullptr;
         Handle graph = own(loop.graph, api_.graph_destroy);
         upload(handle, 0, std::as_bytes(std::span(&loop.handle, 1)));
-        if (api_.capture_to(stream_.get(), loop.body, nullptr, nullptr, 0, kCaptureThreadLocal) != 0)
+        if (api_.capture_to(stream_.get(), loop.body, nullptr, nullptr, 0, kCaptureThreadLocal) !=
+            0)
             return nullptr;
         capturing_ = true;
         const auto end = [&] {
@@ -217,7 +219,8 @@ class GpuDevice : public Device {
         }
         void* executable = nullptr;
         if (end() != 0 || api_.graph_instantiate(&executable, graph.get(), 0) != 0) return nullptr;
-        return std::make_unique<GpuGraph>(own(executable, api_.executable_destroy), std::move(graph));
+        return std::make_unique<GpuGraph>(own(executable, api_.executable_destroy),
+                                          std::move(graph));
     }
     void replay(Graph& graph) override {
         enter("replay");
@@ -240,8 +243,8 @@ class GpuDevice : public Device {
     }
     std::unique_ptr<Mark> make_mark() override {
         enter("make_mark");
-        return std::make_unique<GpuMark>(make(api_.event_create, api_.event_destroy,
-                                              kEventBlockingSync | kEventDisableTiming));
+        return std::make_unique<GpuMark>(
+            make(api_.event_create, api_.event_destroy, kEventBlockingSync | kEventDisableTiming));
     }
     void record(Mark& mark) override {
         enter("record");
@@ -333,7 +336,8 @@ class GpuDevice : public Device {
     const Arch& arch_;
     GpuFacts facts_;
     std::unique_ptr<StagedUploads> staging_;
-    Handle stream_{nullptr, Release{}}, begin_{nullptr, Release{}}, end_{nullptr, Release{}}, done_{nullptr, Release{}};
+    Handle stream_{nullptr, Release{}}, begin_{nullptr, Release{}}, end_{nullptr, Release{}},
+        done_{nullptr, Release{}};
     std::string poison_;  // what failed first
     bool capturing_ = false;
     int capture_status_ = 0;

@@ -11,7 +11,8 @@ namespace hetune {
 namespace {
 
 constexpr size_t kPieceBytes = 2 << 20;  // stays in a core's cache while it is hashed
-// Buffers whose pieces are made at the same time, each with a piece on its way and one in the making.
+// Buffers whose pieces are made at the same time, each with a piece on its way and one in the
+// making.
 constexpr size_t kMakers = 16, kSlots = 2 * kMakers;
 constexpr size_t kShare = 256 << 10;  // of a piece, for one thread to copy
 
@@ -20,9 +21,9 @@ void copy(std::byte* to, std::span<const std::byte> from, bool with_all_cores) {
     const auto shares = static_cast<int64_t>((from.size() + kShare - 1) / kShare);
 #pragma omp parallel for schedule(dynamic, 1) if (with_all_cores)
     for (int64_t i = 0; i < shares; ++i) {
-        const auto share = from.subspan(
-            static_cast<size_t>(i) * kShare,
-            std::min(kShare, from.size() - static_cast<size_t>(i) * kShare));
+        const auto share =
+            from.subspan(static_cast<size_t>(i) * kShare,
+                         std::min(kShare, from.size() - static_cast<size_t>(i) * kShare));
         std::memcpy(to + static_cast<size_t>(i) * kShare, share.data(), share.size());
     }
 }
@@ -41,8 +42,7 @@ void StagedUploads::begin(void* stream) {
 void StagedUploads::end(void* stream) {
     const GpuApi& api = context_.api;
     for (size_t i = 0; i < streams_.size(); ++i) {
-        gpu_check(api, api.event_record(after_[i].get(), streams_[i].get()),
-                  api.event_record.name);
+        gpu_check(api, api.event_record(after_[i].get(), streams_[i].get()), api.event_record.name);
         gpu_check(api, api.stream_wait_event(stream, after_[i].get(), 0),
                   api.stream_wait_event.name);
     }
@@ -75,7 +75,7 @@ void StagedUploads::upload(void* to, std::span<const std::byte> from, void* stre
 void StagedUploads::upload_all(std::span<const MadeUpload> uploads, void* stream) {
     begin(stream);
     std::exception_ptr error;
-#pragma omp parallel num_threads(std::min<int>(omp_get_max_threads(), kMakers))
+#pragma omp parallel num_threads(std::min <int>(omp_get_max_threads(), kMakers))
     {
         const auto first = static_cast<size_t>(omp_get_thread_num()) * 2;
         size_t next = 0;
@@ -107,8 +107,8 @@ void StagedUploads::open() {
     };
     before_ = event();
     for (size_t i = 0; i < 2; ++i) {
-        streams_.push_back(made_handle(context_, api.stream_create, api.stream_destroy,
-                                       kStreamNonBlocking));
+        streams_.push_back(
+            made_handle(context_, api.stream_create, api.stream_destroy, kStreamNonBlocking));
         after_.push_back(event());
     }
     for (size_t i = 0; i < kSlots; ++i) {
@@ -116,8 +116,7 @@ void StagedUploads::open() {
         Handle memory = made_handle(context_, api.host_allocate, api.host_free, kPieceBytes,
                                     kHostAllocatePortable);
         slots_.push_back({std::move(memory), event(), stream});
-        gpu_check(api, api.event_record(slots_.back().sent.get(), stream),
-                  api.event_record.name);
+        gpu_check(api, api.event_record(slots_.back().sent.get(), stream), api.event_record.name);
     }
 }
 

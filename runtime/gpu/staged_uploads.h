@@ -1,5 +1,5 @@
-// Uploads through pinned memory: while one piece is on its way, all cores copy the next one there, or
-// each makes pieces of a buffer of its own. Pieces take turns on two streams.
+// Uploads through pinned memory: while one piece is on its way, all cores copy the next one there,
+// or each makes pieces of a buffer of its own. Pieces take turns on two streams.
 #pragma once
 
 #include <cstddef>
@@ -31,7 +31,8 @@ class StagedUploads {
         void* stream;
     };
     void open();
-    // What comes later on the streams of pieces waits for what is on `stream` by now; the other way around.
+    // What comes later on the streams of pieces waits for what is on `stream` by now; the other way
+    // around.
     void begin(void* stream);
     void end(void* stream);
     // The memory of a slot that is not on its way any more.

@@ -38,7 +38,8 @@ template <class F>
 void binary(const Step& s, F f) {
     const auto out = s.out(0);
     for (size_t i = 0; i < out.size(); ++i)
-        out[i] = static_cast<float>(f(static_cast<double>(s.in(0)[i]), static_cast<double>(s.in(1)[i])));
+        out[i] =
+            static_cast<float>(f(static_cast<double>(s.in(0)[i]), static_cast<double>(s.in(1)[i])));
 }
 
 void head_rmsnorm(const Step& s) {

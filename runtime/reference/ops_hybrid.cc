@@ -64,18 +64,18 @@ void delta_net(const Step& s) {
             const auto row = s.in(0).subspan(static_cast<size_t>(r * channels));
             const auto q = row.subspan(static_cast<size_t>(h % key_heads) * key_size, key_size);
             const auto k = row.subspan(
-                static_cast<size_t>(keys) + static_cast<size_t>(h % key_heads) * key_size, key_size);
+                static_cast<size_t>(keys) + static_cast<size_t>(h % key_heads) * key_size,
+                key_size);
             const auto v = row.subspan(
                 static_cast<size_t>(2 * keys) + static_cast<size_t>(h) * value_size, value_size);
             const auto at = static_cast<size_t>(r * heads + h);
             const auto head = static_cast<size_t>(h);
-            reference::delta_rule(
-                std::span(state).subspan(head * head_state, head_state), q, k, v,
-                static_cast<double>(ssm_a[head]) *
-                    reference::softplus(static_cast<double>(s.in(1)[at]) +
-                                        static_cast<double>(dt_bias[head])),
-                reference::sigmoid(static_cast<double>(s.in(2)[at])), s.op.attribute("eps"),
-                out.subspan(at * value_size, value_size));
+            reference::delta_rule(std::span(state).subspan(head * head_state, head_state), q, k, v,
+                                  static_cast<double>(ssm_a[head]) *
+                                      reference::softplus(static_cast<double>(s.in(1)[at]) +
+                                                          static_cast<double>(dt_bias[head])),
+                                  reference::sigmoid(static_cast<double>(s.in(2)[at])),
+                                  s.op.attribute("eps"), out.subspan(at * value_size, value_size));
         }
 }
 

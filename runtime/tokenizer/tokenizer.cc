@@ -21,13 +21,14 @@ Tokenizer::Tokenizer(const ModelFile& file, const std::string& pre_name)
             pre_name.empty() ? file.get_string("tokenizer.ggml.pre", "default") : pre_name;
         const PreTokenizer* pre = find_pre_tokenizer(name);
         if (pre == nullptr)
-            fail(fmt::format("the pre-tokenizer '{}' is not known; --pre NAME takes another one. hetune has {}",
-                             name, fmt::join(pre_tokenizer_names(), ", ")));
+            fail(fmt::format(
+                "the pre-tokenizer '{}' is not known; --pre NAME takes another one. hetune has {}",
+                name, fmt::join(pre_tokenizer_names(), ", ")));
         subword_ = std::make_unique<ByteLevelBpe>(file, *vocabulary_, *pre);
         add_bos_ = pre->adds_bos && bos() != kNoToken;
     } else if (!pre_name.empty()) {
-        fail(fmt::format("--pre {}: its tokenizer is of the kind '{}', which has no pre-tokenizer", pre_name,
-                         model));
+        fail(fmt::format("--pre {}: its tokenizer is of the kind '{}', which has no pre-tokenizer",
+                         pre_name, model));
     } else if (model == "llama") {
         subword_ = std::make_unique<SentencePiece>(*vocabulary_);
         add_bos_ = bos() != kNoToken;

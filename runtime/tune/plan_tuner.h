@@ -30,8 +30,8 @@ struct TunedPlan {
 // Logits of a plan that is right are not further from the oracle's than this.
 constexpr double kMostKl = 0.05;
 
-// The default plan's logits are too far from what they are compared with: it is wrong, or the model is chaotic
-// (random weights, many experts).
+// The default plan's logits are too far from what they are compared with: it is wrong, or the model
+// is chaotic (random weights, many experts).
 class WrongPlan : public std::runtime_error {
   public:
     using std::runtime_error::runtime_error;

@@ -227,7 +227,8 @@ HIP_EXPORT int hipMemcpyDtoHAsync(void* to, const void* from, size_t bytes, void
 HIP_EXPORT int hipMemcpyDtoDAsync(void* to, void* from, size_t bytes, void* stream) {
     return enter("hipMemcpyDtoDAsync", [&](Fake& fake) {
         if (const Status wrong = check_memory(fake, "hipMemcpyDtoDAsync", to, bytes)) return wrong;
-        if (const Status wrong = check_memory(fake, "hipMemcpyDtoDAsync", from, bytes)) return wrong;
+        if (const Status wrong = check_memory(fake, "hipMemcpyDtoDAsync", from, bytes))
+            return wrong;
         return enqueue(fake, stream, "hipMemcpyDtoDAsync", false, [=] {
             std::memcpy(to, from, bytes);
             return kSuccess;
@@ -267,12 +268,13 @@ HIP_EXPORT int hipStreamWaitEvent(void* stream, void* event, unsigned) {
     return enter("hipStreamWaitEvent", [&](Fake& fake) {
         Event* live = fake.events.find(event);
         if (live == nullptr) return fake.blame_handle("hipStreamWaitEvent");
-        return enqueue(fake, stream, "hipStreamWaitEvent", false, [&fake, live, turn = live->recorded] {
-            while (live->reached < turn)
-                if (!fake.run_another())
-                    return fake.blame(kLaunchFailure, "streams wait for each other");
-            return kSuccess;
-        });
+        return enqueue(fake, stream, "hipStreamWaitEvent", false,
+                       [&fake, live, turn = live->recorded] {
+                           while (live->reached < turn)
+                               if (!fake.run_another())
+                                   return fake.blame(kLaunchFailure, "streams wait for each other");
+                           return kSuccess;
+                       });
     });
 }
 

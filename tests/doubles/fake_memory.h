@@ -39,7 +39,7 @@ class FakeMemory {
         size_t bytes = 0;
         bool live = true;
         bool host = false;
-        bool pinned = false;  // counts for no memory of the device
+        bool pinned = false;                   // counts for no memory of the device
         std::unique_ptr<std::byte[]> storage;  // red zone, memory, red zone
     };
     const std::pair<const uint64_t, Block>* find(uint64_t address) const;

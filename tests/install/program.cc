@@ -4,9 +4,10 @@
 
 int main(int, char** argv) {
     hetune::Model model(argv[1], {.backend = "cpu", .context = 256});
-    const auto written = model.generate("Ownership is", {.max_tokens = 8}, [](std::string_view text) {
-        std::cout << text << std::flush;
-        return true;
-    });
+    const auto written =
+        model.generate("Ownership is", {.max_tokens = 8}, [](std::string_view text) {
+            std::cout << text << std::flush;
+            return true;
+        });
     std::cout << "\n" << written.tokens.size() << " tokens, " << model.info().backend << "\n";
 }

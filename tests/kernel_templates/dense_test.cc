@@ -13,11 +13,13 @@
 namespace hetune::testing {
 namespace {
 
-constexpr double kTolerance = 1e-5;     // float arithmetic in another order
-constexpr double kHalfTolerance = 1e-3; // a KV cache of 16-bit floats: 11 bits, averaged
+constexpr double kTolerance = 1e-5;      // float arithmetic in another order
+constexpr double kHalfTolerance = 1e-3;  // a KV cache of 16-bit floats: 11 bits, averaged
 
 std::string text(int64_t v) { return std::to_string(v); }
-uint32_t groups_of(int64_t count, int64_t size) { return static_cast<uint32_t>((count + size - 1) / size); }
+uint32_t groups_of(int64_t count, int64_t size) {
+    return static_cast<uint32_t>((count + size - 1) / size);
+}
 
 std::span<const float> row_of(const std::vector<float>& values, int64_t row, int64_t width) {
     return std::span(values).subspan(static_cast<size_t>(row * width), static_cast<size_t>(width));
@@ -34,9 +36,15 @@ TEST_CASE("rmsnorm equals the oracle at widths that do not fill the last wave") 
             std::vector<float> wanted(x.size());
             for (int r = 0; r < kRows; ++r)
                 reference::rmsnorm(row_of(x, r, cols), w, 1e-6,
-                                   std::span(wanted).subspan(static_cast<size_t>(r * cols), static_cast<size_t>(cols)));
-            KernelRun run({"rmsnorm", {{"kCols", text(cols)}, {"kEps", "1e-6f"}, {"kWaves", text(waves)}}});
-            run.step(3, kRows).in(x).in(w).out(x.size() * 4).launch({kRows}, static_cast<uint32_t>(32 * waves));
+                                   std::span(wanted).subspan(static_cast<size_t>(r * cols),
+                                                             static_cast<size_t>(cols)));
+            KernelRun run(
+                {"rmsnorm", {{"kCols", text(cols)}, {"kEps", "1e-6f"}, {"kWaves", text(waves)}}});
+            run.step(3, kRows)
+                .in(x)
+                .in(w)
+                .out(x.size() * 4)
+                .launch({kRows}, static_cast<uint32_t>(32 * waves));
             CHECK(relative_error(run.get<float>(3), wanted) < kTolerance);
         }
 }
@@ -74,8 +82,10 @@ TEST_CASE("quantise keeps values to half a step, and its sums are those of what 
         std::memcpy(head, blocks.data() + b * 48, sizeof head);
         double low = 0, high = 0;
         for (size_t i = 0; i < 32; ++i) {
-            const double kept = static_cast<double>(head[0]) * static_cast<int8_t>(blocks[b * 48 + 16 + i]);
-            CHECK(std::abs(kept - static_cast<double>(x[b * 32 + i])) <= 0.5001 * static_cast<double>(head[0]) + 1e-30);
+            const double kept =
+                static_cast<double>(head[0]) * static_cast<int8_t>(blocks[b * 48 + 16 + i]);
+            CHECK(std::abs(kept - static_cast<double>(x[b * 32 + i])) <=
+                  0.5001 * static_cast<double>(head[0]) + 1e-30);
             (i < 16 ? low : high) += kept;
         }
         CHECK(static_cast<double>(head[1]) == doctest::Approx(low + high).epsilon(1e-5));
@@ -98,8 +108,11 @@ TEST_CASE("embed gives the rows that the tokens name") {
     const auto table = random_floats(kRows * kCols, 5);
     const QuantFormat& format = *find_quant("F32");
     std::vector<uint8_t> tiles(static_cast<size_t>(tiles_bytes(format, kRows, kCols)));
-    pack_tiles(format, kRows, kCols, reinterpret_cast<const uint8_t*>(table.data()), tiles.data(), 0, 3);
-    KernelRun run({"embed", {{"Quant", "F32"}, {"kRows", text(kRows)}, {"kCols", text(kCols)}, {"kWaves", "1"}}});
+    pack_tiles(format, kRows, kCols, reinterpret_cast<const uint8_t*>(table.data()), tiles.data(),
+               0, 3);
+    KernelRun run(
+        {"embed",
+         {{"Quant", "F32"}, {"kRows", text(kRows)}, {"kCols", text(kCols)}, {"kWaves", "1"}}});
     run.step(0, 3).in(tiles).in(std::vector<int32_t>{0, 69, 33}).out(3 * kCols * 4).launch({3}, 32);
     std::vector<float> wanted;
     for (const int64_t token : {0, 69, 33}) {
@@ -126,15 +139,17 @@ TEST_CASE("head_norm_rope equals the oracle at far positions, partly rotated and
         std::vector<double> turns;
         std::vector<float> table;
         for (int64_t i = 0; i < c.rotary / 2; ++i) {
-            turns.push_back(std::pow(1e6, -2.0 * static_cast<double>(i) / static_cast<double>(c.rotary)) /
-                            (2 * std::numbers::pi));
+            turns.push_back(
+                std::pow(1e6, -2.0 * static_cast<double>(i) / static_cast<double>(c.rotary)) /
+                (2 * std::numbers::pi));
             table.push_back(static_cast<float>(turns.back()));
             table.push_back(static_cast<float>(turns.back() - static_cast<double>(table.back())));
         }
         table.resize(std::max<size_t>(2, table.size()));
         std::vector<float> wanted = x;
         for (int64_t i = 0; i < kRows * kHeads; ++i) {
-            const auto head = std::span(wanted).subspan(static_cast<size_t>(i * c.size), static_cast<size_t>(c.size));
+            const auto head = std::span(wanted).subspan(static_cast<size_t>(i * c.size),
+                                                        static_cast<size_t>(c.size));
             if (c.norm) reference::rmsnorm(row_of(x, i, c.size), w, 1e-6, head);
             reference::rope(head, turns, 1.5, c.position + i / kHeads, c.interleaved);
         }
@@ -147,7 +162,12 @@ TEST_CASE("head_norm_rope equals the oracle at far positions, partly rotated and
                         {"kRotary", text(c.rotary)},
                         {"kInterleaved", c.interleaved ? "true" : "false"},
                         {"kMagnitude", "1.5f"}}});
-        run.step(c.position, kRows).in(x).in(w).in(table).out(x.size() * 4).launch({kHeads, kRows}, 32);
+        run.step(c.position, kRows)
+            .in(x)
+            .in(w)
+            .in(table)
+            .out(x.size() * 4)
+            .launch({kHeads, kRows}, 32);
         CHECK(relative_error(run.get<float>(4), wanted) < 2e-6 * (1 + c.rotary));
     }
 }
@@ -160,28 +180,36 @@ struct AttentionCase {
 
 double kv_tolerance(KvType type) {
     switch (type) {
-        case KvType::kF32: return kTolerance;
-        case KvType::kF16: return kHalfTolerance;
-        case KvType::kBF16: return 8 * kHalfTolerance;
-        case KvType::kQ8: return 1e-2;  // half a step of 127, in scores and in values
+        case KvType::kF32:
+            return kTolerance;
+        case KvType::kF16:
+            return kHalfTolerance;
+        case KvType::kBF16:
+            return 8 * kHalfTolerance;
+        case KvType::kQ8:
+            return 1e-2;  // half a step of 127, in scores and in values
     }
     return 0;
 }
 
 std::vector<KernelSpec> attention_specs(const AttentionCase& c) {
     const std::string kv = kv_functor(kv_type(c.kv));
-    return {{"kv_write",
-             {{"Kv", kv}, {"kKvHeads", text(c.kv_heads)}, {"kHeadSize", text(c.size)}, {"kWaves", "2"}}},
-            {"attention_split",
-             {{"Kv", kv},
-              {"kHeads", text(c.heads)},
-              {"kKvHeads", text(c.kv_heads)},
-              {"kHeadSize", text(c.size)},
-              {"kScale", "0.125f"},
-              {"kSplits", text(c.splits)},
-              {"kWaves", text(c.waves)}}},
-            {"attention_merge",
-             {{"kHeads", text(c.heads)}, {"kHeadSize", text(c.size)}, {"kSplits", text(c.splits)}}}};
+    return {
+        {"kv_write",
+         {{"Kv", kv},
+          {"kKvHeads", text(c.kv_heads)},
+          {"kHeadSize", text(c.size)},
+          {"kWaves", "2"}}},
+        {"attention_split",
+         {{"Kv", kv},
+          {"kHeads", text(c.heads)},
+          {"kKvHeads", text(c.kv_heads)},
+          {"kHeadSize", text(c.size)},
+          {"kScale", "0.125f"},
+          {"kSplits", text(c.splits)},
+          {"kWaves", text(c.waves)}}},
+        {"attention_merge",
+         {{"kHeads", text(c.heads)}, {"kHeadSize", text(c.size)}, {"kSplits", text(c.splits)}}}};
 }
 
 void check_attention(const AttentionCase& c, int64_t rows) {
@@ -191,7 +219,8 @@ void check_attention(const AttentionCase& c, int64_t rows) {
     const auto k = random_floats(total * static_cast<size_t>(kv_width), 21);
     const auto v = random_floats(total * static_cast<size_t>(kv_width), 22);
     const auto q = random_floats(static_cast<size_t>(rows * c.heads * c.size), 23);
-    const size_t cache_bytes = total * static_cast<size_t>(kv_row_bytes(kv_type(c.kv), c.kv_heads, c.size));
+    const size_t cache_bytes =
+        total * static_cast<size_t>(kv_row_bytes(kv_type(c.kv), c.kv_heads, c.size));
 
     KernelRun write(specs[0]);
     write.step(0, static_cast<int>(total)).in(k).in(v);
@@ -200,8 +229,13 @@ void check_attention(const AttentionCase& c, int64_t rows) {
     const int position = static_cast<int>(c.context) - 1;
     const auto share_bytes = static_cast<size_t>(rows * c.heads * c.splits * (c.size + 2)) * 4;
     KernelRun split(specs[1]);
-    split.step(position, static_cast<int>(rows)).in(q).in(write.get<uint8_t>(3)).in(write.get<uint8_t>(4)).out(share_bytes);
-    split.launch({static_cast<uint32_t>(c.kv_heads), static_cast<uint32_t>(c.splits), static_cast<uint32_t>(rows)},
+    split.step(position, static_cast<int>(rows))
+        .in(q)
+        .in(write.get<uint8_t>(3))
+        .in(write.get<uint8_t>(4))
+        .out(share_bytes);
+    split.launch({static_cast<uint32_t>(c.kv_heads), static_cast<uint32_t>(c.splits),
+                  static_cast<uint32_t>(rows)},
                  static_cast<uint32_t>(32 * c.waves));
     KernelRun merge(specs[2]);
     merge.step(position, static_cast<int>(rows)).in(split.get<float>(4)).out(q.size() * 4);
@@ -210,9 +244,10 @@ void check_attention(const AttentionCase& c, int64_t rows) {
     std::vector<float> wanted(q.size());
     for (int64_t i = 0; i < rows * c.heads; ++i) {
         const int64_t kv_head = i % c.heads / (c.heads / c.kv_heads);
-        reference::attend(row_of(q, i, c.size), k.data() + kv_head * c.size, v.data() + kv_head * c.size,
-                          kv_width, position + i / c.heads + 1, 0.125,
-                          std::span(wanted).subspan(static_cast<size_t>(i * c.size), static_cast<size_t>(c.size)));
+        reference::attend(row_of(q, i, c.size), k.data() + kv_head * c.size,
+                          v.data() + kv_head * c.size, kv_width, position + i / c.heads + 1, 0.125,
+                          std::span(wanted).subspan(static_cast<size_t>(i * c.size),
+                                                    static_cast<size_t>(c.size)));
     }
     CHECK(relative_error(merge.get<float>(2), wanted) < kv_tolerance(kv_type(c.kv)));
 }
@@ -220,7 +255,8 @@ void check_attention(const AttentionCase& c, int64_t rows) {
 TEST_CASE("attention equals the oracle over head sizes, contexts, splits and cache types") {
     std::vector<AttentionCase> list;
     for (const int64_t size : {64, 80, 128, 256})
-        for (const int64_t context : {1, 31, 33, 1000}) list.push_back({4, 2, size, context, "f32", 2, 2});
+        for (const int64_t context : {1, 31, 33, 1000})
+            list.push_back({4, 2, size, context, "f32", 2, 2});
     list.push_back({8, 1, 128, 1000, "f16", 8, 1});
     list.push_back({4, 4, 64, 100, "bf16", 1, 4});
     for (const int64_t size : {64, 80, 128, 256}) list.push_back({4, 2, size, 500, "q8", 2, 2});
@@ -246,7 +282,10 @@ TEST_CASE("an 8-bit KV cache keeps each head with a scale of its own, and zeros 
         k[static_cast<size_t>(2 * kSize + i)] = 0;
     }
     KernelRun run({"kv_write",
-                   {{"Kv", "KvQ8"}, {"kKvHeads", text(kHeads)}, {"kHeadSize", text(kSize)}, {"kWaves", "1"}}});
+                   {{"Kv", "KvQ8"},
+                    {"kKvHeads", text(kHeads)},
+                    {"kHeadSize", text(kSize)},
+                    {"kWaves", "1"}}});
     const auto row_bytes = static_cast<size_t>(kv_row_bytes(KvType::kQ8, kHeads, kSize));
     run.step(1, 1).in(k).in(v).out(2 * row_bytes).out(2 * row_bytes);
     run.launch({kHeads, 2}, 32);

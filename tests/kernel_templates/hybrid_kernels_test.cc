@@ -26,15 +26,18 @@ uint32_t groups_of(int64_t count, int64_t size) {
 }
 
 std::span<const float> piece(const std::vector<float>& values, int64_t index, int64_t width) {
-    return std::span(values).subspan(static_cast<size_t>(index * width), static_cast<size_t>(width));
+    return std::span(values).subspan(static_cast<size_t>(index * width),
+                                     static_cast<size_t>(width));
 }
 std::span<float> piece(std::vector<float>& values, int64_t index, int64_t width) {
-    return std::span(values).subspan(static_cast<size_t>(index * width), static_cast<size_t>(width));
+    return std::span(values).subspan(static_cast<size_t>(index * width),
+                                     static_cast<size_t>(width));
 }
 
 // What this file is about.
-constexpr std::string_view kLayers[] = {"split_heads", "causal_conv", "delta_net",       "gated_rmsnorm",
-                                        "router",      "experts",     "scale_by_sigmoid"};
+constexpr std::string_view kLayers[] = {"split_heads",     "causal_conv", "delta_net",
+                                        "gated_rmsnorm",   "router",      "experts",
+                                        "scale_by_sigmoid"};
 
 // Buffers of the rows that a step does not have keep their poison.
 bool untouched(std::span<const float> values) {
@@ -44,8 +47,8 @@ bool untouched(std::span<const float> values) {
 TEST_CASE("split_heads takes the halves of each head apart") {
     constexpr int64_t kHeads = 3, kSize = 40;
     const auto x = random_floats(2 * 2 * kHeads * kSize, 1);
-    KernelRun run({"split_heads",
-                   {{"kHeads", text(kHeads)}, {"kHeadSize", text(kSize)}, {"kWaves", "2"}}});
+    KernelRun run(
+        {"split_heads", {{"kHeads", text(kHeads)}, {"kHeadSize", text(kSize)}, {"kWaves", "2"}}});
     run.step(0, 2).in(x).out(x.size() * 2).out(x.size() * 2);
     run.launch({groups_of(kHeads * kSize, 64), 2}, 64);
     const auto a = run.get<float>(2), b = run.get<float>(3);
@@ -105,7 +108,10 @@ TEST_CASE("causal_conv carries its state from step to step, and no row beyond th
     for (const int rows : {1, 2, 6, 10}) {
         CAPTURE(rows);
         KernelRun run({"causal_conv",
-                       {{"kWidth", text(kWidth)}, {"kTaps", text(kTaps)}, {"kRows", text(kOfGroup)}, {"kWaves", "1"}}});
+                       {{"kWidth", text(kWidth)},
+                        {"kTaps", text(kTaps)},
+                        {"kRows", text(kOfGroup)},
+                        {"kWaves", "1"}}});
         const std::vector<float> rest(x.begin() + done * kWidth, x.end());
         run.step(static_cast<int>(done), rows).in(rest).in(w).in(state).out(rest.size() * 4);
         run.launch({groups_of(kWidth, 32), groups_of(kRows, kOfGroup)}, 32);
@@ -163,12 +169,21 @@ struct DeltaNetStep {
 };
 
 // y, with the state moved on; buffers hold `room` rows.
-std::vector<float> run_delta_net(const DeltaNet& net, DeltaNetStep& in, int position, int rows, int64_t room) {
+std::vector<float> run_delta_net(const DeltaNet& net, DeltaNetStep& in, int position, int rows,
+                                 int64_t room) {
     const size_t y_bytes = static_cast<size_t>(room * net.heads * net.value_size) * 4;
-    const auto heads = static_cast<uint32_t>(net.heads), threads = static_cast<uint32_t>(32 * net.waves);
+    const auto heads = static_cast<uint32_t>(net.heads),
+               threads = static_cast<uint32_t>(32 * net.waves);
     if (net.chunk == 0) {
         KernelRun run(net.spec());
-        run.step(position, rows).in(in.qkv).in(in.a).in(in.b).in(in.rate).in(in.bias).in(in.state).out(y_bytes);
+        run.step(position, rows)
+            .in(in.qkv)
+            .in(in.a)
+            .in(in.b)
+            .in(in.rate)
+            .in(in.bias)
+            .in(in.state)
+            .out(y_bytes);
         run.launch({heads, groups_of(net.value_size, 32)}, threads);
         in.state = run.get<float>(6);
         return run.get<float>(7);
@@ -176,7 +191,8 @@ std::vector<float> run_delta_net(const DeltaNet& net, DeltaNetStep& in, int posi
     const uint32_t chunks = groups_of(rows, net.chunk);
     KernelRun prepare(net.prepare_spec());
     prepare.step(position, rows).in(in.qkv).in(in.a).in(in.b).in(in.rate).in(in.bias);
-    prepare.out(chunks * static_cast<size_t>(net.heads) * net.chunk_bytes()).launch({heads, chunks}, threads);
+    prepare.out(chunks * static_cast<size_t>(net.heads) * net.chunk_bytes())
+        .launch({heads, chunks}, threads);
     KernelRun step(net.chunk_spec());
     step.step(position, rows).in(prepare.get<float>(6)).in(in.state).out(y_bytes);
     step.launch({heads, groups_of(net.value_size, 32)}, threads);
@@ -188,7 +204,8 @@ void check_delta_net(const DeltaNet& net, const std::vector<int>& steps) {
     const int64_t kRows = std::accumulate(steps.begin(), steps.end(), int64_t{0});
     const auto qkv = random_floats(static_cast<size_t>(kRows * net.channels()), 1);
     const auto a = random_floats(static_cast<size_t>(kRows * net.heads), 2);
-    const auto b = random_floats(a.size(), 3), bias = random_floats(static_cast<size_t>(net.heads), 4);
+    const auto b = random_floats(a.size(), 3),
+               bias = random_floats(static_cast<size_t>(net.heads), 4);
     auto rate = random_floats(bias.size(), 5);
     for (float& r : rate) r = -std::abs(r);
     const int64_t head_state = net.key_size * net.value_size;
@@ -204,12 +221,13 @@ void check_delta_net(const DeltaNet& net, const std::vector<int>& steps) {
             const auto part = [&](int64_t first, int64_t size) {
                 return row.subspan(static_cast<size_t>(first), static_cast<size_t>(size));
             };
-            reference::delta_rule(
-                piece(wanted_state, h, head_state), part(h % net.key_heads * net.key_size, net.key_size),
-                part(keys + h % net.key_heads * net.key_size, net.key_size),
-                part(2 * keys + h * net.value_size, net.value_size),
-                rate[head] * reference::softplus(a[at] + bias[head]), reference::sigmoid(b[at]), 1e-6,
-                piece(wanted, r * net.heads + h, net.value_size));
+            reference::delta_rule(piece(wanted_state, h, head_state),
+                                  part(h % net.key_heads * net.key_size, net.key_size),
+                                  part(keys + h % net.key_heads * net.key_size, net.key_size),
+                                  part(2 * keys + h * net.value_size, net.value_size),
+                                  rate[head] * reference::softplus(a[at] + bias[head]),
+                                  reference::sigmoid(b[at]), 1e-6,
+                                  piece(wanted, r * net.heads + h, net.value_size));
         }
 
     std::vector<float> got;
@@ -220,11 +238,13 @@ void check_delta_net(const DeltaNet& net, const std::vector<int>& steps) {
             rest.resize(values.size(), 1e3f);
             return rest;
         };
-        DeltaNetStep in{from(qkv, net.channels()), from(a, net.heads), from(b, net.heads), rate, bias, state};
+        DeltaNetStep in{
+            from(qkv, net.channels()), from(a, net.heads), from(b, net.heads), rate, bias, state};
         const auto y = run_delta_net(net, in, static_cast<int>(done), rows, kRows);
         state = in.state;
         got.insert(got.end(), y.begin(), y.begin() + rows * net.heads * net.value_size);
-        CHECK(untouched(std::span(y).subspan(static_cast<size_t>(rows * net.heads * net.value_size))));
+        CHECK(untouched(
+            std::span(y).subspan(static_cast<size_t>(rows * net.heads * net.value_size))));
     }
     CHECK(relative_error(got, wanted) < kRecurrentTolerance);
     CHECK(relative_error(state, wanted_state) < kRecurrentTolerance);
@@ -238,7 +258,9 @@ TEST_CASE("delta_net equals the oracle over steps of several rows, and so does i
     }
 }
 
-TEST_CASE("delta_net in chunks equals the oracle: whole chunks, parts of them, one row, over 320 tokens") {
+TEST_CASE(
+    "delta_net in chunks equals the oracle: whole chunks, parts of them, one row, over 320 "
+    "tokens") {
     for (const DeltaNet& net : {DeltaNet{2, 4, 64, 64, 1, 32}, DeltaNet{2, 4, 64, 64, 4, 32},
                                 DeltaNet{1, 3, 16, 40, 2, 32}, DeltaNet{2, 2, 128, 32, 8, 32},
                                 DeltaNet{1, 2, 32, 32, 4, 16}}) {
@@ -249,28 +271,36 @@ TEST_CASE("delta_net in chunks equals the oracle: whole chunks, parts of them, o
 }
 
 TEST_CASE("delta_net in chunks on the matrix units equals the oracle") {
-    for (const DeltaNet& net : {DeltaNet{2, 4, 64, 64, 4, 32, true}, DeltaNet{1, 3, 32, 40, 4, 32, true},
-                                DeltaNet{2, 2, 128, 32, 4, 32, true}}) {
+    for (const DeltaNet& net :
+         {DeltaNet{2, 4, 64, 64, 4, 32, true}, DeltaNet{1, 3, 32, 40, 4, 32, true},
+          DeltaNet{2, 2, 128, 32, 4, 32, true}}) {
         CAPTURE(net.prepare_spec().to_string());
         check_delta_net(net, {33, 1, 64, 7});
     }
     check_delta_net({2, 4, 64, 64, 4, 32, true}, {320});
 }
 
-TEST_CASE("delta_net in chunks stays exact where a head forgets all at once, and where it forgets nothing") {
+TEST_CASE(
+    "delta_net in chunks stays exact where a head forgets all at once, and where it forgets "
+    "nothing") {
     for (const float decay : {-300.0f, 0.0f}) {
         CAPTURE(decay);
         const DeltaNet serial{1, 1, 32, 32, 1};
-        for (const DeltaNet& net : {DeltaNet{1, 1, 32, 32, 1, 32}, DeltaNet{1, 1, 32, 32, 4, 32, true}}) {
+        for (const DeltaNet& net :
+             {DeltaNet{1, 1, 32, 32, 1, 32}, DeltaNet{1, 1, 32, 32, 4, 32, true}}) {
             constexpr int64_t kRows = 64;
             DeltaNetStep in{random_floats(static_cast<size_t>(kRows * net.channels()), 1),
-                            random_floats(kRows, 2), random_floats(kRows, 3), {decay}, {1.0f},
+                            random_floats(kRows, 2),
+                            random_floats(kRows, 3),
+                            {decay},
+                            {1.0f},
                             random_floats(32 * 32, 4)};
             for (size_t row = 0; row < kRows; ++row)  // only some rows forget
                 if (row % 9 != 4) in.a[row] = -100.0f;
             DeltaNetStep other = in;
             const auto got = run_delta_net(net, in, 0, kRows, kRows);
-            CHECK(relative_error(got, run_delta_net(serial, other, 0, kRows, kRows)) < kRecurrentTolerance);
+            CHECK(relative_error(got, run_delta_net(serial, other, 0, kRows, kRows)) <
+                  kRecurrentTolerance);
             CHECK(relative_error(in.state, other.state) < kRecurrentTolerance);
         }
     }
@@ -295,8 +325,8 @@ TEST_CASE("router takes the experts of the largest probability, the lower number
         const auto shares = run.get<float>(3);
         for (int64_t r = 0; r < 4; ++r) {
             CAPTURE(r);
-            const auto wanted = reference::route(piece(logits, r, experts), static_cast<size_t>(used),
-                                                 renormalise);
+            const auto wanted =
+                reference::route(piece(logits, r, experts), static_cast<size_t>(used), renormalise);
             const std::vector<int> got(ids.begin() + r * used, ids.begin() + (r + 1) * used);
             CHECK(got == wanted.experts);
             CHECK(relative_error(piece(shares, r, used), wanted.shares) < kTolerance);
@@ -334,7 +364,8 @@ struct Mixture {
 
 void check_mixture(const Mixture& m) {
     constexpr int64_t kExperts = 5, kUsed = 3, kInner = 256, kHidden = 512, kRows = 4;
-    const Stack gate(m.gate, kExperts * kInner, kHidden, 1), up(m.up, kExperts * kInner, kHidden, 2);
+    const Stack gate(m.gate, kExperts * kInner, kHidden, 1),
+        up(m.up, kExperts * kInner, kHidden, 2);
     const Stack down(m.down, kExperts * kHidden, kInner, 3);
     const auto x = random_floats(kRows * kHidden, 4), shares = random_floats(kRows * kUsed, 5);
     const std::vector<int> ids = {4, 0, 2, 1, 3, 0, 2, 4, 1, 0, 1, 2};
@@ -421,14 +452,15 @@ void check_mixture(const Mixture& m) {
     down_grouped.in(order).in(chunks).in(down.tiles()).in(activations);
     down_grouped.out(static_cast<size_t>(kRows * kUsed * kHidden * 4));
     down_grouped.launch({kHidden / 32, kChunks}, static_cast<uint32_t>(32 * m.waves));
-    KernelRun sum({"experts_sum",
-                   {{"kUsed", text(kUsed)}, {"kCols", text(kHidden)}, {"kWaves", "1"}}});
+    KernelRun sum(
+        {"experts_sum", {{"kUsed", text(kUsed)}, {"kCols", text(kHidden)}, {"kWaves", "1"}}});
     sum.step(0, kRows).in(shares).in(down_grouped.get<float>(4)).out(wanted.size() * 4);
     sum.launch({kHidden / 32, kRows}, 32);
     CHECK(relative_error(sum.get<float>(3), wanted) < tolerance);
 }
 
-TEST_CASE("expert_groups sorts slots by expert, keeps their order, and marks chunks that are not used") {
+TEST_CASE(
+    "expert_groups sorts slots by expert, keeps their order, and marks chunks that are not used") {
     constexpr int64_t kExperts = 40, kUsed = 3, kTokens = 4, kRows = 29, kChunks = 48;
     const std::vector<int> pattern = {7, 39, 7, 7, 0, 7, 12, 7};
     std::vector<int> ids;
@@ -444,7 +476,8 @@ TEST_CASE("expert_groups sorts slots by expert, keeps their order, and marks chu
         run.launch({1}, static_cast<uint32_t>(32 * waves));
         std::vector<int> slots((kRows - 1) * kUsed);
         std::iota(slots.begin(), slots.end(), 0);
-        std::ranges::stable_sort(slots, {}, [&](int slot) { return ids[static_cast<size_t>(slot)]; });
+        std::ranges::stable_sort(slots, {},
+                                 [&](int slot) { return ids[static_cast<size_t>(slot)]; });
         auto order = run.get<int>(2);
         order.resize(slots.size());
         CHECK(order == slots);
@@ -464,8 +497,9 @@ TEST_CASE("expert_groups sorts slots by expert, keeps their order, and marks chu
 }
 
 TEST_CASE("experts equal the oracle for mixed formats, float and 8-bit activations") {
-    for (const Mixture& m : {Mixture{"Q4_K", "Q4_K", "Q6_K", false, 1}, Mixture{"Q4_K", "Q4_K", "Q6_K", true, 1},
-                             Mixture{"Q8_0", "Q5_K", "Q4_K", true, 2}, Mixture{"F16", "Q8_0", "BF16", false, 4}}) {
+    for (const Mixture& m :
+         {Mixture{"Q4_K", "Q4_K", "Q6_K", false, 1}, Mixture{"Q4_K", "Q4_K", "Q6_K", true, 1},
+          Mixture{"Q8_0", "Q5_K", "Q4_K", true, 2}, Mixture{"F16", "Q8_0", "BF16", false, 4}}) {
         CAPTURE(m.gate);
         CAPTURE(m.quantised);
         CAPTURE(m.waves);
@@ -480,14 +514,15 @@ TEST_CASE("the kernels of a 35B-A3B-shaped plan need no scratch memory on RDNA 3
     const LayerGraph graph = build_layer_graph(file);
     for (const char* arch : {"gfx1100", "gfx1151"})
         for (const int rows : {1, 64})
-            for (const KernelSpec& spec : make_plan(graph, file, find_arch(arch), {.rows = rows}).kernels()) {
+            for (const KernelSpec& spec :
+                 make_plan(graph, file, find_arch(arch), {.rows = rows}).kernels()) {
                 const std::string& layer = find_template(spec.name)->layer;
                 if (!std::ranges::count(kLayers, layer)) continue;
                 CAPTURE(spec.to_string());
-                const CodeObject code = choose_compiler(find_arch(arch), read_environment(), "clang")
-                                            ->compile({spec.name,
-                                                       TemplateSources().render(spec, TargetFamily::kAmd),
-                                                       find_arch(arch)});
+                const CodeObject code =
+                    choose_compiler(find_arch(arch), read_environment(), "clang")
+                        ->compile({spec.name, TemplateSources().render(spec, TargetFamily::kAmd),
+                                   find_arch(arch)});
                 CHECK(code.resources.scratch_bytes == 0);
                 CHECK(code.resources.spilled_vgprs == 0);
                 CHECK(code.resources.vgprs <= 192);

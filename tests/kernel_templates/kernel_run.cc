@@ -44,7 +44,8 @@ Device& device() {
 CodeObject compile(const KernelSpec& spec) {
     const Arch& arch = device().arch();
     static const std::unique_ptr<Compiler> compiler = choose_compiler(arch, read_environment());
-    return compiler->compile({spec.name, TemplateSources().render(spec, target_family(arch.family)), arch});
+    return compiler->compile(
+        {spec.name, TemplateSources().render(spec, target_family(arch.family)), arch});
 }
 
 }  // namespace
@@ -119,7 +120,8 @@ void KernelRun::launch(std::vector<uint32_t> groups, uint32_t threads) {
 double relative_error(std::span<const float> got, std::span<const float> wanted) {
     double error = 0, size = 0;
     for (size_t i = 0; i < wanted.size(); ++i) {
-        const double difference = std::abs(static_cast<double>(got[i]) - static_cast<double>(wanted[i]));
+        const double difference =
+            std::abs(static_cast<double>(got[i]) - static_cast<double>(wanted[i]));
         if (!(difference <= error)) error = difference;
         if (std::isnan(difference)) return std::numeric_limits<double>::infinity();
         size = std::max(size, std::abs(static_cast<double>(wanted[i])));

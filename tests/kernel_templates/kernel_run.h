@@ -1,5 +1,5 @@
-// Runs one spec with guarded buffers: what a kernel must not touch is checked after the launch. On the
-// CPU device, or on the backend that HETUNE_TEST_BACKEND names ("cuda", "hip", "emulator").
+// Runs one spec with guarded buffers: what a kernel must not touch is checked after the launch. On
+// the CPU device, or on the backend that HETUNE_TEST_BACKEND names ("cuda", "hip", "emulator").
 #pragma once
 
 #include <cstdint>

@@ -48,7 +48,8 @@ std::vector<Case> cases() {
     return list;
 }
 
-TEST_CASE("gemv equals the oracle for every format, with tails, biases, and tokens beyond the step") {
+TEST_CASE(
+    "gemv equals the oracle for every format, with tails, biases, and tokens beyond the step") {
     const std::vector<Case> list = cases();
     std::vector<KernelSpec> specs;
     for (const Case& c : list) specs.push_back(c.spec());
@@ -61,7 +62,8 @@ TEST_CASE("gemv equals the oracle for every format, with tails, biases, and toke
         std::vector<float> wanted(static_cast<size_t>(c.token_rows * c.rows));
         reference::linear(matrix.tensor, 0, c.rows, x, wanted);
         if (c.bias)
-            for (size_t i = 0; i < wanted.size(); ++i) wanted[i] += bias[i % static_cast<size_t>(c.rows)];
+            for (size_t i = 0; i < wanted.size(); ++i)
+                wanted[i] += bias[i % static_cast<size_t>(c.rows)];
 
         KernelRun run(c.spec());
         run.step(5, c.token_rows).in(matrix.tiles());
@@ -69,7 +71,8 @@ TEST_CASE("gemv equals the oracle for every format, with tails, biases, and toke
             KernelRun quantise({"quantise", {{"kCols", std::to_string(c.cols)}, {"kWaves", "1"}}});
             const size_t bytes = x.size() / 32 * 48;
             quantise.step(5, c.token_rows).in(x).out(bytes);
-            quantise.launch({static_cast<uint32_t>(c.cols / 32), static_cast<uint32_t>(c.token_rows)}, 32);
+            quantise.launch(
+                {static_cast<uint32_t>(c.cols / 32), static_cast<uint32_t>(c.token_rows)}, 32);
             run.in(quantise.get<uint8_t>(2));
         } else {
             run.in(x);

@@ -13,15 +13,19 @@
 namespace hetune::testing {
 namespace {
 
-constexpr double kHalfTolerance = 2e-3;  // 11 bits of a weight and of an activation, averaged over K
+constexpr double kHalfTolerance =
+    2e-3;  // 11 bits of a weight and of an activation, averaged over K
 
 std::string text(int64_t v) { return std::to_string(v); }
-uint32_t groups_of(int64_t count, int64_t size) { return static_cast<uint32_t>((count + size - 1) / size); }
+uint32_t groups_of(int64_t count, int64_t size) {
+    return static_cast<uint32_t>((count + size - 1) / size);
+}
 
 float half_value(uint16_t bits) {
     const int exponent = bits >> 10 & 31;
     const double fraction = bits & 1023;
-    const double size = exponent == 0 ? std::ldexp(fraction, -24) : std::ldexp(1024 + fraction, exponent - 25);
+    const double size =
+        exponent == 0 ? std::ldexp(fraction, -24) : std::ldexp(1024 + fraction, exponent - 25);
     return static_cast<float>(bits >> 15 ? -size : size);
 }
 
@@ -76,7 +80,8 @@ TEST_CASE("half_rows keeps eleven bits of values of any size, beside the norm's 
                 }
             }
             // Rows beyond the step are left alone.
-            CHECK(std::all_of(bytes.end() - (kCols * 2 + 16), bytes.end(), [](uint8_t b) { return b == 0xff; }));
+            CHECK(std::all_of(bytes.end() - (kCols * 2 + 16), bytes.end(),
+                              [](uint8_t b) { return b == 0xff; }));
         }
 }
 
@@ -110,11 +115,13 @@ void check_gemm(const GemmCase& c) {
     reference::linear(matrix.tensor, 0, c.rows, x, wanted);
     const auto residual = random_floats(wanted.size(), 17);
     for (size_t i = 0; i < wanted.size(); ++i)
-        wanted[i] += (c.bias ? bias[i % static_cast<size_t>(c.rows)] : 0) + (c.residual ? residual[i] : 0);
+        wanted[i] +=
+            (c.bias ? bias[i % static_cast<size_t>(c.rows)] : 0) + (c.residual ? residual[i] : 0);
     KernelRun run(c.spec());
     run.step(5, c.tokens).in(matrix.tiles()).in(half_rows(x, c.cols)).in(bias).in(residual);
     run.out(wanted.size() * 4);
-    run.launch({groups_of(c.rows, c.n), groups_of(c.tokens, c.m)}, static_cast<uint32_t>(32 * c.waves));
+    run.launch({groups_of(c.rows, c.n), groups_of(c.tokens, c.m)},
+               static_cast<uint32_t>(32 * c.waves));
     CHECK(relative_error(run.get<float>(5), wanted) < kHalfTolerance);
 }
 
@@ -122,8 +129,10 @@ TEST_CASE("gemm equals the oracle for every format, with tails in rows and colum
     std::vector<GemmCase> cases;
     for (const QuantFormat& format : all_quants())
         cases.push_back({format.name, 97, 512, 33, false, true, 32, 128, 4});
-    for (const int tokens : {1, 7, 33, 257}) cases.push_back({"Q4_K", 65, 256, tokens, true, false, 64, 64, 2});
-    for (const int64_t cols : {1280, 4096}) cases.push_back({"Q4_K", 257, cols, 40, false, false, 64, 128, 4});
+    for (const int tokens : {1, 7, 33, 257})
+        cases.push_back({"Q4_K", 65, 256, tokens, true, false, 64, 64, 2});
+    for (const int64_t cols : {1280, 4096})
+        cases.push_back({"Q4_K", 257, cols, 40, false, false, 64, 128, 4});
     cases.push_back({"Q8_0", 160, 96, 130, true, true, 128, 128, 4});
     std::vector<KernelSpec> specs;
     for (const GemmCase& c : cases) specs.push_back(c.spec());
@@ -142,7 +151,8 @@ TEST_CASE("gemm takes activations far beyond the range of halves") {
     run.launch({1, 1}, 128);
     const auto got = run.get<float>(5);
     for (const size_t row : {size_t{0}, size_t{64}})
-        CHECK(relative_error(std::span(got).subspan(row, 64), std::span(wanted).subspan(row, 64)) < kHalfTolerance);
+        CHECK(relative_error(std::span(got).subspan(row, 64), std::span(wanted).subspan(row, 64)) <
+              kHalfTolerance);
 }
 
 std::vector<float> swiglu(const Matrix& gate, const Matrix& up, int64_t first, int64_t inner,
@@ -152,7 +162,8 @@ std::vector<float> swiglu(const Matrix& gate, const Matrix& up, int64_t first, i
     reference::linear(gate.tensor, first, inner, x, g);
     reference::linear(up.tensor, first, inner, x, u);
     for (size_t i = 0; i < g.size(); ++i)
-        g[i] = static_cast<float>(reference::silu(static_cast<double>(g[i])) * static_cast<double>(u[i]));
+        g[i] = static_cast<float>(reference::silu(static_cast<double>(g[i])) *
+                                  static_cast<double>(u[i]));
     return g;
 }
 
@@ -161,7 +172,8 @@ TEST_CASE("gemm_swiglu equals the oracle with tails in rows and columns") {
     constexpr int kTokens = 70;
     for (const char* format : {"Q4_K", "Q8_0", "F16"}) {
         CAPTURE(format);
-        const Matrix gate(*find_quant(format), kRows, kCols, 7), up(*find_quant(format), kRows, kCols, 8);
+        const Matrix gate(*find_quant(format), kRows, kCols, 7),
+            up(*find_quant(format), kRows, kCols, 8);
         auto x = random_floats(kTokens * kCols, 11);
         for (float& v : x) v *= 0.05f;
         const auto wanted = swiglu(gate, up, 0, kRows, x);
@@ -172,7 +184,11 @@ TEST_CASE("gemm_swiglu equals the oracle with tails in rows and columns") {
                         {"kTileM", "64"},
                         {"kTileN", "64"},
                         {"kWaves", "4"}}});
-        run.step(0, kTokens).in(gate.tiles()).in(up.tiles()).in(half_rows(x, kCols)).out(wanted.size() * 4);
+        run.step(0, kTokens)
+            .in(gate.tiles())
+            .in(up.tiles())
+            .in(half_rows(x, kCols))
+            .out(wanted.size() * 4);
         run.launch({2, 2}, 128);
         CHECK(relative_error(run.get<float>(4), wanted) < 2 * kHalfTolerance);
     }
@@ -187,7 +203,8 @@ TEST_CASE("experts on the matrix units equal the oracle, whether they get many s
     auto x = random_floats(kRows * kHidden, 11);
     for (float& v : x) v *= 0.1f;
     std::vector<int> ids;  // expert 3 gets nothing, expert 0 the first slot of each row
-    for (int row = 0; row < kRows; ++row) ids.insert(ids.end(), {0, row % 3 == 0 ? 4 : 1 + row % 2});
+    for (int row = 0; row < kRows; ++row)
+        ids.insert(ids.end(), {0, row % 3 == 0 ? 4 : 1 + row % 2});
 
     KernelRun groups({"expert_groups",
                       {{"kExperts", text(kExperts)},
@@ -262,29 +279,39 @@ void check_flash(const FlashCase& c) {
     const KvType type = kv == "KvF32" ? KvType::kF32 : kv == "KvQ8" ? KvType::kQ8 : KvType::kBF16;
     const auto cache_bytes = static_cast<size_t>(total * kv_row_bytes(type, c.kv_heads, c.size));
     KernelRun write({"kv_write",
-                     {{"Kv", kv}, {"kKvHeads", text(c.kv_heads)}, {"kHeadSize", text(c.size)}, {"kWaves", "1"}}});
+                     {{"Kv", kv},
+                      {"kKvHeads", text(c.kv_heads)},
+                      {"kHeadSize", text(c.size)},
+                      {"kWaves", "1"}}});
     write.step(0, static_cast<int>(total)).in(k).in(v).out(cache_bytes).out(cache_bytes);
     write.launch({static_cast<uint32_t>(c.kv_heads), static_cast<uint32_t>(total)}, 32);
     KernelRun run(c.spec());
-    run.step(static_cast<int>(c.position), c.rows).in(q).in(write.get<uint8_t>(3)).in(write.get<uint8_t>(4));
+    run.step(static_cast<int>(c.position), c.rows)
+        .in(q)
+        .in(write.get<uint8_t>(3))
+        .in(write.get<uint8_t>(4));
     run.out(q.size() * 4);
-    run.launch({static_cast<uint32_t>(c.kv_heads), groups_of(c.rows, 16 * c.waves() / (c.heads / c.kv_heads))},
+    run.launch({static_cast<uint32_t>(c.kv_heads),
+                groups_of(c.rows, 16 * c.waves() / (c.heads / c.kv_heads))},
                static_cast<uint32_t>(32 * c.waves()));
 
     std::vector<float> wanted(q.size());
     for (int64_t i = 0; i < c.rows * c.heads; ++i) {
         const int64_t head = i % c.heads / (c.heads / c.kv_heads) * c.size, at = i * c.size;
-        reference::attend(std::span(q).subspan(static_cast<size_t>(at), static_cast<size_t>(c.size)),
-                          k.data() + head, v.data() + head, kv_width, c.position + i / c.heads + 1, 0.125,
-                          std::span(wanted).subspan(static_cast<size_t>(at), static_cast<size_t>(c.size)));
+        reference::attend(
+            std::span(q).subspan(static_cast<size_t>(at), static_cast<size_t>(c.size)),
+            k.data() + head, v.data() + head, kv_width, c.position + i / c.heads + 1, 0.125,
+            std::span(wanted).subspan(static_cast<size_t>(at), static_cast<size_t>(c.size)));
     }
-    CHECK(relative_error(run.get<float>(4), wanted) < (type == KvType::kF32 ? kHalfTolerance : 2e-2));
+    CHECK(relative_error(run.get<float>(4), wanted) <
+          (type == KvType::kF32 ? kHalfTolerance : 2e-2));
 }
 
 TEST_CASE("attention_flash equals the oracle over head sizes, groups of heads, and positions") {
     std::vector<FlashCase> cases;
     for (const int64_t size : {64, 80, 128, 256})
-        for (const int64_t position : {0, 30, 32, 999}) cases.push_back({4, 2, size, position, 33, "KvF32"});
+        for (const int64_t position : {0, 30, 32, 999})
+            cases.push_back({4, 2, size, position, 33, "KvF32"});
     cases.push_back({6, 1, 64, 5, 70, "KvBF16"});  // six heads do not divide the rows of a group
     cases.push_back({8, 1, 256, 40, 7, "KvF32"});
     cases.push_back({4, 2, 80, 40, 33, "KvQ8"});

@@ -11,10 +11,13 @@
 namespace hetune {
 namespace {
 
-std::string text_of(const TemplateInfo& info) { return std::string(embedded_file(info.file).value()); }
+std::string text_of(const TemplateInfo& info) {
+    return std::string(embedded_file(info.file).value());
+}
 
 bool awaits(const std::string& text) {
-    return text.find("    begin();\n") != std::string::npos || text.find("    await_inputs();\n") != std::string::npos;
+    return text.find("    begin();\n") != std::string::npos ||
+           text.find("    await_inputs();\n") != std::string::npos;
 }
 
 TEST_CASE("a template awaits its inputs if and only if its launches may overlap") {
@@ -26,7 +29,8 @@ TEST_CASE("a template awaits its inputs if and only if its launches may overlap"
 }
 
 // A compiler may move loads through such a pointer ahead of the wait.
-TEST_CASE("a template that overlaps has __restrict__ on constant pointers to weights in bytes alone") {
+TEST_CASE(
+    "a template that overlaps has __restrict__ on constant pointers to weights in bytes alone") {
     const std::regex constant("const ([A-Za-z0-9_:]+)\\* __restrict__");
     for (const TemplateInfo* info : all_templates()) {
         if (!info->overlaps) continue;

@@ -1,5 +1,3 @@
-#include "kernel_templates/quant/registry.h"
-
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -8,6 +6,8 @@
 #include <random>
 #include <string>
 #include <vector>
+
+#include "kernel_templates/quant/registry.h"
 
 using namespace hetune;
 
@@ -25,7 +25,8 @@ bool has_reference(const QuantFormat& format) { return std::string(format.name) 
 struct Reference {
     std::vector<uint8_t> raw;
     std::vector<float> values;
-    explicit Reference(const QuantFormat& format) : raw(read_file(format.name + std::string(".bin"))) {
+    explicit Reference(const QuantFormat& format)
+        : raw(read_file(format.name + std::string(".bin"))) {
         const auto bytes = read_file(format.name + std::string(".f32"));
         values.resize(bytes.size() / 4);
         std::memcpy(values.data(), bytes.data(), bytes.size());

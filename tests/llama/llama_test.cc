@@ -35,13 +35,15 @@ std::string in_folder(const std::string& name) {
 }
 
 bool peer(const std::string& arguments) {
-    return std::system((std::string(environment("HETUNE_LLAMA_PEER")) + " " + arguments).c_str()) == 0;
+    return std::system((std::string(environment("HETUNE_LLAMA_PEER")) + " " + arguments).c_str()) ==
+           0;
 }
 
 template <class T>
 void write_array(const std::string& path, const std::vector<T>& values) {
     std::ofstream(path, std::ios::binary)
-        .write(reinterpret_cast<const char*>(values.data()), static_cast<std::streamsize>(values.size() * sizeof(T)));
+        .write(reinterpret_cast<const char*>(values.data()),
+               static_cast<std::streamsize>(values.size() * sizeof(T)));
 }
 
 template <class T>
@@ -65,19 +67,23 @@ LogitsDistance distance_to_peer(const ModelShape& shape, const char* quant) {
     const ModelFile file(path);
     const std::vector<int32_t> tokens = some_tokens(48);
     ReferenceEngine oracle(file, build_layer_graph(file), 64);
-    return compare_logits(logits_of_peer(path, tokens), oracle.forward(tokens, true), oracle.vocabulary());
+    return compare_logits(logits_of_peer(path, tokens), oracle.forward(tokens, true),
+                          oracle.vocabulary());
 }
 
 // llama.cpp multiplies F16 and Q8_0 weights by activations of that precision, so a token whose last
-// expert chosen and first not chosen are nearly as good may go to the other one: there the logits of
-// its row differ by more than rounding. Hence the median of the rows; with F32 weights every row counts.
+// expert chosen and first not chosen are nearly as good may go to the other one: there the logits
+// of its row differ by more than rounding. Hence the median of the rows; with F32 weights every row
+// counts.
 TEST_CASE("llama.cpp loads a random model of every architecture and gives the oracle's logits") {
     for (const ModelShape& shape : small_models()) {
         CAPTURE(shape.name);
         const double exact = distance_to_peer(shape, "F32").max_kl;
-        const LogitsDistance half = distance_to_peer(shape, "F16"), bytes = distance_to_peer(shape, "Q8_0");
-        MESSAGE(fmt::format("{}: F32 max KL {:.1e}, F16 median {:.1e} mean {:.1e}, Q8_0 median {:.1e} mean {:.1e}",
-                            shape.name, exact, half.median_kl, half.mean_kl, bytes.median_kl, bytes.mean_kl));
+        const LogitsDistance half = distance_to_peer(shape, "F16"),
+                             bytes = distance_to_peer(shape, "Q8_0");
+        MESSAGE(fmt::format(
+            "{}: F32 max KL {:.1e}, F16 median {:.1e} mean {:.1e}, Q8_0 median {:.1e} mean {:.1e}",
+            shape.name, exact, half.median_kl, half.mean_kl, bytes.median_kl, bytes.mean_kl));
         CHECK(exact < 1e-8);
         CHECK(half.median_kl < 1e-5);
         CHECK(half.mean_kl < 1e-3);
@@ -108,14 +114,17 @@ TEST_CASE("llama.cpp takes metadata and tensors of every model that synth knows,
             CAPTURE(quant);
             const std::string path = in_folder("shape.gguf");
             ModelShape shape = known;
-            shape.layers = std::min(shape.layers, 4);  // llama.cpp asks for the file's pages in advance
+            shape.layers =
+                std::min(shape.layers, 4);  // llama.cpp asks for the file's pages in advance
             write_synthetic(shape, {.quant = quant, .header_only = true}, path);
             int64_t end = 0;  // of the data: a hole, which takes no room
             {
                 const ModelFile header(path, ModelFile::Open::kHeaderOnly);
-                for (const Tensor& tensor : header.tensors()) end += (tensor.bytes() + 31) / 32 * 32;
+                for (const Tensor& tensor : header.tensors())
+                    end += (tensor.bytes() + 31) / 32 * 32;
             }
-            std::filesystem::resize_file(path, std::filesystem::file_size(path) + static_cast<size_t>(end));
+            std::filesystem::resize_file(
+                path, std::filesystem::file_size(path) + static_cast<size_t>(end));
             CHECK(peer("load " + path));
             std::filesystem::remove(path);
         }
@@ -161,10 +170,13 @@ std::vector<std::string> awkward_texts() {
     std::ifstream cases(HETUNE_TEST_MODELS "/tokenizer_cases.json");
     for (const auto& entry : nlohmann::json::parse(cases)) texts.push_back(entry["text"]);
     const std::vector<std::string> pieces = {
-        "a",  "B",  "hello", "World", "camelCase", "HTTPServer", "'s",  "'LL", "'Re", "1",   "23",  "4567", " ", "  ",
-        "\n", "\r", "\r\n",  "\t",    ".",         ",",          "!?",  "(",   ")",   "/",   "//",  "_",    "$", "+=",
-        "é",  "É",  "ß",     "ǅ",     "д",         "Ж",          "ა",   "ա",   "中",  "文",  "。",  "，",   "か", "カ",
-        "한", "글", "ا",     "،",     "।",         "…",          "👍", "e\u0301", "²", "Ⅷ",  "\u00a0", "\u3000", "ª", "ʼn"};
+        "a",    "B",       "hello", "World", "camelCase", "HTTPServer", "'s", "'LL",
+        "'Re",  "1",       "23",    "4567",  " ",         "  ",         "\n", "\r",
+        "\r\n", "\t",      ".",     ",",     "!?",        "(",          ")",  "/",
+        "//",   "_",       "$",     "+=",    "é",         "É",          "ß",  "ǅ",
+        "д",    "Ж",       "ა",     "ա",     "中",        "文",         "。", "，",
+        "か",   "カ",      "한",    "글",    "ا",         "،",          "।",  "…",
+        "👍",    "e\u0301", "²",     "Ⅷ",     "\u00a0",    "\u3000",     "ª",  "ʼn"};
     std::mt19937 random(5);
     for (int i = 0; i < 400; ++i) {
         std::string text;

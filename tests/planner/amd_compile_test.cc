@@ -2,7 +2,6 @@
 // within bounds. Needs no GPU, and of the large models no weights.
 #include <doctest/doctest.h>
 #include <fmt/format.h>
-
 #include <unistd.h>
 
 #include <filesystem>
@@ -59,8 +58,8 @@ void compile_all(const ModelFile& file, const char* arch_name) {
 }
 
 ModelFile synthetic_header(const std::string& like) {
-    const auto path = std::filesystem::temp_directory_path() /
-                      fmt::format("hetune-{}-{}.gguf", like, getpid());
+    const auto path =
+        std::filesystem::temp_directory_path() / fmt::format("hetune-{}-{}.gguf", like, getpid());
     write_synthetic(find_shape(like), {.quant = "Q4_K_M", .header_only = true}, path.string());
     ModelFile file(path, ModelFile::Open::kHeaderOnly);
     std::filesystem::remove(path);
@@ -72,7 +71,8 @@ TEST_CASE("every kernel of the tiny model compiles for gfx1100 and gfx1151 witho
     for (const char* arch : {"gfx1100", "gfx1151"}) compile_all(file, arch);
 }
 
-TEST_CASE("every kernel of a Qwen3-8B-shaped plan compiles for gfx1100 and gfx1151 without a spill") {
+TEST_CASE(
+    "every kernel of a Qwen3-8B-shaped plan compiles for gfx1100 and gfx1151 without a spill") {
     const ModelFile file = synthetic_header("qwen3-8b");
     for (const char* arch : {"gfx1100", "gfx1151"}) compile_all(file, arch);
 }

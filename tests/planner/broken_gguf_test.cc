@@ -54,23 +54,31 @@ const std::vector<Fault>& faults() {
         {"version 1", "version 1", [](GgufWriter& f) { f.version = 1; }},
         {"version 4", "version 4", [](GgufWriter& f) { f.version = 4; }},
         {"more tensors than bytes", "tensors", [](GgufWriter& f) { f.tensor_count = kHuge; }},
-        {"more metadata than bytes", "metadata entries", [](GgufWriter& f) { f.entry_count = kHuge; }},
+        {"more metadata than bytes", "metadata entries",
+         [](GgufWriter& f) { f.entry_count = kHuge; }},
         {"a tensor too many", "tensor", [](GgufWriter& f) { f.tensor_count = 14; }},
         {"an entry too many", "claims", [](GgufWriter& f) { f.entry_count = 17; }},
         // Metadata.
         {"a string longer than the file", "general.name",
-         [](GgufWriter& f) { f.set_raw("general.name", GgufWriter::kString, GgufWriter::number(kHuge)); }},
+         [](GgufWriter& f) {
+             f.set_raw("general.name", GgufWriter::kString, GgufWriter::number(kHuge));
+         }},
         {"a string whose end overflows", "general.name",
-         [](GgufWriter& f) { f.set_raw("general.name", GgufWriter::kString, std::string(8, '\xff')); }},
+         [](GgufWriter& f) {
+             f.set_raw("general.name", GgufWriter::kString, std::string(8, '\xff'));
+         }},
         {"an unknown value type", "unknown value type 13",
          [](GgufWriter& f) { f.set_raw("general.name", 13, "12345678"); }},
         {"an array of an unknown type", "unknown type 77",
          [](GgufWriter& f) { f.set_raw("x", GgufWriter::kArray, GgufWriter::array_head(77, 1)); }},
         {"an array longer than the file", "elements",
-         [](GgufWriter& f) { f.set_raw("x", GgufWriter::kArray, GgufWriter::array_head(0, kHuge)); }},
+         [](GgufWriter& f) {
+             f.set_raw("x", GgufWriter::kArray, GgufWriter::array_head(0, kHuge));
+         }},
         {"arrays in arrays in arrays", "too deeply",
          [](GgufWriter& f) { f.set_raw("x", GgufWriter::kArray, nested(100)); }},
-        {"a bool of value 7", "bool", [](GgufWriter& f) { f.set_raw("x", GgufWriter::kBool, "\7"); }},
+        {"a bool of value 7", "bool",
+         [](GgufWriter& f) { f.set_raw("x", GgufWriter::kBool, "\7"); }},
         {"an empty key", "metadata key", [](GgufWriter& f) { f.set("", 1u); }},
         {"a key twice", "stands twice", [](GgufWriter& f) { f.repeat("general.name"); }},
         {"an alignment that is no power of two", "general.alignment",
@@ -80,75 +88,132 @@ const std::vector<Fault>& faults() {
         {"an alignment that is a text", "general.alignment",
          [](GgufWriter& f) { f.set("general.alignment", "32"); }},
         // Tensor descriptions.
-        {"a tensor without a name", "empty name", [](GgufWriter& f) { f.tensor({"", {64}}); }},
+        {"a tensor without a name", "empty name",
+         [](GgufWriter& f) {
+             f.tensor({"", {64}});
+         }},
         {"a tensor twice", "stands twice", [](GgufWriter& f) { f.repeat_tensor(kQ); }},
-        {"no dimensions", "0 dimensions", [](GgufWriter& f) { f.tensor({kQ, {}}); }},
-        {"five dimensions", "5 dimensions", [](GgufWriter& f) { f.tensor({kQ, {32, 1, 1, 1, 1}}); }},
-        {"a dimension of zero", "dimension of 0", [](GgufWriter& f) { f.tensor({kQ, {64, 0}}); }},
+        {"no dimensions", "0 dimensions",
+         [](GgufWriter& f) {
+             f.tensor({kQ, {}});
+         }},
+        {"five dimensions", "5 dimensions",
+         [](GgufWriter& f) {
+             f.tensor({kQ, {32, 1, 1, 1, 1}});
+         }},
+        {"a dimension of zero", "dimension of 0",
+         [](GgufWriter& f) {
+             f.tensor({kQ, {64, 0}});
+         }},
         {"a negative dimension", "dimension of",
-         [](GgufWriter& f) { f.tensor({kQ, {64, static_cast<uint64_t>(-64)}}); }},
+         [](GgufWriter& f) {
+             f.tensor({kQ, {64, static_cast<uint64_t>(-64)}});
+         }},
         {"dimensions whose product overflows", "dimension of",
-         [](GgufWriter& f) { f.tensor({kQ, {uint64_t{1} << 32, uint64_t{1} << 32}}); }},
-        {"rows of half a block", "block", [](GgufWriter& f) { f.tensor({kQ, {48, 64}, 8}); }},
-        {"an unknown tensor type", "unknown type 4242", [](GgufWriter& f) { f.tensor({kQ, {64, 64}, 4242}); }},
+         [](GgufWriter& f) {
+             f.tensor({kQ, {uint64_t{1} << 32, uint64_t{1} << 32}});
+         }},
+        {"rows of half a block", "block",
+         [](GgufWriter& f) {
+             f.tensor({kQ, {48, 64}, 8});
+         }},
+        {"an unknown tensor type", "unknown type 4242",
+         [](GgufWriter& f) {
+             f.tensor({kQ, {64, 64}, 4242});
+         }},
         {"an offset between two alignments", "aligned",
-         [](GgufWriter& f) { f.tensor({kQ, {64, 64}, 0, 33}); }},
+         [](GgufWriter& f) {
+             f.tensor({kQ, {64, 64}, 0, 33});
+         }},
         {"an offset past the end", "past the end",
-         [](GgufWriter& f) { f.tensor({kQ, {64, 64}, 0, uint64_t{1} << 40}); }},
+         [](GgufWriter& f) {
+             f.tensor({kQ, {64, 64}, 0, uint64_t{1} << 40});
+         }},
         {"an offset whose sum overflows", "past the end",
-         [](GgufWriter& f) { f.tensor({kQ, {64, 64}, 0, static_cast<uint64_t>(-32)}); }},
-        {"tensors that overlap", "overlap", [](GgufWriter& f) { f.tensor({kQ, {64, 64}, 0, 32}); }},
+         [](GgufWriter& f) {
+             f.tensor({kQ, {64, 64}, 0, static_cast<uint64_t>(-32)});
+         }},
+        {"tensors that overlap", "overlap",
+         [](GgufWriter& f) {
+             f.tensor({kQ, {64, 64}, 0, 32});
+         }},
         // What a model needs.
-        {"no architecture", "general.architecture", [](GgufWriter& f) { f.remove("general.architecture"); }},
-        {"an unknown architecture", "'bert'", [](GgufWriter& f) { f.set("general.architecture", "bert"); }},
+        {"no architecture", "general.architecture",
+         [](GgufWriter& f) { f.remove("general.architecture"); }},
+        {"an unknown architecture", "'bert'",
+         [](GgufWriter& f) { f.set("general.architecture", "bert"); }},
         {"an architecture that is a number", "general.architecture",
          [](GgufWriter& f) { f.set("general.architecture", 3u); }},
         {"line breaks in a name that errors repeat", "unknown architecture",
          [](GgufWriter& f) { f.set("general.architecture", "a\nb\x1b[31m"); }},
         {"no layers", "block_count", [](GgufWriter& f) { f.set("qwen3.block_count", 0u); }},
         {"negative layers", "block_count", [](GgufWriter& f) { f.set("qwen3.block_count", -1); }},
-        {"layers that are a text", "block_count", [](GgufWriter& f) { f.set("qwen3.block_count", "one"); }},
-        {"no embedding length", "embedding_length", [](GgufWriter& f) { f.remove("qwen3.embedding_length"); }},
+        {"layers that are a text", "block_count",
+         [](GgufWriter& f) { f.set("qwen3.block_count", "one"); }},
+        {"no embedding length", "embedding_length",
+         [](GgufWriter& f) { f.remove("qwen3.embedding_length"); }},
         {"an epsilon that is a text", "layer_norm_rms_epsilon",
          [](GgufWriter& f) { f.set("qwen3.attention.layer_norm_rms_epsilon", "small"); }},
         {"more KV heads than heads", "head_count_kv",
          [](GgufWriter& f) { f.set("qwen3.attention.head_count_kv", 3u); }},
         {"heads that KV heads do not divide", "multiple",
-         [](GgufWriter& f) { f.set("qwen3.attention.head_count", 3u).set("qwen3.attention.head_count_kv", 2u); }},
+         [](GgufWriter& f) {
+             f.set("qwen3.attention.head_count", 3u).set("qwen3.attention.head_count_kv", 2u);
+         }},
         {"more heads than values", "attn_q",
-         [](GgufWriter& f) { f.set("qwen3.attention.head_count", 4096u).remove("qwen3.attention.key_length"); }},
+         [](GgufWriter& f) {
+             f.set("qwen3.attention.head_count", 4096u).remove("qwen3.attention.key_length");
+         }},
         {"an odd number of rotary dimensions", "rope.dimension_count",
          [](GgufWriter& f) { f.set("qwen3.rope.dimension_count", 31u); }},
-        {"a negative rope base", "rope.freq_base", [](GgufWriter& f) { f.set("qwen3.rope.freq_base", -1.0f); }},
+        {"a negative rope base", "rope.freq_base",
+         [](GgufWriter& f) { f.set("qwen3.rope.freq_base", -1.0f); }},
         {"an unknown rope scaling", "'twist'",
          [](GgufWriter& f) { f.set("qwen3.rope.scaling.type", "twist"); }},
         {"a rope scaling by nothing", "rope.scaling.factor",
-         [](GgufWriter& f) { f.set("qwen3.rope.scaling.type", "linear").set("qwen3.rope.scaling.factor", 0.0f); }},
+         [](GgufWriter& f) {
+             f.set("qwen3.rope.scaling.type", "linear").set("qwen3.rope.scaling.factor", 0.0f);
+         }},
         {"a missing tensor", "blk.0.ffn_up.weight",
          [](GgufWriter& f) { f.remove_tensor("blk.0.ffn_up.weight"); }},
         {"a tensor of another shape", "blk.0.attn_q.weight",
-         [](GgufWriter& f) { f.tensor({kQ, {64, 32}}); }},
+         [](GgufWriter& f) {
+             f.tensor({kQ, {64, 32}});
+         }},
         {"a norm that is quantised", "attn_norm.weight' must be F32",
-         [](GgufWriter& f) { f.tensor({"blk.0.attn_norm.weight", {64}, 8}); }},
-        {"a type without kernels", "no kernels", [](GgufWriter& f) { f.tensor({kQ, {64, 64}, 28}); }},
+         [](GgufWriter& f) {
+             f.tensor({"blk.0.attn_norm.weight", {64}, 8});
+         }},
+        {"a type without kernels", "no kernels",
+         [](GgufWriter& f) {
+             f.tensor({kQ, {64, 64}, 28});
+         }},
         // The tokenizer.
-        {"no tokens", "tokenizer.ggml.tokens", [](GgufWriter& f) { f.remove("tokenizer.ggml.tokens"); }},
+        {"no tokens", "tokenizer.ggml.tokens",
+         [](GgufWriter& f) { f.remove("tokenizer.ggml.tokens"); }},
         {"tokens that are numbers", "tokenizer.ggml.tokens",
-         [](GgufWriter& f) { f.set("tokenizer.ggml.tokens", std::vector<int32_t>{1, 2}); }},
+         [](GgufWriter& f) {
+             f.set("tokenizer.ggml.tokens", std::vector<int32_t>{1, 2});
+         }},
         {"more tokens than rows of the embedding", "the tokenizer has 33 tokens",
          [](GgufWriter& f) { f.set("tokenizer.ggml.tokens", Strings(33, "a")); }},
         {"token types for other tokens", "token_type",
          [](GgufWriter& f) { f.set("tokenizer.ggml.token_type", std::vector<int32_t>{1}); }},
         {"an end token outside the vocabulary", "eos_token_id",
          [](GgufWriter& f) { f.set("tokenizer.ggml.eos_token_id", 32u); }},
-        {"a merge of one part", "merges", [](GgufWriter& f) { f.set("tokenizer.ggml.merges", Strings{"ab"}); }},
-        {"an unknown tokenizer", "'bert'", [](GgufWriter& f) { f.set("tokenizer.ggml.model", "bert"); }},
-        {"an unknown pre-tokenizer", "'martian'", [](GgufWriter& f) { f.set("tokenizer.ggml.pre", "martian"); }},
+        {"a merge of one part", "merges",
+         [](GgufWriter& f) { f.set("tokenizer.ggml.merges", Strings{"ab"}); }},
+        {"an unknown tokenizer", "'bert'",
+         [](GgufWriter& f) { f.set("tokenizer.ggml.model", "bert"); }},
+        {"an unknown pre-tokenizer", "'martian'",
+         [](GgufWriter& f) { f.set("tokenizer.ggml.pre", "martian"); }},
         {"a chat template that is a number", "chat_template",
          [](GgufWriter& f) { f.set("tokenizer.chat_template", 1u); }},
         // Split files.
-        {"a part whose name has no number", "-of-", [](GgufWriter& f) { f.set("split.count", 2u); }},
-        {"a negative number of parts", "split.count", [](GgufWriter& f) { f.set("split.count", -2); }},
+        {"a part whose name has no number", "-of-",
+         [](GgufWriter& f) { f.set("split.count", 2u); }},
+        {"a negative number of parts", "split.count",
+         [](GgufWriter& f) { f.set("split.count", -2); }},
     };
     return list;
 }
@@ -186,8 +251,7 @@ TEST_CASE("a file cut off anywhere in its header, or in its data, is refused") {
         return parse_gguf("cut.gguf", std::as_bytes(std::span(prefix)), header_only).tensors.size();
     };
     size_t last_refused = 0;
-    for (size_t bytes = 0; bytes < header; ++bytes)
-        try {
+    for (size_t bytes = 0; bytes < header; ++bytes) try {
             parse(bytes, true);
         } catch (const ModelError&) {
             last_refused = bytes;
@@ -251,7 +315,8 @@ TEST_CASE("hetune refuses a broken file with exit code 1 and one line on stderr"
         fault.make(file);
         file.write(path);
         const CommandResult run = run_hetune(
-            folder.path(), fmt::format("run {} --backend reference -p ab -n 1 >/dev/null", path.string()));
+            folder.path(),
+            fmt::format("run {} --backend reference -p ab -n 1 >/dev/null", path.string()));
         CAPTURE(run.output);
         CHECK(run.status == 1);
         CHECK(run.lines() == 1);

@@ -11,9 +11,16 @@ TEST_CASE("a kernel of 96 VGPRs has the occupancy that clang 19 prints for each 
         const char* arch;
         int waves;
     };
-    for (const Case& c : {Case{"gfx1030", 10}, {"gfx1100", 16}, {"gfx1101", 16}, {"gfx1102", 10},
-                          {"gfx1103", 10}, {"gfx1150", 10}, {"gfx1151", 16}, {"gfx1152", 10},
-                          {"gfx1200", 16}, {"gfx1201", 16}}) {
+    for (const Case& c : {Case{"gfx1030", 10},
+                          {"gfx1100", 16},
+                          {"gfx1101", 16},
+                          {"gfx1102", 10},
+                          {"gfx1103", 10},
+                          {"gfx1150", 10},
+                          {"gfx1151", 16},
+                          {"gfx1152", 10},
+                          {"gfx1200", 16},
+                          {"gfx1201", 16}}) {
         CAPTURE(c.arch);
         CHECK(occupancy(find_arch(c.arch), 96, 0, 32).waves_per_simd == c.waves);
     }
@@ -26,7 +33,8 @@ TEST_CASE("what limits a kernel is named") {
     CHECK(occupancy(arch, 256, 0, 32) == Occupancy{5, "registers"});    // 264
     CHECK(occupancy(arch, 24, 65536, 256) == Occupancy{4, "LDS"});      // 2 groups of 8 waves
     CHECK(occupancy(arch, 24, 65536, 1024) == Occupancy{16, "waves"});  // 2 groups of 32 waves
-    CHECK(occupancy(arch, 97, 0, 1024) == Occupancy{8, "group size"});  // 1 group of 32, not 48 waves
+    CHECK(occupancy(arch, 97, 0, 1024) ==
+          Occupancy{8, "group size"});  // 1 group of 32, not 48 waves
     CHECK(occupancy(arch, 24, 65537, 32).waves_per_simd == 0);
     CHECK(occupancy(arch, 257, 0, 32).waves_per_simd == 0);
 }
@@ -51,7 +59,8 @@ TEST_CASE("every arch has what a roofline and a launch need") {
         CHECK_FALSE(arch.example.empty());
         CHECK(&find_arch(arch.name) == &arch);
     }
-    CHECK_THROWS_WITH(find_arch("gfx906"), doctest::Contains("unknown arch 'gfx906'; known: gfx1030"));
+    CHECK_THROWS_WITH(find_arch("gfx906"),
+                      doctest::Contains("unknown arch 'gfx906'; known: gfx1030"));
 }
 
 }  // namespace

@@ -38,28 +38,64 @@ struct Row {
 
 TEST_CASE("a small graph becomes these steps") {
     const Row table[] = {
-        {"primitives on floats", kF32, false,
-         {"embed: embed", "blk.0.attn_norm: rmsnorm", "blk.0.attn_q: gemv", "blk.0.attn_k: gemv",
-          "blk.0.attn_v: gemv", "blk.0.attn_q_norm: head_norm_rope",
-          "blk.0.attn_q_norm.rope: head_norm_rope", "blk.0.attn_k_norm: head_norm_rope",
-          "blk.0.attn_k_norm.rope: head_norm_rope", "blk.0.attn.kv_write: kv_write",
-          "blk.0.attn.split: attention_split", "blk.0.attn: attention_merge",
-          "blk.0.attn_output: gemv", "blk.0.attn_residual: binary", "blk.0.ffn_norm: rmsnorm",
-          "blk.0.ffn_gate: gemv", "blk.0.ffn_up: gemv", "blk.0.ffn_act: binary",
-          "blk.0.ffn_down: gemv", "blk.0.ffn_residual: binary", "output_norm: rmsnorm",
+        {"primitives on floats",
+         kF32,
+         false,
+         {"embed: embed",
+          "blk.0.attn_norm: rmsnorm",
+          "blk.0.attn_q: gemv",
+          "blk.0.attn_k: gemv",
+          "blk.0.attn_v: gemv",
+          "blk.0.attn_q_norm: head_norm_rope",
+          "blk.0.attn_q_norm.rope: head_norm_rope",
+          "blk.0.attn_k_norm: head_norm_rope",
+          "blk.0.attn_k_norm.rope: head_norm_rope",
+          "blk.0.attn.kv_write: kv_write",
+          "blk.0.attn.split: attention_split",
+          "blk.0.attn: attention_merge",
+          "blk.0.attn_output: gemv",
+          "blk.0.attn_residual: binary",
+          "blk.0.ffn_norm: rmsnorm",
+          "blk.0.ffn_gate: gemv",
+          "blk.0.ffn_up: gemv",
+          "blk.0.ffn_act: binary",
+          "blk.0.ffn_down: gemv",
+          "blk.0.ffn_residual: binary",
+          "output_norm: rmsnorm",
           "logits: gemv"}},
-        {"primitives in 8 bits: a value is quantised once", kQ8, false,
-         {"embed: embed", "blk.0.attn_norm: rmsnorm", "blk.0.attn_norm.q8: quantise",
-          "blk.0.attn_q: gemv", "blk.0.attn_k: gemv", "blk.0.attn_v: gemv",
-          "blk.0.attn_q_norm: head_norm_rope", "blk.0.attn_q_norm.rope: head_norm_rope",
-          "blk.0.attn_k_norm: head_norm_rope", "blk.0.attn_k_norm.rope: head_norm_rope",
-          "blk.0.attn.kv_write: kv_write", "blk.0.attn.split: attention_split",
-          "blk.0.attn: attention_merge", "blk.0.attn.q8: quantise", "blk.0.attn_output: gemv",
-          "blk.0.attn_residual: binary", "blk.0.ffn_norm: rmsnorm", "blk.0.ffn_norm.q8: quantise",
-          "blk.0.ffn_gate: gemv", "blk.0.ffn_up: gemv", "blk.0.ffn_act: binary",
-          "blk.0.ffn_act.q8: quantise", "blk.0.ffn_down: gemv", "blk.0.ffn_residual: binary",
-          "output_norm: rmsnorm", "output_norm.q8: quantise", "logits: gemv"}},
-        {"decoding, fused: five launches a layer", kQ8, true,
+        {"primitives in 8 bits: a value is quantised once",
+         kQ8,
+         false,
+         {"embed: embed",
+          "blk.0.attn_norm: rmsnorm",
+          "blk.0.attn_norm.q8: quantise",
+          "blk.0.attn_q: gemv",
+          "blk.0.attn_k: gemv",
+          "blk.0.attn_v: gemv",
+          "blk.0.attn_q_norm: head_norm_rope",
+          "blk.0.attn_q_norm.rope: head_norm_rope",
+          "blk.0.attn_k_norm: head_norm_rope",
+          "blk.0.attn_k_norm.rope: head_norm_rope",
+          "blk.0.attn.kv_write: kv_write",
+          "blk.0.attn.split: attention_split",
+          "blk.0.attn: attention_merge",
+          "blk.0.attn.q8: quantise",
+          "blk.0.attn_output: gemv",
+          "blk.0.attn_residual: binary",
+          "blk.0.ffn_norm: rmsnorm",
+          "blk.0.ffn_norm.q8: quantise",
+          "blk.0.ffn_gate: gemv",
+          "blk.0.ffn_up: gemv",
+          "blk.0.ffn_act: binary",
+          "blk.0.ffn_act.q8: quantise",
+          "blk.0.ffn_down: gemv",
+          "blk.0.ffn_residual: binary",
+          "output_norm: rmsnorm",
+          "output_norm.q8: quantise",
+          "logits: gemv"}},
+        {"decoding, fused: five launches a layer",
+         kQ8,
+         true,
          {"embed: embed_norm", "blk.0.attn_q: gemv_fan", "blk.0.attn: attention_step",
           "blk.0.attn_residual: gemv_residual", "blk.0.ffn_act: gemv_swiglu",
           "blk.0.ffn_residual: gemv_residual", "logits: gemv_fan"}},
@@ -75,7 +111,8 @@ TEST_CASE("a small graph becomes these steps") {
 
 TEST_CASE("decoding, fused: no more than seven launches a layer of a hybrid mixture of experts") {
     const TestFolder folder;
-    for (const char* like : {"qwen3.6-35b-a3b", "qwen3.6-27b", "qwen3-30b-a3b", "qwen3-8b", "llama3-8b"}) {
+    for (const char* like :
+         {"qwen3.6-35b-a3b", "qwen3.6-27b", "qwen3-30b-a3b", "qwen3-8b", "llama3-8b"}) {
         CAPTURE(like);
         const auto path = folder.path() / "shape.gguf";
         ModelShape shape = find_shape(like);
@@ -93,21 +130,35 @@ TEST_CASE("prefill on matrix units: halves are made once, with the norm where th
     TestFolder folder;
     const auto path = folder.path() / "small.gguf";
     small_model(kQ8).write(path);
-    const std::vector<std::string> wanted = {
-        "embed: embed", "blk.0.attn_norm: half_rows", "blk.0.attn_q: gemm",
-        "blk.0.attn_norm.q8: quantise", "blk.0.attn_k: gemv", "blk.0.attn_v: gemv",  // 32 wide: too narrow
-        "blk.0.attn_q_norm: head_norm_rope", "blk.0.attn_q_norm.rope: head_norm_rope",
-        "blk.0.attn_k_norm: head_norm_rope", "blk.0.attn_k_norm.rope: head_norm_rope",
-        "blk.0.attn.kv_write: kv_write", "blk.0.attn: attention_flash", "blk.0.attn.half: half_rows",
-        "blk.0.attn_residual: gemm", "blk.0.ffn_norm: half_rows", "blk.0.ffn_act: gemm_swiglu",
-        "blk.0.ffn_act.half: half_rows", "blk.0.ffn_residual: gemm", "last_row: take_row",
-        "output_norm: rmsnorm", "output_norm.q8: quantise", "logits: gemv"};
+    const std::vector<std::string> wanted = {"embed: embed",
+                                             "blk.0.attn_norm: half_rows",
+                                             "blk.0.attn_q: gemm",
+                                             "blk.0.attn_norm.q8: quantise",
+                                             "blk.0.attn_k: gemv",
+                                             "blk.0.attn_v: gemv",  // 32 wide: too narrow
+                                             "blk.0.attn_q_norm: head_norm_rope",
+                                             "blk.0.attn_q_norm.rope: head_norm_rope",
+                                             "blk.0.attn_k_norm: head_norm_rope",
+                                             "blk.0.attn_k_norm.rope: head_norm_rope",
+                                             "blk.0.attn.kv_write: kv_write",
+                                             "blk.0.attn: attention_flash",
+                                             "blk.0.attn.half: half_rows",
+                                             "blk.0.attn_residual: gemm",
+                                             "blk.0.ffn_norm: half_rows",
+                                             "blk.0.ffn_act: gemm_swiglu",
+                                             "blk.0.ffn_act.half: half_rows",
+                                             "blk.0.ffn_residual: gemm",
+                                             "last_row: take_row",
+                                             "output_norm: rmsnorm",
+                                             "output_norm.q8: quantise",
+                                             "logits: gemv"};
     const auto steps = steps_of(plan_of(path, {.rows = 64, .matrix = true}));
     CAPTURE(fmt::format("{}", fmt::join(steps, "; ")));
     CHECK(steps == wanted);
     // Not for a few rows, nor with float activations.
-    for (const PlanOptions& options : {PlanOptions{.rows = 31, .matrix = true},
-                                       PlanOptions{.rows = 64, .activations = Activations::kFloat, .matrix = true}}) {
+    for (const PlanOptions& options :
+         {PlanOptions{.rows = 31, .matrix = true},
+          PlanOptions{.rows = 64, .activations = Activations::kFloat, .matrix = true}}) {
         PlanOptions without = options;
         without.matrix = false;
         CHECK(steps_of(plan_of(path, options)) == steps_of(plan_of(path, without)));
@@ -163,12 +214,15 @@ class Arena {
             (params[i].role == ParamRole::kActivations ? read : written).push_back({i, arg});
         }
         for (const auto& [i, arg] : read)
-            if (!alive_.contains(arg.offset)) return params[i].name + " reads what is overwritten or was never written";
+            if (!alive_.contains(arg.offset))
+                return params[i].name + " reads what is overwritten or was never written";
         for (const auto& [i, arg] : written) {
             for (const auto& [other, input] : read)
-                if (overlap(arg, input) && arg != input) return params[i].name + " overwrites " + params[other].name;
+                if (overlap(arg, input) && arg != input)
+                    return params[i].name + " overwrites " + params[other].name;
             for (const auto& [other, output] : written)
-                if (i != other && overlap(arg, output)) return params[i].name + " and " + params[other].name + " overlap";
+                if (i != other && overlap(arg, output))
+                    return params[i].name + " and " + params[other].name + " overlap";
         }
         for (const auto& [i, arg] : written) {
             std::erase_if(alive_, [&](const auto& entry) { return overlap(entry.second, arg); });
@@ -204,7 +258,8 @@ TEST_CASE("no step reads scratch that was overwritten, and no output overlaps an
         for (const char* arch : {"gfx1100", "x86-64-v3"})
             for (const int rows : {1, 7, 64})
                 for (const bool fusion : {false, true})
-                    for (const Activations activations : {Activations::kQuantised, Activations::kFloat})
+                    for (const Activations activations :
+                         {Activations::kQuantised, Activations::kFloat})
                         for (const bool all_logits : {false, true}) {
                             CAPTURE(name);
                             CAPTURE(arch);
@@ -212,12 +267,13 @@ TEST_CASE("no step reads scratch that was overwritten, and no output overlaps an
                             CAPTURE(fusion);
                             CAPTURE(to_string(activations));
                             CAPTURE(all_logits);
-                            const Plan plan = plan_of(std::filesystem::path(HETUNE_TEST_MODELS) / name,
-                                                      {.rows = rows,
-                                                       .fusion = fusion,
-                                                       .activations = activations,
-                                                       .all_logits = all_logits},
-                                                      arch);
+                            const Plan plan =
+                                plan_of(std::filesystem::path(HETUNE_TEST_MODELS) / name,
+                                        {.rows = rows,
+                                         .fusion = fusion,
+                                         .activations = activations,
+                                         .all_logits = all_logits},
+                                        arch);
                             Arena arena(plan);
                             for (const PlanStep& step : plan.steps) {
                                 CAPTURE(step.label);
@@ -227,7 +283,8 @@ TEST_CASE("no step reads scratch that was overwritten, and no output overlaps an
 }
 
 TEST_CASE("a step names the float values it completes, and where they are") {
-    const Plan plan = plan_of(HETUNE_TEST_MODELS "/tiny-Q4_K_M.gguf", {.rows = 4, .all_logits = true});
+    const Plan plan =
+        plan_of(HETUNE_TEST_MODELS "/tiny-Q4_K_M.gguf", {.rows = 4, .all_logits = true});
     std::map<std::string, int64_t> widths;
     for (const PlanStep& step : plan.steps)
         for (const StepValue& value : step.values) {

@@ -85,7 +85,8 @@ TEST_CASE("a primitive of which no kernel is left is an error that names the las
 TEST_CASE("the sampler takes fewer waves") {
     PlanOptions options;
     const Arch& arch = find_arch("gfx1100");
-    options.refused[make_sampler_plan(100, arch, options, false).steps[0].spec.to_string()] = "broken";
+    options.refused[make_sampler_plan(100, arch, options, false).steps[0].spec.to_string()] =
+        "broken";
     const Plan plan = make_sampler_plan(100, arch, options, false);
     CHECK(plan.steps[0].spec.constants.at("kWaves") == "8");
     CHECK(plan.steps[0].threads == 256);

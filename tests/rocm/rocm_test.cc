@@ -46,14 +46,15 @@ Sweep compile_every_template(Compiler& compiler, const Arch& arch) {
             threads.emplace_back([&] {
                 for (size_t i = next++; i < specs.size(); i = next++) try {
                         const CodeObject code = compiler.compile(
-                            {specs[i].name, TemplateSources().render(specs[i], TargetFamily::kAmd), arch});
+                            {specs[i].name, TemplateSources().render(specs[i], TargetFamily::kAmd),
+                             arch});
                         check_resources(code, arch);
                         const std::lock_guard lock(mutex);
                         ++sweep.compiled;
                     } catch (const CompileError& error) {
                         const std::lock_guard lock(mutex);
-                        sweep.failures.push_back(
-                            fmt::format("{}: {}\n{}", specs[i].to_string(), error.what(), error.log()));
+                        sweep.failures.push_back(fmt::format("{}: {}\n{}", specs[i].to_string(),
+                                                             error.what(), error.log()));
                     }
             });
     }

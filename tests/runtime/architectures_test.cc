@@ -40,10 +40,12 @@ TEST_CASE("every architecture gives the oracle's logits, in steps and token by t
             const std::vector<float> wanted = oracle.forward(tokens, true);
             CHECK(std::ranges::all_of(wanted, [](float v) { return std::isfinite(v); }));
             Session& session = loaded.session;
-            const auto steps = compare_logits(wanted, session.forward(tokens, true), shape.vocabulary);
+            const auto steps =
+                compare_logits(wanted, session.forward(tokens, true), shape.vocabulary);
             CHECK(steps.mean_kl < 1e-8);
             session.reset();
-            const auto single = compare_logits(wanted, one_by_one(session, tokens), shape.vocabulary);
+            const auto single =
+                compare_logits(wanted, one_by_one(session, tokens), shape.vocabulary);
             CHECK(single.mean_kl < 1e-8);
         }
 }
@@ -64,7 +66,8 @@ TEST_CASE("experts give the oracle's logits at any number of rows, sorted by exp
             ReferenceEngine oracle(loaded.file, build_layer_graph(loaded.file), 64);
             wanted = oracle.forward(tokens, true);
         }
-        const auto distance = compare_logits(wanted, loaded.session.forward(tokens, true), shape.vocabulary);
+        const auto distance =
+            compare_logits(wanted, loaded.session.forward(tokens, true), shape.vocabulary);
         CHECK(distance.mean_kl < 1e-8);
     }
 }
@@ -77,8 +80,8 @@ TEST_CASE("8-bit activations cost every architecture little") {
         Loaded loaded(written(shape, {.quant = "Q8_0"}),
                       {.context = 64, .prefill_rows = 16, .all_logits = true});
         ReferenceEngine oracle(loaded.file, build_layer_graph(loaded.file), 64);
-        const auto distance = compare_logits(oracle.forward(tokens, true),
-                                             loaded.session.forward(tokens, true), shape.vocabulary);
+        const auto distance = compare_logits(
+            oracle.forward(tokens, true), loaded.session.forward(tokens, true), shape.vocabulary);
         CHECK(distance.mean_kl < 5e-3);
     }
 }
@@ -102,9 +105,9 @@ TEST_CASE("experts whose rows are no whole tiles are refused by name") {
     shape.expert_inner = 240;
     const ModelFile file(written(shape, {.quant = "F16", .header_only = true}),
                          ModelFile::Open::kHeaderOnly);
-    CHECK_THROWS_WITH_AS(
-        make_plan(build_layer_graph(file), file, find_arch("gfx1100"), {}),
-        doctest::Contains("'blk.0.ffn_gate_exps.weight' has 240 rows per expert"), ModelError);
+    CHECK_THROWS_WITH_AS(make_plan(build_layer_graph(file), file, find_arch("gfx1100"), {}),
+                         doctest::Contains("'blk.0.ffn_gate_exps.weight' has 240 rows per expert"),
+                         ModelError);
 }
 
 TEST_CASE("the header of every known model plans for decode and prefill") {
@@ -115,14 +118,18 @@ TEST_CASE("the header of every known model plans for decode and prefill") {
         for (const int rows : {1, 64}) {
             const Plan plan = make_plan(graph, file, find_arch("gfx1100"), {.rows = rows});
             const auto layers = static_cast<size_t>(shape.layers);
-            const bool dense = graph.count("attention") == shape.layers && graph.count("experts") == 0;
-            // Fused decode: one launch before the layers and one behind; of a layer five where it is
-            // dense, and no more than seven elsewhere.
-            if (rows == 1 && dense) CHECK(plan.steps.size() == 5 * layers + 2);
-            else if (rows == 1) CHECK(plan.steps.size() <= 7 * layers + 2);
-            else CHECK(plan.steps.size() > 8 * layers);
-            CHECK(make_plan(graph, file, find_arch("gfx1100"), {.rows = rows, .fusion = false}).steps.size() >
-                  10 * layers);
+            const bool dense =
+                graph.count("attention") == shape.layers && graph.count("experts") == 0;
+            // Fused decode: one launch before the layers and one behind; of a layer five where it
+            // is dense, and no more than seven elsewhere.
+            if (rows == 1 && dense)
+                CHECK(plan.steps.size() == 5 * layers + 2);
+            else if (rows == 1)
+                CHECK(plan.steps.size() <= 7 * layers + 2);
+            else
+                CHECK(plan.steps.size() > 8 * layers);
+            CHECK(make_plan(graph, file, find_arch("gfx1100"), {.rows = rows, .fusion = false})
+                      .steps.size() > 10 * layers);
             CHECK(plan.bytes(BufferRole::kTiles, 0) > 100'000'000);
         }
         std::filesystem::remove(file.path());
@@ -130,13 +137,32 @@ TEST_CASE("the header of every known model plans for decode and prefill") {
 }
 
 TEST_CASE("synthetic files have the types that llama.cpp's quantiser chose for a model") {
-    const ModelShape mini{.name = "mini35", .architecture = "qwen35moe", .layers = 4, .hidden = 256,
-                          .heads = 4, .kv_heads = 2, .head_size = 128, .rotary = 32,
-                          .vocabulary = 4096, .experts = 8, .experts_used = 2, .expert_inner = 256,
-                          .shared_inner = 256, .key_heads = 2, .value_heads = 4, .state_size = 64};
-    const ModelShape tiny{.name = "tiny", .architecture = "qwen3", .layers = 6, .hidden = 256,
-                          .inner = 768, .heads = 8, .kv_heads = 4, .head_size = 64,
-                          .vocabulary = 4096, .tied = true};
+    const ModelShape mini{.name = "mini35",
+                          .architecture = "qwen35moe",
+                          .layers = 4,
+                          .hidden = 256,
+                          .heads = 4,
+                          .kv_heads = 2,
+                          .head_size = 128,
+                          .rotary = 32,
+                          .vocabulary = 4096,
+                          .experts = 8,
+                          .experts_used = 2,
+                          .expert_inner = 256,
+                          .shared_inner = 256,
+                          .key_heads = 2,
+                          .value_heads = 4,
+                          .state_size = 64};
+    const ModelShape tiny{.name = "tiny",
+                          .architecture = "qwen3",
+                          .layers = 6,
+                          .hidden = 256,
+                          .inner = 768,
+                          .heads = 8,
+                          .kv_heads = 4,
+                          .head_size = 64,
+                          .vocabulary = 4096,
+                          .tied = true};
     for (const auto& [shape, name] : {std::pair(mini, "mini35-Q4_K_M"), {tiny, "tiny-Q4_K_M"}}) {
         const ModelFile file(kModels + "/" + name + ".gguf");
         const std::vector<ShapedTensor> tensors = tensors_of(shape);

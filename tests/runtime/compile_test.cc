@@ -46,7 +46,8 @@ CompileError error_of(Compiler& compiler, const std::string& source) {
     return {Cause::kSource, ""};
 }
 
-TEST_CASE("each way in which a compiler fails is a CompileError that names kernel, arch and compiler") {
+TEST_CASE(
+    "each way in which a compiler fails is a CompileError that names kernel, arch and compiler") {
     const ScratchFolder folder;
     const auto compiler = open_library_compiler(kFake, library_in(folder), environment());
     struct Case {
@@ -54,12 +55,13 @@ TEST_CASE("each way in which a compiler fails is a CompileError that names kerne
         Cause cause;
         const char* says;
     };
-    for (const Case& c : {Case{"abort", Cause::kCrash, "the compiler died: signal 6 (Aborted)"},
-                          Case{"segfault", Cause::kCrash, "the compiler died: signal 11"},
-                          Case{"garbage", Cause::kCrash, "it answered with garbage"},
-                          Case{"hang", Cause::kTimeout, "no answer in 2 s; killed; HETUNE_COMPILE_TIMEOUT"},
-                          Case{"refuse", Cause::kSource, "line 1: no"},
-                          Case{"no ELF", Cause::kCrash, "not a code object"}}) {
+    for (const Case& c :
+         {Case{"abort", Cause::kCrash, "the compiler died: signal 6 (Aborted)"},
+          Case{"segfault", Cause::kCrash, "the compiler died: signal 11"},
+          Case{"garbage", Cause::kCrash, "it answered with garbage"},
+          Case{"hang", Cause::kTimeout, "no answer in 2 s; killed; HETUNE_COMPILE_TIMEOUT"},
+          Case{"refuse", Cause::kSource, "line 1: no"},
+          Case{"no ELF", Cause::kCrash, "not a code object"}}) {
         CAPTURE(c.source);
         const CompileError error = error_of(*compiler, c.source);
         CHECK(error.cause() == c.cause);
@@ -97,7 +99,8 @@ TEST_CASE("what a library is and can is kept, until one of its files changes") {
     CHECK(kept->archs == std::map<std::string, std::string>{{"gfx1030", ""}});
 
     // Asked for an arch once only: no worker could answer the second time.
-    CHECK(open_library_compiler(kFake, library, environment(cache.path()))->supports(find_arch("gfx1100")));
+    CHECK(open_library_compiler(kFake, library, environment(cache.path()))
+              ->supports(find_arch("gfx1100")));
     Environment deaf = environment(cache.path());
     deaf.worker = "/bin/false";
     CHECK(open_library_compiler(kFake, library, deaf)->supports(find_arch("gfx1100")));
@@ -121,7 +124,8 @@ TEST_CASE("facts that others could have written, and damaged ones, are not read"
     for (const char* damage : {"{", "[]", "{\"format\": 1}", "{\"format\": 1, \"libraries\": 7}"}) {
         std::ofstream(file) << damage;
         CHECK_FALSE(find_facts(cache.path(), library).has_value());
-        keep_facts(cache.path(), library, {.version = "1", .identity = "fake 1", .files = {library}});
+        keep_facts(cache.path(), library,
+                   {.version = "1", .identity = "fake 1", .files = {library}});
         CHECK(find_facts(cache.path(), library).has_value());
     }
 }
@@ -169,11 +173,16 @@ TEST_CASE("a library is found in the order of folders, then of names") {
 TEST_CASE("the gates refuse scratch and every spilled register") {
     const Arch arch = find_arch("gfx1100");
     CodeObject code;
-    code.resources = {.vgprs = 64, .sgprs = 106, .lds_bytes = 0, .scratch_bytes = 0, .spilled_vgprs = 0,
+    code.resources = {.vgprs = 64,
+                      .sgprs = 106,
+                      .lds_bytes = 0,
+                      .scratch_bytes = 0,
+                      .spilled_vgprs = 0,
                       .spilled_sgprs = 0};
     CHECK_NOTHROW(check_resources(code, arch));
-    for (int KernelResources::*wrong : {&KernelResources::scratch_bytes, &KernelResources::spilled_vgprs,
-                                        &KernelResources::spilled_sgprs}) {
+    for (int KernelResources::*wrong :
+         {&KernelResources::scratch_bytes, &KernelResources::spilled_vgprs,
+          &KernelResources::spilled_sgprs}) {
         CodeObject bad = code;
         bad.resources.*wrong = 1;
         CHECK_THROWS_AS(check_resources(bad, arch), CompileError);

@@ -144,8 +144,7 @@ TEST_CASE("After a kernel has faulted the CUDA device refuses every call and say
     const auto module = device->load(add_kernel());
     const std::vector<std::byte> nowhere(24);
     device->launch(*module, {.threads = 32}, with_count(nowhere, 32));
-    CHECK_THROWS_WITH_AS(device->synchronize(),
-                         doctest::Contains("failed: 700"), DeviceError);
+    CHECK_THROWS_WITH_AS(device->synchronize(), doctest::Contains("failed: 700"), DeviceError);
     CHECK_THROWS_WITH_AS(device->allocate(1),
                          doctest::Contains("refused, the device failed before"), DeviceError);
 }

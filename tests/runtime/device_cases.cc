@@ -179,7 +179,9 @@ void uploads_what_is_made(Device& device) {
     std::vector<std::unique_ptr<Buffer>> buffers;
     std::vector<size_t> made(std::size(kBytes));
     std::vector<MadeUpload> uploads;
-    const auto byte_at = [](size_t buffer, size_t at) { return static_cast<std::byte>((at / 7 + 31 * buffer) % 251); };
+    const auto byte_at = [](size_t buffer, size_t at) {
+        return static_cast<std::byte>((at / 7 + 31 * buffer) % 251);
+    };
     for (size_t i = 0; i < std::size(kBytes); ++i) {
         buffers.push_back(device.allocate(kBytes[i]));
         uploads.push_back({buffers[i].get(), [&, i](std::span<std::byte> piece) {
@@ -240,13 +242,16 @@ void replays_loops(Device& device, const std::string& object_arch) {
     constexpr int kRounds = 3;
     const auto add = device.load(compile(binary("Add", 32, 1), object_arch));
     const auto repeat = device.load(compile({"repeat", {}}, object_arch));
-    const auto one = put(device, std::vector<float>(32, 1.0f)), sum = put(device, std::vector<float>(32, 0.0f));
+    const auto one = put(device, std::vector<float>(32, 1.0f)),
+               sum = put(device, std::vector<float>(32, 0.0f));
     const auto step = step_of(device, 1);
     const auto loop = device.allocate(loop_state(kRounds).size());
     device.upload(*loop, 0, loop_state(kRounds));
     const auto record = [&] {
-        device.launch(*add, {.threads = 32}, pointers({step.get(), one.get(), sum.get(), sum.get()}));
-        device.launch(*repeat, {.threads = 32, .overlaps = true}, pointers({step.get(), loop.get()}));
+        device.launch(*add, {.threads = 32},
+                      pointers({step.get(), one.get(), sum.get(), sum.get()}));
+        device.launch(*repeat, {.threads = 32, .overlaps = true},
+                      pointers({step.get(), loop.get()}));
     };
     const auto graph = device.capture_loop(*loop, record);
     REQUIRE(graph != nullptr);
@@ -262,7 +267,8 @@ void replays_loops(Device& device, const std::string& object_arch) {
     set_rows(device, *step, 1);
     device.replay(*graph);
     CHECK(get(device, *sum)[0] == 4.0f * kRounds + 8);
-    CHECK_THROWS_AS(device.capture_loop(*loop, [] { throw std::runtime_error("stop"); }), std::runtime_error);
+    CHECK_THROWS_AS(device.capture_loop(*loop, [] { throw std::runtime_error("stop"); }),
+                    std::runtime_error);
     CHECK(device.capture_loop(*loop, record) != nullptr);
 }
 

@@ -29,9 +29,15 @@ TEST_CASE("instructions are counted by kind") {
         "00003c\tv_wmma_f32_16x16x16_f16 v[0:7], v[8:15], v[16:23], v[0:7]\n"
         "000044\t<unknown>\n"
         "000048\ts_endpgm\n";
-    CHECK(count_instructions(listing, ArchFamily::kAmd) ==
-          InstructionMix{.total = 11, .dot4 = 1, .matrix = 1, .wide_loads = 2, .lane_moves = 2,
-                         .lds = 1, .scalar = 2, .waits = 1, .unknown = 1});
+    CHECK(count_instructions(listing, ArchFamily::kAmd) == InstructionMix{.total = 11,
+                                                                          .dot4 = 1,
+                                                                          .matrix = 1,
+                                                                          .wide_loads = 2,
+                                                                          .lane_moves = 2,
+                                                                          .lds = 1,
+                                                                          .scalar = 2,
+                                                                          .waits = 1,
+                                                                          .unknown = 1});
     const std::string x86 =
         "000000\tvmovups\t(%rdi), %ymm0\n000004\tvmovups\t%ymm0, (%rsi)\n"
         "000008\tvpmaddubsw\t(%rdi), %ymm1, %ymm2\n00000c\tretq\n";
@@ -39,7 +45,8 @@ TEST_CASE("instructions are counted by kind") {
           InstructionMix{.total = 4, .dot4 = 1, .wide_loads = 2});
 }
 
-TEST_CASE("a kernel without the instructions it promises fails the gate, for formats that owe them") {
+TEST_CASE(
+    "a kernel without the instructions it promises fails the gate, for formats that owe them") {
     const Arch& arch = find_arch("gfx1100");
     auto spec = [](const char* quant, const char* quantised) {
         return KernelSpec{"gemv", {{"Quant", quant}, {"kQuantisedInput", quantised}}};
@@ -49,10 +56,11 @@ TEST_CASE("a kernel without the instructions it promises fails the gate, for for
     CHECK_NOTHROW(check_promises(both, spec("Q4_K", "true"), arch));
     CHECK_NOTHROW(check_promises(wide, spec("Q4_K", "false"), arch));
     CHECK_NOTHROW(check_promises(wide, spec("F16", "false"), arch));
-    CHECK_THROWS_WITH_AS(check_promises(wide, spec("Q4_K", "true"), arch),
-                         "gemv(Quant=Q4_K, kQuantisedInput=true) for gfx1100: its 9 instructions hold "
-                         "no 4 x int8 dot product",
-                         CompileError);
+    CHECK_THROWS_WITH_AS(
+        check_promises(wide, spec("Q4_K", "true"), arch),
+        "gemv(Quant=Q4_K, kQuantisedInput=true) for gfx1100: its 9 instructions hold "
+        "no 4 x int8 dot product",
+        CompileError);
     CHECK_THROWS_WITH_AS(check_promises(neither, spec("F16", "false"), arch),
                          doctest::Contains("hold no 128-bit load"), CompileError);
     CHECK_NOTHROW(check_promises(neither, spec("F16", "false"), find_arch("x86-64-v3")));
@@ -88,20 +96,22 @@ void check_promises_of(const std::vector<KernelSpec>& specs, const char* arch_na
         for (int t = 0; t < 2; ++t)
             threads.emplace_back([&] {
                 for (size_t i = next++; i < specs.size(); i = next++) try {
-                        // Without matrix units such kernels do not even compile; the CPU emulates them.
+                        // Without matrix units such kernels do not even compile; the CPU emulates
+                        // them.
                         if (find_template(specs[i].name)->promises.matrix && !arch.has_matrix &&
                             arch.family != ArchFamily::kCpu)
                             continue;
                         const CodeObject code = with->compiler->compile(
                             {specs[i].name,
                              TemplateSources().render(specs[i], target_family(arch.family)), arch});
-                        const InstructionMix mix =
-                            count_instructions(with->disassembler->listing(code, arch), arch.family);
+                        const InstructionMix mix = count_instructions(
+                            with->disassembler->listing(code, arch), arch.family);
                         check_promises(mix, specs[i], arch);
                         if (mix.total < 10 || mix.unknown > 0)
-                            throw CompileError(CompileError::Cause::kGate,
-                                               fmt::format("{}: {} instructions, {} unknown",
-                                                           specs[i].to_string(), mix.total, mix.unknown));
+                            throw CompileError(
+                                CompileError::Cause::kGate,
+                                fmt::format("{}: {} instructions, {} unknown", specs[i].to_string(),
+                                            mix.total, mix.unknown));
                     } catch (const CompileError& error) {
                         const std::lock_guard lock(mutex);
                         failures.push_back(fmt::format("{}\n{}", error.what(), error.log()));
@@ -115,7 +125,8 @@ void check_promises_of(const std::vector<KernelSpec>& specs, const char* arch_na
 std::vector<KernelSpec> one_of_each() {
     std::vector<KernelSpec> specs;
     for (const KernelSpec& spec : every_template()) {
-        const auto quant = spec.constants.find("Quant"), quantised = spec.constants.find("kQuantisedInput");
+        const auto quant = spec.constants.find("Quant"),
+                   quantised = spec.constants.find("kQuantisedInput");
         if (quant != spec.constants.end() && quant->second != "Q4_K") continue;
         if (quantised != spec.constants.end() && quantised->second == "false") continue;
         specs.push_back(spec);
@@ -127,7 +138,8 @@ TEST_CASE("every template in every format holds on gfx1100 what it promises") {
     check_promises_of(every_template(), "gfx1100");
 }
 TEST_CASE("every template holds on each other AMD arch what it promises") {
-    for (const char* arch : {"gfx1030", "gfx1102", "gfx1151", "gfx1200", "gfx1201"}) check_promises_of(one_of_each(), arch);
+    for (const char* arch : {"gfx1030", "gfx1102", "gfx1151", "gfx1200", "gfx1201"})
+        check_promises_of(one_of_each(), arch);
 }
 TEST_CASE("every template for the CPU disassembles whole") {
     check_promises_of(one_of_each(), "x86-64-v3");

@@ -107,7 +107,9 @@ TEST_CASE("Emulated gfx1100 prefills the tiny model on the matrix units, a whole
     if (!no_emulator()) prefill_and_decode_tiny(35, 38);
 }
 
-TEST_CASE("Emulated gfx1100 runs a hybrid model: delta net in chunks, then token by token, KV cache in 8 bits") {
+TEST_CASE(
+    "Emulated gfx1100 runs a hybrid model: delta net in chunks, then token by token, KV cache in 8 "
+    "bits") {
     if (no_emulator()) return;
     ModelShape shape = with_delta_net(small("qwen35"));
     shape.layers = 2;
@@ -118,13 +120,14 @@ TEST_CASE("Emulated gfx1100 runs a hybrid model: delta net in chunks, then token
     const auto device = open_device("emulator");
     CodeStore store({.folder = HETUNE_BUILD_DIR "/test-cache"});
     KernelLibrary library(device->arch(), store, read_environment());
-    Session session(file, *device, library, nullptr,
-                    {.context = 64, .prefill_rows = 34, .kv = KvType::kQ8, .memory_limit = 1 << 30});
+    Session session(
+        file, *device, library, nullptr,
+        {.context = 64, .prefill_rows = 34, .kv = KvType::kQ8, .memory_limit = 1 << 30});
     ReferenceEngine oracle(file, build_layer_graph(file), 64);
     const std::vector<int32_t> tokens = some_tokens(35);
     for (const auto part : {std::span(tokens).first(34), std::span(tokens).last(1)}) {
-        const auto distance = compare_logits(oracle.forward(part, false), session.forward(part, false),
-                                             session.vocabulary());
+        const auto distance = compare_logits(oracle.forward(part, false),
+                                             session.forward(part, false), session.vocabulary());
         MESSAGE("KL ", distance.mean_kl);
         CHECK(distance.mean_kl < 1e-4);
     }

@@ -22,13 +22,15 @@ std::map<std::string, std::string> defaults_of(const std::string& file) {
         if (line.starts_with("#ifndef HETUNE_SPEC")) inside = true;
         if (inside && line.starts_with("#endif")) break;
         std::smatch match;
-        if (inside && (std::regex_match(line, match, constant) || std::regex_match(line, match, type)))
+        if (inside &&
+            (std::regex_match(line, match, constant) || std::regex_match(line, match, type)))
             values[match[1]] = match[2];
     }
     return values;
 }
 
-// GEMM kernels are long, and formats differ in how many weights share a tile and a scale: one of each.
+// GEMM kernels are long, and formats differ in how many weights share a tile and a scale: one of
+// each.
 bool left_out(const TemplateInfo& info, const std::string& format) {
     return info.promises.matrix && format != "Q4_K" && format != "Q6_K" && format != "Q8_0" &&
            format != "F32";

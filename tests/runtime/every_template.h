@@ -7,8 +7,9 @@
 
 namespace hetune::testing {
 
-// With the constants that the template's file names for editors; where it takes a quantisation, with
-// every one (GEMM kernels: with four), and with float and 8-bit activations where it takes both.
+// With the constants that the template's file names for editors; where it takes a quantisation,
+// with every one (GEMM kernels: with four), and with float and 8-bit activations where it takes
+// both.
 std::vector<KernelSpec> every_template();
 
 }  // namespace hetune::testing

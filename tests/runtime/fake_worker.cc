@@ -1,15 +1,15 @@
-// Stands in for hetune-worker: answers as the request's source or arch says, so that tests can have every
-// way in which a compiler fails. Known: "abort", "segfault", "hang", "exit",
-// "garbage", "lie" (an answer that announces terabytes), "silent" (closes its output and stays),
-// "memory", "refuse", "environment"; anything else comes back as the object.
+// Stands in for hetune-worker: answers as the request's source or arch says, so that tests can have
+// every way in which a compiler fails. Known: "abort", "segfault", "hang", "exit", "garbage", "lie"
+// (an answer that announces terabytes), "silent" (closes its output and stays), "memory", "refuse",
+// "environment"; anything else comes back as the object.
+#include <unistd.h>
+
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <string>
 #include <vector>
-
-#include <unistd.h>
 
 #include "runtime/compile/worker_protocol.h"
 
@@ -43,15 +43,16 @@ void fail(const std::string& how) {
 
 std::string environment() {
     std::string all;
-    for (char** setting = environ; *setting != nullptr; ++setting) all += *setting + std::string("\n");
+    for (char** setting = environ; *setting != nullptr; ++setting)
+        all += *setting + std::string("\n");
     return all;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-    const std::vector<std::string> failures = {"abort", "segfault", "hang",   "exit",
-                                               "garbage", "lie",     "silent", "memory"};
+    const std::vector<std::string> failures = {"abort",   "segfault", "hang",   "exit",
+                                               "garbage", "lie",      "silent", "memory"};
     hetune::MessageReader reader;
     while (auto request = hetune::receive_message(0, reader)) {
         const std::string& source = request->body;

@@ -34,11 +34,13 @@ void check_on(const char* backend, const char* name) {
                          .all_logits = true});
         const std::vector<float> wanted = exact(std::string(name) + ".exact");
         const double most = floats ? 1e-5 : 5e-3;
-        const auto prefill = compare_logits(wanted, session.forward(tokens, true), session.vocabulary());
+        const auto prefill =
+            compare_logits(wanted, session.forward(tokens, true), session.vocabulary());
         session.reset();
-        const auto decode = compare_logits(wanted, one_by_one(session, tokens), session.vocabulary());
-        MESSAGE(std::string(name), " ", to_string(activations), ": mean KL ", prefill.mean_kl, " in one step, ",
-                decode.mean_kl, " token by token");
+        const auto decode =
+            compare_logits(wanted, one_by_one(session, tokens), session.vocabulary());
+        MESSAGE(std::string(name), " ", to_string(activations), ": mean KL ", prefill.mean_kl,
+                " in one step, ", decode.mean_kl, " token by token");
         CHECK(prefill.mean_kl < most);
         CHECK(decode.mean_kl < most);
     }
@@ -53,9 +55,11 @@ void check_bursts(const char* backend, const char* name) {
     KernelLibrary library(device->arch(), code_store(), read_environment());
     std::vector<int32_t> wanted;
     for (const double burst_seconds : {0.0, 1e9}) {
-        Session session(file, *device, library, nullptr, {.context = 256, .burst_seconds = burst_seconds});
+        Session session(file, *device, library, nullptr,
+                        {.context = 256, .burst_seconds = burst_seconds});
         constexpr int64_t kCount = 100;
-        std::vector<int32_t> drawn = {session.prompt(std::vector<int32_t>{5, 17, 300, 42}, {}, {.draws = kCount})};
+        std::vector<int32_t> drawn = {
+            session.prompt(std::vector<int32_t>{5, 17, 300, 42}, {}, {.draws = kCount})};
         while (static_cast<int64_t>(drawn.size()) < kCount) drawn.push_back(session.next());
         if (wanted.empty()) wanted = drawn;
         CHECK(drawn == wanted);

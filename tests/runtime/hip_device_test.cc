@@ -154,7 +154,8 @@ TEST_CASE("A kernel of the HIP device writes memory of the host, which is read b
     test::writes_host_memory(*open_device("hip"), kObjectArch);
 }
 
-TEST_CASE("A large upload goes through pinned memory in pieces, in order with launches and copies") {
+TEST_CASE(
+    "A large upload goes through pinned memory in pieces, in order with launches and copies") {
     const Double hip;
     const auto device = open_device("hip");
     const auto module = device->load(test::compile(test::binary("Add", 32, 1), kObjectArch));
@@ -182,17 +183,19 @@ TEST_CASE("A large upload goes through pinned memory in pieces, in order with la
 
 TEST_CASE("A refused call of a large upload is named, and the device refuses what comes later") {
     const Double hip;
-    for (const std::string call : {"hipHostMalloc", "hipStreamWaitEvent", "hipHostGetDevicePointer"}) {
+    for (const std::string call :
+         {"hipHostMalloc", "hipStreamWaitEvent", "hipHostGetDevicePointer"}) {
         CAPTURE(call);
         const auto device = open_device("hip");
         const auto big = device->allocate(4 << 20);
         const std::vector<std::byte> bytes(4 << 20);
         const Variables fault{{"HETUNE_FAKE_HIP_FAIL", call + ":1"}};
         const bool host = call == "hipHostGetDevicePointer";
-        const std::string error =
-            error_of([&] { host ? void(device->allocate_host(64)) : device->upload(*big, 0, bytes); });
+        const std::string error = error_of(
+            [&] { host ? void(device->allocate_host(64)) : device->upload(*big, 0, bytes); });
         CHECK(error.find(call) != std::string::npos);
-        if (!host) CHECK(error_of([&] { device->allocate(1); }).find("refused") != std::string::npos);
+        if (!host)
+            CHECK(error_of([&] { device->allocate(1); }).find("refused") != std::string::npos);
     }
 }
 

@@ -18,8 +18,8 @@ const std::string kMini = kModels + "/mini35-Q4_K_M.gguf";
 TEST_CASE("the oracle gives llama.cpp's float32 logits of a hybrid model with experts") {
     const ModelFile file(kMini);
     ReferenceEngine engine(file, build_layer_graph(file), 512);
-    const auto distance =
-        compare_logits(exact("mini35-Q4_K_M.exact"), engine.forward(sequence(), true), engine.vocabulary());
+    const auto distance = compare_logits(exact("mini35-Q4_K_M.exact"),
+                                         engine.forward(sequence(), true), engine.vocabulary());
     MESSAGE("mean KL ", distance.mean_kl);
     CHECK(distance.mean_kl < 1e-8);
     CHECK(distance.top1 == 100.0);
@@ -32,8 +32,8 @@ TEST_CASE("the oracle keeps recurrent states over 320 tokens and any cut into st
     const auto first = std::span(tokens).first(256), last = std::span(tokens).last(64);
     engine.forward(first.first(101), false);
     engine.forward(first.subspan(101), false);
-    const auto distance = compare_logits(exact("mini35-Q4_K_M.exact320"), engine.forward(last, true),
-                                         engine.vocabulary());
+    const auto distance = compare_logits(exact("mini35-Q4_K_M.exact320"),
+                                         engine.forward(last, true), engine.vocabulary());
     MESSAGE("mean KL ", distance.mean_kl);
     CHECK(distance.mean_kl < 1e-8);
 }
@@ -43,7 +43,8 @@ std::vector<float> in_steps(Session& session, std::span<const int32_t> tokens, s
     session.reset();
     std::vector<float> logits;
     for (size_t at = 0; at < tokens.size(); at += size) {
-        const auto step = session.forward(tokens.subspan(at, std::min(size, tokens.size() - at)), true);
+        const auto step =
+            session.forward(tokens.subspan(at, std::min(size, tokens.size() - at)), true);
         logits.insert(logits.end(), step.begin(), step.end());
     }
     return logits;
@@ -58,7 +59,8 @@ double relative_difference(std::span<const float> a, std::span<const float> b) {
     return static_cast<double>(difference / size);
 }
 
-TEST_CASE("the compiled hybrid model gives llama.cpp's logits, fused and not, in steps of any size") {
+TEST_CASE(
+    "the compiled hybrid model gives llama.cpp's logits, fused and not, in steps of any size") {
     const std::vector<int32_t> tokens = sequence();
     const std::vector<float> wanted = exact("mini35-Q4_K_M.exact");
     for (const bool fusion : {false, true})
@@ -77,12 +79,14 @@ TEST_CASE("the compiled hybrid model gives llama.cpp's logits, fused and not, in
             const auto distance = compare_logits(wanted, single, session.vocabulary());
             MESSAGE("mean KL ", distance.mean_kl, " top-1 ", distance.top1);
             CHECK(distance.mean_kl < (floats ? 1e-5 : 5e-3));
-            // In chunks the delta net adds in another order: 1e-6 in floats, but in 8 bits it turns the
-            // rounding of some activation. Decoding, fused, also rounds activations before their norm's
-            // factor, and prefill behind it. One activation of 256 that rounds the other way is 1e-3 of
-            // its row, so the bar in 8 bits is that of single kernels in 8 bits.
+            // In chunks the delta net adds in another order: 1e-6 in floats, but in 8 bits it turns
+            // the rounding of some activation. Decoding, fused, also rounds activations before
+            // their norm's factor, and prefill behind it. One activation of 256 that rounds the
+            // other way is 1e-3 of its row, so the bar in 8 bits is that of single kernels in 8
+            // bits.
             for (const size_t size : {size_t{7}, size_t{64}}) {
-                const double difference = relative_difference(in_steps(session, tokens, size), single);
+                const double difference =
+                    relative_difference(in_steps(session, tokens, size), single);
                 MESSAGE("steps of ", size, ": ", difference);
                 CHECK(difference < (floats || !fusion ? 1e-3 : 1e-2));
             }
@@ -99,7 +103,8 @@ TEST_CASE("the compiled hybrid model gives llama.cpp's logits, fused and not, in
         }
 }
 
-TEST_CASE("chunks of 7, 64 and 300 tokens give the logits of one token after another over 320 tokens") {
+TEST_CASE(
+    "chunks of 7, 64 and 300 tokens give the logits of one token after another over 320 tokens") {
     const std::vector<int32_t> tokens = sequence("sequence320");
     Loaded loaded(kMini, {.context = 384,
                           .prefill_rows = 300,
@@ -108,13 +113,16 @@ TEST_CASE("chunks of 7, 64 and 300 tokens give the logits of one token after ano
                           .all_logits = true});
     const std::vector<float> single = in_steps(loaded.session, tokens, 1);
     for (const size_t size : {size_t{7}, size_t{64}, size_t{300}}) {
-        const double difference = relative_difference(in_steps(loaded.session, tokens, size), single);
+        const double difference =
+            relative_difference(in_steps(loaded.session, tokens, size), single);
         MESSAGE("chunks of ", size, ": ", difference);
         CHECK(difference < 1e-3);
     }
 }
 
-TEST_CASE("a context cut back gives the logits of one that never went further, with snapshots and without") {
+TEST_CASE(
+    "a context cut back gives the logits of one that never went further, with snapshots and "
+    "without") {
     const std::vector<int32_t> tokens = sequence();
     const auto begin = std::span(tokens);
     for (const char* model : {"mini35-Q4_K_M", "tiny-Q4_K_M"})
@@ -122,10 +130,10 @@ TEST_CASE("a context cut back gives the logits of one that never went further, w
             CAPTURE(model);
             CAPTURE(snapshots);
             Loaded loaded(kModels + "/" + model + ".gguf", {.context = 96,
-                                                          .prefill_rows = 16,
-                                                          .activations = Activations::kFloat,
-                                                          .kv = KvType::kF32,
-                                                          .state_snapshots = snapshots});
+                                                            .prefill_rows = 16,
+                                                            .activations = Activations::kFloat,
+                                                            .kv = KvType::kF32,
+                                                            .state_snapshots = snapshots});
             Session& session = loaded.session;
             session.forward(begin.first(30), false);
             const auto wanted = session.forward(begin.subspan(30, 2), false);
@@ -133,11 +141,13 @@ TEST_CASE("a context cut back gives the logits of one that never went further, w
             for (const int64_t position : {30, 3}) {  // near a snapshot, and near the start
                 session.truncate(position);
                 CHECK(session.position() == position);
-                const auto rest = begin.subspan(static_cast<size_t>(position), static_cast<size_t>(32 - position));
+                const auto rest = begin.subspan(static_cast<size_t>(position),
+                                                static_cast<size_t>(32 - position));
                 CHECK(relative_difference(session.forward(rest, false), wanted) < 1e-4);
                 session.forward(begin.subspan(32, 8), false);
             }
-            CHECK_THROWS_WITH(session.truncate(41), "the context of 40 tokens cannot be cut back to 41");
+            CHECK_THROWS_WITH(session.truncate(41),
+                              "the context of 40 tokens cannot be cut back to 41");
 
             // The same for what is generated, from a drawn token on.
             session.reset();

@@ -10,7 +10,8 @@ namespace hetune {
 namespace {
 
 bool uses(const Plan& plan, const std::string& kernel) {
-    return std::ranges::any_of(plan.steps, [&](const PlanStep& step) { return step.spec.name == kernel; });
+    return std::ranges::any_of(plan.steps,
+                               [&](const PlanStep& step) { return step.spec.name == kernel; });
 }
 
 TEST_CASE("prefill on the matrix units gives llama.cpp's logits, fused and not") {
@@ -29,8 +30,9 @@ TEST_CASE("prefill on the matrix units gives llama.cpp's logits, fused and not")
             CHECK(uses(plan, "gemm"));
             CHECK(uses(plan, "attention_flash"));
             CHECK_FALSE(uses(session.plan_for(1, false), "gemm"));
-            const auto distance = compare_logits(exact(std::string(model) + ".exact"),
-                                                 session.forward(tokens, true), session.vocabulary());
+            const auto distance =
+                compare_logits(exact(std::string(model) + ".exact"), session.forward(tokens, true),
+                               session.vocabulary());
             MESSAGE(std::string(model), ": mean KL ", distance.mean_kl, " top-1 ", distance.top1);
             CHECK(distance.mean_kl < 5e-4);  // halves; 8-bit activations may have 1.5e-3
             CHECK(distance.top1 >= 97.0);

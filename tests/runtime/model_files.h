@@ -1,4 +1,5 @@
-// The model files of tests/models, what llama.cpp computed for them, and sessions on the CPU device.
+// The model files of tests/models, what llama.cpp computed for them, and sessions on the CPU
+// device.
 #pragma once
 
 #include <doctest/doctest.h>

@@ -11,7 +11,8 @@ namespace {
 TEST_CASE("the oracle gives llama.cpp's float32 logits") {
     const ModelFile file(kModels + "/tiny-Q4_K_M.gguf");
     ReferenceEngine engine(file, build_layer_graph(file), 512);
-    const auto distance = compare_logits(exact("tiny-Q4_K_M.exact"), engine.forward(sequence(), true), engine.vocabulary());
+    const auto distance = compare_logits(exact("tiny-Q4_K_M.exact"),
+                                         engine.forward(sequence(), true), engine.vocabulary());
     CHECK(distance.mean_kl < 1e-8);
     CHECK(distance.top1 == 100.0);
 }
@@ -23,15 +24,17 @@ TEST_CASE("the compiled model gives the same logits, fused and not, by chunks an
         for (const Activations activations : {Activations::kFloat, Activations::kQuantised}) {
             CAPTURE(fusion);
             CAPTURE(to_string(activations));
-            Loaded loaded(kModels + "/tiny-Q4_K_M.gguf", {.context = 256,
-                                          .prefill_rows = 24,
-                                          .fusion = fusion,
-                                          .activations = activations,
-                                          .kv = activations == Activations::kFloat ? KvType::kF32 : KvType::kF16,
-                                          .all_logits = true});
+            Loaded loaded(kModels + "/tiny-Q4_K_M.gguf",
+                          {.context = 256,
+                           .prefill_rows = 24,
+                           .fusion = fusion,
+                           .activations = activations,
+                           .kv = activations == Activations::kFloat ? KvType::kF32 : KvType::kF16,
+                           .all_logits = true});
             Session& session = loaded.session;
             const double max_kl = activations == Activations::kFloat ? 1e-5 : 1.5e-3;
-            const auto chunks = compare_logits(wanted, session.forward(tokens, true), session.vocabulary());
+            const auto chunks =
+                compare_logits(wanted, session.forward(tokens, true), session.vocabulary());
             CHECK(chunks.mean_kl < max_kl);
             CHECK(chunks.top1 >= 93.0);
             MESSAGE("mean KL ", chunks.mean_kl, " top-1 ", chunks.top1);

@@ -46,7 +46,8 @@ TEST_CASE("NVRTC compiles every template for sm_90 within the static gates") {
                         const std::lock_guard lock(mutex);
                         if (code.resources.vgprs < 4 || code.resources.max_threads < 32 ||
                             code.resources.code_bytes < 128)
-                            failures.push_back(specs[i].to_string() + ": no resources in the cubin");
+                            failures.push_back(specs[i].to_string() +
+                                               ": no resources in the cubin");
                     } catch (const CompileError& error) {
                         const std::lock_guard lock(mutex);
                         failures.push_back(fmt::format("{}\n{}", error.what(), error.log()));

@@ -8,8 +8,15 @@
 namespace hetune {
 
 inline ModelShape small(const char* architecture) {
-    return {.name = architecture, .architecture = architecture, .layers = 2, .hidden = 256,
-            .inner = 512, .heads = 4, .kv_heads = 2, .head_size = 64, .context = 512,
+    return {.name = architecture,
+            .architecture = architecture,
+            .layers = 2,
+            .hidden = 256,
+            .inner = 512,
+            .heads = 4,
+            .kv_heads = 2,
+            .head_size = 64,
+            .context = 512,
             .vocabulary = 320};
 }
 
@@ -37,8 +44,12 @@ inline std::vector<ModelShape> small_models() {
     llama.rope_base = 10000;
     llama.rope_factor = 8;
     tied.tied = true;
-    return {llama, small("qwen2"), tied, with_experts(small("qwen3moe"), 0),
-            with_delta_net(small("qwen35")), with_experts(with_delta_net(small("qwen35moe")), 256)};
+    return {llama,
+            small("qwen2"),
+            tied,
+            with_experts(small("qwen3moe"), 0),
+            with_delta_net(small("qwen35")),
+            with_experts(with_delta_net(small("qwen35moe")), 256)};
 }
 
 // Rope scaling as files have it, next to rope_freqs of small_models().

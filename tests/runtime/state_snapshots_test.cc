@@ -64,7 +64,8 @@ TEST_CASE("states are due at even distances over the context, and kept once for 
     CHECK(kept.snapshots.positions() == std::vector<int64_t>{50});
 }
 
-TEST_CASE("without room for a copy the state goes back to empty, and without a state nothing is kept") {
+TEST_CASE(
+    "without room for a copy the state goes back to empty, and without a state nothing is kept") {
     Kept kept(0);
     kept.keep(10);
     CHECK(kept.snapshots.positions().empty());

@@ -229,15 +229,19 @@ TEST_CASE("Pre-tokenizers differ where their models do") {
     CHECK(split("seed-coder", "x;\n") == Words{"x", ";", "\n"});
 }
 
-TEST_CASE("Another pre-tokenizer may be asked for; one that is not known is named, with those that are") {
-    const auto path = std::filesystem::temp_directory_path() / ("hetune-pre-" + std::to_string(::getpid()) + ".gguf");
+TEST_CASE(
+    "Another pre-tokenizer may be asked for; one that is not known is named, with those that are") {
+    const auto path = std::filesystem::temp_directory_path() /
+                      ("hetune-pre-" + std::to_string(::getpid()) + ".gguf");
     tiny_as("brand-new").write(path);
     const ModelFile file(path);
     std::filesystem::remove(path);
-    CHECK_THROWS_WITH_AS(Tokenizer{file},
-                         doctest::Contains("the pre-tokenizer 'brand-new' is not known; --pre NAME takes another"),
+    CHECK_THROWS_WITH_AS(
+        Tokenizer{file},
+        doctest::Contains("the pre-tokenizer 'brand-new' is not known; --pre NAME takes another"),
+        ModelError);
+    CHECK_THROWS_WITH_AS(Tokenizer(file, "newer"), doctest::Contains("'newer' is not known"),
                          ModelError);
-    CHECK_THROWS_WITH_AS(Tokenizer(file, "newer"), doctest::Contains("'newer' is not known"), ModelError);
     CHECK(Tokenizer(file, "qwen2").encode("Hello, world!", false, false) ==
           tiny().encode("Hello, world!", false, false));
 }

@@ -10,8 +10,8 @@
 #include <fstream>
 #include <thread>
 
-#include "runtime/compile/pressure.h"
 #include "runtime/compile/child.h"
+#include "runtime/compile/pressure.h"
 
 namespace hetune::testing {
 namespace {
@@ -126,7 +126,8 @@ TEST_CASE("no more workers run than are allowed, however many ask") {
                 for (int i = 0; i < 20; ++i) {
                     ask(pool, "x");
                     const size_t now = pool.running().size();
-                    for (size_t seen = most; now > seen && !most.compare_exchange_weak(seen, now);) {
+                    for (size_t seen = most;
+                         now > seen && !most.compare_exchange_weak(seen, now);) {
                     }
                 }
             });

@@ -73,7 +73,8 @@ TEST_CASE("a sweep lists its shapes, keeps what it found, and finds it again") {
     }
     CHECK(box.results() == 2);
     const CommandResult second = box.run(box.sweep() + "--json 2>/dev/null");
-    for (const Json list = second.json()["kernels"]; const auto& kernel : list) CHECK(kernel["source"] == "stored");
+    for (const Json list = second.json()["kernels"]; const auto& kernel : list)
+        CHECK(kernel["source"] == "stored");
     const CommandResult text = box.run(box.sweep() + "2>/dev/null");
     CHECK(text.says("(from an earlier sweep)"));
     CHECK(text.says("geometric mean"));
@@ -107,7 +108,8 @@ TEST_CASE("a sweep that is killed goes on where it was") {
     REQUIRE(rest.status == 0);
     size_t stored = 0;
     CAPTURE(rest.output);
-    for (const Json list = rest.json()["kernels"]; const auto& kernel : list) stored += kernel["source"] == "stored";
+    for (const Json list = rest.json()["kernels"]; const auto& kernel : list)
+        stored += kernel["source"] == "stored";
     CHECK(stored == kept);
     CHECK(rest.json()["kernels"].size() == box.results());
 }
@@ -148,12 +150,14 @@ TEST_CASE("without a device of the arch the static model ranks, and the results 
 
 TEST_CASE("a prompt's step is tuned as it runs: on the matrix units where the arch has them") {
     const Box box;
-    const CommandResult result = box.run("autotune " + box.model.string() +
-                                         " --arch gfx1100 --phase prefill --kernel 'gem*' --json 2>/dev/null");
+    const CommandResult result =
+        box.run("autotune " + box.model.string() +
+                " --arch gfx1100 --phase prefill --kernel 'gem*' --json 2>/dev/null");
     CAPTURE(result.output);
     REQUIRE(result.status == 0);
     std::set<std::string> kernels;
-    for (const Json list = result.json()["kernels"]; const auto& kernel : list) kernels.insert(kernel["kernel"]);
+    for (const Json list = result.json()["kernels"]; const auto& kernel : list)
+        kernels.insert(kernel["kernel"]);
     CHECK(kernels.contains("gemm"));
 }
 
@@ -226,7 +230,8 @@ TEST_CASE("results of another compiler are used, said to be stale, and measured 
     const CommandResult plan = box.run("plan " + box.model.string() + " --arch x86-64-v3");
     CHECK(plan.says("2 of 2 tunings are stale"));
     CHECK(plan.says("tuned: gemv_residual"));
-    for (const Json list = box.run(box.sweep() + "--json 2>/dev/null").json()["kernels"]; const auto& kernel : list)
+    for (const Json list = box.run(box.sweep() + "--json 2>/dev/null").json()["kernels"];
+         const auto& kernel : list)
         CHECK(kernel["source"] == "measured");
     CHECK(box.results() == 4);
 }

@@ -14,7 +14,8 @@ TEST_CASE("without a command the help is printed, and the exit code is 2") {
     TestFolder folder;
     const CommandResult bare = run_hetune(folder.path(), "");
     CHECK(bare.status == 2);
-    for (const char* name : {"run", "inspect", "tokenize", "logits", "cache"}) CHECK(bare.says(name));
+    for (const char* name : {"run", "inspect", "tokenize", "logits", "cache"})
+        CHECK(bare.says(name));
     const CommandResult help = run_hetune(folder.path(), "--help");
     CHECK(help.status == 0);
     CHECK(help.output == bare.output);
@@ -22,8 +23,10 @@ TEST_CASE("without a command the help is printed, and the exit code is 2") {
 
 TEST_CASE("an unknown command names the nearest one, and the exit code is 2") {
     TestFolder folder;
-    for (const auto& [typed, meant] : {std::pair{"inspekt", "inspect"}, {"rnu", "run"},
-                                       {"logit", "logits"}, {"tokenise", "tokenize"}}) {
+    for (const auto& [typed, meant] : {std::pair{"inspekt", "inspect"},
+                                       {"rnu", "run"},
+                                       {"logit", "logits"},
+                                       {"tokenise", "tokenize"}}) {
         CAPTURE(typed);
         const CommandResult result = run_hetune(folder.path(), typed);
         CHECK(result.status == 2);
@@ -51,8 +54,8 @@ TEST_CASE("wrong options exit 2, a failure exits 1, both on stderr alone") {
 
 TEST_CASE("every command has help with an example") {
     TestFolder folder;
-    for (const char* name : {"run", "inspect", "tokenize", "logits", "verify", "plan", "bench", "synth", "cache",
-                             "prewarm"}) {
+    for (const char* name : {"run", "inspect", "tokenize", "logits", "verify", "plan", "bench",
+                             "synth", "cache", "prewarm"}) {
         CAPTURE(name);
         const CommandResult help = run_hetune(folder.path(), fmt::format("{} --help", name));
         CHECK(help.status == 0);
@@ -64,9 +67,10 @@ TEST_CASE("logits writes float32 rows: all, by decoding, or the last") {
     TestFolder folder;
     const auto bytes = [&](const std::string& options) {
         const auto out = folder.path() / "out.f32";
-        const CommandResult result = run_hetune(
-            folder.path(), fmt::format("logits {} --backend reference --tokens 1,2,3,4,5 --out {} {}",
-                                       kTiny, out.string(), options));
+        const CommandResult result =
+            run_hetune(folder.path(),
+                       fmt::format("logits {} --backend reference --tokens 1,2,3,4,5 --out {} {}",
+                                   kTiny, out.string(), options));
         CHECK(result.status == 0);
         std::ifstream file(out, std::ios::binary);
         return std::string((std::istreambuf_iterator<char>(file)), {});
@@ -75,9 +79,10 @@ TEST_CASE("logits writes float32 rows: all, by decoding, or the last") {
     REQUIRE(all.size() % (5 * sizeof(float)) == 0);
     CHECK(bytes("--last") == all.substr(all.size() / 5 * 4));
     CHECK(bytes("--one-by-one") == all);
-    const auto described = run_hetune(
-        folder.path(), fmt::format("logits {} --backend reference --tokens '[1, 2]' --json --out {}",
-                                   kTiny, (folder.path() / "x.f32").string()));
+    const auto described =
+        run_hetune(folder.path(),
+                   fmt::format("logits {} --backend reference --tokens '[1, 2]' --json --out {}",
+                               kTiny, (folder.path() / "x.f32").string()));
     CHECK(described.json()["positions"] == 2);
     CHECK(described.json()["vocabulary"].get<size_t>() * 20 == all.size());
 }
@@ -128,25 +133,31 @@ TEST_CASE("plan needs no GPU: steps, JSON, and the source of a kernel by its nam
 
 TEST_CASE("verify compares with the oracle, which agrees with itself") {
     TestFolder folder;
-    const auto report = run_hetune(
-        folder.path(), fmt::format("verify {} --backend reference --rows 16 --json", kTiny)).json();
+    const auto report =
+        run_hetune(folder.path(),
+                   fmt::format("verify {} --backend reference --rows 16 --json", kTiny))
+            .json();
     CHECK(report["tokens"] == 16);
     CHECK(report["mean_kl"] == 0);
     CHECK(report["top1"] == 100);
     CHECK(report["passed"] == true);
 }
 
-// The tiny model with a chat template: one more entry in front of its metadata, of a length that leaves
-// the tensors aligned.
+// The tiny model with a chat template: one more entry in front of its metadata, of a length that
+// leaves the tensors aligned.
 std::string tiny_with_chat(const TestFolder& folder) {
     std::ifstream from(kTiny, std::ios::binary);
     std::string bytes((std::istreambuf_iterator<char>(from)), {});
-    std::string text = "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}<assistant>{##}";
+    std::string text =
+        "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}<assistant>{##}";
     const std::string key = "tokenizer.chat_template";
-    const auto number = [](auto value) { return std::string(reinterpret_cast<const char*>(&value), sizeof value); };
+    const auto number = [](auto value) {
+        return std::string(reinterpret_cast<const char*>(&value), sizeof value);
+    };
     text.insert(text.size() - 2, (32 - (8 + key.size() + 4 + 8 + text.size()) % 32) % 32, ' ');
     ++bytes[16];  // the number of entries
-    bytes.insert(24, number(uint64_t{key.size()}) + key + number(uint32_t{8}) + number(uint64_t{text.size()}) + text);
+    bytes.insert(24, number(uint64_t{key.size()}) + key + number(uint32_t{8}) +
+                         number(uint64_t{text.size()}) + text);
     const std::string path = folder.path() / "chat.gguf";
     std::ofstream(path, std::ios::binary) << bytes;
     return path;
@@ -155,19 +166,21 @@ std::string tiny_with_chat(const TestFolder& folder) {
 TEST_CASE("a conversation asks for another answer with /regen and takes turns back with /undo") {
     TestFolder folder;
     const std::string model = tiny_with_chat(folder);
-    std::ofstream(folder.path() / "turns") << "Hello\n/regen\nMore\n/undo\nMore\n/undo\n/undo\n/undo\n/regen\n\n";
+    std::ofstream(folder.path() / "turns")
+        << "Hello\n/regen\nMore\n/undo\nMore\n/undo\n/undo\n/undo\n/regen\n\n";
     const CommandResult result =
-        run_hetune(folder.path(), fmt::format("run {} --backend reference -c 128 -n 3 -q < {}", model,
-                                              (folder.path() / "turns").string()));
+        run_hetune(folder.path(), fmt::format("run {} --backend reference -c 128 -n 3 -q < {}",
+                                              model, (folder.path() / "turns").string()));
     CAPTURE(result.output);
     CHECK(result.status == 0);
     // Greedy, so that the same turn has the same answer.
     const size_t first_end = result.output.find('\n');
     const std::string first = result.output.substr(0, first_end + 1);
     const size_t more_end = result.output.find('\n', 2 * first.size());
-    const std::string more = result.output.substr(2 * first.size(), more_end + 1 - 2 * first.size());
-    CHECK(result.output ==
-          first + first + more + more + "There is no turn to take back.\nThere is no answer yet.\n");
+    const std::string more =
+        result.output.substr(2 * first.size(), more_end + 1 - 2 * first.size());
+    CHECK(result.output == first + first + more + more +
+                               "There is no turn to take back.\nThere is no answer yet.\n");
 }
 
 }  // namespace

@@ -40,10 +40,11 @@ TEST_CASE("doctor --compiler looks at one, and knows no other name") {
 TEST_CASE("doctor says what a library or worker that cannot be used is lacking") {
     TestFolder folder;
     const auto missing =
-        run_hetune(folder.path() / "cache", "--version >/dev/null; HETUNE_NVRTC_LIBRARY=/no/such.so "
-                                            "HETUNE_CACHE_DIR='" +
-                                                (folder.path() / "cache").string() +
-                                                "' " HETUNE_BUILD_DIR "/bin/hetune doctor --compiler nvrtc");
+        run_hetune(folder.path() / "cache",
+                   "--version >/dev/null; HETUNE_NVRTC_LIBRARY=/no/such.so "
+                   "HETUNE_CACHE_DIR='" +
+                       (folder.path() / "cache").string() +
+                       "' " HETUNE_BUILD_DIR "/bin/hetune doctor --compiler nvrtc");
     CHECK(missing.says("/no/such.so cannot be opened"));
 }
 

@@ -16,7 +16,8 @@ namespace fs = std::filesystem;
 
 const std::string kTiny = HETUNE_TEST_MODELS "/tiny-Q4_K_M.gguf";
 // Without certificates, which would be new entries of the cache.
-const std::string kRun = kTiny + " --backend cpu --no-jit --certify off -p Once -n 4 --json 2>/dev/null";
+const std::string kRun =
+    kTiny + " --backend cpu --no-jit --certify off -p Once -n 4 --json 2>/dev/null";
 const std::string kArch = " --arch x86-64-v3 ";
 
 std::set<std::string> objects_in(const fs::path& cache) {
@@ -54,7 +55,9 @@ TEST_CASE("behind prewarm, run, verify and the chain of primitives compile and r
     CHECK(run.json()["weights_repacked"] == false);
     CHECK(run_hetune(cache, "run --fusion off --ctx 77 " + kRun).status == 0);
     CHECK(
-        run_hetune(cache, "verify --backend cpu --rows 8 --no-jit --certify off --max-kl 1 --min-top1 0 " + kTiny)
+        run_hetune(
+            cache,
+            "verify --backend cpu --rows 8 --no-jit --certify off --max-kl 1 --min-top1 0 " + kTiny)
             .status == 0);
     CHECK(objects_in(cache) == before);
     CHECK(run_hetune(cache, "prewarm --check --tiles " + kTiny + kArch).status == 0);
@@ -238,13 +241,15 @@ TEST_CASE("prewarm compiles another variant for what cannot be compiled, and its
     const std::string broken = "HETUNE_TEMPLATE_DIR=" + templates.path();
     const TestFolder here, there;
     const fs::path bundle = here.path() / "kernels.htb";
-    const CommandResult made = run_hetune(
-        here.path() / "cache", "prewarm --json 2>/dev/null " + kTiny + kArch + "-o " + bundle.string(), broken);
+    const CommandResult made =
+        run_hetune(here.path() / "cache",
+                   "prewarm --json 2>/dev/null " + kTiny + kArch + "-o " + bundle.string(), broken);
     CHECK(made.status == 0);
     const auto json = made.json();
     CHECK(json["complete"] == true);
     REQUIRE(json["jobs"][0]["refused"].size() >= 2);  // for one row and for many
-    for (const auto& [kernel, why] : json["jobs"][0]["refused"].items()) CHECK(kernel.starts_with("gemv_swiglu("));
+    for (const auto& [kernel, why] : json["jobs"][0]["refused"].items())
+        CHECK(kernel.starts_with("gemv_swiglu("));
     const std::string warm = "HETUNE_CACHE_PATH=" + bundle.string() + " " + broken;
     CHECK(run_hetune(there.path(), "prewarm --check " + kTiny + kArch, warm).status == 0);
     const CommandResult run =

@@ -1,6 +1,7 @@
-// kernel_counts [--check] [TEMPLATE...]: what kernels with weights cost RDNA 3 in instructions, counted by
-// running their objects on the program that HETUNE_EMULATOR names (docs/testing.md), beside registers
-// and roofline; Markdown on stdout. --check: fails where a GEMV takes more than it may.
+// kernel_counts [--check] [TEMPLATE...]: what kernels with weights cost RDNA 3 in instructions,
+// counted by running their objects on the program that HETUNE_EMULATOR names (docs/testing.md),
+// beside registers and roofline; Markdown on stdout. --check: fails where a GEMV takes more than it
+// may.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -26,7 +27,8 @@ constexpr int kWaves = 8;
 
 // Wave instructions for a KiB of weights that a GEMV may take: a quarter to a third of the issue
 // slots that a card has while it reads as much.
-const std::map<std::string, double> kMost = {{"Q4_K", 150}, {"Q5_K", 190}, {"Q6_K", 200}, {"Q8_0", 80}};
+const std::map<std::string, double> kMost = {
+    {"Q4_K", 150}, {"Q5_K", 190}, {"Q6_K", 200}, {"Q8_0", 80}};
 
 struct Case {
     KernelSpec spec;
@@ -40,16 +42,21 @@ struct Case {
 };
 
 std::map<std::string, std::string> linear_constants() {
-    return {{"kCols", constant(kCols)}, {"kTokens", "1"}, {"kQuantisedInput", "true"}, {"kWaves", constant(kWaves)}};
+    return {{"kCols", constant(kCols)},
+            {"kTokens", "1"},
+            {"kQuantisedInput", "true"},
+            {"kWaves", constant(kWaves)}};
 }
 
-constexpr int64_t kInput = kCols / 32 * kXBlockBytes, kSquares = kCols / 32 * 4, kOutput = kRows * 4;
+constexpr int64_t kInput = kCols / 32 * kXBlockBytes, kSquares = kCols / 32 * 4,
+                  kOutput = kRows * 4;
 
 Case gemv(const QuantFormat& format) {
     auto constants = linear_constants();
     constants.insert({{"Quant", format.name}, {"kRows", constant(kRows)}, {"kBias", "false"}});
     const int64_t weights = tiles_bytes(format, kRows, kCols);
-    return {{"gemv", constants}, format.name, {kRows / 32, 1}, kWaves, weights, {weights, kInput, 4, kOutput}};
+    return {{"gemv", constants},          format.name, {kRows / 32, 1}, kWaves, weights,
+            {weights, kInput, 4, kOutput}};
 }
 
 Case gemv_fan(const QuantFormat& format) {
@@ -60,25 +67,45 @@ Case gemv_fan(const QuantFormat& format) {
         constants["kRows" + std::string(digit)] = constant(kRows / 4);
     }
     const int64_t weights = tiles_bytes(format, kRows, kCols), one = weights / 4;
-    return {{"gemv_fan", constants}, format.name, {kRows / 32, 1}, kWaves, weights,
-            {kInput, kSquares, one, one, one, one, 4, 4, 4, 4, kOutput / 4, kOutput / 4, kOutput / 4, kOutput / 4}};
+    return {{"gemv_fan", constants},
+            format.name,
+            {kRows / 32, 1},
+            kWaves,
+            weights,
+            {kInput, kSquares, one, one, one, one, 4, 4, 4, 4, kOutput / 4, kOutput / 4,
+             kOutput / 4, kOutput / 4}};
 }
 
 Case gemv_residual(const QuantFormat& format) {
     auto constants = linear_constants();
-    constants.insert({{"Quant", format.name}, {"kRows", constant(kRows)}, {"kNormed", "true"},
+    constants.insert({{"Quant", format.name},
+                      {"kRows", constant(kRows)},
+                      {"kNormed", "true"},
                       {"kQuantisedOutput", "true"}});
     const int64_t weights = tiles_bytes(format, kRows, kCols);
-    return {{"gemv_residual", constants}, format.name, {kRows / 32, 1}, kWaves, weights,
-            {weights, kInput, kOutput, kOutput, kOutput, kRows / 32 * kXBlockBytes, kRows / 32 * 4}};
+    return {
+        {"gemv_residual", constants},
+        format.name,
+        {kRows / 32, 1},
+        kWaves,
+        weights,
+        {weights, kInput, kOutput, kOutput, kOutput, kRows / 32 * kXBlockBytes, kRows / 32 * 4}};
 }
 
 Case gemv_swiglu(const QuantFormat& format) {
     auto constants = linear_constants();
-    constants.insert({{"Gate", format.name}, {"Up", format.name}, {"kRows", constant(kRows)},
-                      {"kQuantisedOutput", "true"}, {"kNormed", "true"}, {"kEps", "1e-6f"}});
+    constants.insert({{"Gate", format.name},
+                      {"Up", format.name},
+                      {"kRows", constant(kRows)},
+                      {"kQuantisedOutput", "true"},
+                      {"kNormed", "true"},
+                      {"kEps", "1e-6f"}});
     const int64_t one = tiles_bytes(format, kRows, kCols);
-    return {{"gemv_swiglu", constants}, format.name, {kRows / 32, 1}, kWaves, 2 * one,
+    return {{"gemv_swiglu", constants},
+            format.name,
+            {kRows / 32, 1},
+            kWaves,
+            2 * one,
             {one, one, kInput, kSquares, kRows / 32 * kXBlockBytes}};
 }
 
@@ -87,12 +114,22 @@ Case moe_gate_up(const QuantFormat& format) {
     constexpr int64_t kInner = 256, kExperts = 3, kUsed = 2;
     auto constants = linear_constants();
     constants.erase("kTokens");
-    constants.insert({{"Gate", format.name}, {"Up", format.name}, {"SharedGate", format.name},
-                      {"SharedUp", format.name}, {"kUsed", constant(kUsed)}, {"kRows", constant(kInner)},
-                      {"kSharedRows", constant(kInner)}, {"kQuantisedOutput", "true"}, {"kNormed", "true"},
+    constants.insert({{"Gate", format.name},
+                      {"Up", format.name},
+                      {"SharedGate", format.name},
+                      {"SharedUp", format.name},
+                      {"kUsed", constant(kUsed)},
+                      {"kRows", constant(kInner)},
+                      {"kSharedRows", constant(kInner)},
+                      {"kQuantisedOutput", "true"},
+                      {"kNormed", "true"},
                       {"kEps", "1e-6f"}});
     const int64_t one = tiles_bytes(format, kInner, kCols);
-    return {{"moe_gate_up", constants}, format.name, {kInner / 32, kUsed + 1}, kWaves, 2 * (kUsed + 1) * one,
+    return {{"moe_gate_up", constants},
+            format.name,
+            {kInner / 32, kUsed + 1},
+            kWaves,
+            2 * (kUsed + 1) * one,
             {kUsed * 4, kExperts * one, kExperts * one, one, one, kInput, kSquares,
              (kUsed + 1) * kInner / 32 * kXBlockBytes}};
 }
@@ -100,14 +137,25 @@ Case moe_gate_up(const QuantFormat& format) {
 Case moe_down(const QuantFormat& format) {
     constexpr int64_t kInner = 512, kExperts = 3, kUsed = 8;
     const int64_t one = tiles_bytes(format, kRows, kInner);
-    return {{"moe_down",
-             {{"Quant", format.name}, {"Shared", format.name}, {"kUsed", constant(kUsed)},
-              {"kRows", constant(kRows)}, {"kCols", constant(kInner)}, {"kSharedCols", constant(kInner)},
-              {"kSharedGate", "true"}, {"kQuantisedInput", "true"}, {"kNormed", "true"},
-              {"kQuantisedOutput", "true"}, {"kWaves", "9"}}},
-            format.name, {kRows / 32, 1}, 9, (kUsed + 1) * one,
-            {kUsed * 4, (kUsed + 1) * 4, kExperts * one, one, (kUsed + 1) * kInner / 32 * kXBlockBytes, kOutput,
-             kOutput, kOutput, kRows / 32 * kXBlockBytes, kRows / 32 * 4}};
+    return {
+        {"moe_down",
+         {{"Quant", format.name},
+          {"Shared", format.name},
+          {"kUsed", constant(kUsed)},
+          {"kRows", constant(kRows)},
+          {"kCols", constant(kInner)},
+          {"kSharedCols", constant(kInner)},
+          {"kSharedGate", "true"},
+          {"kQuantisedInput", "true"},
+          {"kNormed", "true"},
+          {"kQuantisedOutput", "true"},
+          {"kWaves", "9"}}},
+        format.name,
+        {kRows / 32, 1},
+        9,
+        (kUsed + 1) * one,
+        {kUsed * 4, (kUsed + 1) * 4, kExperts * one, one, (kUsed + 1) * kInner / 32 * kXBlockBytes,
+         kOutput, kOutput, kOutput, kRows / 32 * kXBlockBytes, kRows / 32 * 4}};
 }
 
 // A tile of tokens on the matrix units.
@@ -115,8 +163,11 @@ constexpr int kTileTokens = 64, kTileRows = 128, kTileWaves = 4;
 constexpr int64_t kHalves = kTileTokens * (2 * kCols + 16), kTileOutput = kTileTokens * kOutput;
 
 std::map<std::string, std::string> tile_constants(const QuantFormat& format, int matrices) {
-    return {{"Quant", format.name}, {"kRows", constant(kRows)}, {"kCols", constant(kCols)},
-            {"kTileM", constant(kTileTokens)}, {"kTileN", constant(kTileRows / matrices)},
+    return {{"Quant", format.name},
+            {"kRows", constant(kRows)},
+            {"kCols", constant(kCols)},
+            {"kTileM", constant(kTileTokens)},
+            {"kTileN", constant(kTileRows / matrices)},
             {"kWaves", constant(kTileWaves)}};
 }
 
@@ -124,30 +175,45 @@ Case gemm(const QuantFormat& format) {
     auto constants = tile_constants(format, 1);
     constants.insert({{"kBias", "false"}, {"kResidual", "false"}});
     const int64_t weights = tiles_bytes(format, kRows, kCols);
-    return {{"gemm", constants}, format.name, {kRows / kTileRows, 1}, kTileWaves, weights,
-            {weights, kHalves, 4, 4, kTileOutput}, kTileTokens};
+    return {{"gemm", constants}, format.name, {kRows / kTileRows, 1},
+            kTileWaves,          weights,     {weights, kHalves, 4, 4, kTileOutput},
+            kTileTokens};
 }
 
 Case gemm_swiglu(const QuantFormat& format) {
     const int64_t one = tiles_bytes(format, kRows, kCols);
-    return {{"gemm_swiglu", tile_constants(format, 2)}, format.name, {kRows / kTileRows * 2, 1}, kTileWaves, 2 * one,
-            {one, one, kHalves, kTileOutput}, kTileTokens};
+    return {{"gemm_swiglu", tile_constants(format, 2)},
+            format.name,
+            {kRows / kTileRows * 2, 1},
+            kTileWaves,
+            2 * one,
+            {one, one, kHalves, kTileOutput},
+            kTileTokens};
 }
 
-// Kernels of experts: one expert of kRows rows in use, whose id, order and chunk are those of memory that is zero.
+// Kernels of experts: one expert of kRows rows in use, whose id, order and chunk are those of
+// memory that is zero.
 constexpr int64_t kIds = 4, kChunkBytes = 12;
 
-std::map<std::string, std::string> without(std::map<std::string, std::string> constants, const char* name) {
+std::map<std::string, std::string> without(std::map<std::string, std::string> constants,
+                                           const char* name) {
     constants.erase(name);
     return constants;
 }
 
 Case experts_gate_up(const QuantFormat& format) {
     auto constants = without(linear_constants(), "kTokens");
-    constants.insert({{"Gate", format.name}, {"Up", format.name}, {"kUsed", "1"}, {"kRows", constant(kRows)},
+    constants.insert({{"Gate", format.name},
+                      {"Up", format.name},
+                      {"kUsed", "1"},
+                      {"kRows", constant(kRows)},
                       {"kQuantisedOutput", "true"}});
     const int64_t one = tiles_bytes(format, kRows, kCols);
-    return {{"experts_gate_up", constants}, format.name, {kRows / 32, 1}, kWaves, 2 * one,
+    return {{"experts_gate_up", constants},
+            format.name,
+            {kRows / 32, 1},
+            kWaves,
+            2 * one,
             {kIds, one, one, kInput, kRows / 32 * kXBlockBytes}};
 }
 
@@ -155,7 +221,7 @@ Case experts_down(const QuantFormat& format) {
     auto constants = without(linear_constants(), "kTokens");
     constants.insert({{"Quant", format.name}, {"kUsed", "1"}, {"kRows", constant(kRows)}});
     const int64_t one = tiles_bytes(format, kRows, kCols);
-    return {{"experts_down", constants}, format.name, {kRows / 32, 1}, kWaves, one,
+    return {{"experts_down", constants},    format.name, {kRows / 32, 1}, kWaves, one,
             {kIds, 4, one, kInput, kOutput}};
 }
 
@@ -164,12 +230,21 @@ constexpr int kGroupTokens = 4;
 Case experts_gate_up_grouped(const QuantFormat& format) {
     auto constants = linear_constants();
     constants["kTokens"] = constant(kGroupTokens);
-    constants.insert({{"Gate", format.name}, {"Up", format.name}, {"kUsed", "1"}, {"kRows", constant(kRows)},
+    constants.insert({{"Gate", format.name},
+                      {"Up", format.name},
+                      {"kUsed", "1"},
+                      {"kRows", constant(kRows)},
                       {"kQuantisedOutput", "true"}});
     const int64_t one = tiles_bytes(format, kRows, kCols);
-    return {{"experts_gate_up_grouped", constants}, format.name, {kRows / 32, 1}, kWaves, 2 * one,
-            {kGroupTokens * 4, kChunkBytes, one, one, kGroupTokens * kInput, kGroupTokens * kRows / 32 * kXBlockBytes},
-            kGroupTokens, false};
+    return {{"experts_gate_up_grouped", constants},
+            format.name,
+            {kRows / 32, 1},
+            kWaves,
+            2 * one,
+            {kGroupTokens * 4, kChunkBytes, one, one, kGroupTokens * kInput,
+             kGroupTokens * kRows / 32 * kXBlockBytes},
+            kGroupTokens,
+            false};
 }
 
 Case experts_down_grouped(const QuantFormat& format) {
@@ -177,22 +252,40 @@ Case experts_down_grouped(const QuantFormat& format) {
     constants["kTokens"] = constant(kGroupTokens);
     constants.insert({{"Quant", format.name}, {"kRows", constant(kRows)}});
     const int64_t one = tiles_bytes(format, kRows, kCols);
-    return {{"experts_down_grouped", constants}, format.name, {kRows / 32, 1}, kWaves, one,
-            {kGroupTokens * 4, kChunkBytes, one, kGroupTokens * kInput, kGroupTokens * kOutput}, kGroupTokens, false};
+    return {{"experts_down_grouped", constants},
+            format.name,
+            {kRows / 32, 1},
+            kWaves,
+            one,
+            {kGroupTokens * 4, kChunkBytes, one, kGroupTokens * kInput, kGroupTokens * kOutput},
+            kGroupTokens,
+            false};
 }
 
 Case experts_gate_up_gemm(const QuantFormat& format) {
     auto constants = tile_constants(format, 2);
     constants.insert({"kUsed", "1"});
     const int64_t one = tiles_bytes(format, kRows, kCols);
-    return {{"experts_gate_up_gemm", constants}, format.name, {kRows / kTileRows * 2, 1}, kTileWaves, 2 * one,
-            {kTileTokens * 4, kChunkBytes, one, one, kHalves, kTileOutput}, kTileTokens, false};
+    return {{"experts_gate_up_gemm", constants},
+            format.name,
+            {kRows / kTileRows * 2, 1},
+            kTileWaves,
+            2 * one,
+            {kTileTokens * 4, kChunkBytes, one, one, kHalves, kTileOutput},
+            kTileTokens,
+            false};
 }
 
 Case experts_down_gemm(const QuantFormat& format) {
     const int64_t one = tiles_bytes(format, kRows, kCols);
-    return {{"experts_down_gemm", tile_constants(format, 1)}, format.name, {kRows / kTileRows, 1}, kTileWaves, one,
-            {kTileTokens * 4, kChunkBytes, one, kHalves, kTileOutput}, kTileTokens, false};
+    return {{"experts_down_gemm", tile_constants(format, 1)},
+            format.name,
+            {kRows / kTileRows, 1},
+            kTileWaves,
+            one,
+            {kTileTokens * 4, kChunkBytes, one, kHalves, kTileOutput},
+            kTileTokens,
+            false};
 }
 
 using Make = Case (*)(const QuantFormat&);
@@ -221,12 +314,15 @@ void write_file(const std::string& path, const void* bytes, size_t count) {
 nlohmann::json emulate(const std::string& program, const Case& c, const CodeObject& code) {
     const ScratchFolder folder;
     const std::string object = folder.path() + "/kernel.co", step = folder.path() + "/step",
-                      args_file = folder.path() + "/args.json", summary = folder.path() + "/summary.json";
+                      args_file = folder.path() + "/args.json",
+                      summary = folder.path() + "/summary.json";
     write_file(object, code.bytes.data(), code.bytes.size());
     const int32_t state[2] = {0, c.tokens};
     write_file(step, state, sizeof state);
     nlohmann::json args = nlohmann::json::array();
-    if (c.step) args.push_back({{"type", "buffer"}, {"dir", "in"}, {"file", step}, {"bytes", sizeof state}});
+    if (c.step)
+        args.push_back(
+            {{"type", "buffer"}, {"dir", "in"}, {"file", step}, {"bytes", sizeof state}});
     for (size_t i = 0; i < c.arg_bytes.size(); ++i)
         args.push_back({{"type", "buffer"},
                         {"dir", "inout"},
@@ -235,12 +331,13 @@ nlohmann::json emulate(const std::string& program, const Case& c, const CodeObje
     const std::string text = args.dump();
     write_file(args_file, text.data(), text.size());
     const ChildResult result = run_child(
-        {program, object, c.spec.name, "--grid", fmt::format("{},{},1", c.groups[0], c.groups[1]), "--block",
-         fmt::format("{},1,1", 32 * c.waves), "--lds", "0", "--args", args_file, "--summary", summary, "--hist", "400"},
+        {program, object, c.spec.name, "--grid", fmt::format("{},{},1", c.groups[0], c.groups[1]),
+         "--block", fmt::format("{},1,1", 32 * c.waves), "--lds", "0", "--args", args_file,
+         "--summary", summary, "--hist", "400"},
         "", std::chrono::minutes(10));
     if (!result.ok())
-        throw std::runtime_error(fmt::format("{} {}: the emulator: {}: {}", c.spec.name, c.format, result.outcome,
-                                             result.errors));
+        throw std::runtime_error(fmt::format("{} {}: the emulator: {}: {}", c.spec.name, c.format,
+                                             result.outcome, result.errors));
     std::ifstream file(summary);
     return nlohmann::json::parse(file);
 }
@@ -253,7 +350,8 @@ int64_t executed(const nlohmann::json& histogram, const std::string& prefix) {
 }
 
 std::string occupancy_text(const std::string& arch, const CodeObject& code, int waves) {
-    const Occupancy o = occupancy(find_arch(arch), code.resources.vgprs, code.resources.lds_bytes, 32 * waves);
+    const Occupancy o =
+        occupancy(find_arch(arch), code.resources.vgprs, code.resources.lds_bytes, 32 * waves);
     return fmt::format("{}", o.waves_per_simd);
 }
 
@@ -267,19 +365,23 @@ int run(std::vector<std::string> wanted, bool check) {
         for (const auto& [name, make] : kMakers) wanted.push_back(name);
     const auto compiler = choose_compiler(find_arch("gfx1100"), environment, "clang");
     if (!check)
-        fmt::print("| kernel | weights | wave instructions / KiB | dot4 or WMMA / KiB | bytes of weight / load | VGPRs gfx1100, "
-                   "gfx1151 | waves / SIMD | LDS | us at 960 GB/s | us at 256 GB/s |\n"
-                   "| --- | --- | --: | --: | --: | --: | --: | --: | --: | --: |\n");
+        fmt::print(
+            "| kernel | weights | wave instructions / KiB | dot4 or WMMA / KiB | bytes of weight / "
+            "load | VGPRs gfx1100, "
+            "gfx1151 | waves / SIMD | LDS | us at 960 GB/s | us at 256 GB/s |\n"
+            "| --- | --- | --: | --: | --: | --: | --: | --: | --: | --: |\n");
     bool over = false;
     for (const std::string& name : wanted) {
         const auto make = kMakers.find(name);
-        if (make == kMakers.end()) throw std::runtime_error(fmt::format("no case for a kernel '{}'", name));
+        if (make == kMakers.end())
+            throw std::runtime_error(fmt::format("no case for a kernel '{}'", name));
         for (const QuantFormat& format : all_quants()) {
             if (!format.integer || (check && !kMost.contains(format.name))) continue;
             const Case c = make->second(format);
             const auto compile = [&](const char* arch) {
-                return compiler->compile(
-                    {c.spec.name, TemplateSources().render(c.spec, TargetFamily::kAmd), find_arch(arch)});
+                return compiler->compile({c.spec.name,
+                                          TemplateSources().render(c.spec, TargetFamily::kAmd),
+                                          find_arch(arch)});
             };
             const CodeObject code = compile("gfx1100");
             const nlohmann::json summary = emulate(environment.emulator, c, code);
@@ -287,20 +389,24 @@ int run(std::vector<std::string> wanted, bool check) {
             const double per_kib = summary.at("wave_instructions").get<double>() / kib;
             if (check) {
                 const double most = kMost.at(format.name);
-                fmt::print("{} {}: {:.1f} wave instructions per KiB of weights, {} allowed\n", name, format.name, per_kib,
-                           most);
+                fmt::print("{} {}: {:.1f} wave instructions per KiB of weights, {} allowed\n", name,
+                           format.name, per_kib, most);
                 over |= per_kib > most;
                 continue;
             }
             const CodeObject other = compile("gfx1151");
             const nlohmann::json histogram = summary.value("histogram", nlohmann::json::object());
             const auto loads = executed(histogram, "GLOBAL_LOAD");
-            fmt::print("| {} | {} | {:.1f} | {:.1f} | {:.0f} | {}, {} | {} | {} | {:.2f} | {:.2f} |\n", name, format.name,
-                       per_kib, static_cast<double>(executed(histogram, "V_DOT4") + executed(histogram, "V_WMMA")) / kib,
-                       loads > 0 ? static_cast<double>(c.weight_bytes) / static_cast<double>(loads) : 0.0,
-                       code.resources.vgprs, other.resources.vgprs, occupancy_text("gfx1100", code, c.waves),
-                       code.resources.lds_bytes, static_cast<double>(c.weight_bytes) / 960e3,
-                       static_cast<double>(c.weight_bytes) / 256e3);
+            fmt::print(
+                "| {} | {} | {:.1f} | {:.1f} | {:.0f} | {}, {} | {} | {} | {:.2f} | {:.2f} |\n",
+                name, format.name, per_kib,
+                static_cast<double>(executed(histogram, "V_DOT4") + executed(histogram, "V_WMMA")) /
+                    kib,
+                loads > 0 ? static_cast<double>(c.weight_bytes) / static_cast<double>(loads) : 0.0,
+                code.resources.vgprs, other.resources.vgprs,
+                occupancy_text("gfx1100", code, c.waves), code.resources.lds_bytes,
+                static_cast<double>(c.weight_bytes) / 960e3,
+                static_cast<double>(c.weight_bytes) / 256e3);
             std::fflush(stdout);
         }
     }

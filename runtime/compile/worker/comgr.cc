@@ -15,7 +15,7 @@ struct Handle {
 };
 
 struct Numbers {
-    int hip;  // amd_comgr_language_t
+    int hip;                                                         // amd_comgr_language_t
     int source_to_bc, bc_to_relocatable, relocatable_to_executable;  // amd_comgr_action_kind_t
 };
 constexpr Numbers kComgr2 = {4, 2, 6, 9};

@@ -45,7 +45,8 @@ class Llvm final : public Library {
         Compiled result;
         char text[512];
         for (size_t at = 0; at < code.size();) {
-            size_t length = next_(context.get(), bytes + at, code.size() - at, at, text, sizeof text);
+            size_t length =
+                next_(context.get(), bytes + at, code.size() - at, at, text, sizeof text);
             if (length == 0) {
                 length = std::min<size_t>(4, code.size() - at);
                 fmt::format_to_n(text, sizeof text, "\t<unknown>{}", '\0');

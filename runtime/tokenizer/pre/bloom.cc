@@ -8,7 +8,9 @@ namespace {
 
 // Source: tokenizer.json of Bloom.
 std::string bloom_pattern() {
-    return fmt::format(R"( ?[^({0}|.,!?\x{{2026}}\x{{3002}}\x{{ff0c}}\x{{3001}}\x{{964}}\x{{6d4}}\x{{60c}})]+)", kSpace);
+    return fmt::format(
+        R"( ?[^({0}|.,!?\x{{2026}}\x{{3002}}\x{{ff0c}}\x{{3001}}\x{{964}}\x{{6d4}}\x{{60c}})]+)",
+        kSpace);
 }
 
 const RegisterPreTokenizer bloom{

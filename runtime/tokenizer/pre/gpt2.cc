@@ -16,8 +16,8 @@ std::string gpt2_pattern() {
 namespace {
 
 const RegisterPreTokenizer gpt2{
-    {.names = {"gpt-2", "phi-2", "mpt", "olmo", "jais", "trillion", "exaone4", "gigachat", "a.x-4.0", "mellum",
-               "granite-docling"},
+    {.names = {"gpt-2", "phi-2", "mpt", "olmo", "jais", "trillion", "exaone4", "gigachat",
+               "a.x-4.0", "mellum", "granite-docling"},
      .patterns = {gpt2_pattern()}}};
 
 // Source: llama.cpp, whose files these are.

@@ -15,8 +15,8 @@ std::string llama_pattern() {
                        kSpace);
 }
 
-const RegisterPreTokenizer llama{{.names = {"llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral",
-                                            "midm-2.0", "lfm2"},
+const RegisterPreTokenizer llama{{.names = {"llama-bpe", "llama3", "llama-v3", "falcon3",
+                                            "falcon-h1", "pixtral", "midm-2.0", "lfm2"},
                                   .patterns = {llama_pattern()},
                                   .whole_words_first = true,
                                   .adds_bos = true}};

@@ -16,7 +16,8 @@ std::string qwen_pattern(std::string_view letter, std::string_view not_other) {
 }
 
 const RegisterPreTokenizer qwen2{
-    {.names = {"qwen2", "deepseek-r1-qwen", "megrez", "kormo", "f2llmv2", "stablelm2", "hunyuan", "solar-open", "grok-2"},
+    {.names = {"qwen2", "deepseek-r1-qwen", "megrez", "kormo", "f2llmv2", "stablelm2", "hunyuan",
+               "solar-open", "grok-2"},
      .patterns = {qwen_pattern(R"(\p{L})", R"(\p{L}\p{N})")}}};
 
 const RegisterPreTokenizer qwen35{
