@@ -12,6 +12,7 @@
 #include "tests/cache/child_process.h"
 #include "tests/cache/samples.h"
 #include "tests/cache/test_folder.h"
+#include "tests/skip.h"
 
 namespace hetune {
 namespace {
@@ -66,10 +67,7 @@ TEST_CASE("A folder below one that everybody can write to is refused") {
 }
 
 TEST_CASE("A folder of somebody else is refused, also through a symbolic link") {
-    if (getuid() != 0) {
-        MESSAGE("skipped: needs root to give a folder away");
-        return;
-    }
+    if (getuid() != 0) return testing::skip("needs root to give a folder away");
     TestFolder folder;
     const auto theirs = folder.path() / "theirs";
     std::filesystem::create_directory(theirs);
@@ -81,10 +79,7 @@ TEST_CASE("A folder of somebody else is refused, also through a symbolic link") 
 }
 
 TEST_CASE("A layer of somebody else is not used, root's is") {
-    if (getuid() != 0) {
-        MESSAGE("skipped: needs root to give a folder away");
-        return;
-    }
+    if (getuid() != 0) return testing::skip("needs root to give a folder away");
     TestFolder layer;
     CodeStore({.folder = layer.path()}).put(sample_key(1), sample_object(1), {});
     CHECK(check_layer(layer.path()).use == FolderUse::kReadOnly);
@@ -172,10 +167,7 @@ bool mount_small_disk(const std::filesystem::path& folder, unsigned long flags) 
 
 TEST_CASE("A full disk keeps new objects in memory and old ones readable") {
     TestFolder folder;
-    if (!mount_small_disk(folder.path(), 0)) {
-        MESSAGE("skipped: may not mount a tmpfs");
-        return;
-    }
+    if (!mount_small_disk(folder.path(), 0)) return testing::skip("may not mount a tmpfs");
     Warnings warnings;
     int stored = 0;
     {
@@ -206,10 +198,7 @@ TEST_CASE("A full disk keeps new objects in memory and old ones readable") {
 
 TEST_CASE("A read-only mount serves what it has") {
     TestFolder folder;
-    if (!mount_small_disk(folder.path(), 0)) {
-        MESSAGE("skipped: may not mount a tmpfs");
-        return;
-    }
+    if (!mount_small_disk(folder.path(), 0)) return testing::skip("may not mount a tmpfs");
     CodeStore({.folder = folder.path()}).put(sample_key(7), sample_object(7), {});
     REQUIRE(mount(nullptr, folder.path().c_str(), nullptr, MS_REMOUNT | MS_RDONLY, nullptr) == 0);
     CHECK(works_in_memory({.folder = folder.path()}, "Read-only file system") == 0);

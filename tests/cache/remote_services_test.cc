@@ -17,6 +17,7 @@
 #include "tests/cache/child_process.h"
 #include "tests/cache/samples.h"
 #include "tests/cache/test_folder.h"
+#include "tests/skip.h"
 
 namespace hetune {
 namespace {
@@ -203,10 +204,8 @@ void survive(Server& server, const std::string& url, const auto& disturb) {
 }
 
 TEST_CASE("Redis: machines share what they compiled, and go on when it freezes or ends") {
-    if (!installed("redis-server")) {
-        MESSAGE("skipped: redis-server is not installed (tools/deps --all)");
-        return;
-    }
+    if (!installed("redis-server"))
+        return testing::skip("redis-server is not installed (tools/deps --all)");
     TestFolder folder;
     Server server = start_redis(folder);
     const std::string url = fmt::format("redis://127.0.0.1:{}", server.port());
@@ -218,10 +217,8 @@ TEST_CASE("Redis: machines share what they compiled, and go on when it freezes o
 }
 
 TEST_CASE("Redis: with a password, and a wrong one is one clear line that does not show it") {
-    if (!installed("redis-server")) {
-        MESSAGE("skipped: redis-server is not installed (tools/deps --all)");
-        return;
-    }
+    if (!installed("redis-server"))
+        return testing::skip("redis-server is not installed (tools/deps --all)");
     TestFolder folder, one;
     Server server = start_redis(folder, "--requirepass open-sesame");
     share(fmt::format("redis://:open-sesame@127.0.0.1:{}", server.port()));
@@ -235,10 +232,7 @@ TEST_CASE("Redis: with a password, and a wrong one is one clear line that does n
 }
 
 TEST_CASE("nginx: machines share what they compiled, and go on when it freezes, refuses or ends") {
-    if (!installed("nginx")) {
-        MESSAGE("skipped: nginx is not installed (tools/deps --all)");
-        return;
-    }
+    if (!installed("nginx")) return testing::skip("nginx is not installed (tools/deps --all)");
     TestFolder folder;
     Server server = start_nginx(folder);
     const std::string base = fmt::format("http://127.0.0.1:{}", server.port());

@@ -14,6 +14,7 @@
 #include "tests/cache/child_process.h"
 #include "tests/cache/samples.h"
 #include "tests/cache/test_folder.h"
+#include "tests/skip.h"
 
 namespace hetune {
 namespace {
@@ -245,10 +246,8 @@ TEST_CASE("Every flipped byte of head, directory and tensors is found, and every
 
 TEST_CASE("A disk without room is refused with one warning and left as it was") {
     TestFolder folder;
-    if (mount("hetune", folder.path().c_str(), "tmpfs", 0, "size=1m,mode=0700") != 0) {
-        MESSAGE("skipped: may not mount a tmpfs");
-        return;
-    }
+    if (mount("hetune", folder.path().c_str(), "tmpfs", 0, "size=1m,mode=0700") != 0)
+        return testing::skip("may not mount a tmpfs");
     {
         Warnings warnings;
         TileStore store({.folder = folder.path(), .warn = warnings.function()});

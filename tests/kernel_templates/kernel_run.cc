@@ -13,6 +13,7 @@
 
 #include "kernel_templates/catalogue.h"
 #include "runtime/cpu_device.h"
+#include "tests/skip.h"
 
 namespace hetune::testing {
 namespace {
@@ -29,15 +30,21 @@ Objects& objects() {
     return instance;
 }
 
+// Empty: the CPU device.
+std::string wanted_backend() {
+    const char* name = std::getenv("HETUNE_TEST_BACKEND");
+    return name == nullptr ? "" : name;
+}
+
+const Need need([] {
+    for (const Backend& backend : backends())
+        if (backend.name == wanted_backend()) return backend.unavailable();
+    return std::string();
+});
+
 Device& device() {
-    static const std::unique_ptr<Device> instance = [] {
-        const char* backend = std::getenv("HETUNE_TEST_BACKEND");
-        try {
-            return backend == nullptr ? open_cpu_device(2) : open_device(backend);
-        } catch (const DeviceError& error) {
-            throw DeviceError(std::string("skipped: ") + error.what());
-        }
-    }();
+    static const std::unique_ptr<Device> instance =
+        wanted_backend().empty() ? open_cpu_device(2) : open_device(wanted_backend());
     return *instance;
 }
 

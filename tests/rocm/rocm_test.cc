@@ -13,17 +13,18 @@
 #include "runtime/compiler.h"
 #include "runtime/kernel_library.h"
 #include "tests/runtime/every_template.h"
+#include "tests/skip.h"
 
 namespace hetune::testing {
 namespace {
 
-// Empty where it is not installed.
+// Empty, and the test case is skipped, where the compiler is not installed.
 std::unique_ptr<Compiler> compiler_named(const std::string& name) {
     try {
         return choose_compiler(find_arch("gfx1100"), read_environment(), name);
     } catch (const CompileError& error) {
         if (std::getenv("HETUNE_REQUIRE_ROCM") != nullptr) throw;
-        MESSAGE("skipped: ", error.what());
+        skip(error.what());
         return nullptr;
     }
 }

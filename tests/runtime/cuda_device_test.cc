@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "device_cases.h"
+#include "tests/skip.h"
 
 namespace hetune {
 namespace {
@@ -58,7 +59,7 @@ bool no_gpu() {
     for (const Backend& backend : backends()) {
         if (backend.name != "cuda") continue;
         const std::string why = backend.unavailable();
-        if (!why.empty()) MESSAGE("skipped: " << why);
+        if (!why.empty()) testing::skip(why);
         return !why.empty();
     }
     return true;

@@ -12,6 +12,7 @@
 #include "runtime/compiler.h"
 #include "runtime/kernel_library.h"
 #include "tests/runtime/every_template.h"
+#include "tests/skip.h"
 
 namespace hetune::testing {
 namespace {
@@ -71,15 +72,15 @@ struct Tools {
     std::unique_ptr<Disassembler> disassembler;
 };
 
-// Empty, with a line that says so, where clang or LLVM is not installed.
+// Empty, and the test case is skipped, where clang or LLVM is not installed.
 std::optional<Tools> tools(const char* arch) {
     try {
         Tools found{choose_compiler(find_arch(arch), read_environment(), "clang"),
                     find_disassembler(read_environment())};
         if (found.disassembler != nullptr) return found;
-        MESSAGE("skipped: no LLVM library");
+        skip("no LLVM library");
     } catch (const CompileError& error) {
-        MESSAGE("skipped: ", std::string(error.what()));
+        skip(error.what());
     }
     return std::nullopt;
 }

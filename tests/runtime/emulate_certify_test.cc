@@ -20,6 +20,7 @@
 #include "runtime/session_plans.h"
 #include "runtime/weights.h"
 #include "tests/runtime/emulated_objects.h"
+#include "tests/skip.h"
 
 namespace hetune {
 namespace {
@@ -42,7 +43,7 @@ bool inactive_lane_fault(const std::string& failure) {
 
 bool no_emulator() {
     if (!read_environment().emulator.empty()) return false;
-    MESSAGE("skipped: HETUNE_EMULATOR names no program");
+    testing::skip("HETUNE_EMULATOR names no program");
     return true;
 }
 

@@ -11,6 +11,7 @@
 #include "runtime/session.h"
 #include "tests/runtime/broken_templates.h"
 #include "tests/runtime/small_shapes.h"
+#include "tests/skip.h"
 
 namespace hetune {
 namespace {
@@ -19,7 +20,7 @@ bool no_emulator() {
     for (const Backend& backend : backends()) {
         if (backend.name != "emulator") continue;
         const std::string why = backend.unavailable();
-        if (!why.empty()) MESSAGE("skipped: " << why);
+        if (!why.empty()) testing::skip(why);
         return !why.empty();
     }
     return true;

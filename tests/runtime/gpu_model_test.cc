@@ -1,23 +1,31 @@
 // Whole models on a real GPU, against llama.cpp's logits. Skipped where there is no GPU.
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include "runtime/logits_distance.h"
 #include "tests/runtime/model_files.h"
+#include "tests/skip.h"
 
 namespace hetune {
 namespace {
 
-bool has_gpu(std::string_view name) {
-    for (const Backend& backend : backends())
-        if (backend.name == name) {
-            const std::string why = backend.unavailable();
-            if (!why.empty()) MESSAGE("skipped: ", why);
-            return why.empty();
-        }
-    return false;
+// Backends with a GPU. Where there is none the test case is skipped.
+std::vector<std::string> gpu_backends() {
+    std::vector<std::string> usable;
+    std::string reasons;
+    for (const Backend& backend : backends()) {
+        if (backend.name != "hip" && backend.name != "cuda") continue;
+        const std::string why_not = backend.unavailable();
+        if (why_not.empty())
+            usable.push_back(backend.name);
+        else
+            reasons += fmt::format("{}{}: {}", reasons.empty() ? "" : "; ", backend.name, why_not);
+    }
+    if (usable.empty()) testing::skip(reasons);
+    return usable;
 }
 
-void check_on(const char* backend, const char* name) {
+void check_on(const std::string& backend, const char* name) {
     CAPTURE(backend);
     CAPTURE(name);
     const ModelFile file(kModels + "/" + name + ".gguf");
@@ -47,7 +55,7 @@ void check_on(const char* backend, const char* name) {
 }
 
 // Steps launched one at a time, and several as a loop or one line of launches.
-void check_bursts(const char* backend, const char* name) {
+void check_bursts(const std::string& backend, const char* name) {
     CAPTURE(backend);
     CAPTURE(name);
     const ModelFile file(kModels + "/" + name + ".gguf");
@@ -67,19 +75,16 @@ void check_bursts(const char* backend, const char* name) {
 }
 
 TEST_CASE("a GPU draws the same tokens in bursts and one at a time") {
-    for (const char* backend : {"hip", "cuda"})
-        if (has_gpu(backend))
-            for (const char* name : {"tiny-Q4_K_M", "mini35-Q4_K_M"}) check_bursts(backend, name);
+    for (const std::string& backend : gpu_backends())
+        for (const char* name : {"tiny-Q4_K_M", "mini35-Q4_K_M"}) check_bursts(backend, name);
 }
 
 TEST_CASE("a GPU gives llama.cpp's logits of a dense model") {
-    for (const char* backend : {"hip", "cuda"})
-        if (has_gpu(backend)) check_on(backend, "tiny-Q4_K_M");
+    for (const std::string& backend : gpu_backends()) check_on(backend, "tiny-Q4_K_M");
 }
 
 TEST_CASE("a GPU gives llama.cpp's logits of a hybrid model with experts") {
-    for (const char* backend : {"hip", "cuda"})
-        if (has_gpu(backend)) check_on(backend, "mini35-Q4_K_M");
+    for (const std::string& backend : gpu_backends()) check_on(backend, "mini35-Q4_K_M");
 }
 
 }  // namespace

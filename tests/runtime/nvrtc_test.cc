@@ -10,16 +10,17 @@
 #include "runtime/compiler.h"
 #include "runtime/kernel_library.h"
 #include "tests/runtime/every_template.h"
+#include "tests/skip.h"
 
 namespace hetune::testing {
 namespace {
 
-// Empty, with a line that says so, where NVRTC is not installed.
+// Empty, and the test case is skipped, where NVRTC is not installed.
 std::unique_ptr<Compiler> nvrtc() {
     try {
         return choose_compiler(find_arch("sm_90"), read_environment(), "nvrtc");
     } catch (const CompileError& error) {
-        MESSAGE("skipped, no NVRTC: ", error.what());
+        skip(error.what());
         return nullptr;
     }
 }

@@ -6,6 +6,7 @@
 #include <regex>
 
 #include "tests/planner/small_model.h"
+#include "tests/skip.h"
 #include "tests/tools/hetune_command.h"
 
 namespace hetune {
@@ -79,10 +80,7 @@ TEST_CASE(
 }
 
 TEST_CASE("a plan's page renders without errors and shows the numbers of its JSON") {
-    if (browser().empty()) {
-        MESSAGE("skipped: there is no chromium (apt install chromium)");
-        return;
-    }
+    if (browser().empty()) return testing::skip("there is no chromium (apt install chromium)");
     const TestFolder folder;
     const fs::path model = folder.path() / "small.gguf", html = folder.path() / "plan.html";
     small_model(8).write(model);
@@ -111,10 +109,7 @@ TEST_CASE("a plan's page renders without errors and shows the numbers of its JSO
 }
 
 TEST_CASE("a sweep's page renders without errors and shows the numbers of its JSON") {
-    if (browser().empty()) {
-        MESSAGE("skipped: there is no chromium (apt install chromium)");
-        return;
-    }
+    if (browser().empty()) return testing::skip("there is no chromium (apt install chromium)");
     const TestFolder folder;
     const fs::path model = folder.path() / "small.gguf", html = folder.path() / "tuned.html";
     small_model(8).write(model);
