@@ -10,6 +10,7 @@
 #include "planner/synth/random_blocks.h"
 #include "planner/synth/synthetic.h"
 #include "runtime/reference/primitives.h"
+#include "tests/cache/test_folder.h"
 #include "tests/kernel_templates/kernel_run.h"
 
 namespace hetune::testing {
@@ -508,7 +509,8 @@ TEST_CASE("experts equal the oracle for mixed formats, float and 8-bit activatio
 }
 
 TEST_CASE("the kernels of a 35B-A3B-shaped plan need no scratch memory on RDNA 3 and 3.5") {
-    const std::string path = HETUNE_BUILD_DIR "/hybrid-kernels.gguf";
+    const TestFolder folder;
+    const std::string path = folder.path() / "header.gguf";
     write_synthetic(find_shape("qwen3.6-35b-a3b"), {.header_only = true}, path);
     const ModelFile file(path, ModelFile::Open::kHeaderOnly);
     const LayerGraph graph = build_layer_graph(file);

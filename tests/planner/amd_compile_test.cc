@@ -12,6 +12,7 @@
 #include "planner/plan.h"
 #include "planner/synth/synthetic.h"
 #include "runtime/kernel_library.h"
+#include "tests/run_store.h"
 
 namespace hetune {
 namespace {
@@ -38,7 +39,7 @@ std::vector<KernelSpec> kernels_of(const ModelFile& file, const Arch& arch) {
 
 void compile_all(const ModelFile& file, const char* arch_name) {
     const Arch& arch = find_arch(arch_name);
-    CodeStore store({.folder = HETUNE_BUILD_DIR "/test-cache"});
+    CodeStore store({.folder = run_store()});
     KernelLibrary library(arch, store, read_environment(), "clang");
     const std::vector<KernelSpec> specs = kernels_of(file, arch);
     const std::vector<CodeObject> codes = library.get(specs);  // throws where a gate fails

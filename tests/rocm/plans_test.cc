@@ -15,6 +15,7 @@
 
 #include "planner/occupancy.h"
 #include "runtime/kernel_library.h"
+#include "tests/run_store.h"
 #include "tests/runtime/emulated_models.h"
 #include "tests/skip.h"
 
@@ -75,7 +76,7 @@ TEST_CASE("clang: resources of the plans' kernels, to compare with") {
     Json all;
     for (const char* name : kArchs) {
         const Arch& arch = find_arch(name);
-        CodeStore store({.folder = HETUNE_BUILD_DIR "/test-cache"});
+        CodeStore store({.folder = run_store()});
         KernelLibrary library(arch, store, read_environment(), "clang");
         const auto kernels = kernels_of_all_models(arch);
         const auto made = library.make(list_of(kernels), false);

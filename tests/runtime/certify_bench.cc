@@ -20,7 +20,7 @@ int main(int argc, char** argv) try {
     write_synthetic(shape, {.quant = "Q4_K_M"}, path);
     const ModelFile file(path);
     const auto device = open_cpu_device(0);
-    CodeStore store({.folder = HETUNE_BUILD_DIR "/test-cache"});
+    CodeStore store({.folder = HETUNE_BUILD_DIR "/bench-cache"});
     KernelLibrary library(device->arch(), store, read_environment());
     const Session session(file, *device, library, nullptr, {.context = 64}, {},
                           {.certify = CertifyMode::kAlways});

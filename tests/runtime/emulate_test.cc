@@ -9,6 +9,7 @@
 #include "runtime/logits_distance.h"
 #include "runtime/reference/reference_engine.h"
 #include "runtime/session.h"
+#include "tests/run_store.h"
 #include "tests/runtime/broken_templates.h"
 #include "tests/runtime/small_shapes.h"
 #include "tests/skip.h"
@@ -83,12 +84,13 @@ TEST_CASE("A barrier that a kernel lacks is an error of the emulation, whatever 
 void prefill_and_decode_tiny(int rows, size_t prompt) {
     const ModelFile file(HETUNE_TEST_MODELS "/tiny-Q4_K_M.gguf");
     const auto device = open_device("emulator");
-    CodeStore store({.folder = HETUNE_BUILD_DIR "/test-cache"});
+    CodeStore store({.folder = run_store()});
     KernelLibrary library(device->arch(), store, read_environment());
     // emulate_certify_test is about kernels one by one.
     Session session(file, *device, library, nullptr,
                     {.context = 64, .prefill_rows = rows, .memory_limit = 1 << 30}, {},
                     {.certify = CertifyMode::kOff});
+    REQUIRE(session.options().refused.empty());
     ReferenceEngine oracle(file, build_layer_graph(file), 64);
     const std::vector<int32_t> tokens = some_tokens(prompt + 1);
     for (const auto part : {std::span(tokens).first(prompt), std::span(tokens).last(1)}) {
@@ -119,11 +121,12 @@ TEST_CASE(
     write_synthetic(shape, {.quant = "F16"}, path);
     const ModelFile file(path);
     const auto device = open_device("emulator");
-    CodeStore store({.folder = HETUNE_BUILD_DIR "/test-cache"});
+    CodeStore store({.folder = run_store()});
     KernelLibrary library(device->arch(), store, read_environment());
     Session session(
         file, *device, library, nullptr,
         {.context = 64, .prefill_rows = 34, .kv = KvType::kQ8, .memory_limit = 1 << 30});
+    REQUIRE(session.options().refused.empty());
     ReferenceEngine oracle(file, build_layer_graph(file), 64);
     const std::vector<int32_t> tokens = some_tokens(35);
     for (const auto part : {std::span(tokens).first(34), std::span(tokens).last(1)}) {

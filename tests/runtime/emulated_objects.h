@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "runtime/kernel_library.h"
+#include "tests/run_store.h"
 #include "tests/runtime/emulated_models.h"
 
 namespace hetune::testing {
@@ -18,8 +19,7 @@ namespace hetune::testing {
 class EmulatedObjects {
   public:
     explicit EmulatedObjects(const Arch& arch)
-        : store_({.folder = HETUNE_BUILD_DIR "/test-cache"}),
-          library_(arch, store_, read_environment(), "clang") {}
+        : store_({.folder = run_store()}), library_(arch, store_, read_environment(), "clang") {}
 
     // The folders COMPILER/ of HETUNE_EMULATE_OBJECTS, where rocm_test leaves hipRTC's and comgr's
     // objects. Throws std::runtime_error where the variable is set and names no such folder.

@@ -40,6 +40,7 @@ void check_on(const std::string& backend, const char* name) {
                          .activations = activations,
                          .kv = floats ? KvType::kF32 : KvType::kF16,
                          .all_logits = true});
+        require_all_kernels(session);
         const std::vector<float> wanted = exact(std::string(name) + ".exact");
         const double most = floats ? 1e-5 : 5e-3;
         const auto prefill =
@@ -65,6 +66,7 @@ void check_bursts(const std::string& backend, const char* name) {
     for (const double burst_seconds : {0.0, 1e9}) {
         Session session(file, *device, library, nullptr,
                         {.context = 256, .burst_seconds = burst_seconds});
+        require_all_kernels(session);
         constexpr int64_t kCount = 100;
         std::vector<int32_t> drawn = {
             session.prompt(std::vector<int32_t>{5, 17, 300, 42}, {}, {.draws = kCount})};

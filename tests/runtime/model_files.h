@@ -12,6 +12,7 @@
 
 #include "runtime/cpu_device.h"
 #include "runtime/session.h"
+#include "tests/run_store.h"
 
 namespace hetune {
 
@@ -37,18 +38,28 @@ inline std::vector<float> exact(const std::string& name) {
 
 // One store for all cases: kernels are compiled once.
 inline CodeStore& code_store() {
-    static CodeStore instance({.folder = HETUNE_BUILD_DIR "/test-cache"});
+    static CodeStore instance({.folder = run_store()});
     return instance;
 }
 
-// A session on the CPU device and what it needs.
+// A kernel that does not compile or fails its trial is replaced by others without a word, whose
+// logits are as good: a test of a model has to ask.
+inline void require_all_kernels(const Session& session) {
+    for (const auto& [kernel, reason] : session.options().refused)
+        FAIL_CHECK(kernel, " was refused: ", reason);
+    REQUIRE(session.options().refused.empty());
+}
+
+// A session on the CPU device, with every kernel of its plans, and what it needs.
 struct Loaded {
     ModelFile file;
     std::unique_ptr<Device> device = open_cpu_device(0);
     KernelLibrary library{device->arch(), code_store(), read_environment()};
     Session session;
     Loaded(const std::string& path, SessionOptions options)
-        : file(path), session(file, *device, library, nullptr, std::move(options)) {}
+        : file(path), session(file, *device, library, nullptr, std::move(options)) {
+        require_all_kernels(session);
+    }
 };
 
 // Logits of every token, fed one by one.

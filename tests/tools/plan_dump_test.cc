@@ -4,6 +4,7 @@
 #include <fstream>
 
 #include "kernel_templates/catalogue.h"
+#include "tests/run_store.h"
 #include "tests/tools/hetune_command.h"
 
 namespace hetune {
@@ -19,9 +20,8 @@ TEST_CASE(
     "plan") {
     const TestFolder folder;
     const fs::path dump = folder.path() / "dump";
-    const CommandResult result =
-        run_hetune(HETUNE_BUILD_DIR "/test-cache",
-                   "plan " + kTiny + " --arch gfx1100 --compiler clang --dump " + dump.string());
+    const CommandResult result = run_hetune(
+        run_store(), "plan " + kTiny + " --arch gfx1100 --compiler clang --dump " + dump.string());
     CHECK(result.status == 0);
     int kernels = 0;
     for (const auto& entry : fs::directory_iterator(dump)) {
