@@ -23,6 +23,20 @@ struct FreeCode {
 struct FreeMatch {
     void operator()(pcre2_match_data* match) const { pcre2_match_data_free(match); }
 };
+struct FreeContext {
+    void operator()(pcre2_match_context* context) const { pcre2_match_context_free(context); }
+};
+using MatchContext = std::unique_ptr<pcre2_match_context, FreeContext>;
+
+// PCRE2's limits are for untrusted patterns. Our patterns are known and go over a text once, so no
+// text meets a limit but that of memory.
+MatchContext without_limits() {
+    MatchContext context(pcre2_match_context_create(nullptr));
+    pcre2_set_match_limit(context.get(), UINT32_MAX);
+    pcre2_set_depth_limit(context.get(), UINT32_MAX);
+    pcre2_set_heap_limit(context.get(), UINT32_MAX);
+    return context;
+}
 
 std::string pcre2_message(int code) {
     PCRE2_UCHAR text[256];
@@ -85,15 +99,21 @@ void WordSplitter::Pattern::split(std::string_view text,
                                   std::vector<std::string_view>& words) const {
     const std::unique_ptr<pcre2_match_data, FreeMatch> match(
         pcre2_match_data_create_from_pattern(code.get(), nullptr));
+    const MatchContext context = without_limits();
+    const auto find = [&](size_t at, uint32_t options) {
+        return pcre2_match(code.get(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), at,
+                           PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY | options, match.get(),
+                           context.get());
+    };
     size_t at = 0;
     while (at < text.size()) {
-        const int found =
-            pcre2_match(code.get(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), at,
-                        PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY, match.get(), nullptr);
+        int found = find(at, 0);
+        // Compiled matching has a stack of 32 KiB, the interpreter as much heap as there is.
+        if (found == PCRE2_ERROR_JIT_STACKLIMIT) found = find(at, PCRE2_NO_JIT);
         if (found == PCRE2_ERROR_NOMATCH) break;
         if (found < 0)
-            throw std::runtime_error(
-                fmt::format("cutting text into words: {}", pcre2_message(found)));
+            throw std::runtime_error(fmt::format("cutting a text of {} bytes into words: {}",
+                                                 text.size(), pcre2_message(found)));
         const PCRE2_SIZE* range = pcre2_get_ovector_pointer(match.get());
         if (range[0] > at) words.push_back(text.substr(at, range[0] - at));
         words.push_back(text.substr(range[0], range[1] - range[0]));

@@ -11,12 +11,12 @@ namespace {
 constexpr std::string_view kCased =
     R"((?:(?![\x{560}-\x{588}\x{10c7}\x{10cd}\x{10d0}-\x{10ff}\x{1c80}-\x{1c88}\x{2d00}-\x{2d2d})"
     R"(\x{a790}-\x{a7fa}\x{ab30}-\x{ab68}\x{10570}-\x{105bc})"
-    R"(\x{16e40}-\x{16e7f}\x{1d400}-\x{1df1e}])\p{L&})+)";
+    R"(\x{16e40}-\x{16e7f}\x{1d400}-\x{1df1e}])\p{L&})++)";
 
 // CJK ideographs, Hangul and what lies before them. The ranges of the file hold spaces too
 // (U+3000), which llama.cpp takes for spaces.
 std::string ideographs() {
-    return fmt::format(R"((?:(?![{}])[\x{{800}}-\x{{9fa5}}\x{{ac00}}-\x{{d7ff}}])+)", kSpace);
+    return fmt::format(R"((?:(?![{}])[\x{{800}}-\x{{9fa5}}\x{{ac00}}-\x{{d7ff}}])++)", kSpace);
 }
 
 // Source: tokenizer.json of DeepSeek LLM.
@@ -26,7 +26,7 @@ const RegisterPreTokenizer llm{
                   fmt::format(R"([{}]?[!-/:-~\x{{ff01}}-\x{{ff0f}}\x{{ff1a}}-\x{{ff5e}})"
                               R"(\x{{2018}}-\x{{201f}}\x{{3001}}\x{{3002}}]+)",
                               kSpace),
-                  fmt::format(R"([{}]+\z)", kSpace), ideographs(), R"(\p{N}+)"}}};
+                  fmt::format(R"((?<![{0}])[{0}]+\z)", kSpace), ideographs(), R"(\p{N}+)"}}};
 
 // Source: tokenizer.json of DeepSeek Coder.
 const RegisterPreTokenizer coder{

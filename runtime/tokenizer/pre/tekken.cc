@@ -6,14 +6,17 @@
 namespace hetune {
 namespace {
 
-// Letters count as capital or small where they are not ASCII of the other kind, as in llama.cpp:
-// tokenizer.json of both models has Unicode's classes. `contraction` may follow a word.
+// A word is capital letters, then small ones; letters without case and marks (vowel signs, accents)
+// are both. llama.cpp, whose own engine lacks these classes, cuts a word before each mark; here the
+// patterns are those that the models were trained with. `contraction` may follow a word.
 std::string cased_pattern(std::string_view contraction, std::string_view digits) {
-    return fmt::format(R"([^\r\n\p{{L}}\p{{N}}]?(?:(?![a-z])\p{{L}})*(?:(?![A-Z])\p{{L}})+{1}|)"
-                       R"([^\r\n\p{{L}}\p{{N}}]?(?:(?![a-z])\p{{L}})+(?:(?![A-Z])\p{{L}})*{1}|)"
+    constexpr std::string_view kCapital = R"([\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}])";
+    constexpr std::string_view kSmall = R"([\p{Ll}\p{Lm}\p{Lo}\p{M}])";
+    return fmt::format(R"([^\r\n\p{{L}}\p{{N}}]?{3}*{4}+{1}|)"
+                       R"([^\r\n\p{{L}}\p{{N}}]?{3}+{4}*{1}|)"
                        R"({2}| ?[^{0}\p{{L}}\p{{N}}]+[\r\n/]*|)"
                        R"([{0}]*[\r\n]+|[{0}]+(?![^{0}])|[{0}]+)",
-                       kSpace, contraction, digits);
+                       kSpace, contraction, digits, kCapital, kSmall);
 }
 
 // Source: tekken.json of Mistral Nemo.
