@@ -52,10 +52,11 @@ struct ModelOptions {
     bool all_logits = false;         // logits() of every position will be asked for
     int64_t memory_limit = 0;        // bytes; 0: what the device has free
     std::string
-        pre_tokenizer;        // instead of the one that the file names, "qwen2"; empty: the file's
-    int state_snapshots = 4;  // recurrent states kept, to go back in the context
-    int jobs = 0;             // compilers at once; 0: one per core
-    bool no_jit = false;      // compile nothing: an error that lists the kernels not in the cache
+        pre_tokenizer;  // instead of the one that the file names, "qwen2"; empty: the file's
+    std::string chat_template;  // instead of the file's: a Jinja file, or a name such as "chatml"
+    int state_snapshots = 4;    // recurrent states kept, to go back in the context
+    int jobs = 0;               // compilers at once; 0: one per core
+    bool no_jit = false;        // compile nothing: an error that lists the kernels not in the cache
     // Kernels are tried out against the oracle before their first use on a device: "off", "once"
     // (what is not known to be right), "always".
     std::string certify = "once";
@@ -119,6 +120,8 @@ class HETUNE_API Model {
         int64_t max_tokens = 128;
         Sampling sampling;
         bool ignore_end = false;  // go on behind the model's end token
+        // Further variables of the chat template: a JSON object, {"enable_thinking": false}.
+        std::string chat_template_kwargs{};
     };
     Generated generate(std::string_view prompt, const Options& options, const OnText& on_text);
     Generated generate(std::span<const int32_t> prompt, const Options& options,

@@ -13,9 +13,8 @@
 #include "runtime/reference/reference_engine.h"
 #include "runtime/replay.h"
 #include "runtime/session.h"
-#include "runtime/tokenizer/chat_template.h"
+#include "runtime/tokenizer/model_text.h"
 #include "runtime/tokenizer/stream_decoder.h"
-#include "runtime/tokenizer/tokenizer.h"
 #include "runtime/tune/tunings_for.h"
 
 namespace hetune {
@@ -41,10 +40,7 @@ int32_t most_likely(std::span<const float> logits) {
 
 struct __attribute__((visibility("hidden"))) Model::Impl {
     Impl(const std::string& path, ModelOptions the_options)
-        : options(std::move(the_options)),
-          file(path),
-          tokenizer(file, options.pre_tokenizer),
-          chat_template(file, tokenizer) {}
+        : options(std::move(the_options)), file(path) {}
 
     void load();
     void load_session(const LayerGraph& graph);
@@ -61,8 +57,7 @@ struct __attribute__((visibility("hidden"))) Model::Impl {
 
     ModelOptions options;
     ModelFile file;
-    Tokenizer tokenizer;
-    ChatTemplate chat_template;
+    std::optional<ModelText> text;
     ModelInfo info;
     std::optional<CodeStore> codes;
     std::optional<TileStore> tiles;
@@ -87,17 +82,21 @@ void Model::Impl::load() {
         throw std::runtime_error(fmt::format("--ctx {} is negative", options.context));
     if (options.context == 0) options.context = std::min(graph.trained_context, kDefaultContext);
     info.context = options.context;
-    if (tokenizer.vocabulary_size() > graph.vocabulary)
-        throw ModelError(fmt::format("{}: the tokenizer has {} tokens, but the model {}", info.file,
-                                     tokenizer.vocabulary_size(), graph.vocabulary));
+    text.emplace(file,
+                 TextOptions{.pre_tokenizer = options.pre_tokenizer,
+                             .chat = {.source = options.chat_template}},
+                 graph.vocabulary);
+    if (text->has_tokenizer() && !text->tokenizer().guess().empty() && options.warn)
+        options.warn(text->tokenizer().guess());
     if (options.backend == "reference") {
         info.backend = info.device = info.arch = "reference";
         engine = std::make_unique<ReferenceEngine>(file, std::move(graph), options.context);
     } else {
         load_session(graph);
     }
-    for (int32_t token = 0; token < tokenizer.vocabulary_size(); ++token)
-        if (tokenizer.ends_generation(token)) ends.push_back(token);
+    if (text->has_tokenizer())
+        for (int32_t token = 0; token < text->tokenizer().vocabulary_size(); ++token)
+            if (text->tokenizer().ends_generation(token)) ends.push_back(token);
     info.load_seconds = watch.seconds();
 }
 
@@ -205,21 +204,23 @@ Model& Model::operator=(Model&&) noexcept = default;
 const ModelInfo& Model::info() const { return impl_->info; }
 
 std::vector<int32_t> Model::tokenize(std::string_view text, bool parse_special) const {
-    return impl_->tokenizer.encode(text, true, parse_special);
+    return impl_->text->tokenizer().encode_prompt(text, true, parse_special);
 }
 std::string Model::detokenize(std::span<const int32_t> tokens) const {
-    return impl_->tokenizer.decode(tokens);
+    return impl_->text->tokenizer().decode(tokens);
 }
 
 Generated Model::generate(std::string_view prompt, const Options& options, const OnText& on_text) {
-    return generate(impl_->tokenizer.encode(prompt, position() == 0, true), options, on_text);
+    return generate(impl_->text->tokenizer().encode_prompt(prompt, position() == 0, true), options,
+                    on_text);
 }
 
 Generated Model::generate(std::span<const int32_t> prompt, const Options& options,
                           const OnText& on_text) {
     Generated result{.prompt_tokens = static_cast<int64_t>(prompt.size()), .stop = "length"};
     if (options.max_tokens < 1) return result;
-    StreamDecoder decoder(impl_->tokenizer);
+    std::optional<StreamDecoder> decoder;  // none without a tokenizer: the tokens alone
+    if (impl_->text->has_tokenizer()) decoder.emplace(impl_->text->tokenizer());
     auto say = [&](const std::string& text) {
         result.text += text;
         return text.empty() || !on_text || on_text(text);
@@ -235,13 +236,13 @@ Generated Model::generate(std::span<const int32_t> prompt, const Options& option
     const Stopwatch decode;
     for (;;) {
         impl_->history.push_back(token);
-        const bool ends = impl_->tokenizer.ends_generation(token);
+        const bool ends = std::ranges::find(impl_->ends, token) != impl_->ends.end();
         if (ends && !options.ignore_end) {
             result.stop = "end";
             break;
         }
         result.tokens.push_back(token);
-        if (!say(decoder.feed(token))) {
+        if (!say(decoder ? decoder->feed(token) : "")) {
             result.stop = "stopped";
             break;
         }
@@ -253,7 +254,7 @@ Generated Model::generate(std::span<const int32_t> prompt, const Options& option
         token = impl_->next();
     }
     result.decode_seconds = decode.seconds();
-    say(decoder.flush());
+    say(decoder ? decoder->flush() : "");
     return result;
 }
 
@@ -262,8 +263,10 @@ Generated Model::chat(const std::vector<Message>& conversation, const Options& o
     nlohmann::ordered_json messages = nlohmann::ordered_json::array();
     for (const Message& message : conversation)
         messages.push_back({{"role", message.role}, {"content", message.content}});
-    const std::vector<int32_t> tokens =
-        ChatTemplate::encode(impl_->tokenizer, impl_->chat_template.render(messages));
+    ChatOptions chat;
+    chat.variables = chat_variables(options.chat_template_kwargs);
+    const std::vector<int32_t> tokens = ChatTemplate::encode(
+        impl_->text->tokenizer(), impl_->text->chat_template().render(messages, chat));
     // What the context already holds need not be computed again. Where the conversation was edited,
     // or the template rewrites earlier turns, it goes back to where they part; one token is left to
     // run.

@@ -1,5 +1,6 @@
 // hetune run: text from a model, once or as a conversation.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -9,6 +10,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "runtime/tokenizer/chat_template.h"
 #include "tools/command.h"
 #include "tools/model_options.h"
 
@@ -235,6 +237,11 @@ const RegisterCommand kRun{
         app.add_option("--seed", s.seed, "of the draws")->capture_default_str();
         app.add_flag("--ignore-end", args->options.ignore_end,
                      "go on behind the model's end token");
+        app.add_option("--chat-template", args->model.options.chat_template,
+                       "chat template, instead of the file's: a Jinja file, or one of " +
+                           fmt::format("{}", fmt::join(template_names(), ", ")));
+        app.add_option("--chat-template-kwargs", args->options.chat_template_kwargs,
+                       "more variables of the chat template, as {\"enable_thinking\": false}");
         app.add_flag("--chat", args->chat, "put the prompt into the model's chat template");
         app.add_option("--system", args->system, "system message of a conversation");
         app.add_flag("--json", args->json, "one JSON object instead of text");

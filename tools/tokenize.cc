@@ -77,6 +77,8 @@ const RegisterCommand kTokenize{
         return [options, ids] {
             const Tokenizer tokenizer(ModelFile(options->file, ModelFile::Open::kHeaderOnly),
                                       options->pre);
+            if (!tokenizer.guess().empty())
+                fmt::print(stderr, "hetune: warning: {}\n", tokenizer.guess());
             if (ids->count() > 0)
                 print_decoded(*options, tokenizer);
             else

@@ -1,6 +1,9 @@
 #include "runtime/tokenizer/chat_template.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <fstream>
 
 namespace hetune {
 namespace {
@@ -38,15 +41,34 @@ Json with_parsed_arguments(Json messages) {
     return messages;
 }
 
+std::string given_source(const std::string& name_or_file) {
+    if (const std::string_view known = named_template(name_or_file); !known.empty())
+        return std::string(known);
+    std::ifstream file(name_or_file, std::ios::binary);
+    std::string source((std::istreambuf_iterator<char>(file)), {});
+    if (!file.is_open() || file.bad())
+        throw std::runtime_error(
+            fmt::format("--chat-template {}: neither a file that can be read nor one of {}",
+                        name_or_file, fmt::join(template_names(), ", ")));
+    return source;
+}
+
 }  // namespace
 
-ChatTemplate::ChatTemplate(const ModelFile& file, const Tokenizer& tokenizer)
+ChatTemplate::ChatTemplate(const ModelFile& file, const Tokenizer* tokenizer,
+                           const ChatTemplateOptions& options)
     : file_(file.path().string()), token_texts_(Json::object()) {
     const auto add_token = [&](const char* name, int32_t id) {
-        if (id != kNoToken) token_texts_[name] = tokenizer.vocabulary().text(id);
+        if (id != kNoToken) token_texts_[name] = tokenizer->vocabulary().text(id);
     };
-    add_token("bos_token", tokenizer.bos());
-    add_token("eos_token", tokenizer.eos());
+    if (tokenizer != nullptr) {
+        add_token("bos_token", tokenizer->bos());
+        add_token("eos_token", tokenizer->eos());
+    }
+    if (!options.source.empty()) {
+        template_.emplace("--chat-template " + options.source, given_source(options.source));
+        return;
+    }
     const std::string source = file.get_string("tokenizer.chat_template", "");
     if (source.empty()) return;
     try {
@@ -80,6 +102,16 @@ std::vector<int32_t> ChatTemplate::encode(const Tokenizer& tokenizer, const std:
     if (tokenizer.adds_bos() && (ids.empty() || ids.front() != tokenizer.bos()))
         ids.insert(ids.begin(), tokenizer.bos());
     return ids;
+}
+
+Json chat_variables(const std::string& text) {
+    if (text.empty()) return nullptr;
+    Json variables = Json::parse(text, nullptr, false);
+    if (!variables.is_object())
+        throw std::runtime_error(fmt::format(
+            "--chat-template-kwargs {}: no JSON object, such as {{\"enable_thinking\": false}}",
+            text));
+    return variables;
 }
 
 std::string render_chat(const Json& messages, bool add_generation_prompt) {

@@ -1,5 +1,5 @@
-// A conversation to the text that the model was trained on: by the file's own Jinja template
-// (tokenizer.chat_template), or as ChatML where the file has none.
+// A conversation to the text that the model was trained on: by the template that the user chose, by
+// the file's own (tokenizer.chat_template), or as ChatML where the file has none.
 #pragma once
 
 #include <cstdint>
@@ -23,13 +23,24 @@ struct ChatOptions {
     Json variables;
 };
 
+struct ChatTemplateOptions {
+    std::string source;  // a name of named_templates() or a Jinja file; empty: the model file's
+};
+
+// The Jinja text of a well-known template, such as "chatml"; empty for another name.
+std::string_view named_template(std::string_view name);
+std::vector<std::string_view> template_names();
+
 // Any number of threads may use one.
 class ChatTemplate {
   public:
-    // Parses the file's template. Throws ModelError naming file, line and construct.
-    ChatTemplate(const ModelFile& file, const Tokenizer& tokenizer);
+    // Parses the template. `tokenizer`, which may be nullptr, tells bos_token and eos_token. Throws
+    // ModelError naming file, line and construct for a template of the model file, and
+    // std::runtime_error for one that `options` name.
+    ChatTemplate(const ModelFile& file, const Tokenizer* tokenizer,
+                 const ChatTemplateOptions& options = {});
 
-    // True when the file has no template and ChatML stands in.
+    // True when there is no template and ChatML stands in.
     bool is_built_in() const { return !template_.has_value(); }
 
     // `messages`: a list of objects with role and content, as in OpenAI's API; arguments of tool
@@ -46,6 +57,10 @@ class ChatTemplate {
     std::optional<jinja::Template> template_;
     Json token_texts_;  // bos_token, eos_token
 };
+
+// The object of --chat-template-kwargs, to become ChatOptions::variables; null for an empty text.
+// Throws std::runtime_error for a text that is no JSON object.
+Json chat_variables(const std::string& text);
 
 // ChatML: "<|im_start|>user\nHello<|im_end|>\n" for each message. Throws std::runtime_error for a
 // message without a role, or whose content is no text.

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <charconv>
+#include <optional>
 #include <queue>
 
 #include "runtime/tokenizer/utf8.h"
@@ -27,6 +29,15 @@ struct Candidate {
         return score != other.score ? score < other.score : left > other.left;
     }
 };
+
+// The byte of "<0x41>"; none where the text is another, as in a damaged file.
+std::optional<char> named_byte(std::string_view text) {
+    uint8_t byte = 0;
+    if (text.size() != 6 || !text.starts_with("<0x") || text[5] != '>') return {};
+    const auto [end, error] = std::from_chars(&text[3], &text[5], byte, 16);
+    if (error != std::errc() || end != &text[5]) return {};
+    return static_cast<char>(byte);
+}
 
 std::string replace_all(std::string_view text, std::string_view from, std::string_view to) {
     std::string result;
@@ -104,8 +115,8 @@ void SentencePiece::encode(std::string_view raw, std::vector<int32_t>& ids) cons
 
 std::string SentencePiece::bytes(int32_t id) const {
     const std::string& text = vocabulary_.text(id);
-    if (vocabulary_.type(id) == TokenType::kByte && text.size() == 6 && text.starts_with("<0x"))
-        return std::string(1, static_cast<char>(std::stoi(text.substr(3, 2), nullptr, 16)));
+    if (vocabulary_.type(id) == TokenType::kByte)
+        if (const auto byte = named_byte(text)) return std::string(1, *byte);
     return replace_all(text, kSpaceMark, " ");
 }
 

@@ -8,9 +8,38 @@ SpecialTokens::SpecialTokens(const Vocabulary& vocabulary) : vocabulary_(vocabul
     for (int32_t id = 0; id < vocabulary.size(); ++id) {
         const bool found_in_text =
             vocabulary.is_special(id) || vocabulary.type(id) == TokenType::kUserDefined;
-        if (found_in_text && !vocabulary.text(id).empty())
-            by_first_byte_[static_cast<uint8_t>(vocabulary.text(id)[0])].push_back(id);
+        if (found_in_text && !vocabulary.text(id).empty()) in_order_.push_back(id);
     }
+    std::ranges::stable_sort(in_order_, std::greater<>(),
+                             [&](int32_t id) { return vocabulary.text(id).size(); });
+    for (size_t i = 0; i < in_order_.size(); ++i) by_text_.push_back(static_cast<int32_t>(i));
+    std::ranges::sort(by_text_, {}, [&](int32_t i) -> const std::string& {
+        return vocabulary.text(in_order_[i]);
+    });
+}
+
+std::vector<bool> SpecialTokens::occurring(std::string_view text, bool special) const {
+    std::vector<bool> occurs(in_order_.size(), false);
+    const auto token = [&](int32_t i) -> const std::string& {
+        return vocabulary_.text(in_order_[i]);
+    };
+    for (size_t at = 0; at < text.size(); ++at) {
+        // The tokens that begin as the text does here: fewer with each byte, mostly none at once.
+        auto first = by_text_.begin();
+        auto last = by_text_.end();
+        for (size_t bytes = 0; first != last && at + bytes < text.size(); ++bytes) {
+            const auto next = static_cast<uint8_t>(text[at + bytes]);
+            const auto byte = [&](int32_t i) {
+                return bytes < token(i).size() ? static_cast<int>(uint8_t(token(i)[bytes])) : -1;
+            };
+            const auto range = std::ranges::equal_range(first, last, next, {}, byte);
+            first = range.begin();
+            last = range.end();
+            for (auto i = first; i != last && token(*i).size() == bytes + 1; ++i)
+                if (special || !vocabulary_.is_special(in_order_[*i])) occurs[*i] = true;
+        }
+    }
+    return occurs;
 }
 
 std::vector<SpecialTokens::Part> SpecialTokens::cut(std::string_view text, bool special) const {
@@ -20,24 +49,22 @@ std::vector<SpecialTokens::Part> SpecialTokens::cut(std::string_view text, bool 
         int32_t id;
     };
     std::vector<Match> matches;
-    for (size_t at = 0; at < text.size(); ++at)
-        for (int32_t id : by_first_byte_[static_cast<uint8_t>(text[at])])
-            if ((special || !vocabulary_.is_special(id)) &&
-                text.substr(at).starts_with(vocabulary_.text(id)))
-                matches.push_back({at, vocabulary_.text(id).size(), id});
-
-    std::ranges::sort(matches, [](const Match& a, const Match& b) {
-        if (a.bytes != b.bytes) return a.bytes > b.bytes;
-        return a.id != b.id ? a.id < b.id : a.begin < b.begin;
-    });
-    // What was taken before is at least as long, so an overlap covers one of a match's ends.
-    std::vector<bool> taken(matches.empty() ? 0 : text.size(), false);
-    std::erase_if(matches, [&](const Match& match) {
-        const size_t last = match.begin + match.bytes - 1;
-        if (taken[match.begin] || taken[last]) return true;
-        std::fill_n(taken.begin() + static_cast<ptrdiff_t>(match.begin), match.bytes, true);
-        return false;
-    });
+    const std::vector<bool> occurs = occurring(text, special);
+    std::vector<bool> taken;
+    for (size_t i = 0; i < in_order_.size(); ++i) {
+        if (!occurs[i]) continue;
+        if (taken.empty()) taken.resize(text.size(), false);
+        const std::string& token = vocabulary_.text(in_order_[i]);
+        for (size_t at = text.find(token); at != std::string_view::npos;) {
+            // What was taken before is at least as long, so an overlap covers one of the ends.
+            const bool free = !taken[at] && !taken[at + token.size() - 1];
+            if (free) {
+                std::fill_n(taken.begin() + static_cast<ptrdiff_t>(at), token.size(), true);
+                matches.push_back({at, token.size(), in_order_[i]});
+            }
+            at = text.find(token, at + (free ? token.size() : 1));
+        }
+    }
     std::ranges::sort(matches, {}, &Match::begin);
 
     std::vector<Part> parts;

@@ -25,8 +25,12 @@ class SpecialTokens {
     std::vector<Part> cut(std::string_view text, bool special) const;
 
   private:
+    // Marks the tokens of `in_order_` that occur in `text`.
+    std::vector<bool> occurring(std::string_view text, bool special) const;
+
     const Vocabulary& vocabulary_;
-    std::vector<int32_t> by_first_byte_[256];
+    std::vector<int32_t> in_order_;  // longest first, then by id
+    std::vector<int32_t> by_text_;   // positions in in_order_, sorted by the token's text
 };
 
 }  // namespace hetune

@@ -9,13 +9,21 @@
 
 namespace hetune {
 
+void Tokenizer::check_pre_name(const std::string& pre) {
+    if (find_pre_tokenizer(pre) == nullptr)
+        throw std::runtime_error(
+            fmt::format("--pre {}: the pre-tokenizer '{}' is not known; hetune has {}", pre, pre,
+                        fmt::join(pre_tokenizer_names(), ", ")));
+}
+
 Tokenizer::Tokenizer(const ModelFile& file, const std::string& pre_name)
     : vocabulary_(std::make_unique<Vocabulary>(file)),
       special_tokens_(std::make_unique<SpecialTokens>(*vocabulary_)) {
     const auto fail = [&](const std::string& what) {
         throw ModelError(fmt::format("{}: {}", file.path().string(), what));
     };
-    const std::string model = file.get_string("tokenizer.ggml.model");
+    const std::string model = file.get_string("tokenizer.ggml.model", "");
+    if (model.empty()) fail("names no kind of tokenizer (tokenizer.ggml.model)");
     if (model == "gpt2") {
         const std::string name =
             pre_name.empty() ? file.get_string("tokenizer.ggml.pre", "default") : pre_name;
@@ -24,6 +32,12 @@ Tokenizer::Tokenizer(const ModelFile& file, const std::string& pre_name)
             fail(fmt::format(
                 "the pre-tokenizer '{}' is not known; --pre NAME takes another one. hetune has {}",
                 name, fmt::join(pre_tokenizer_names(), ", ")));
+        if (pre_name.empty() && file.find("tokenizer.ggml.pre") == nullptr)
+            guess_ = fmt::format(
+                "{}: names no pre-tokenizer (tokenizer.ggml.pre), so that words are cut as GPT-2 "
+                "does, which is a guess; where answers are poor, give the right one with --pre, or "
+                "convert the model anew",
+                file.path().string());
         subword_ = std::make_unique<ByteLevelBpe>(file, *vocabulary_, *pre);
         add_bos_ = pre->adds_bos && bos() != kNoToken;
     } else if (!pre_name.empty()) {
@@ -49,6 +63,13 @@ Tokenizer::Tokenizer(const ModelFile& file, const std::string& pre_name)
 
 std::vector<int32_t> Tokenizer::encode(std::string_view text, bool add_special,
                                        bool parse_special) const {
+    std::vector<int32_t> ids = encode_prompt(text, add_special, parse_special);
+    if (add_special && add_eos_) ids.push_back(eos());
+    return ids;
+}
+
+std::vector<int32_t> Tokenizer::encode_prompt(std::string_view text, bool add_special,
+                                              bool parse_special) const {
     std::vector<int32_t> ids;
     if (add_special && add_bos_) ids.push_back(bos());
     bool behind_special = true;
@@ -61,7 +82,6 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, bool add_special,
             subword_->encode(part.text, ids);
         behind_special = part.id != kNoToken;
     }
-    if (add_special && add_eos_) ids.push_back(eos());
     return ids;
 }
 

@@ -24,11 +24,19 @@ class Tokenizer {
     // instead of the file's (--pre).
     explicit Tokenizer(const ModelFile& file, const std::string& pre = {});
 
+    // Throws std::runtime_error, with a list of names, for a --pre that is not known.
+    static void check_pre_name(const std::string& pre);
+
     // Any bytes will do; those that are no UTF-8 become byte tokens.
     //   add_special: with the BOS and EOS that the model wants around a whole text.
     //   parse_special: a control token written out in the text ("<|im_end|>") becomes that token.
     //     Without it, as for text that a user typed, it stays text.
     std::vector<int32_t> encode(std::string_view text, bool add_special, bool parse_special) const;
+
+    // A text to go on from: as encode() with add_special, but never with the EOS that embedding and
+    // training want behind a text (tokenizer.ggml.add_eos_token).
+    std::vector<int32_t> encode_prompt(std::string_view text, bool add_special,
+                                       bool parse_special) const;
 
     // The bytes of one token: perhaps part of a character (see StreamDecoder). Control tokens give
     // their name when `special`, otherwise nothing. Throws std::runtime_error for an id outside
@@ -47,6 +55,8 @@ class Tokenizer {
     // EOS, end of turn, end of message, and tokens with the usual names of these.
     bool ends_generation(int32_t id) const;
     const Vocabulary& vocabulary() const { return *vocabulary_; }
+    // One line for the user where the file leaves something to be guessed; empty otherwise.
+    const std::string& guess() const { return guess_; }
 
   private:
     std::unique_ptr<const Vocabulary> vocabulary_;
@@ -55,6 +65,7 @@ class Tokenizer {
     bool add_bos_ = false;
     bool add_eos_ = false;
     bool space_prefix_ = false;
+    std::string guess_;
 };
 
 }  // namespace hetune

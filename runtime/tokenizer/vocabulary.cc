@@ -41,12 +41,38 @@ int32_t special_id(const ModelFile& file, std::string_view name, int32_t vocabul
     return static_cast<int32_t>(id);
 }
 
-// What models call the token behind which an answer ends. Files often name only one of several
-// as eos (Llama 3: <|end_of_text|>, while chats end with <|eot_id|>).
-constexpr std::array<std::string_view, 6> kEndOfTurn = {
-    "<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endofturn|>", "<|end_of_turn|>"};
-constexpr std::array<std::string_view, 5> kEndOfText = {"<|endoftext|>", "<|end_of_text|>",
-                                                        "<|eom_id|>", "<EOT>", "< EOT >"};
+// Names of the tokens behind which an answer ends. Files often name only one of several as eos
+// (Llama 3: <|end_of_text|>, while chats end with <|eot_id|>). The lists hold all names that
+// llama.cpp takes (llama-vocab.cpp), and those of OpenChat, ERNIE and Code Llama.
+constexpr std::array<std::string_view, 13> kEndOfTurn = {"<|eot_id|>",
+                                                         "<|im_end|>",
+                                                         "<|end|>",
+                                                         "<end_of_turn>",
+                                                         "<|endofturn|>",
+                                                         "<|end_of_turn|>",
+                                                         "<turn|>",
+                                                         "<EOT>",
+                                                         "_<EOT>",
+                                                         "< EOT >",
+                                                         "[EOT]",
+                                                         "<end_of_utterance>",
+                                                         "<｜end▁of▁sentence｜>"};
+constexpr std::array<std::string_view, 12> kEndOfText = {
+    "<|endoftext|>", "<|end_of_text|>", "<|eom_id|>",       "<|return|>",
+    "<|call|>",      "<|flush|>",       "<|calls|>",        "</s>",
+    "<eos>",         "[EOS]",           "<|tool_response>", "[e~["};
+
+// Tokens of fill-in-the-middle that stand outside of a text: padding, and the names of the next
+// repository and file. A model that writes one has ended its text.
+struct FillToken {
+    std::string_view key;  // tokenizer.ggml.{}_token_id
+    std::array<std::string_view, 5> names;
+};
+constexpr std::array<FillToken, 3> kFillTokens = {{
+    {"fim_pad", {"<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]"}},
+    {"fim_rep", {"<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"}},
+    {"fim_sep", {"<|file_sep|>"}},
+}};
 
 }  // namespace
 
@@ -100,8 +126,29 @@ void Vocabulary::find_generation_ends(const ModelFile& file) {
         named(name);
         if (eot == kNoToken) eot = find(name);
     }
+    for (const FillToken& token : kFillTokens) {
+        const int32_t id = special_id(file, token.key, size(), kNoToken);
+        if (id != kNoToken) ends_generation_[id] = true;
+        for (std::string_view name : token.names)
+            if (id == kNoToken && !name.empty()) named(name);
+    }
     for (int32_t id : {eos, eot, special_id(file, "eom", size(), kNoToken)})
         if (id != kNoToken) ends_generation_[id] = true;
+
+    // Two families use such a name for something else. The format of gpt-oss and Solar Open ends
+    // each part of an answer with <|end|>, and text with </s> is Gemma 4's to write.
+    const auto is_no_end = [&](std::string_view name, TokenType type) {
+        const int32_t id = find(name);
+        if (id == kNoToken) return;
+        ends_generation_[id] = false;
+        type_[id] = type;
+        if (eot == id) eot = kNoToken;
+    };
+    const auto has = [&](std::string_view name) { return find(name) != kNoToken; };
+    const bool harmony = has("<|return|>") && has("<|call|>");
+    if (harmony || (has("<|flush|>") && (has("<|call|>") || has("<|calls|>"))))
+        is_no_end("<|end|>", TokenType::kUserDefined);
+    if (has("<|tool_response>")) is_no_end("</s>", TokenType::kNormal);
 }
 
 int32_t Vocabulary::find(std::string_view text) const {

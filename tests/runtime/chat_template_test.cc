@@ -20,7 +20,7 @@ std::string read(const std::string& path) {
 // A model file with a handful of tokens and this template.
 struct Model {
     explicit Model(const std::string& chat_template)
-        : file(write(chat_template)), tokenizer(file), chat(file, tokenizer) {}
+        : file(write(chat_template)), tokenizer(file), chat(file, &tokenizer) {}
 
     static ModelFile write(const std::string& chat_template) {
         const auto path = std::filesystem::temp_directory_path() /
