@@ -20,14 +20,14 @@
 namespace hetune {
 namespace {
 
-constexpr std::array<char, 8> kMagic = {'H', 'T', 'B', 'U', 'N', 'D', 'L', 'E'};
+constexpr std::array<char, 8> kBundleMagic = {'H', 'T', 'B', 'U', 'N', 'D', 'L', 'E'};
 constexpr std::array<char, 8> kSignedMagic = {'H', 'T', 'S', 'I', 'G', 'N', 'E', 'D'};
 constexpr std::string_view kSignedContext = "hetune bundle 1\n";
-constexpr uint64_t kVersion = 1;
+constexpr uint64_t kBundleVersion = 1;
 constexpr uint64_t kMaxManifestBytes = 256 << 20;
 constexpr size_t kPieceBytes = 4 << 20;
 
-struct Head {
+struct BundleHead {
     std::array<char, 8> magic;
     uint64_t version;
 };
@@ -46,7 +46,7 @@ struct Signed {
     Signature signature;
     std::array<char, 8> magic;
 };
-static_assert(sizeof(Head) == 16 && sizeof(Trailer) == 64 && sizeof(Signed) == 104);
+static_assert(sizeof(BundleHead) == 16 && sizeof(Trailer) == 64 && sizeof(Signed) == 104);
 
 // objects/ab/KEY, tiles/MODEL/LAYOUT.tiles or tunings/KEY.json: no other path exists, so none
 // leaves the folder.
@@ -107,7 +107,7 @@ void Bundle::read_at(uint64_t offset, std::span<std::byte> to) const {
 // Reads the signature at the end; gives the bytes before it.
 uint64_t Bundle::read_signature(uint64_t file_bytes, const Trust& trust) {
     Signed end{};
-    const uint64_t least = sizeof(Head) + sizeof(Trailer) + sizeof(end);
+    const uint64_t least = sizeof(BundleHead) + sizeof(Trailer) + sizeof(end);
     if (file_bytes >= least)
         read_at(file_bytes - sizeof(end), std::as_writable_bytes(std::span(&end, 1)));
     if (end.magic != kSignedMagic) {
@@ -129,16 +129,16 @@ uint64_t Bundle::read_signature(uint64_t file_bytes, const Trust& trust) {
 
 void Bundle::read_manifest(uint64_t file_bytes, const Trust& trust) {
     file_bytes = read_signature(file_bytes, trust);
-    Head head{};
+    BundleHead head{};
     Trailer trailer{};
     if (file_bytes < sizeof(head) + sizeof(trailer)) fail("is too short");
     read_at(0, std::as_writable_bytes(std::span(&head, 1)));
-    if (head.magic != kMagic) fail("is no bundle");
-    if (head.version != kVersion)
-        fail(fmt::format("has format {}, this hetune reads {}", head.version, kVersion));
+    if (head.magic != kBundleMagic) fail("is no bundle");
+    if (head.version != kBundleVersion)
+        fail(fmt::format("has format {}, this hetune reads {}", head.version, kBundleVersion));
     const uint64_t end = file_bytes - sizeof(trailer);
     read_at(end, std::as_writable_bytes(std::span(&trailer, 1)));
-    if (trailer.magic != kMagic) fail("is cut off");
+    if (trailer.magic != kBundleMagic) fail("is cut off");
     if (trailer.offset < sizeof(head) || trailer.offset > end ||
         trailer.stored_bytes != end - trailer.offset || trailer.bytes > kMaxManifestBytes ||
         trailer.bytes / kMaxRatio > trailer.stored_bytes)
@@ -207,7 +207,7 @@ std::optional<CodeObject> Bundle::find(const CacheKey& key) const {
 
 BundleWriter::BundleWriter(const std::filesystem::path& target)
     : target_(std::filesystem::absolute(target)), file_(target_.parent_path()) {
-    write(bytes_of(Head{kMagic, kVersion}));
+    write(bytes_of(BundleHead{kBundleMagic, kBundleVersion}));
 }
 
 void BundleWriter::write(std::span<const std::byte> bytes) {
@@ -251,7 +251,7 @@ void BundleWriter::commit(const SigningKey* key) {
     const std::string manifest = nlohmann::ordered_json{{"members", std::move(list)}}.dump();
     const auto content = std::as_bytes(std::span(manifest));
     const auto stored = compress(content);
-    const Trailer trailer{offset_, stored.size(), content.size(), blake2b(stored), kMagic};
+    const Trailer trailer{offset_, stored.size(), content.size(), blake2b(stored), kBundleMagic};
     write(stored);
     write(bytes_of(trailer));
     if (key != nullptr) {

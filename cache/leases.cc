@@ -13,7 +13,7 @@
 namespace hetune {
 namespace {
 
-constexpr int kBusyMs = 5000;
+constexpr int kLeaseBusyMs = 5000;
 constexpr std::chrono::seconds kBeat{1};
 
 // Field 22 of /proc/PID/stat, in ticks since boot; empty when there is no such process. The name
@@ -54,7 +54,7 @@ bool may_be_alive(const std::string& identity) {
 Leases::Leases(const std::filesystem::path& folder)
     : owner_(process_identity()),
       lock_(lock_index(folder)),
-      database_(folder / "index.db", kBusyMs) {}
+      database_(folder / "index.db", kLeaseBusyMs) {}
 
 Leases::~Leases() {
     if (!heart_.joinable()) return;

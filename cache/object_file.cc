@@ -10,7 +10,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little,
               "the head is stored as it lies in memory");
 
-struct Head {
+struct ObjectHead {
     char magic[8];
     uint32_t version;
     uint32_t entry_bytes;
@@ -30,25 +30,26 @@ struct Head {
     int64_t resource_code_bytes;
     uint64_t zeros[4];
 };
-static_assert(sizeof(Head) == 128);
+static_assert(sizeof(ObjectHead) == 128);
 
-constexpr char kMagic[8] = {'H', 'T', 'O', 'B', 'J', 'E', 'C', 'T'};
-constexpr uint32_t kVersion = 1;
+constexpr char kObjectMagic[8] = {'H', 'T', 'O', 'B', 'J', 'E', 'C', 'T'};
+constexpr uint32_t kObjectVersion = 1;
 constexpr size_t kHashBytes = 16;
 
 // Lengths are checked one by one, so that their sum cannot overflow.
-std::optional<Head> read_head(std::span<const std::byte> file) {
-    Head head;
+std::optional<ObjectHead> read_head(std::span<const std::byte> file) {
+    ObjectHead head;
     if (file.size() < sizeof(head)) return std::nullopt;
     std::memcpy(&head, file.data(), sizeof(head));
-    if (std::memcmp(head.magic, kMagic, sizeof(kMagic)) != 0 || head.version != kVersion ||
-        head.parts_bytes > kMaxObjectBytes || head.code_bytes > kMaxObjectBytes)
+    if (std::memcmp(head.magic, kObjectMagic, sizeof(kObjectMagic)) != 0 ||
+        head.version != kObjectVersion || head.parts_bytes > kMaxObjectBytes ||
+        head.code_bytes > kMaxObjectBytes)
         return std::nullopt;
     return head;
 }
 
-uint64_t file_bytes(const Head& head) {
-    return sizeof(Head) + head.entry_bytes + head.parts_bytes + head.code_bytes + kHashBytes;
+uint64_t file_bytes(const ObjectHead& head) {
+    return sizeof(ObjectHead) + head.entry_bytes + head.parts_bytes + head.code_bytes + kHashBytes;
 }
 
 std::string text(std::span<const std::byte> bytes) {
@@ -61,9 +62,9 @@ std::vector<std::byte> encode_object(const CacheKey& key, const CodeObject& code
                                      const KeyParts& parts) {
     const std::string json =
         nlohmann::json(parts).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-    Head head{};
-    std::memcpy(head.magic, kMagic, sizeof(kMagic));
-    head.version = kVersion;
+    ObjectHead head{};
+    std::memcpy(head.magic, kObjectMagic, sizeof(kObjectMagic));
+    head.version = kObjectVersion;
     head.entry_bytes = static_cast<uint32_t>(code.entry.size());
     head.parts_bytes = json.size();
     head.code_bytes = code.bytes.size();
@@ -105,9 +106,9 @@ std::optional<CodeObject> decode_object(std::span<const std::byte> file, const C
     if (content_hash(file.data(), file.size() - kHashBytes) != hash) return std::nullopt;
 
     CodeObject code;
-    code.entry = text(file.subspan(sizeof(Head), head->entry_bytes));
+    code.entry = text(file.subspan(sizeof(ObjectHead), head->entry_bytes));
     const auto bytes =
-        file.subspan(sizeof(Head) + head->entry_bytes + head->parts_bytes, head->code_bytes);
+        file.subspan(sizeof(ObjectHead) + head->entry_bytes + head->parts_bytes, head->code_bytes);
     code.bytes.assign(bytes.begin(), bytes.end());
     code.compile_ms = head->compile_ms;
     code.resources = {.vgprs = head->vgprs,
@@ -123,15 +124,16 @@ std::optional<CodeObject> decode_object(std::span<const std::byte> file, const C
 
 std::optional<ObjectInfo> decode_object_info(std::span<const std::byte> file) {
     const auto head = read_head(file);
-    if (!head || file.size() < sizeof(Head) + head->entry_bytes + head->parts_bytes)
+    if (!head || file.size() < sizeof(ObjectHead) + head->entry_bytes + head->parts_bytes)
         return std::nullopt;
     ObjectInfo info;
     info.key = {head->key_high, head->key_low};
-    info.entry = text(file.subspan(sizeof(Head), head->entry_bytes));
+    info.entry = text(file.subspan(sizeof(ObjectHead), head->entry_bytes));
     info.compile_ms = head->compile_ms;
     info.file_bytes = file_bytes(*head);
     const auto json = nlohmann::json::parse(
-        text(file.subspan(sizeof(Head) + head->entry_bytes, head->parts_bytes)), nullptr, false);
+        text(file.subspan(sizeof(ObjectHead) + head->entry_bytes, head->parts_bytes)), nullptr,
+        false);
     if (!json.is_object()) return std::nullopt;
     for (const auto& [name, value] : json.items())
         if (value.is_string()) info.parts[name] = value.get<std::string>();

@@ -18,7 +18,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr int kVersion = 1;
+constexpr int kRecipeVersion = 1;
 constexpr uint64_t kMaxHeaderBytes = 16 << 20;
 constexpr uint64_t kMaxFileBytes = 256 << 20;
 constexpr int kBase64 = sodium_base64_VARIANT_ORIGINAL;
@@ -81,7 +81,7 @@ std::string Recipe::id() const {
 }
 
 std::string Recipe::line() const {
-    return Json{{"recipe", kVersion},
+    return Json{{"recipe", kRecipeVersion},
                 {"id", id()},
                 {"model", model},
                 {"plan", plan},
@@ -92,9 +92,9 @@ std::string Recipe::line() const {
 
 Recipe Recipe::parse(std::string_view line) try {
     const Json json = Json::parse(line);
-    if (json.at("recipe") != kVersion)
+    if (json.at("recipe") != kRecipeVersion)
         throw CacheError(fmt::format("it has version {}, this hetune reads {}",
-                                     json.at("recipe").dump(), kVersion));
+                                     json.at("recipe").dump(), kRecipeVersion));
     Recipe recipe{json.at("model"), json.at("plan"), {}};
     const uint64_t bytes = json.at("header_bytes");
     const auto stored = from_base64(json.at("header"));
@@ -103,7 +103,7 @@ Recipe Recipe::parse(std::string_view line) try {
     auto header = decompress(stored, bytes);
     if (!header) throw CacheError("its header cannot be decompressed");
     recipe.header = *std::move(header);
-    if (recipe.id() != json.at("id")) throw CacheError("it is damaged");
+    if (recipe.id() != json.at("id").get<std::string>()) throw CacheError("it is damaged");
     return recipe;
 } catch (const nlohmann::json::exception&) {
     throw CacheError("it is no recipe");

@@ -15,7 +15,7 @@
 namespace hetune {
 namespace {
 
-struct Head {
+struct RemoteHead {
     std::array<char, 8> magic;
     uint64_t version;
     Blake2bHash hash;
@@ -23,13 +23,13 @@ struct Head {
     Signature signature;
     uint64_t bytes;
 };
-static_assert(sizeof(Head) == 152);
+static_assert(sizeof(RemoteHead) == 152);
 
-constexpr std::array<char, 8> kMagic = {'H', 'T', 'R', 'E', 'M', 'O', 'T', 'E'};
-constexpr uint64_t kVersion = 1;
+constexpr std::array<char, 8> kRemoteMagic = {'H', 'T', 'R', 'E', 'M', 'O', 'T', 'E'};
+constexpr uint64_t kRemoteVersion = 1;
 
 // Key and hash: a good object stored under the key of another one is refused.
-std::string message(const CacheKey& key, const Head& head) {
+std::string message(const CacheKey& key, const RemoteHead& head) {
     return fmt::format("hetune object 1\n{} {} {}", key.hex(), hex(head.hash), head.bytes);
 }
 
@@ -38,7 +38,7 @@ std::string message(const CacheKey& key, const Head& head) {
 std::vector<std::byte> encode_remote_object(const CacheKey& key, std::span<const std::byte> file,
                                             const SigningKey* signing_key) {
     const auto stored = compress(file);
-    Head head{kMagic, kVersion, blake2b(stored), {}, {}, file.size()};
+    RemoteHead head{kRemoteMagic, kRemoteVersion, blake2b(stored), {}, {}, file.size()};
     if (signing_key != nullptr) {
         head.key = signing_key->public_key();
         const std::string text = message(key, head);
@@ -55,10 +55,10 @@ std::vector<std::byte> decode_remote_object(const CacheKey& key, std::span<const
     const auto fail = [&](const char* what) {
         throw CacheError(fmt::format("the remote object {} {}", key.hex(), what));
     };
-    Head head;
+    RemoteHead head;
     if (value.size() < sizeof(head)) fail("is too short");
     std::memcpy(&head, value.data(), sizeof(head));
-    if (head.magic != kMagic || head.version != kVersion) fail("has another format");
+    if (head.magic != kRemoteMagic || head.version != kRemoteVersion) fail("has another format");
     const auto stored = value.subspan(sizeof(head));
     if (blake2b(stored) != head.hash) fail("is damaged");
     if (trust.required) {

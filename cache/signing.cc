@@ -20,7 +20,7 @@ namespace {
 
 constexpr std::string_view kPublic = "hetune-public:";
 constexpr std::string_view kSecret = "hetune-secret:";
-constexpr int kBase64 = sodium_base64_VARIANT_URLSAFE_NO_PADDING;  // has no colon
+constexpr int kKeyBase64 = sodium_base64_VARIANT_URLSAFE_NO_PADDING;  // has no colon
 constexpr size_t kMaxKeyFile = 1 << 20;
 
 static_assert(sizeof(Signature) == crypto_sign_BYTES);
@@ -28,9 +28,9 @@ static_assert(sizeof(PublicKey) == crypto_sign_PUBLICKEYBYTES);
 
 template <size_t N>
 std::string encode(std::string_view prefix, const std::array<unsigned char, N>& bytes) {
-    char text[sodium_base64_ENCODED_LEN(N, kBase64)];
+    char text[sodium_base64_ENCODED_LEN(N, kKeyBase64)];
     return std::string(prefix) +
-           sodium_bin2base64(text, sizeof(text), bytes.data(), bytes.size(), kBase64);
+           sodium_bin2base64(text, sizeof(text), bytes.data(), bytes.size(), kKeyBase64);
 }
 
 template <size_t N>
@@ -40,7 +40,7 @@ bool decode(std::string_view prefix, std::string_view text, std::array<unsigned 
     size_t size = 0;
     const char* end = nullptr;
     return sodium_base642bin(bytes.data(), bytes.size(), text.data(), text.size(), nullptr, &size,
-                             &end, kBase64) == 0 &&
+                             &end, kKeyBase64) == 0 &&
            size == N && end == text.data() + text.size();
 }
 

@@ -7,7 +7,7 @@
 namespace hetune {
 namespace {
 
-struct Head {
+struct TilesHead {
     char magic[8];
     uint32_t version;
     uint32_t tensors;
@@ -17,10 +17,10 @@ struct Head {
     uint64_t hash_low;
     uint64_t zeros[2];
 };
-static_assert(sizeof(Head) == 64);
+static_assert(sizeof(TilesHead) == 64);
 
-constexpr char kMagic[8] = {'H', 'T', 'T', 'I', 'L', 'E', 'S', '\n'};
-constexpr uint32_t kVersion = 1;
+constexpr char kTilesMagic[8] = {'H', 'T', 'T', 'I', 'L', 'E', 'S', '\n'};
+constexpr uint32_t kTilesVersion = 1;
 constexpr uint64_t kMaxDirectoryBytes = 64 << 20;
 
 struct JournalHead {
@@ -45,7 +45,7 @@ std::string directory_of(const std::vector<TileEntry>& entries) {
     return list.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
-CacheKey hash_of(Head head, std::string_view directory) {
+CacheKey hash_of(TilesHead head, std::string_view directory) {
     head.hash_high = head.hash_low = 0;
     std::string all(reinterpret_cast<const char*>(&head), sizeof(head));
     all += directory;
@@ -79,7 +79,7 @@ uint64_t lay_out_tiles(std::vector<TileEntry>& entries) {
     // Offsets are printed, so the directory is measured with the longest ones there can be.
     for (TileEntry& entry : entries) entry.offset = UINT64_MAX;
     const uint64_t journal = sizeof(JournalHead) + entries.size() * sizeof(CacheKey);
-    uint64_t offset = round_up(std::max(sizeof(Head) + directory_of(entries).size(), journal));
+    uint64_t offset = round_up(std::max(sizeof(TilesHead) + directory_of(entries).size(), journal));
     for (TileEntry& entry : entries) {
         entry.offset = offset;
         offset += round_up(entry.bytes);
@@ -90,9 +90,9 @@ uint64_t lay_out_tiles(std::vector<TileEntry>& entries) {
 std::vector<std::byte> encode_tile_head(const std::vector<TileEntry>& entries,
                                         uint64_t file_bytes) {
     const std::string directory = directory_of(entries);
-    Head head{};
-    std::memcpy(head.magic, kMagic, sizeof(kMagic));
-    head.version = kVersion;
+    TilesHead head{};
+    std::memcpy(head.magic, kTilesMagic, sizeof(kTilesMagic));
+    head.version = kTilesVersion;
     head.tensors = static_cast<uint32_t>(entries.size());
     head.directory_bytes = directory.size();
     head.file_bytes = file_bytes;
@@ -106,11 +106,12 @@ std::vector<std::byte> encode_tile_head(const std::vector<TileEntry>& entries,
 }
 
 std::optional<std::vector<TileEntry>> decode_tile_head(std::span<const std::byte> file) try {
-    Head head;
+    TilesHead head;
     if (file.size() < sizeof(head)) return std::nullopt;
     std::memcpy(&head, file.data(), sizeof(head));
-    if (std::memcmp(head.magic, kMagic, sizeof(kMagic)) != 0 || head.version != kVersion ||
-        head.file_bytes != file.size() || head.directory_bytes > kMaxDirectoryBytes ||
+    if (std::memcmp(head.magic, kTilesMagic, sizeof(kTilesMagic)) != 0 ||
+        head.version != kTilesVersion || head.file_bytes != file.size() ||
+        head.directory_bytes > kMaxDirectoryBytes ||
         head.directory_bytes > file.size() - sizeof(head))
         return std::nullopt;
     const std::string_view directory(reinterpret_cast<const char*>(file.data()) + sizeof(head),

@@ -7,7 +7,7 @@ namespace hetune {
 
 namespace {
 
-constexpr GgmlType kTypes[] = {
+constexpr GgmlType kGgmlTypes[] = {
     {0, "F32", 1, 4},         {1, "F16", 1, 2},         {2, "Q4_0", 32, 18},
     {3, "Q4_1", 32, 20},      {6, "Q5_0", 32, 22},      {7, "Q5_1", 32, 24},
     {8, "Q8_0", 32, 34},      {9, "Q8_1", 32, 36},      {10, "Q2_K", 256, 84},
@@ -24,13 +24,13 @@ constexpr GgmlType kTypes[] = {
 }  // namespace
 
 const GgmlType* find_ggml_type(uint32_t id) {
-    const auto* found = std::ranges::find(kTypes, id, &GgmlType::id);
-    return found == std::end(kTypes) ? nullptr : found;
+    const auto* found = std::ranges::find(kGgmlTypes, id, &GgmlType::id);
+    return found == std::end(kGgmlTypes) ? nullptr : found;
 }
 
 const GgmlType* find_ggml_type(std::string_view name) {
-    const auto* found = std::ranges::find(kTypes, name, &GgmlType::name);
-    return found == std::end(kTypes) ? nullptr : found;
+    const auto* found = std::ranges::find(kGgmlTypes, name, &GgmlType::name);
+    return found == std::end(kGgmlTypes) ? nullptr : found;
 }
 
 }  // namespace hetune

@@ -15,21 +15,21 @@ struct KvTypeInfo {
     int64_t scale_bytes;  // of a head, behind the values of all
 };
 
-constexpr KvTypeInfo kTypes[] = {
+constexpr KvTypeInfo kKvTypes[] = {
     {KvType::kF16, "f16", "KvF16", 2, 0},
     {KvType::kBF16, "bf16", "KvBF16", 2, 0},
     {KvType::kF32, "f32", "KvF32", 4, 0},
     {KvType::kQ8, "q8", "KvQ8", 1, 4},
 };
 
-const KvTypeInfo& info(KvType type) { return kTypes[static_cast<size_t>(type)]; }
+const KvTypeInfo& info(KvType type) { return kKvTypes[static_cast<size_t>(type)]; }
 
 }  // namespace
 
 std::string_view to_string(KvType type) { return info(type).name; }
 
 KvType kv_type(std::string_view name) {
-    for (const KvTypeInfo& type : kTypes)
+    for (const KvTypeInfo& type : kKvTypes)
         if (type.name == name) return type.type;
     throw std::runtime_error(
         fmt::format("unknown KV type '{}'; known: {}", name, fmt::join(kv_type_names(), ", ")));
@@ -37,7 +37,7 @@ KvType kv_type(std::string_view name) {
 
 std::vector<std::string> kv_type_names() {
     std::vector<std::string> names;
-    for (const KvTypeInfo& type : kTypes) names.emplace_back(type.name);
+    for (const KvTypeInfo& type : kKvTypes) names.emplace_back(type.name);
     return names;
 }
 

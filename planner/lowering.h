@@ -21,6 +21,16 @@ constexpr int64_t kSamplerBytes = 4 * (8 + 2 + 16 + 1024);
 constexpr int64_t kTokenRingBytes = 4 * 64;
 constexpr int64_t kLoopBytes = 16;
 
+// Groups or tiles of `size` that hold `count` of something; the last one may be partly empty.
+inline uint32_t ceil_div(int64_t count, int64_t size) {
+    return static_cast<uint32_t>((count + size - 1) / size);
+}
+
+// Bytes of one row of activations: XBlocks, or floats.
+inline int64_t form_bytes(bool quantised, int64_t width) {
+    return quantised ? width / 32 * kXBlockBytes : width * 4;
+}
+
 // How a value lies in memory.
 enum class Form {
     kFloat,      // [rows, width]

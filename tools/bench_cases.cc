@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "planner/plan_text.h"
+#include "runtime/tune/plan_runner.h"
 
 namespace hetune {
 namespace {
@@ -21,14 +22,6 @@ double clock_seconds(clockid_t clock) {
 double now_seconds() { return clock_seconds(CLOCK_MONOTONIC); }
 double process_seconds() { return clock_seconds(CLOCK_PROCESS_CPUTIME_ID); }
 double thread_seconds() { return clock_seconds(CLOCK_THREAD_CPUTIME_ID); }
-
-// Tokens that are no text; the time of a step does not depend on them.
-std::vector<int32_t> some_tokens(int64_t count, int64_t vocabulary) {
-    std::vector<int32_t> tokens;
-    for (int64_t i = 0; i < count; ++i)
-        tokens.push_back(static_cast<int32_t>((i * 7919 + 13) % vocabulary));
-    return tokens;
-}
 
 void add_cost(BenchResult& sum, const Plan& plan, const Arch& arch, int64_t context) {
     for (const PlanStep& step : plan.steps) {

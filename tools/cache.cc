@@ -50,7 +50,7 @@ CommandBody add_subcommands(CLI::App& app, std::span<const CacheSubcommand> comm
 
 namespace {
 
-constexpr CacheSubcommand kSubcommands[] = {
+constexpr CacheSubcommand kCacheCommands[] = {
     {"stats", "Size, hits, misses and time saved", cache_stats},
     {"ls", "Lists the code objects and tile packs", cache_ls},
     {"show", "Prints all that is known about one code object", cache_show},
@@ -75,7 +75,7 @@ const RegisterCommand kCache{
             "HETUNE_CACHE_PATH names read-only layers, HETUNE_CACHE_SIZE and HETUNE_TILES_SIZE\n"
             "the limits; docs/cache.md has them all. `hetune cache COMMAND --help` has the options "
             "and an example.");
-        return add_subcommands(app, kSubcommands);
+        return add_subcommands(app, kCacheCommands);
     }};
 
 }  // namespace

@@ -118,7 +118,7 @@ CommandBody recipes_ls(CLI::App& app) {
     };
 }
 
-constexpr CacheSubcommand kSubcommands[] = {
+constexpr CacheSubcommand kRecipeCommands[] = {
     {"export", "Writes the recipes of the cache folder into one file", recipes_export},
     {"merge", "Unites files of recipes, in one file or in the cache folder", recipes_merge},
     {"ls", "Lists recipes: model, formats, phase, rows", recipes_ls},
@@ -131,7 +131,7 @@ CommandBody cache_recipes(CLI::App& app) {
         "A recipe is one plan of one model that was really used: shapes, formats, phase and rows,\n"
         "without arch, compiler or binary. `hetune prewarm --recipes` compiles it for any arch.\n\n"
         "Example:\n  hetune cache recipes export -o box1.recipes");
-    return add_subcommands(app, kSubcommands);
+    return add_subcommands(app, kRecipeCommands);
 }
 
 }  // namespace hetune

@@ -13,7 +13,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr int kFailed = 1;
+constexpr int kDamaged = 1;
 
 // "30d", "12h", "90m", "45s" in seconds.
 int64_t parse_age(const std::string& text) {
@@ -63,7 +63,7 @@ int verify(bool repair, bool json) {
         if (!report.clean())
             fmt::print("{}\n", repair ? "repaired" : "`hetune cache verify --repair` mends this");
     }
-    return report.clean() || repair ? 0 : kFailed;
+    return report.clean() || repair ? 0 : kDamaged;
 }
 
 void print_removed(const Removed& removed, bool json) {

@@ -288,7 +288,7 @@ struct Subcommand {
     const char* description;
     CommandBody (*setup)(CLI::App&);
 };
-constexpr Subcommand kSubcommands[] = {
+constexpr Subcommand kTuneCommands[] = {
     {"ls", "Lists the results of autotune", tune_ls},
     {"show", "Everything about one result: all that was tried, and where it comes from", tune_show},
     {"diff", "Shapes for which another box found something else", tune_diff},
@@ -308,7 +308,7 @@ const RegisterCommand kTune{
             "also takes what was only ranked by the static model.\n\nExamples:\n  hetune tune ls\n"
             "  hetune tune export -o tunings.json");
         auto chosen = std::make_shared<CommandBody>();
-        for (const Subcommand& command : kSubcommands) {
+        for (const Subcommand& command : kTuneCommands) {
             CLI::App* sub = app.add_subcommand(command.name, command.description);
             sub->callback([chosen, body = command.setup(*sub)] { *chosen = body; });
         }

@@ -178,7 +178,7 @@ bool fuse_moe_norm(LayerGraph& graph, const PlanOptions& options, const ModelFil
     return false;
 }
 
-const RegisterFusion kRules[] = {
+const RegisterFusion kHybridRules[] = {
     RegisterFusion{{.name = "experts of one token",
                     .priority = 95,
                     .makes = {"moe_step"},

@@ -145,7 +145,7 @@ bool fuse_embed_norm(LayerGraph& graph, const PlanOptions& options, const ModelF
     return false;
 }
 
-const RegisterFusion kRules[] = {
+const RegisterFusion kLinearRules[] = {
     RegisterFusion{{.name = "last row is the only one", .priority = 100, .apply = drop_last_row}},
     RegisterFusion{{.name = "swiglu", .priority = 90, .makes = {"swiglu"}, .apply = fuse_swiglu}},
     RegisterFusion{{.name = "products with one input",

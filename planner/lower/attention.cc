@@ -152,7 +152,7 @@ void lower_flash(PlanBuilder& b, const Op& op) {
     b.emit(std::move(step));
 }
 
-const RegisterLowering kLowerings[] = {
+const RegisterLowering kAttentionLowerings[] = {
     RegisterLowering{{.layer = "head_rmsnorm", .variant = "wave", .emit = lower_head_rmsnorm}},
     RegisterLowering{{.layer = "rope", .variant = "wave", .emit = lower_rope}},
     RegisterLowering{{.layer = "attention", .variant = "split", .emit = lower_attention}},

@@ -4,8 +4,6 @@
 namespace hetune {
 namespace {
 
-uint32_t ceil_div(int64_t a, int64_t b) { return static_cast<uint32_t>((a + b - 1) / b); }
-
 int row_waves(const PlanBuilder& b, const char* kernel, int64_t cols) {
     if (b.arch.family == ArchFamily::kCpu) return b.tunable(kernel, "kWaves", 1);
     return b.tunable(kernel, "kWaves", cols >= 4096 ? 16 : cols >= 1024 ? 8 : 4);
@@ -83,7 +81,7 @@ void lower_last_row(PlanBuilder& b, const Op& op) {
             .groups = {ceil_div(b.width(x), 32), 1, 1}});
 }
 
-const RegisterLowering kLowerings[] = {
+const RegisterLowering kElementwiseLowerings[] = {
     RegisterLowering{{.layer = "embed", .variant = "rows", .emit = lower_embed}},
     RegisterLowering{{.layer = "rmsnorm", .variant = "row", .emit = lower_rmsnorm}},
     RegisterLowering{{.layer = "add", .variant = "binary", .emit = lower_binary("Add")}},

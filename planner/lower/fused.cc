@@ -7,8 +7,6 @@
 namespace hetune {
 namespace {
 
-uint32_t ceil_div(int64_t a, int64_t b) { return static_cast<uint32_t>((a + b - 1) / b); }
-
 int tokens_of(const PlanBuilder& b, const char* kernel, ValueId x) {
     return std::min(b.rows(x), b.tunable(kernel, "kTokens", 8));
 }
@@ -31,10 +29,6 @@ void set_grid(PlanStep& step, const PlanBuilder& b, ValueId x, int64_t tiles, in
     step.threads = static_cast<uint32_t>(32 * waves);
     step.rows_axis = b.rows(x) > 1 ? 1 : -1;
     step.rows_per_group = tokens;
-}
-
-int64_t form_bytes(bool quantised, int64_t width) {
-    return quantised ? width / 32 * kXBlockBytes : width * 4;
 }
 
 void lower_fan(PlanBuilder& b, const Op& op) {
@@ -217,7 +211,7 @@ void lower_attention_step(PlanBuilder& b, const Op& op) {
     b.emit(std::move(step));
 }
 
-const RegisterLowering kLowerings[] = {
+const RegisterLowering kFusedLowerings[] = {
     RegisterLowering{{.layer = "linear_fan", .variant = "gemv_fan", .emit = lower_fan}},
     RegisterLowering{{.layer = "swiglu", .variant = "gemv_swiglu", .emit = lower_swiglu}},
     RegisterLowering{{.layer = "linear_add", .variant = "gemv_residual", .emit = lower_linear_add}},

@@ -6,8 +6,6 @@
 namespace hetune {
 namespace {
 
-uint32_t ceil_div(int64_t a, int64_t b) { return static_cast<uint32_t>((a + b - 1) / b); }
-
 int waves_of(const PlanBuilder& b, const char* kernel) {
     return b.tunable(kernel, "kWaves", b.arch.family == ArchFamily::kCpu ? 1 : 4);
 }
@@ -105,7 +103,7 @@ void lower_gated_rmsnorm(PlanBuilder& b, const Op& op) {
     b.emit(std::move(step));
 }
 
-const RegisterLowering kLowerings[] = {
+const RegisterLowering kHybridLowerings[] = {
     RegisterLowering{{.layer = "split_heads", .variant = "copy", .emit = lower_split_heads}},
     RegisterLowering{{.layer = "causal_conv", .variant = "channels", .emit = lower_causal_conv}},
     RegisterLowering{{.layer = "delta_net", .variant = "recurrent", .emit = lower_delta_net}},

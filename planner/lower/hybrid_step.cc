@@ -8,10 +8,6 @@
 namespace hetune {
 namespace {
 
-int64_t form_bytes(bool quantised, int64_t width) {
-    return quantised ? width / 32 * kXBlockBytes : width * 4;
-}
-
 void lower_delta_step(PlanBuilder& b, const Op& op) {
     const ValueId qkv = op.inputs[0], y = op.outputs[0];
     const int64_t heads = op.integer("value_heads"), taps = op.integer("taps"),
@@ -210,7 +206,7 @@ void lower_moe_step(PlanBuilder& b, const Op& op) {
     b.emit(std::move(step));
 }
 
-const RegisterLowering kLowerings[] = {
+const RegisterLowering kHybridStepLowerings[] = {
     RegisterLowering{{.layer = "delta_step", .variant = "one launch", .emit = lower_delta_step}},
     RegisterLowering{{.layer = "moe_step", .variant = "three launches", .emit = lower_moe_step}},
 };

@@ -5,8 +5,6 @@
 namespace hetune {
 namespace {
 
-uint32_t ceil_div(int64_t a, int64_t b) { return static_cast<uint32_t>((a + b - 1) / b); }
-
 constexpr int64_t kUsualRows = 512;
 
 // Narrow matrices leave most of a tile empty.
@@ -79,12 +77,12 @@ bool linear_fits(const PlanBuilder& b, const Op& op) {
     return by_matrix(b, op.inputs[0], b.tensor_rows(op.weights[0]));
 }
 
-void lower_linear(PlanBuilder& b, const Op& op) {
+void lower_gemm(PlanBuilder& b, const Op& op) {
     const PlanArg y = b.out(op.outputs[0]);
     emit_gemm(b, b.name(op.outputs[0]), op.inputs[0], op.weights, std::nullopt, y);
 }
 
-void lower_linear_add(PlanBuilder& b, const Op& op) {
+void lower_gemm_residual(PlanBuilder& b, const Op& op) {
     const PlanArg residual = b.in(op.inputs[1]);
     const PlanArg h = b.out(op.outputs[0]);
     emit_gemm(b, b.name(op.outputs[0]), op.inputs[0], op.weights, residual, h);
@@ -107,7 +105,7 @@ void emit_silu_mul(PlanBuilder& b, ValueId y, PlanArg gate, PlanArg up, PlanArg 
     b.emit(std::move(step));
 }
 
-void lower_swiglu(PlanBuilder& b, const Op& op) {
+void lower_gemm_swiglu(PlanBuilder& b, const Op& op) {
     const ValueId x = op.inputs[0], y = op.outputs[0];
     const int64_t cols = b.width(x), rows = b.width(y);
     const QuantFormat& format = b.format(op.weights[0]);
@@ -184,22 +182,22 @@ void lower_norm(PlanBuilder& b, const Op& op) {
 
 constexpr int kPriority = 20;  // above the kernels for few rows
 
-const RegisterLowering kLowerings[] = {
+const RegisterLowering kMatrixLowerings[] = {
     RegisterLowering{{.layer = "linear",
                       .variant = "gemm",
                       .priority = kPriority,
                       .fits = linear_fits,
-                      .emit = lower_linear}},
+                      .emit = lower_gemm}},
     RegisterLowering{{.layer = "linear_add",
                       .variant = "gemm",
                       .priority = kPriority,
                       .fits = linear_fits,
-                      .emit = lower_linear_add}},
+                      .emit = lower_gemm_residual}},
     RegisterLowering{{.layer = "swiglu",
                       .variant = "gemm_swiglu",
                       .priority = kPriority,
                       .fits = linear_fits,
-                      .emit = lower_swiglu}},
+                      .emit = lower_gemm_swiglu}},
     RegisterLowering{{.layer = "rmsnorm",
                       .variant = "half rows",
                       .priority = kPriority,

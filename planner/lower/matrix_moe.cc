@@ -8,8 +8,6 @@
 namespace hetune {
 namespace {
 
-uint32_t ceil_div(int64_t a, int64_t b) { return static_cast<uint32_t>((a + b - 1) / b); }
-
 int64_t expert_rows(const PlanBuilder& b, const Op& op, size_t weight) {
     return b.tensor_rows(op.weights[weight]) / op.integer("experts");
 }

@@ -9,11 +9,7 @@
 #include "planner/lower/linear.h"
 
 namespace hetune {
-namespace {
-
-uint32_t ceil_div(int64_t a, int64_t b) { return static_cast<uint32_t>((a + b - 1) / b); }
-
-}  // namespace
+namespace {}  // namespace
 
 void emit_expert_groups(PlanBuilder& b, const Op& op, int tokens, int64_t chunks, PlanArg order,
                         PlanArg pieces) {
@@ -247,7 +243,7 @@ void lower_scale_by_sigmoid(PlanBuilder& b, const Op& op) {
     b.emit(std::move(step));
 }
 
-const RegisterLowering kLowerings[] = {
+const RegisterLowering kMoeLowerings[] = {
     RegisterLowering{{.layer = "router", .variant = "wave", .emit = lower_router}},
     RegisterLowering{{.layer = "experts", .variant = "per_token", .emit = lower_experts}},
     RegisterLowering{{.layer = "experts",

@@ -77,7 +77,7 @@ std::vector<float> gate_up(const Trial& t, const char* gate, const char* up, int
     return wanted;
 }
 
-void certify_gate_up(Trial& t) {
+void certify_moe_gate_up(Trial& t) {
     const int64_t rows = t.number("kRows"), cols = t.number("kCols"), used = t.number("kUsed");
     const int64_t shared_rows = t.number("kSharedRows");
     const auto ids = put_ids(t, t.weight_rows("gate") / rows, used);
@@ -97,7 +97,7 @@ void certify_gate_up(Trial& t) {
                       gate_up(t, "shared_gate", "shared_up", tile * 32, x, factor));
 }
 
-void certify_down(Trial& t) {
+void certify_moe_down(Trial& t) {
     const int64_t rows = t.number("kRows"), cols = t.number("kCols"), used = t.number("kUsed");
     const int64_t shared_cols = t.number("kSharedCols");
     const bool normed = t.flag("kNormed");
@@ -147,8 +147,8 @@ void certify_down(Trial& t) {
 }
 
 const RegisterCertifier kRoute{{"moe_route"}, certify_route};
-const RegisterCertifier kGateUp{{"moe_gate_up"}, certify_gate_up};
-const RegisterCertifier kDown{{"moe_down"}, certify_down};
+const RegisterCertifier kMoeGateUp{{"moe_gate_up"}, certify_moe_gate_up};
+const RegisterCertifier kMoeDown{{"moe_down"}, certify_moe_down};
 
 }  // namespace
 }  // namespace hetune

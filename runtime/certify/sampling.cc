@@ -12,7 +12,7 @@
 namespace hetune {
 namespace {
 
-constexpr int32_t kPosition = 41;
+constexpr int32_t kSamplePosition = 41;
 
 // One draw with the state as given; gives the token, having looked at everything else.
 int32_t draw(Trial& t, const std::vector<float>& logits, const std::vector<std::byte>& state,
@@ -21,13 +21,13 @@ int32_t draw(Trial& t, const std::vector<float>& logits, const std::vector<std::
     std::memcpy(&count, state.data() + sampler_count_offset(), sizeof count);
     t.put("logits", logits);
     t.put("state", state);
-    t.put("step", std::vector<int32_t>{kPosition, 1});
+    t.put("step", std::vector<int32_t>{kSamplePosition, 1});
     t.put("ring", std::vector<int32_t>(static_cast<size_t>(token_ring_size()), -7));
     t.out_words("tokens", 1, 1);
     t.launch();
     const int32_t token = t.get<int32_t>("tokens")[0];
     const auto step = t.get<int32_t>("step");
-    t.same("step", 0, step[0], kPosition + 1);
+    t.same("step", 0, step[0], kSamplePosition + 1);
     t.same("step", 1, step[1], more ? 1 : 0);
     const auto ring = t.get<int32_t>("ring");
     for (int32_t i = 0; i < token_ring_size(); ++i)
@@ -88,7 +88,7 @@ void certify_sample(Trial& t) {
 void certify_repeat(Trial& t) {
     constexpr int32_t kRounds = 3;
     const auto count_behind = [&](int32_t done, int32_t rows) {
-        t.put("step", std::vector<int32_t>{kPosition, rows});
+        t.put("step", std::vector<int32_t>{kSamplePosition, rows});
         t.put("loop", std::vector<int32_t>{0, 0, kRounds, done});
         t.launch();
         const auto loop = t.get<int32_t>("loop");

@@ -17,7 +17,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int kNewest = 40, kOldest = 17;  // 17 is the first LLVM to know gfx1151
+constexpr int kNewestLlvm = 40, kOldestLlvm = 17;  // 17 is the first LLVM to know gfx1151
 
 bool has(std::string_view text, std::string_view part) { return text.find(part) != text.npos; }
 
@@ -48,7 +48,7 @@ std::optional<fs::path> find_llvm(const Environment& environment) {
     if (!environment.llvm.empty()) return fs::path(environment.llvm);
     std::vector<std::string> names;
     std::vector<fs::path> folders;
-    for (int version = kNewest; version >= kOldest; --version) {
+    for (int version = kNewestLlvm; version >= kOldestLlvm; --version) {
         names.push_back(version >= 18 ? fmt::format("libLLVM.so.{}.1", version)
                                       : fmt::format("libLLVM-{}.so.1", version));
         folders.emplace_back(fmt::format("/usr/lib/llvm-{}/lib", version));

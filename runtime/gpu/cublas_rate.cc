@@ -19,7 +19,7 @@ constexpr int kSumInFloat = 68;           // CUBLAS_COMPUTE_32F
 constexpr int kDefaultAlgorithm = -1;     // CUBLAS_GEMM_DEFAULT
 
 constexpr int kSide = 8192;
-constexpr int kProducts = 8, kPasses = 5;
+constexpr int kProducts = 8, kProductPasses = 5;
 
 struct Cublas {
     DriverCall<int(void** handle)> create;
@@ -89,7 +89,7 @@ LibraryRate measure(Device& device) {
     multiply();
     device.synchronize();
     double best_ms = device.time_ms(multiply);
-    for (int pass = 1; pass < kPasses; ++pass)
+    for (int pass = 1; pass < kProductPasses; ++pass)
         best_ms = std::min(best_ms, device.time_ms(multiply));
     int version = 0;  // 10000 * major + 100 * minor + patch
     check(cublas.version(made, &version), cublas.version.name);

@@ -86,7 +86,7 @@ void attention(const Step& s) {
     }
 }
 
-const ReferenceEngine::Register kOps[] = {
+const ReferenceEngine::Register kDenseOps[] = {
     {"embed", embed},
     {"rmsnorm", rmsnorm},
     {"linear", linear},

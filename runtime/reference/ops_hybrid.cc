@@ -91,7 +91,7 @@ void gated_rmsnorm(const Step& s) {
                                     reference::silu(static_cast<double>(s.in(1)[i])));
 }
 
-const ReferenceEngine::Register kOps[] = {
+const ReferenceEngine::Register kHybridOps[] = {
     {"split_heads", split_heads},
     {"causal_conv", causal_conv},
     {"delta_net", delta_net},

@@ -62,7 +62,7 @@ void scale_by_sigmoid(const Step& s) {
                                     reference::sigmoid(static_cast<double>(s.in(1)[i / width])));
 }
 
-const ReferenceEngine::Register kOps[] = {
+const ReferenceEngine::Register kMoeOps[] = {
     {"router", router},
     {"experts", experts},
     {"scale_by_sigmoid", scale_by_sigmoid},

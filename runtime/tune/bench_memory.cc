@@ -11,10 +11,6 @@
 namespace hetune {
 namespace {
 
-bool is_weight(BufferRole role) {
-    return role == BufferRole::kTiles || role == BufferRole::kRaw || role == BufferRole::kTurns;
-}
-
 // Another stream for each name, and the same one in every run.
 std::mt19937_64 random_for(uint64_t seed, const std::string& name) {
     return std::mt19937_64(seed ^ content_hash(name.data(), name.size()).low);
@@ -29,6 +25,10 @@ std::unique_ptr<Buffer> uploaded(Device& device, const std::vector<T>& values) {
 }
 
 }  // namespace
+
+bool is_weight(BufferRole role) {
+    return role == BufferRole::kTiles || role == BufferRole::kRaw || role == BufferRole::kTurns;
+}
 
 BenchMemory::BenchMemory(Device& device, const ModelFile& file, const LayerGraph& graph,
                          TileStore* tiles, Options options)

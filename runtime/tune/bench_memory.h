@@ -12,6 +12,9 @@
 
 namespace hetune {
 
+// Whether the buffer holds weights or tables of the model, which no kernel writes.
+bool is_weight(BufferRole role);
+
 class BenchMemory {
   public:
     struct Options {

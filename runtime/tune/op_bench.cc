@@ -24,9 +24,6 @@ const std::vector<TemplateParam>& params_of(const PlanStep& step) {
     return find_template(step.spec.name)->params;
 }
 
-bool is_weight(BufferRole role) {
-    return role == BufferRole::kTiles || role == BufferRole::kRaw || role == BufferRole::kTurns;
-}
 bool is_kept(BufferRole role) { return role == BufferRole::kKv || role == BufferRole::kState; }
 
 bool reads(const TemplateParam& param) {

@@ -9,7 +9,7 @@
 namespace hetune {
 namespace {
 
-constexpr int kRounds = 9;
+constexpr int kRaceRounds = 9;
 constexpr int kFirstRounds = 3;  // of successive halving
 constexpr size_t kLeastLeft = 3;
 
@@ -23,7 +23,7 @@ void keep_default(std::vector<size_t>& who) {
     if (std::ranges::find(who, size_t{0}) == who.end()) who.push_back(0);
 }
 
-bool exhaustive(Race& race) { return race.round(everyone(race), kRounds); }
+bool exhaustive(Race& race) { return race.round(everyone(race), kRaceRounds); }
 
 // The slower half falls out after each stage, and those left are timed twice as often.
 bool successive_halving(Race& race) {
@@ -43,7 +43,7 @@ bool model_guided(Race& race) {
     std::ranges::stable_sort(liked, {}, [&](size_t i) { return race.model_us(i); });
     liked.resize(std::min(liked.size(), std::max(kLeastLeft, (liked.size() + 2) / 3)));
     keep_default(liked);
-    return race.round(liked, kRounds);
+    return race.round(liked, kRaceRounds);
 }
 
 constexpr Strategy kStrategies[] = {
