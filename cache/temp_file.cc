@@ -10,6 +10,8 @@
 #include <ctime>
 #include <system_error>
 
+#include "cache/scratch_folder.h"
+
 namespace hetune {
 namespace {
 
@@ -73,6 +75,7 @@ int sweep_temp_files(const std::filesystem::path& folder, bool local_disk) {
     std::error_code error;
     for (const auto& entry : std::filesystem::directory_iterator(folder, error))
         if (is_stray(entry.path(), local_disk) && unlink(entry.path().c_str()) == 0) ++removed;
+    if (local_disk) removed += sweep_scratch_folders(folder);
     return removed;
 }
 

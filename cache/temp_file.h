@@ -50,8 +50,9 @@ class TempFile {
     FileHandle file_;
 };
 
-// Removes what dead writers left in `folder`: unlocked for a minute where locks work
-// (`local_disk`), older than an hour elsewhere. Returns how many.
+// Removes what dead writers left in `folder`: files unlocked for a minute where locks work
+// (`local_disk`), older than an hour elsewhere; and scratch folders (scratch_folder.h). Returns how
+// many.
 int sweep_temp_files(const std::filesystem::path& folder, bool local_disk);
 
 // Makes a rename or an unlink in `folder` durable. Best effort: some file systems refuse it.

@@ -266,7 +266,7 @@ class EmulatorDevice : public Device {
         if (!options_.schedule.empty())
             command.insert(command.end(), {"--sched", options_.schedule});
         if (!options_.poison.empty()) command.insert(command.end(), {"--poison", options_.poison});
-        const ChildResult result = run_child(command, "", kLaunchLimit);
+        const ChildResult result = run_child(command, "", kLaunchLimit, folder.path());
         if (!result.ok())
             throw DeviceError(
                 fmt::format("emulator: {}: {}", launch.module->entry, reason(result, summary)));

@@ -32,13 +32,6 @@ std::map<std::string, std::string> lines_by_file(const std::string& source) {
     return files;
 }
 
-// Compilers say so in their own words, as any other error.
-bool disk_full(const CompileError& error) {
-    const std::string_view words = "No space left on device";
-    return error.log().find(words) != std::string::npos ||
-           std::string_view(error.what()).find(words) != std::string_view::npos;
-}
-
 }  // namespace
 
 KernelLibrary::KernelLibrary(const Arch& arch, CodeStore& store, Environment environment,
@@ -197,13 +190,13 @@ std::vector<KernelLibrary::Made> KernelLibrary::make(const std::vector<KernelSpe
         try {
             std::rethrow_exception(attempts[i].failure);
         } catch (const CompileError& error) {
-            using Cause = CompileError::Cause;
-            const bool kernels_fault = error.cause() == Cause::kSource ||
-                                       error.cause() == Cause::kCrash ||
-                                       error.cause() == Cause::kGate;
-            if (!kernels_fault || disk_full(error)) throw;
+            // A crash may be of this kernel alone, so that another variant compiles; but it may as
+            // well be of this machine, and is never stored.
+            if (!error.about_kernel() && error.cause() != CompileError::Cause::kCrash) throw;
             made[i].refused = error.what();
-            put_note(store_, refusal(specs[i]), {{"reason", error.what()}, {"log", error.log()}});
+            if (error.about_kernel())
+                put_note(store_, refusal(specs[i]),
+                         {{"reason", error.what()}, {"log", error.log()}});
         }
     }
     return made;

@@ -37,9 +37,10 @@ class KernelLibrary {
                                 const Progress& progress = {});
 
     // The same for who has other kernels to fall back on: a kernel that cannot be made has a reason
-    // instead of an object. Reasons are kept beside the objects, under the kernel's key; where
-    // `retry` they are not asked. Throws CompileError where it is not the kernel's fault (a
-    // time-out, a killed worker, a full disk, no_jit), when all compiles have ended.
+    // instead of an object. Reasons that the compiler itself gave are kept beside the objects,
+    // under the kernel's key; where `retry` they are not asked. A crash refuses the kernel for this
+    // call only. Throws CompileError for every other cause (CompileError::Cause), when all compiles
+    // have ended.
     struct Made {
         CodeObject code;
         std::string refused;      // empty: it was made

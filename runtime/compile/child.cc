@@ -2,14 +2,10 @@
 
 #include <fmt/format.h>
 #include <poll.h>
-#include <stdlib.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
-#include <filesystem>
-#include <stdexcept>
 
 #include "runtime/compile/child_process.h"
 
@@ -57,13 +53,16 @@ bool converse(Descriptor& in, Descriptor& out, Descriptor& err, const std::strin
 }  // namespace
 
 ChildResult run_child(const std::vector<std::string>& argv, const std::string& input,
-                      std::chrono::milliseconds limit) {
+                      std::chrono::milliseconds limit, const std::string& temp_folder) {
     ChildResult result;
     Channel in = Channel::make(), out = Channel::make(), err = Channel::make();
-    ChildProcess child(argv, {in.theirs.get(), out.theirs.get(), err.theirs.get()});
+    ChildProcess child(argv, {in.theirs.get(), out.theirs.get(), err.theirs.get()}, temp_folder);
     for (Channel* channel : {&in, &out, &err}) channel->theirs.close();
 
-    result.timed_out = !converse(in.ours, out.ours, err.ours, input, result, Clock::now() + limit);
+    // A child may close both outputs and stay.
+    const Clock::time_point deadline = Clock::now() + limit;
+    result.timed_out = !converse(in.ours, out.ours, err.ours, input, result, deadline) ||
+                       !child.wait_until(deadline);
     if (result.timed_out) child.kill();
     const ChildExit& exit = child.wait();
     result.exit_code = exit.exit_code;
@@ -72,19 +71,6 @@ ChildResult run_child(const std::vector<std::string>& argv, const std::string& i
                          ? fmt::format("no answer in {} s; killed", limit.count() / 1000.0)
                          : exit.outcome;
     return result;
-}
-
-ScratchFolder::ScratchFolder() {
-    const char* tmp = std::getenv("TMPDIR");
-    path_ = fmt::format("{}/hetune-XXXXXX", tmp != nullptr && *tmp != '\0' ? tmp : "/tmp");
-    if (mkdtemp(path_.data()) == nullptr)
-        throw std::runtime_error(
-            fmt::format("cannot make a temporary folder {}: {}", path_, std::strerror(errno)));
-}
-
-ScratchFolder::~ScratchFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
 }
 
 }  // namespace hetune

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "cache/scratch_folder.h"
+
 namespace hetune {
 
 struct ChildResult {
@@ -19,22 +21,9 @@ struct ChildResult {
     std::string outcome;
 };
 
-// Runs program `argv[0]`, a path. Safe to call from several threads. Throws std::runtime_error
-// when there can be no further process.
+// Runs program `argv[0]`, a path; its TMPDIR is `temp_folder`. Safe to call from several threads.
+// Throws std::system_error when there can be no further process.
 ChildResult run_child(const std::vector<std::string>& argv, const std::string& input,
-                      std::chrono::milliseconds limit);
-
-// A folder of its own below TMPDIR, removed with what is in it.
-class ScratchFolder {
-  public:
-    ScratchFolder();  // throws std::runtime_error
-    ~ScratchFolder();
-    ScratchFolder(const ScratchFolder&) = delete;
-    ScratchFolder& operator=(const ScratchFolder&) = delete;
-    const std::string& path() const { return path_; }
-
-  private:
-    std::string path_;
-};
+                      std::chrono::milliseconds limit, const std::string& temp_folder);
 
 }  // namespace hetune

@@ -1,5 +1,6 @@
 #include "runtime/compile/child_process.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -7,11 +8,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
-#include <stdexcept>
+#include <system_error>
+#include <thread>
+#include <utility>
 
 namespace hetune {
 namespace {
@@ -21,25 +25,36 @@ constexpr rlim_t kMaxMemory = RLIM_INFINITY;  // its shadow alone takes terabyte
 #else
 constexpr rlim_t kMaxMemory = rlim_t{16} << 30;  // a compile that needs more has gone wrong
 #endif
+constexpr int kNotStarted = 127;  // as a shell ends
 
-// Between fork and exec only async-signal-safe calls are allowed.
+// Lowers the soft and the hard limit to `most`, where they are above it. A lower limit of the user
+// holds: only a process with rights could raise it again.
+void lower_limit(decltype(RLIMIT_AS) resource, rlim_t most) {
+    rlimit limit{};
+    if (getrlimit(resource, &limit) != 0) return;
+    limit.rlim_cur = std::min(limit.rlim_cur, most);
+    limit.rlim_max = std::min(limit.rlim_max, most);
+    setrlimit(resource, &limit);
+}
+
+// The child's side of vfork: system calls only, since memory is the parent's, whose thread waits.
 [[noreturn]] void become(char* const* argv, char* const* environment,
-                         const ChildProcess::Ends& ends) {
+                         const ChildProcess::Ends& ends, pid_t parent) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) _exit(kNotStarted);  // the parent died before the line above
     setpgid(0, 0);
     dup2(ends.in, 0);
     dup2(ends.out, 1);
     dup2(ends.err, 2);
-    const rlimit memory{kMaxMemory, kMaxMemory};
-    setrlimit(RLIMIT_AS, &memory);
-    const rlimit no_core{0, 0};
-    setrlimit(RLIMIT_CORE, &no_core);
+    lower_limit(RLIMIT_AS, kMaxMemory);
+    lower_limit(RLIMIT_CORE, 0);
     signal(SIGPIPE, SIG_DFL);
+    signal(SIGXFSZ, SIG_IGN);  // a write beyond `ulimit -f` fails with EFBIG
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, nullptr);
     execve(argv[0], argv, environment);
-    _exit(127);
+    _exit(kNotStarted);
 }
 
 std::string variable(const char* name, const char* fallback) {
@@ -65,9 +80,18 @@ ChildProcess::ChildProcess(const std::vector<std::string>& argv, const Ends& end
     variables.push_back("AMD_COMGR_CACHE=0");
     variables.push_back(temp_folder.empty() ? variable("TMPDIR", "/tmp") : "TMPDIR=" + temp_folder);
     const std::vector<char*> arguments = pointers(argv), environment = pointers(variables);
-    pid_ = fork();
-    if (pid_ < 0) throw std::runtime_error(fmt::format("fork: {}", std::strerror(errno)));
-    if (pid_ == 0) become(arguments.data(), environment.data(), ends);
+    const pid_t parent = getpid();
+    // Signals wait: a handler in the child would run on this thread's memory. vfork, because fork
+    // copies the page tables of some 20 GB of weights and may be refused for them.
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    pid_ = vfork();
+    if (pid_ == 0) become(arguments.data(), environment.data(), ends, parent);
+    const int error = errno;
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    if (pid_ < 0)
+        throw std::system_error(error, std::generic_category(), "cannot start another process");
 }
 
 ChildProcess::~ChildProcess() {
@@ -84,6 +108,11 @@ void ChildProcess::kill() {
 
 const ChildExit& ChildProcess::wait() {
     if (ended_) return exit_;
+    // Whatever it started ends with it. While it is not reaped, its number is no other group's.
+    siginfo_t info{};
+    while (waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOWAIT) < 0 && errno == EINTR) {
+    }
+    ::kill(-pid_, SIGKILL);
     int status = 0;
     while (waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
     }
@@ -99,6 +128,18 @@ const ChildExit& ChildProcess::wait() {
     return exit_;
 }
 
+bool ChildProcess::wait_until(std::chrono::steady_clock::time_point deadline) const {
+    constexpr auto kAskAgain = std::chrono::milliseconds(1);
+    for (;;) {
+        siginfo_t info{};
+        const int failed =
+            waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT);
+        if (ended_ || failed != 0 || info.si_pid != 0) return true;
+        if (std::chrono::steady_clock::now() >= deadline) return false;
+        std::this_thread::sleep_for(kAskAgain);
+    }
+}
+
 void Descriptor::close() {
     if (number_ >= 0) ::close(number_);
     number_ = -1;
@@ -107,7 +148,12 @@ void Descriptor::close() {
 Channel Channel::make() {
     int ends[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
-        throw std::runtime_error(fmt::format("socketpair: {}", std::strerror(errno)));
+        throw std::system_error(errno, std::generic_category(), "cannot talk to another process");
+    for (int& end : ends) {
+        if (end > 2) continue;
+        const int above = fcntl(end, F_DUPFD_CLOEXEC, 3);
+        if (above >= 0) ::close(std::exchange(end, above));
+    }
     return {Descriptor(ends[0]), Descriptor(ends[1])};
 }
 

@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <string>
 #include <vector>
 
@@ -25,7 +26,7 @@ class ChildProcess {
     // Starts program argv[0] (a path). Its environment is PATH, LC_ALL=C, AMD_COMGR_CACHE=0,
     // TMPDIR (`temp_folder`, or ours) and `settings` ("NAME=value"); what else a compiler reads
     // would change its output behind the cache key's back. The kernel kills the child when the
-    // *thread* that made it ends. Throws std::runtime_error when there can be no further process;
+    // *thread* that made it ends. Throws std::system_error when there can be no further process;
     // a program that cannot be run ends with exit code 127.
     ChildProcess(const std::vector<std::string>& argv, const Ends& ends,
                  const std::string& temp_folder = {},
@@ -39,6 +40,8 @@ class ChildProcess {
     void kill();
     // Blocks until it has ended.
     const ChildExit& wait();
+    // False when it has not ended by then.
+    bool wait_until(std::chrono::steady_clock::time_point deadline) const;
 
   private:
     pid_t pid_ = -1;
@@ -62,10 +65,11 @@ class Descriptor {
 };
 
 // Two ends of one channel, close-on-exec. A socket pair, because writing to a dead reader of a
-// pipe would raise SIGPIPE in this process.
+// pipe would raise SIGPIPE in this process. Neither end is 0, 1 or 2, also where this process runs
+// with one of these closed: a child gets other descriptors by these numbers.
 struct Channel {
     Descriptor ours, theirs;
-    static Channel make();  // throws std::runtime_error
+    static Channel make();  // throws std::system_error
 };
 
 }  // namespace hetune

@@ -11,7 +11,10 @@
 #include <sstream>
 
 #include "runtime/compile/child.h"
+#include "runtime/compile/compiler_end.h"
+#include "runtime/compile/library_compiler.h"
 #include "runtime/compile/object_file.h"
+#include "runtime/compile/patience.h"
 #include "runtime/compiler.h"
 
 namespace hetune {
@@ -51,10 +54,18 @@ std::optional<fs::path> find_clang(const Environment& environment) {
 
 // Build ids of the driver, of lld and of the libraries that do the work.
 std::string identity_of(const fs::path& clang) {
-    const fs::path binary = fs::canonical(clang);
-    std::vector<std::string> ids = {build_id(binary),
-                                    build_id(fs::canonical(binary.parent_path() / "ld.lld"))};
     std::error_code none;
+    const fs::path binary = fs::canonical(clang, none);
+    if (none)
+        throw CompileError(CompileError::Cause::kNoCompiler,
+                           fmt::format("{}: {}", clang.string(), none.message()));
+    const fs::path linker = fs::canonical(binary.parent_path() / "ld.lld", none);
+    if (none)
+        throw CompileError(
+            CompileError::Cause::kNoCompiler,
+            fmt::format("{} has no ld.lld beside it; install the lld of the same version",
+                        binary.string()));
+    std::vector<std::string> ids = {build_id(binary), build_id(linker)};
     std::vector<std::string> libraries;
     for (const auto& entry :
          fs::directory_iterator(binary.parent_path().parent_path() / "lib", none)) {
@@ -70,12 +81,23 @@ std::string identity_of(const fs::path& clang) {
                        fmt::join(ids, " "));
 }
 
+// hetune-worker, which ends clang's own children (cc1, ld.lld) when this process is killed.
+std::string guard_program(const Environment& environment) {
+    try {
+        return worker_program(environment).string();
+    } catch (const CompileError&) {
+        return {};
+    }
+}
+
 class ClangCompiler : public Compiler {
   public:
     ClangCompiler(fs::path clang, const Environment& environment)
         : clang_(std::move(clang)),
           identity_("clang " + identity_of(clang_)),
-          limit_(environment.compile_timeout) {}
+          guard_(guard_program(environment)),
+          cache_folder_(environment.cache_folder),
+          patience_(environment.compile_timeout) {}
 
     std::string name() const override { return "clang"; }
     std::string identity() const override { return identity_; }
@@ -84,9 +106,14 @@ class ClangCompiler : public Compiler {
     CodeObject compile(const CompileRequest& request) override;
 
   private:
+    CodeObject compile_in(const ScratchFolder& folder, const CompileRequest& request,
+                          const std::string& what);
+
     fs::path clang_;
     std::string identity_;
-    std::chrono::milliseconds limit_;
+    std::string guard_;  // empty: there is none, and clang's own children may outlive this process
+    std::string cache_folder_;
+    Patience patience_;
 };
 
 std::vector<std::string> ClangCompiler::options(const Arch& arch) const {
@@ -121,41 +148,42 @@ std::vector<std::string> ClangCompiler::options(const Arch& arch) const {
             "-w"};
 }
 
-std::string first_error(const std::string& log) {
-    std::istringstream lines(log);
-    for (std::string line; std::getline(lines, line);)
-        if (line.find("error:") != std::string::npos ||
-            line.find("LLVM ERROR") != std::string::npos)
-            return line;
-    return log.substr(0, log.find('\n'));
+CodeObject ClangCompiler::compile(const CompileRequest& request) {
+    const std::string what =
+        fmt::format("compiling {} for {} with clang", request.entry, request.arch.name);
+    patience_.check(what);
+    try {
+        return compile_in(ScratchFolder(cache_folder_), request, what);
+    } catch (const std::system_error& error) {
+        const CompilerEnd end = read_start_failure(error);
+        throw CompileError(end.cause, fmt::format("{}: {}", what, end.line));
+    }
 }
 
-CodeObject ClangCompiler::compile(const CompileRequest& request) {
-    const ScratchFolder folder;
+CodeObject ClangCompiler::compile_in(const ScratchFolder& folder, const CompileRequest& request,
+                                     const std::string& what) {
     const std::string object = folder.path() + "/object";
-    std::vector<std::string> argv = {clang_.string()};
+    std::vector<std::string> argv;
+    if (!guard_.empty()) argv = {guard_, "--guard"};
+    argv.push_back(clang_.string());
     for (std::string& option : options(request.arch)) argv.push_back(std::move(option));
     argv.insert(argv.end(), {"-o", object, "-"});
 
     const auto start = std::chrono::steady_clock::now();
-    const ChildResult result = run_child(argv, request.source, limit_);
+    const ChildResult result = run_child(argv, request.source, patience_.limit(), folder.path());
     const double ms =
         std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
-    const std::string what =
-        fmt::format("compiling {} for {} with clang", request.entry, request.arch.name);
-    if (result.timed_out)
+    if (result.timed_out) {
+        patience_.count_hang();
         throw CompileError(
             CompileError::Cause::kTimeout,
             fmt::format("{}: {}; HETUNE_COMPILE_TIMEOUT sets the limit", what, result.outcome),
             result.errors);
-    // The driver reports a crashed child of its own by an exit code above 100.
-    if (result.signal != 0 || result.exit_code > 100)
-        throw CompileError(CompileError::Cause::kCrash,
-                           fmt::format("{}: the compiler died ({})", what, result.outcome),
-                           result.errors);
-    if (!result.ok())
-        throw CompileError(CompileError::Cause::kSource,
-                           fmt::format("{}: {}", what, first_error(result.errors)), result.errors);
+    }
+    if (!result.ok()) {
+        const CompilerEnd end = read_compiler_end(result.exit_code, result.signal, result.errors);
+        throw CompileError(end.cause, fmt::format("{}: {}", what, end.line), result.errors);
+    }
 
     std::ifstream file(object, std::ios::binary);
     const std::string bytes((std::istreambuf_iterator<char>(file)), {});

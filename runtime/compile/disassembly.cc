@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "kernel_templates/quant/registry.h"
+#include "runtime/compile/compiler_end.h"
 #include "runtime/compile/library_compiler.h"
 #include "runtime/compile/object_file.h"
 #include "runtime/compile/worker_pool.h"
@@ -63,10 +64,11 @@ class LlvmDisassembler final : public Disassembler {
           pool_({.argv = {worker_program(environment).string(), "llvm", library.string()},
                  .settings = {},
                  .limit = environment.compile_timeout,
+                 .cache_folder = environment.cache_folder,
                  .most = [] { return 2; }}) {}
 
     std::string identity() const override {
-        return "llvm " + ask("describe", "", "gfx1100", {}).header.value("version", "");
+        return "llvm " + text_field(ask("describe", "", "gfx1100", {}), "version");
     }
 
     std::string listing(const CodeObject& code, const Arch& arch) override {
@@ -92,11 +94,14 @@ class LlvmDisassembler final : public Disassembler {
         } catch (const WorkerFailure& failure) {
             throw CompileError(CompileError::Cause::kKilled,
                                fmt::format("{}: {}", line, failure.what()), failure.log());
+        } catch (const std::system_error& error) {
+            throw CompileError(CompileError::Cause::kLimit,
+                               fmt::format("{}: {}", line, read_start_failure(error).line));
         }
-        if (answer.header.value("status", "") != "done")
+        if (text_field(answer, "status") != "done")
             throw CompileError(CompileError::Cause::kNoCompiler,
                                fmt::format("{} with {}: {}", line, library_.string(),
-                                           answer.header.value("error", "no reason given")));
+                                           text_field(answer, "error")));
         return answer;
     }
 

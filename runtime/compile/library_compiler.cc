@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <fmt/format.h>
 #include <link.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,8 +12,10 @@
 #include <mutex>
 #include <thread>
 
+#include "runtime/compile/compiler_end.h"
 #include "runtime/compile/compiler_facts.h"
 #include "runtime/compile/object_file.h"
+#include "runtime/compile/patience.h"
 #include "runtime/compile/pressure.h"
 #include "runtime/compile/worker_pool.h"
 
@@ -23,18 +26,6 @@ namespace fs = std::filesystem;
 
 int most_workers() {
     return compiles_at_once(static_cast<int>(std::thread::hardware_concurrency()), read_pressure());
-}
-
-CompileError::Cause cause_of(WorkerFailure::Cause cause) {
-    switch (cause) {
-        case WorkerFailure::Cause::kCrash:
-            return CompileError::Cause::kCrash;
-        case WorkerFailure::Cause::kTimeout:
-            return CompileError::Cause::kTimeout;
-        case WorkerFailure::Cause::kKilled:
-            return CompileError::Cause::kKilled;
-    }
-    return CompileError::Cause::kCrash;
 }
 
 // Of all that a compile loads, the files that decide about its output.
@@ -52,11 +43,12 @@ class LibraryCompiler final : public Compiler {
         : kind_(kind),
           library_(library),
           facts_folder_(environment.cache_folder),
-          limit_(environment.compile_timeout),
+          patience_(environment.compile_timeout),
           pool_({.argv = {worker_program(environment).string(), kind.name, library.string()},
                  // A library brings its own companions, whatever the user's shell prefers.
                  .settings = {"LD_LIBRARY_PATH=" + library.parent_path().string()},
                  .limit = environment.compile_timeout,
+                 .cache_folder = environment.cache_folder,
                  .most = most_workers}) {
         if (auto known = find_facts(facts_folder_, library_)) {
             facts_ = *std::move(known);
@@ -86,7 +78,7 @@ class LibraryCompiler final : public Compiler {
     LibraryKind kind_;
     fs::path library_;
     fs::path facts_folder_;
-    std::chrono::milliseconds limit_;
+    mutable Patience patience_;
     mutable WorkerPool pool_;
     mutable std::mutex mutex_;  // of facts_.archs
     mutable CompilerFacts facts_;
@@ -94,34 +86,42 @@ class LibraryCompiler final : public Compiler {
 
 // Gives only answers that are "done".
 WorkerMessage LibraryCompiler::ask(const WorkerMessage& question, const std::string& what) const {
+    using Cause = CompileError::Cause;
+    patience_.check(what);
     WorkerMessage answer;
     try {
         answer = pool_.call(question);
     } catch (const WorkerFailure& failure) {
-        const char* advice = failure.cause() == WorkerFailure::Cause::kTimeout
-                                 ? "; HETUNE_COMPILE_TIMEOUT sets the limit"
-                                 : "";
-        const char* verb =
-            failure.cause() == WorkerFailure::Cause::kTimeout ? "" : "the compiler died: ";
-        throw CompileError(cause_of(failure.cause()),
-                           fmt::format("{}: {}{}{}", what, verb, failure.what(), advice),
-                           failure.log());
-    } catch (const std::runtime_error& error) {
-        throw CompileError(
-            CompileError::Cause::kKilled,
-            fmt::format("{}: {} cannot be started: {}", what, "hetune-worker", error.what()));
+        if (failure.cause() == WorkerFailure::Cause::kTimeout) {
+            patience_.count_hang();
+            throw CompileError(
+                Cause::kTimeout,
+                fmt::format("{}: {}; HETUNE_COMPILE_TIMEOUT sets the limit", what, failure.what()),
+                failure.log());
+        }
+        CompilerEnd end = read_compiler_end(failure.exit_code(), failure.signal(), failure.log());
+        // A worker that ended gave no verdict, whatever it had written before.
+        if (end.cause == Cause::kSource || (end.cause == Cause::kCrash && failure.signal() == 0))
+            end = {Cause::kCrash, fmt::format("the compiler died: {}", failure.what())};
+        throw CompileError(end.cause, fmt::format("{}: {}", what, end.line), failure.log());
+    } catch (const std::system_error& error) {
+        const CompilerEnd end = read_start_failure(error);
+        throw CompileError(end.cause, fmt::format("{}: {}", what, end.line));
     }
-    const std::string status = answer.header.value("status", "");
-    const std::string error = answer.header.value("error", "no reason given");
+    const std::string status = text_field(answer, "status");
+    std::string error = text_field(answer, "error");
+    if (error.empty()) error = "no reason given";
     if (status == "unavailable")
-        throw CompileError(
-            CompileError::Cause::kNoCompiler,
-            fmt::format("{}: {} cannot be opened: {}", what, library_.string(), error));
-    if (status == "failed")
-        throw CompileError(CompileError::Cause::kSource, fmt::format("{}: {}", what, error),
-                           answer.header.value("log", ""));
+        throw CompileError(Cause::kNoCompiler, fmt::format("{}: {} cannot be opened: {}", what,
+                                                           library_.string(), error));
+    if (status == "failed") {
+        const std::string log = text_field(answer, "log");
+        CompilerEnd end = read_compiler_log(log + "\n" + error);
+        if (end.cause == Cause::kSource || end.cause == Cause::kCrash) end.line = error;
+        throw CompileError(end.cause, fmt::format("{}: {}", what, end.line), log);
+    }
     if (status != "done")
-        throw CompileError(CompileError::Cause::kCrash,
+        throw CompileError(Cause::kCrash,
                            fmt::format("{}: the worker answered '{}'", what, status));
     return answer;
 }
@@ -130,10 +130,12 @@ void LibraryCompiler::describe() try {
     const std::string what = fmt::format("asking {} for its version", library_.string());
     const WorkerMessage answer =
         ask(request("describe", "probe", kind_.baseline_arch, smallest_kernel(kind_.family)), what);
-    facts_.version = answer.header.value("version", "");
+    facts_.version = text_field(answer, "version");
     facts_.files = {library_};
-    for (const auto& file : answer.header.value("loaded", std::vector<std::string>{}))
-        if (decides(file)) facts_.files.emplace_back(file);
+    if (const auto loaded = answer.header.find("loaded"); loaded != answer.header.end())
+        for (const auto& file : *loaded)
+            if (file.is_string() && decides(file.get<std::string>()))
+                facts_.files.emplace_back(file.get<std::string>());
     std::vector<std::string> ids;
     for (const fs::path& file : facts_.files) ids.push_back(build_id(file));
     std::ranges::sort(ids);
@@ -151,15 +153,23 @@ bool LibraryCompiler::supports(const Arch& arch) const {
     if (const auto known = facts_.archs.find(arch.name); known != facts_.archs.end())
         return known->second.empty();
     std::string why_not;
+    auto probe = [&](const std::string& name) {
+        ask(request("compile", "probe", name, smallest_kernel(kind_.family)),
+            fmt::format("probing {} for {}", kind_.name, name));
+    };
     try {
-        ask(request("compile", "probe", arch.name, smallest_kernel(kind_.family)),
-            fmt::format("probing {} for {}", kind_.name, arch.name));
+        probe(arch.name);
     } catch (const CompileError& error) {
-        // A time-out or a kill says nothing about the library.
-        if (error.cause() == CompileError::Cause::kTimeout ||
-            error.cause() == CompileError::Cause::kKilled)
-            return false;
         why_not = error.what();
+        // A crash may be of the arch or of the machine: the arch where the baseline compiles now.
+        // Any other cause says nothing about the library.
+        if (error.cause() == CompileError::Cause::kCrash) try {
+                probe(kind_.baseline_arch);
+            } catch (const CompileError&) {
+                return false;
+            }
+        else if (!error.about_kernel())
+            return false;
     }
     facts_.archs[arch.name] = why_not;
     keep_facts(facts_folder_, library_, facts_);
@@ -181,7 +191,7 @@ CodeObject LibraryCompiler::compile(const CompileRequest& wanted) {
         code.resources = read_resources(code.bytes, wanted.entry, wanted.arch.family);
     } catch (const std::runtime_error& error) {
         throw CompileError(CompileError::Cause::kCrash, fmt::format("{}: {}", what, error.what()),
-                           answer.header.value("log", ""));
+                           text_field(answer, "log"));
     }
     return code;
 }
@@ -210,7 +220,12 @@ fs::path own_file() {
                 RTLD_DL_LINKMAP) != 0 &&
         map != nullptr && map->l_name[0] != '\0')
         return map->l_name;
-    return "/proc/self/exe";  // the loader has no name for the program itself
+    // The loader has no name for the program itself. Where there is no /proc, the kernel still
+    // told the path by which the program was started.
+    std::error_code none;
+    if (fs::exists("/proc/self/exe", none)) return "/proc/self/exe";
+    const auto* started_as = reinterpret_cast<const char*>(getauxval(AT_EXECFN));
+    return started_as == nullptr ? "" : started_as;
 }
 
 }  // namespace
@@ -254,7 +269,8 @@ fs::path worker_program(const Environment& environment) {
                            fmt::format("HETUNE_WORKER='{}' is no program", environment.worker));
     }
     std::error_code none;
-    const fs::path folder = fs::canonical(own_file(), none).parent_path();
+    const fs::path own = own_file();
+    const fs::path folder = fs::canonical(own, none).parent_path();
     for (const char* above : {"..", "../.."}) {  // lib/ and lib/x86_64-linux-gnu/
         const fs::path program = folder / above / "libexec/hetune/hetune-worker";
         if (access(program.c_str(), X_OK) == 0) return program.lexically_normal();
@@ -263,7 +279,8 @@ fs::path worker_program(const Environment& environment) {
         CompileError::Cause::kNoCompiler,
         fmt::format("no libexec/hetune/hetune-worker beside {}; reinstall hetune, or "
                     "set HETUNE_WORKER",
-                    folder.string()));
+                    folder.empty() ? "this program, whose own file cannot be found without /proc"
+                                   : folder.string()));
 }
 
 }  // namespace hetune

@@ -107,6 +107,40 @@ std::optional<Symbol> find_symbol(Bytes object, const std::string& name) {
     return found;
 }
 
+// Ends the parse at a depth that no compiler writes: the parser of msgpack is recursive.
+class DepthLimit : public nlohmann::json_sax<nlohmann::json> {
+  public:
+    bool null() override { return true; }
+    bool boolean(bool) override { return true; }
+    bool number_integer(number_integer_t) override { return true; }
+    bool number_unsigned(number_unsigned_t) override { return true; }
+    bool number_float(number_float_t, const string_t&) override { return true; }
+    bool string(string_t&) override { return true; }
+    bool binary(binary_t&) override { return true; }
+    bool key(string_t&) override { return true; }
+    bool start_object(size_t) override { return ++depth_ <= kDeepest; }
+    bool start_array(size_t) override { return ++depth_ <= kDeepest; }
+    bool end_object() override { return --depth_, true; }
+    bool end_array() override { return --depth_, true; }
+    bool parse_error(size_t, const std::string&, const nlohmann::json::exception&) override {
+        return false;
+    }
+
+  private:
+    static constexpr int kDeepest = 32;  // LLVM 19 writes 5
+    int depth_ = 0;
+};
+
+nlohmann::json parse_metadata(Bytes note) {
+    const auto* bytes = reinterpret_cast<const uint8_t*>(note.data());
+    DepthLimit limit;
+    if (!nlohmann::json::sax_parse(bytes, bytes + note.size(), &limit,
+                                   nlohmann::json::input_format_t::msgpack))
+        return nullptr;
+    return nlohmann::json::from_msgpack(bytes, bytes + note.size(), true,
+                                        /*allow_exceptions=*/false);
+}
+
 int number(const nlohmann::json& kernel, const char* key) {
     const auto at = kernel.find(key);
     return at == kernel.end() || !at->is_number_integer() ? -1 : at->get<int>();
@@ -115,13 +149,11 @@ int number(const nlohmann::json& kernel, const char* key) {
 KernelResources amd_resources(Bytes object, const std::string& entry) {
     const auto note = find_note(object, "AMDGPU", kAmdgpuMetadata);
     if (!note) broken("no AMDGPU metadata note");
-    const auto* bytes = reinterpret_cast<const uint8_t*>(note->data());
-    const auto metadata =
-        nlohmann::json::from_msgpack(bytes, bytes + note->size(), true, /*allow_exceptions=*/false);
+    const nlohmann::json metadata = parse_metadata(*note);
     if (!metadata.is_object() || !metadata.contains("amdhsa.kernels"))
         broken("its metadata note cannot be read");
     for (const nlohmann::json& kernel : metadata["amdhsa.kernels"]) {
-        if (!kernel.is_object() || kernel.value(".name", "") != entry) continue;
+        if (!kernel.is_object() || !kernel.contains(".name") || kernel[".name"] != entry) continue;
         return {.vgprs = number(kernel, ".vgpr_count"),
                 .sgprs = number(kernel, ".sgpr_count"),
                 .lds_bytes = number(kernel, ".group_segment_fixed_size"),
@@ -167,7 +199,8 @@ KernelResources cubin_resources(Bytes object, const std::string& entry) {
                                                                              Bytes value) {
             if (attribute == kMaxThreads && !shared_info)
                 resources.max_threads =
-                    record<int>(value, 0) * record<int>(value, 4) * record<int>(value, 8);
+                    static_cast<int>(record<uint32_t>(value, 0) * record<uint32_t>(value, 4) *
+                                     record<uint32_t>(value, 8));
             if (!shared_info || value.size() < 8 || record<uint32_t>(value, 0) != kernel->number)
                 return;
             if (attribute == kRegisters) resources.vgprs = record<int>(value, 4);

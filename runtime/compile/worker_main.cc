@@ -1,12 +1,21 @@
 // hetune-worker KIND LIBRARY: opens one compiler library and answers requests on stdin and stdout
 // (worker_protocol.h) until its input ends. Started by WorkerPool, not by people.
+//
+// hetune-worker --guard PROGRAM ARGUMENTS: runs a program that starts programs of its own, as clang
+// does, and ends as that program ends. When the parent dies, the kernel tells the guard alone, and
+// the guard kills its whole process group.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <link.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <csignal>
 #include <set>
+#include <system_error>
 
 #include "runtime/compile/worker/library.h"
 #include "runtime/compile/worker_protocol.h"
@@ -93,11 +102,37 @@ int serve(const std::string& kind, const std::string& path) {
     return 0;
 }
 
+// Calls only what a signal handler and the child of a fork may call.
+int guard(char** command) {
+    if (getpgrp() != getpid()) setpgid(0, 0);  // the group below holds nobody else
+    signal(SIGTERM, [](int) { kill(0, SIGKILL); });
+    // Until here the parent's death killed this process, which had not started anything.
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    const pid_t self = getpid();
+    const pid_t child = fork();
+    if (child < 0) throw std::system_error(errno, std::generic_category(), "fork");
+    if (child == 0) {
+        signal(SIGTERM, SIG_DFL);
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (getppid() == self) execv(command[0], command);
+        _exit(127);
+    }
+    int status = 0;
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    }
+    if (WIFEXITED(status)) return WEXITSTATUS(status);
+    signal(WTERMSIG(status), SIG_DFL);
+    raise(WTERMSIG(status));
+    return 128 + WTERMSIG(status);
+}
+
 }  // namespace
 }  // namespace hetune::worker
 
 int main(int argc, char** argv) {
     try {
+        if (argc > 2 && std::string_view(argv[1]) == "--guard")
+            _exit(hetune::worker::guard(argv + 2));
         if (argc != 3) throw std::runtime_error("usage: hetune-worker KIND LIBRARY");
         // No destructors of a compiler library: they have nothing to save and crash at times.
         _exit(hetune::worker::serve(argv[1], argv[2]));

@@ -112,7 +112,8 @@ class Worker {
 
   private:
     Worker(const WorkerPool::Options& options, ForkThread& forks, Channel talk, Channel errors)
-        : process_(forks.start(options.argv,
+        : folder_(options.cache_folder),
+          process_(forks.start(options.argv,
                                {talk.theirs.get(), talk.theirs.get(), errors.theirs.get()},
                                folder_.path(), options.settings)),
           talk_(std::move(talk.ours)),
@@ -153,7 +154,7 @@ class Worker {
         read_log();
         const auto cause =
             exit.signal == SIGKILL ? WorkerFailure::Cause::kKilled : WorkerFailure::Cause::kCrash;
-        throw WorkerFailure(cause, exit.signal, exit.outcome, std::move(log_));
+        throw WorkerFailure(cause, exit.signal, exit.outcome, std::move(log_), exit.exit_code);
     }
 
     ScratchFolder folder_;

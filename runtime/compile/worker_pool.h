@@ -24,15 +24,22 @@ class WorkerFailure : public std::runtime_error {
         kTimeout,  // no answer in time
         kKilled,   // ended by SIGKILL from outside, again and again: says nothing about the request
     };
-    WorkerFailure(Cause cause, int signal, const std::string& outcome, std::string log)
-        : std::runtime_error(outcome), cause_(cause), signal_(signal), log_(std::move(log)) {}
+    WorkerFailure(Cause cause, int signal, const std::string& outcome, std::string log,
+                  int exit_code = -1)
+        : std::runtime_error(outcome),
+          cause_(cause),
+          signal_(signal),
+          exit_code_(exit_code),
+          log_(std::move(log)) {}
     Cause cause() const { return cause_; }
     int signal() const { return signal_; }
+    int exit_code() const { return exit_code_; }     // -1: a signal, or it was killed
     const std::string& log() const { return log_; }  // the end of what the worker wrote to stderr
 
   private:
     Cause cause_;
     int signal_;
+    int exit_code_;
     std::string log_;
 };
 
@@ -46,6 +53,7 @@ class WorkerPool {
         std::vector<std::string> argv;      // the worker program and its arguments
         std::vector<std::string> settings;  // environment of the workers, "NAME=value"
         std::chrono::milliseconds limit{};  // for one request
+        std::string cache_folder;           // where the workers' temporary folders are made
         std::function<int()> most;          // how many workers may run now; asked for each request
     };
     explicit WorkerPool(Options options);
@@ -54,7 +62,7 @@ class WorkerPool {
     // Blocks until a worker is free, then until it has answered. Workers are started as they are
     // needed and kept. A worker that someone else killed is replaced and asked again, up to five
     // times.
-    // Throws WorkerFailure, or std::runtime_error when no process can be started.
+    // Throws WorkerFailure, or std::system_error when no process can be started.
     WorkerMessage call(const WorkerMessage& request);
 
     // Processes that run now, busy or not.

@@ -16,6 +16,11 @@ constexpr size_t kPrefix = 4 + sizeof(uint32_t) + sizeof(uint64_t);
 
 }  // namespace
 
+std::string text_field(const WorkerMessage& message, const char* name) {
+    const auto field = message.header.find(name);
+    return field != message.header.end() && field->is_string() ? field->get<std::string>() : "";
+}
+
 std::string encode(const WorkerMessage& message) {
     const std::string header =
         message.header.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);

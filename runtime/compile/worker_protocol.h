@@ -24,6 +24,9 @@ struct WorkerMessage {
     std::string body;
 };
 
+// A field of the header; empty where it is missing or no text. The sender is not trusted.
+std::string text_field(const WorkerMessage& message, const char* name);
+
 // Bytes that are no message, or one beyond the limits (1 MiB of header, 256 MiB of body).
 class ProtocolError : public std::runtime_error {
   public:

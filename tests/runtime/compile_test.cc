@@ -60,7 +60,8 @@ TEST_CASE(
           Case{"segfault", Cause::kCrash, "the compiler died: signal 11"},
           Case{"garbage", Cause::kCrash, "it answered with garbage"},
           Case{"hang", Cause::kTimeout, "no answer in 2 s; killed; HETUNE_COMPILE_TIMEOUT"},
-          Case{"refuse", Cause::kSource, "line 1: no"},
+          Case{"refuse", Cause::kSource, "gemv.hip:1:7: error: no"},
+          Case{"no room", Cause::kDiskFull, "No space left on device"},
           Case{"no ELF", Cause::kCrash, "not a code object"}}) {
         CAPTURE(c.source);
         const CompileError error = error_of(*compiler, c.source);
@@ -70,7 +71,7 @@ TEST_CASE(
         CHECK(std::string(error.what()).find('\n') == std::string::npos);
     }
     CHECK(error_of(*compiler, "abort").log().find("LLVM ERROR: asked to abort") == 0);
-    CHECK(error_of(*compiler, "refuse").log() == "all of it");
+    CHECK(error_of(*compiler, "refuse").log() == "gemv.hip:1:7: error: no\nall of it");
 }
 
 TEST_CASE("a library that cannot be opened is no compiler, and the error says why") {
@@ -156,6 +157,108 @@ TEST_CASE("a probe that hangs says nothing about the arch, and is not remembered
     const auto compiler = open_library_compiler(kFake, library, environment(cache.path()));
     CHECK_FALSE(compiler->supports(arch_named("hang")));
     CHECK_FALSE(find_facts(cache.path(), library)->archs.contains("hang"));
+}
+
+TEST_CASE("a compiler that hung twice is not asked a third time") {
+    const ScratchFolder folder;
+    Environment hasty = environment();
+    hasty.compile_timeout = std::chrono::milliseconds(200);
+    const auto compiler = open_library_compiler(kFake, library_in(folder), hasty);
+    for (const char* says : {"no answer in 0.2 s", "no answer in 0.2 s", "not tried"}) {
+        const CompileError error = error_of(*compiler, "hang");
+        CHECK(error.cause() == Cause::kTimeout);
+        CHECK(std::string(error.what()).find(says) != std::string::npos);
+    }
+    CHECK(error_of(*compiler, "anything").cause() == Cause::kTimeout);
+}
+
+#ifndef __SANITIZE_ADDRESS__
+TEST_CASE("a compiler that runs out of memory says nothing about the kernel") {
+    const ScratchFolder folder;
+    const auto compiler = open_library_compiler(kFake, library_in(folder), environment());
+    const CompileError error = error_of(*compiler, "memory");
+    CHECK(error.cause() == Cause::kOutOfMemory);
+    CHECK_FALSE(error.about_kernel());
+}
+#endif
+
+TEST_CASE("clang without its ld.lld is no compiler, and the error says what to install") {
+    const ScratchFolder folder;
+    const std::string clang = folder.path() + "/clang";
+    std::ofstream(clang) << "#!/bin/sh\n";
+    chmod(clang.c_str(), 0700);
+    Environment forced = environment();
+    forced.clang = clang;
+    CHECK_THROWS_WITH_AS(choose_compiler(find_arch("gfx1100"), forced, "clang"),
+                         doctest::Contains("has no ld.lld beside it; install the lld"),
+                         CompileError);
+}
+
+// A compiler made of shell commands, with a linker beside it.
+std::unique_ptr<Compiler> scripted_clang(const ScratchFolder& folder, const std::string& commands,
+                                         std::chrono::milliseconds limit) {
+    const std::string clang = folder.path() + "/clang";
+    for (const std::string& file : {clang, folder.path() + "/ld.lld"}) {
+        std::ofstream(file) << "#!/bin/sh\n" << commands << '\n';
+        chmod(file.c_str(), 0700);
+    }
+    Environment forced = environment();
+    forced.clang = clang;
+    forced.compile_timeout = limit;
+    return choose_compiler(find_arch("gfx1100"), forced, "clang");
+}
+
+TEST_CASE("what clang's end says is of the source only where clang points at it") {
+    struct Case {
+        const char* commands;
+        Cause cause;
+    };
+    for (const Case& c : {
+             Case{"echo '<stdin>:1:9: error: expected expression' >&2; exit 1", Cause::kSource},
+             Case{"echo 'ld.lld: error: undefined symbol: g()' >&2; exit 1", Cause::kSource},
+             Case{"echo 'error: local memory (70000) exceeds limit (65536)' >&2; exit 1",
+                  Cause::kSource},
+             Case{"echo 'fatal error: error in backend: Cannot select' >&2; exit 70",
+                  Cause::kSource},
+             Case{"exit 1", Cause::kCrash},
+             Case{"echo 'clang: error: unable to execute command: Killed' >&2; exit 1",
+                  Cause::kKilled},
+             Case{"echo 'clang: error: unable to execute command: Segmentation fault' >&2; exit 1",
+                  Cause::kCrash},
+             Case{"echo 'clang: error: unable to execute command: Killed' >&2; exit 254",
+                  Cause::kKilled},
+             Case{"echo 'clang: error: unable to make temporary file: No such file' >&2; exit 1",
+                  Cause::kDiskFull},
+             Case{"echo 'f.hip:1:9: error: x'; echo 'write: No space left on device' >&2; exit 1",
+                  Cause::kDiskFull},
+             Case{"echo 'LLVM ERROR: out of memory' >&2; exit 134", Cause::kOutOfMemory},
+             Case{"echo 'libLLVM.so: failed to map segment from shared object' >&2; exit 127",
+                  Cause::kOutOfMemory},
+             Case{"echo 'error: Too many open files' >&2; exit 1", Cause::kLimit},
+             Case{"kill -9 $$", Cause::kKilled},
+             Case{"kill -15 $$", Cause::kKilled},
+             Case{"kill -11 $$", Cause::kCrash},
+             Case{"kill -25 $$", Cause::kLimit},
+             Case{"exit 139", Cause::kCrash},
+             Case{"exit 137", Cause::kKilled},
+             Case{"exit 0", Cause::kCrash},  // without an object
+         }) {
+        CAPTURE(c.commands);
+        const ScratchFolder folder;
+        const auto clang = scripted_clang(folder, c.commands, std::chrono::seconds(60));
+        const CompileError error = error_of(*clang, "x");
+        CAPTURE(error.what());
+        CHECK(error.cause() == c.cause);
+        CHECK(std::string(error.what()).find("compiling gemv for gfx1100 with clang: ") == 0);
+        CHECK(std::string(error.what()).find('\n') == std::string::npos);
+    }
+}
+
+TEST_CASE("clang that closes its outputs and stays is ended in time") {
+    const ScratchFolder folder;
+    const auto clang =
+        scripted_clang(folder, "exec >&- 2>&-; sleep 1000", std::chrono::milliseconds(300));
+    CHECK(error_of(*clang, "x").cause() == Cause::kTimeout);
 }
 
 TEST_CASE("a library is found in the order of folders, then of names") {

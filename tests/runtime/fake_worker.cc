@@ -1,7 +1,7 @@
 // Stands in for hetune-worker: answers as the request's source or arch says, so that tests can have
 // every way in which a compiler fails. Known: "abort", "segfault", "hang", "exit", "garbage", "lie"
-// (an answer that announces terabytes), "silent" (closes its output and stays), "memory", "refuse",
-// "environment"; anything else comes back as the object.
+// (an answer that announces terabytes), "silent" (closes its output and stays), "memory", "no
+// room", "refuse", "environment"; anything else comes back as the object.
 #include <unistd.h>
 
 #include <csignal>
@@ -34,6 +34,10 @@ void fail(const std::string& how) {
         close(1);
         close(0);
     }
+    if (how == "no room") {
+        std::fputs("LLVM ERROR: IO failure on output stream: No space left on device\n", stderr);
+        std::abort();
+    }
     if (how == "memory") {
         std::vector<char*> eaten;
         for (;;) eaten.push_back(new char[size_t{1} << 30]);  // untouched: takes addresses only
@@ -51,8 +55,8 @@ std::string environment() {
 }  // namespace
 
 int main(int argc, char** argv) {
-    const std::vector<std::string> failures = {"abort",   "segfault", "hang",   "exit",
-                                               "garbage", "lie",      "silent", "memory"};
+    const std::vector<std::string> failures = {"abort", "segfault", "hang",   "exit",   "garbage",
+                                               "lie",   "silent",   "memory", "no room"};
     hetune::MessageReader reader;
     while (auto request = hetune::receive_message(0, reader)) {
         const std::string& source = request->body;
@@ -62,7 +66,10 @@ int main(int argc, char** argv) {
         if (source == "environment") object = environment();
         hetune::WorkerMessage answer{{{"status", "done"}, {"version", "1.0"}}, object};
         if (source == "refuse")
-            answer = {{{"status", "failed"}, {"error", "line 1: no"}, {"log", "all of it"}}, {}};
+            answer = {{{"status", "failed"},
+                       {"error", "gemv.hip:1:7: error: no"},
+                       {"log", "gemv.hip:1:7: error: no\nall of it"}},
+                      {}};
         if (argc > 2 && std::strcmp(argv[2], "/no/such/library") == 0)
             answer = {{{"status", "unavailable"}, {"error", "libfake.so: not found"}}, {}};
         hetune::send_message(1, answer);

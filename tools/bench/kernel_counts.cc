@@ -334,7 +334,7 @@ nlohmann::json emulate(const std::string& program, const Case& c, const CodeObje
         {program, object, c.spec.name, "--grid", fmt::format("{},{},1", c.groups[0], c.groups[1]),
          "--block", fmt::format("{},1,1", 32 * c.waves), "--lds", "0", "--args", args_file,
          "--summary", summary, "--hist", "400"},
-        "", std::chrono::minutes(10));
+        "", std::chrono::minutes(10), folder.path());
     if (!result.ok())
         throw std::runtime_error(fmt::format("{} {}: the emulator: {}: {}", c.spec.name, c.format,
                                              result.outcome, result.errors));
