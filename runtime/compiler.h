@@ -37,7 +37,7 @@ class CompileError : public std::runtime_error {
         : std::runtime_error(line), cause_(cause), log_(std::move(log)) {}
     Cause cause() const { return cause_; }
     // True where the same compiler would say the same again: such a refusal may be stored.
-    bool about_kernel() const { return cause_ == Cause::kSource || cause_ == Cause::kGate; }
+    bool is_verdict() const { return cause_ == Cause::kSource || cause_ == Cause::kGate; }
     const std::string& log() const { return log_; }
 
   private:

@@ -192,9 +192,9 @@ std::vector<KernelLibrary::Made> KernelLibrary::make(const std::vector<KernelSpe
         } catch (const CompileError& error) {
             // A crash may be of this kernel alone, so that another variant compiles; but it may as
             // well be of this machine, and is never stored.
-            if (!error.about_kernel() && error.cause() != CompileError::Cause::kCrash) throw;
+            if (!error.is_verdict() && error.cause() != CompileError::Cause::kCrash) throw;
             made[i].refused = error.what();
-            if (error.about_kernel())
+            if (error.is_verdict())
                 put_note(store_, refusal(specs[i]),
                          {{"reason", error.what()}, {"log", error.log()}});
         }

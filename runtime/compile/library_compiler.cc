@@ -168,7 +168,7 @@ bool LibraryCompiler::supports(const Arch& arch) const {
             } catch (const CompileError&) {
                 return false;
             }
-        else if (!error.about_kernel())
+        else if (!error.is_verdict())
             return false;
     }
     facts_.archs[arch.name] = why_not;

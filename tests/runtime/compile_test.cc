@@ -178,7 +178,7 @@ TEST_CASE("a compiler that runs out of memory says nothing about the kernel") {
     const auto compiler = open_library_compiler(kFake, library_in(folder), environment());
     const CompileError error = error_of(*compiler, "memory");
     CHECK(error.cause() == Cause::kOutOfMemory);
-    CHECK_FALSE(error.about_kernel());
+    CHECK_FALSE(error.is_verdict());
 }
 #endif
 
