@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
-#include <optional>
 #include <system_error>
 
 #include "cache/folder.h"
@@ -40,31 +39,6 @@ bool still_there(const fs::path& folder, const FileHandle& handle) {
            named.st_ino == opened.st_ino && named.st_dev == opened.st_dev;
 }
 
-struct Made {
-    std::string path;
-    FileHandle lock;
-};
-
-// Empty, with errno set, where none can be made.
-std::optional<Made> make_in(const fs::path& place) {
-    for (;;) {
-        std::string path = place / kPrefix;
-        path += "XXXXXX";
-        if (mkdtemp(path.data()) == nullptr) return std::nullopt;
-        FileHandle lock = open_folder(path);
-        if (!lock && errno != ENOENT) {
-            const int why = errno;
-            rmdir(path.c_str());
-            errno = why;
-            return std::nullopt;
-        }
-        // A sweeper that was faster holds the lock, or has removed the folder. Where there are no
-        // locks (some network file systems) there are no sweepers.
-        if (lock && flock(lock.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) continue;
-        if (lock && still_there(path, lock)) return Made{std::move(path), std::move(lock)};
-    }
-}
-
 }  // namespace
 
 std::vector<fs::path> ScratchFolder::places(const fs::path& cache_folder) {
@@ -82,6 +56,34 @@ std::vector<fs::path> ScratchFolder::places(const fs::path& cache_folder) {
     return list;
 }
 
+bool ScratchFolder::make_in(const fs::path& place) {
+    for (;;) {
+        std::string path = place / kPrefix;
+        path += "XXXXXX";
+        if (mkdtemp(path.data()) == nullptr) return false;
+        FileHandle lock = open_folder(path);
+        if (!lock && errno != ENOENT) {
+            const int why = errno;
+            rmdir(path.c_str());
+            errno = why;
+            return false;
+        }
+        // A sweeper that was faster holds the lock, or has removed the folder. Where there are no
+        // locks (some network file systems) there are no sweepers.
+        if (lock && flock(lock.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) continue;
+        if (!lock || !still_there(path, lock)) continue;
+        path_ = std::move(path);
+        lock_ = std::move(lock);
+        return true;
+    }
+}
+
+ScratchFolder::ScratchFolder(const In& in) {
+    if (!make_in(in.place))
+        throw std::system_error(errno, std::generic_category(),
+                                "no temporary folder can be made in " + in.place.string());
+}
+
 ScratchFolder::ScratchFolder(const fs::path& cache_folder) {
     std::vector<fs::path> list = places(cache_folder);
     std::ranges::stable_sort(list, std::ranges::greater{}, [](const fs::path& place) {
@@ -92,11 +94,7 @@ ScratchFolder::ScratchFolder(const fs::path& cache_folder) {
     for (const fs::path& place : list) {
         // The cache's own folder is swept when a store opens it.
         if (place.parent_path() != cache_folder) sweep_scratch_folders(place);
-        if (auto made = make_in(place)) {
-            path_ = std::move(made->path);
-            lock_ = std::move(made->lock);
-            return;
-        }
+        if (make_in(place)) return;
         if (first_error == 0) first_error = errno;
         tried += (tried.empty() ? "" : ", ") + place.string() + " (" +
                  std::generic_category().message(errno) + ")";

@@ -16,6 +16,11 @@ class ScratchFolder {
     // be written. Removed, with what is in it, by the destructor. Throws std::system_error that
     // names every place and its fault.
     explicit ScratchFolder(const std::filesystem::path& cache_folder = {});
+    // Made in this place or nowhere.
+    struct In {
+        std::filesystem::path place;
+    };
+    explicit ScratchFolder(const In& in);
     ~ScratchFolder();
     ScratchFolder(const ScratchFolder&) = delete;
     ScratchFolder& operator=(const ScratchFolder&) = delete;
@@ -26,6 +31,8 @@ class ScratchFolder {
     static std::vector<std::filesystem::path> places(const std::filesystem::path& cache_folder);
 
   private:
+    bool make_in(const std::filesystem::path& place);  // false: errno says why
+
     std::string path_;
     FileHandle lock_;  // flock on the folder
 };

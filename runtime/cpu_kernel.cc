@@ -1,13 +1,17 @@
 #include "runtime/cpu_kernel.h"
 
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <system_error>
 
+#include "cache/scratch_folder.h"
 #include "runtime/device.h"
 
 namespace hetune {
@@ -23,34 +27,74 @@ bool write_all(int file, std::span<const std::byte> bytes) {
     return true;
 }
 
+class File {
+  public:
+    explicit File(int number) : number_(number) {}
+    ~File() {
+        if (number_ >= 0) close(number_);
+    }
+    File(const File&) = delete;
+    File& operator=(const File&) = delete;
+    int get() const { return number_; }
+
+  private:
+    int number_;
+};
+
+// A path of an open file that no other call gave. dlopen takes an equal path for the same library,
+// and numbers of files come again; so the path says how often it was asked for, in zeros "/" and
+// ones "./", which the kernel skips.
+std::string path_of(int file) {
+    static std::atomic<uint64_t> calls = 0;
+    std::string path = "/proc/self/fd/";
+    for (uint64_t call = ++calls; call != 0; call >>= 1) path += (call & 1) != 0 ? "./" : "/";
+    return path + std::to_string(file);
+}
+
+// dlopen wants a file; an anonymous one needs no folder and leaves nothing behind. Null, with the
+// reason in `why`, where it cannot be loaded.
+void* load_from_memory(std::span<const std::byte> object, std::string& why) {
+    const File file(memfd_create("hetune-kernel", MFD_CLOEXEC));
+    if (file.get() < 0 || !write_all(file.get(), object)) {
+        why = fmt::format("cannot hold it in memory: {}", std::strerror(errno));
+        return nullptr;
+    }
+    void* handle = dlopen(path_of(file.get()).c_str(), RTLD_NOW | RTLD_LOCAL);
+    if (handle == nullptr) why = dlerror();
+    return handle;
+}
+
+// Where there is no /proc: from a temporary folder, one that does not forbid programs (noexec).
+void* load_from_folder(std::span<const std::byte> object, std::string& why) {
+    for (const auto& place : ScratchFolder::places({})) try {
+            const ScratchFolder folder(ScratchFolder::In{place});
+            const std::string path = folder.path() + "/kernel";
+            const File file(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0700));
+            if (file.get() < 0 || !write_all(file.get(), object)) continue;
+            if (void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL)) return handle;
+            why += fmt::format("; {}", dlerror());
+        } catch (const std::system_error& error) {
+            why += fmt::format("; {}", error.what());
+        }
+    return nullptr;
+}
+
 }  // namespace
 
-// dlopen wants a file; an anonymous one needs no folder and leaves nothing behind. It stays open as
-// long as the kernel is loaded: dlopen takes an equal path for the same library, so the number must
-// not go to the next kernel.
-CpuKernel::CpuKernel(std::span<const std::byte> object, const std::string& name)
-    : file_(memfd_create("hetune-kernel", MFD_CLOEXEC)) {
+CpuKernel::CpuKernel(std::span<const std::byte> object, const std::string& name) {
     std::string why;
-    if (file_ < 0 || !write_all(file_, object)) {
-        why = fmt::format("cannot hold it in memory: {}", std::strerror(errno));
-    } else {
-        handle_ = dlopen(fmt::format("/proc/self/fd/{}", file_).c_str(), RTLD_NOW | RTLD_LOCAL);
-        if (handle_ == nullptr)
-            why = dlerror();
-        else if (void* symbol = dlsym(handle_, "hetune_cpu_entry"))
-            entry_ = reinterpret_cast<HetuneCpuEntry>(symbol);
-        else
-            why = "it has no hetune_cpu_entry; was it compiled for another target?";
+    handle_ = load_from_memory(object, why);
+    if (handle_ == nullptr && access("/proc/self/fd", X_OK) != 0)
+        handle_ = load_from_folder(object, why);
+    if (handle_ != nullptr) {
+        entry_ = reinterpret_cast<HetuneCpuEntry>(dlsym(handle_, "hetune_cpu_entry"));
+        if (entry_ != nullptr) return;
+        dlclose(handle_);
+        why = "it has no hetune_cpu_entry; was it compiled for another target?";
     }
-    if (entry_ != nullptr) return;
-    if (handle_ != nullptr) dlclose(handle_);
-    if (file_ >= 0) close(file_);
     throw DeviceError(fmt::format("cpu: loading {}: {}", name, why));
 }
 
-CpuKernel::~CpuKernel() {
-    dlclose(handle_);
-    close(file_);
-}
+CpuKernel::~CpuKernel() { dlclose(handle_); }
 
 }  // namespace hetune

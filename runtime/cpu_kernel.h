@@ -21,7 +21,6 @@ class CpuKernel {
     HetuneCpuEntry entry() const { return entry_; }
 
   private:
-    int file_ = -1;
     void* handle_ = nullptr;
     HetuneCpuEntry entry_ = nullptr;
 };

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "tools/command.h"
+#include "tools/process_limits.h"
 
 namespace hetune {
 
@@ -84,10 +85,12 @@ int run_command(int argc, char** argv) {
 }  // namespace hetune
 
 int main(int argc, char** argv) {
-    try {
-        return hetune::run_command(argc, argv);
-    } catch (const std::exception& error) {
-        fmt::print(stderr, "hetune: {}\n", error.what());
-        return hetune::kFailed;
-    }
+    return hetune::run_within_limits([&] {
+        try {
+            return hetune::run_command(argc, argv);
+        } catch (const std::exception& error) {
+            fmt::print(stderr, "hetune: {}\n", error.what());
+            return hetune::kFailed;
+        }
+    });
 }
