@@ -8,6 +8,7 @@
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <system_error>
 #include <thread>
 
 namespace hetune {
@@ -146,7 +147,11 @@ std::vector<KernelLibrary::Attempt> KernelLibrary::attempt(
     if (progress) progress(0, missing.size());
     std::vector<std::jthread> threads;
     const auto count = std::min(static_cast<size_t>(jobs_), missing.size());
-    for (size_t t = 0; t < count; ++t) threads.emplace_back(work);
+    try {
+        for (size_t t = 0; t < count; ++t) threads.emplace_back(work);
+    } catch (const std::system_error&) {  // `ulimit -u`: those that did start do all of it
+        if (threads.empty()) work();
+    }
     threads.clear();
     return attempts;
 }

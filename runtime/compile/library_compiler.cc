@@ -232,7 +232,13 @@ fs::path own_file() {
 
 std::unique_ptr<Compiler> open_library_compiler(const LibraryKind& kind, const fs::path& library,
                                                 const Environment& environment) {
-    return std::make_unique<LibraryCompiler>(kind, library, environment);
+    try {
+        return std::make_unique<LibraryCompiler>(kind, library, environment);
+    } catch (const std::system_error& error) {  // no thread for the worker pool
+        const CompilerEnd end = read_start_failure(error);
+        throw CompileError(end.cause,
+                           fmt::format("{} with {}: {}", kind.name, library.string(), end.line));
+    }
 }
 
 std::optional<fs::path> find_library(const std::vector<std::string>& names,

@@ -6,6 +6,7 @@
 
 #include "runtime/device.h"
 #include "runtime/environment.h"
+#include "runtime/gpu/amd_driver.h"
 #include "runtime/gpu/driver_library.h"
 #include "runtime/gpu/gpu_device.h"
 #include "runtime/gpu/hip_properties.h"
@@ -14,7 +15,8 @@ namespace hetune {
 namespace {
 
 constexpr const char* kInstall =
-    "install the HIP runtime of ROCm (Debian: libamdhip64-6 or -5), or name it in "
+    "install the HIP runtime of ROCm 5.2 to 7, from AMD's repository (https://rocm.docs.amd.com) or "
+    "your distribution's (Debian 12 and 13: libamdhip64-5; newer: libamdhip64-6), or name it in "
     "HETUNE_HIP_LIBRARY";
 
 // hipErrorNoDevice, and hipErrorInvalidDevice, which is what HIP 5.2 says for it.
@@ -119,9 +121,7 @@ GpuApi load_hip(const Environment& environment) {
     const int status = init(0);
     if (status == kNoDevice || status == kInvalidDevice)
         throw DeviceError(
-            fmt::format("hip: {} finds no AMD GPU; is the amdgpu driver loaded, and may this user "
-                        "open /dev/kfd (groups render and video)?",
-                        api.library));
+            fmt::format("hip: {} finds no AMD GPU: {}", api.library, amd_driver_advice()));
     gpu_check(api, status, init.name);
     return api;
 }
