@@ -11,6 +11,7 @@
 #include <cstring>
 #include <mutex>
 #include <numbers>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -203,7 +204,10 @@ struct LaneFibers::Impl {
 
 LaneFibers::LaneFibers(int threads) : impl_(std::make_unique<Impl>()) {
     const int count = threads > 0 ? threads : usable_cores();
-    for (int i = 1; i < count; ++i) impl_->workers.emplace_back([this] { impl_->worker(); });
+    try {
+        for (int i = 1; i < count; ++i) impl_->workers.emplace_back([this] { impl_->worker(); });
+    } catch (const std::system_error&) {  // `ulimit -u`: fewer threads do the same
+    }
 }
 
 LaneFibers::~LaneFibers() {
