@@ -42,8 +42,9 @@ const RegisterCompiler kHiprtc{{
     .name = "hiprtc",
     .families = {ArchFamily::kAmd},
     .preference = 30,
-    .install = "install hipRTC of ROCm 5.2 to 7 (Debian 12 and 13: apt install libamdhip64-5, which holds "
-               "it; newer: libhiprtc6)",
+    .install =
+        "install hipRTC of ROCm 5.2 to 7 (Debian 12 and 13: apt install libamdhip64-5, which holds "
+        "it; newer: libhiprtc6)",
     .find =
         [](const Environment& environment) {
             // Newest first; in Debian's ROCm 5.x hipRTC is inside the HIP runtime.
@@ -57,7 +58,8 @@ const RegisterCompiler kComgr{{
     .name = "comgr",
     .families = {ArchFamily::kAmd},
     .preference = 20,
-    .install = "install AMD's comgr (Debian 12 and 13: apt install libamd-comgr2; newer: libamd-comgr3)",
+    .install =
+        "install AMD's comgr (Debian 12 and 13: apt install libamd-comgr2; newer: libamd-comgr3)",
     .find =
         [](const Environment& environment) {
             return find(kComgrLibrary, {}, {"libamd_comgr.so.3", "libamd_comgr.so.2"}, environment);

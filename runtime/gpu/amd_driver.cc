@@ -83,8 +83,7 @@ std::string amd_driver_advice(const fs::path& root) {
             render_usable |= usable(device);
         }
     if (!render) return fmt::format("there is no /dev/dri/renderD*: {}", kContainer);
-    if (!render_usable)
-        return fmt::format("this user may not open /dev/dri/renderD*: {}", kGroups);
+    if (!render_usable) return fmt::format("this user may not open /dev/dri/renderD*: {}", kGroups);
     const int nodes = compute_nodes(root);
     if (nodes == 0)
         return "the amdgpu driver lists no GPU that computes (/sys/class/kfd); it is too old for "

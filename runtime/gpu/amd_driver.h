@@ -1,5 +1,5 @@
-// What stands between HIP and an AMD GPU on this machine: the part that the kernel and the rights of
-// this user decide.
+// What stands between HIP and an AMD GPU on this machine: the part that the kernel and the rights
+// of this user decide.
 #pragma once
 
 #include <filesystem>

@@ -15,7 +15,8 @@ namespace hetune {
 namespace {
 
 constexpr const char* kInstall =
-    "install the HIP runtime of ROCm 5.2 to 7, from AMD's repository (https://rocm.docs.amd.com) or "
+    "install the HIP runtime of ROCm 5.2 to 7, from AMD's repository (https://rocm.docs.amd.com) "
+    "or "
     "your distribution's (Debian 12 and 13: libamdhip64-5; newer: libamdhip64-6), or name it in "
     "HETUNE_HIP_LIBRARY";
 
