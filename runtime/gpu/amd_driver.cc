@@ -27,7 +27,7 @@ std::vector<fs::path> entries(const fs::path& folder) {
     return list;
 }
 
-bool exists(const fs::path& path) { return access(path.c_str(), F_OK) == 0; }
+bool is_there(const fs::path& path) { return access(path.c_str(), F_OK) == 0; }
 bool usable(const fs::path& path) { return access(path.c_str(), R_OK | W_OK) == 0; }
 
 std::string first_word(const fs::path& file) {
@@ -56,12 +56,12 @@ int compute_nodes(const fs::path& root) {
 }
 
 std::string why_no_kfd(const fs::path& root) {
-    if (exists(root / "dev/dxg"))
+    if (is_there(root / "dev/dxg"))
         return "this is WSL (/dev/dxg): it needs AMD's HIP runtime for WSL, see "
                "https://rocm.docs.amd.com/projects/radeon (WSL)";
-    if (exists(root / "sys/class/kfd"))
+    if (is_there(root / "sys/class/kfd"))
         return fmt::format("the amdgpu driver is loaded, but /dev/kfd is not here: {}", kContainer);
-    if (exists(root / "sys/module/amdgpu"))
+    if (is_there(root / "sys/module/amdgpu"))
         return "the amdgpu driver is loaded without its compute part (/dev/kfd): use a kernel with "
                "CONFIG_HSA_AMD";
     if (card_on_pci(root))
@@ -73,7 +73,7 @@ std::string why_no_kfd(const fs::path& root) {
 }  // namespace
 
 std::string amd_driver_advice(const fs::path& root) {
-    if (!exists(root / "dev/kfd")) return why_no_kfd(root);
+    if (!is_there(root / "dev/kfd")) return why_no_kfd(root);
     if (!usable(root / "dev/kfd"))
         return fmt::format("this user may not open /dev/kfd: {}", kGroups);
     bool render = false, render_usable = false;
