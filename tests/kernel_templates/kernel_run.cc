@@ -124,6 +124,40 @@ void KernelRun::launch(std::vector<uint32_t> groups, uint32_t threads) {
                 throw std::runtime_error(fmt::format("{} wrote behind argument {}", spec_.name, i));
 }
 
+std::vector<float> values_of_blocks(std::span<const uint8_t> bytes) {
+    std::vector<float> values;
+    for (size_t at = 0; at + 48 <= bytes.size(); at += 48) {
+        float scale;
+        std::memcpy(&scale, bytes.data() + at, 4);
+        for (size_t i = 0; i < 32; ++i)
+            values.push_back(scale * static_cast<float>(static_cast<int8_t>(bytes[at + 16 + i])));
+    }
+    return values;
+}
+
+float half_value(uint16_t bits) {
+    const int exponent = bits >> 10 & 31;
+    const double fraction = bits & 1023;
+    const double size =
+        exponent == 0 ? std::ldexp(fraction, -24) : std::ldexp(1024 + fraction, exponent - 25);
+    return static_cast<float>(bits >> 15 ? -size : size);
+}
+
+std::vector<float> values_of_half_rows(std::span<const uint8_t> bytes, int64_t cols) {
+    std::vector<float> values;
+    const auto row_bytes = static_cast<size_t>(2 * cols + 16);
+    for (size_t at = 0; at + row_bytes <= bytes.size(); at += row_bytes) {
+        float scale;
+        std::memcpy(&scale, bytes.data() + at + 2 * cols, 4);
+        for (size_t c = 0; c < static_cast<size_t>(cols); ++c) {
+            uint16_t half;
+            std::memcpy(&half, bytes.data() + at + 2 * c, 2);
+            values.push_back(half_value(half) * scale);
+        }
+    }
+    return values;
+}
+
 double relative_error(std::span<const float> got, std::span<const float> wanted) {
     double error = 0, size = 0;
     for (size_t i = 0; i < wanted.size(); ++i) {

@@ -56,6 +56,13 @@ class KernelRun {
     std::vector<size_t> sizes_;
 };
 
+// The values that rows of 8-bit blocks stand for (kernel_templates/elementwise/xblock.h), 48 bytes
+// for 32 values: what a kernel is fed, so that its own error is all that a comparison sees.
+std::vector<float> values_of_blocks(std::span<const uint8_t> bytes);
+// The same of rows of halves with a scale behind them, [rows][2 cols + 16 bytes].
+std::vector<float> values_of_half_rows(std::span<const uint8_t> bytes, int64_t cols);
+float half_value(uint16_t bits);
+
 // max |a - b| / max |b|: the error relative to the size of the result. NaN gives infinity.
 double relative_error(std::span<const float> got, std::span<const float> wanted);
 

@@ -150,7 +150,6 @@ void runs_kernels(Device& device, const std::string& object_arch) {
                       pointers({step.get(), a_buffer.get(), b_buffer.get(), y.get()}));
     });
     CHECK(ms > 0);
-    CHECK(ms < 10000);
 }
 
 void writes_host_memory(Device& device, const std::string& object_arch) {

@@ -97,7 +97,7 @@ void prefill_and_decode_tiny(int rows, size_t prompt) {
         const auto distance = compare_logits(oracle.forward(part, false),
                                              session.forward(part, false), session.vocabulary());
         MESSAGE("KL ", distance.mean_kl);
-        CHECK(distance.mean_kl < 5e-3);  // 8-bit activations: one position may be far from the mean
+        CHECK(distance.mean_kl < 1.5e-3);  // 8-bit activations, as in model_test
         CHECK(distance.top1 == 100.0);
     }
 }

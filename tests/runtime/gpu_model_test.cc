@@ -42,7 +42,9 @@ void check_on(const std::string& backend, const char* name) {
                          .all_logits = true});
         require_all_kernels(session);
         const std::vector<float> wanted = exact(std::string(name) + ".exact");
-        const double most = floats ? 1e-5 : 5e-3;
+        // As on the CPU device (model_test): the arithmetic is the same but for the order of sums
+        // and the accuracy of a card's exponential.
+        const double most = floats ? 1e-6 : 1.5e-3;
         const auto prefill =
             compare_logits(wanted, session.forward(tokens, true), session.vocabulary());
         session.reset();
@@ -71,8 +73,10 @@ void check_bursts(const std::string& backend, const char* name) {
         std::vector<int32_t> drawn = {
             session.prompt(std::vector<int32_t>{5, 17, 300, 42}, {}, {.draws = kCount})};
         while (static_cast<int64_t>(drawn.size()) < kCount) drawn.push_back(session.next());
-        if (wanted.empty()) wanted = drawn;
-        CHECK(drawn == wanted);
+        if (wanted.empty())
+            wanted = drawn;  // one at a time
+        else
+            CHECK(drawn == wanted);
     }
 }
 

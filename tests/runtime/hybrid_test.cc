@@ -78,7 +78,7 @@ TEST_CASE(
             const std::vector<float> single = in_steps(session, tokens, 1);
             const auto distance = compare_logits(wanted, single, session.vocabulary());
             MESSAGE("mean KL ", distance.mean_kl, " top-1 ", distance.top1);
-            CHECK(distance.mean_kl < (floats ? 1e-5 : 5e-3));
+            CHECK(distance.mean_kl < (floats ? 1e-8 : 1.5e-3));
             // In chunks the delta net adds in another order: 1e-6 in floats, but in 8 bits it turns
             // the rounding of some activation. Decoding, fused, also rounds activations before
             // their norm's factor, and prefill behind it. One activation of 256 that rounds the
@@ -99,7 +99,7 @@ TEST_CASE(
                                             session.forward(std::span(many).last(64), true),
                                             session.vocabulary());
             MESSAGE("mean KL of tokens 257 to 320 ", far.mean_kl);
-            CHECK(far.mean_kl < 1e-5);
+            CHECK(far.mean_kl < 1e-8);
         }
 }
 

@@ -24,33 +24,37 @@ TEST_CASE("the compiled model gives the same logits, fused and not, by chunks an
         for (const Activations activations : {Activations::kFloat, Activations::kQuantised}) {
             CAPTURE(fusion);
             CAPTURE(to_string(activations));
+            const bool floats = activations == Activations::kFloat;
             Loaded loaded(kModels + "/tiny-Q4_K_M.gguf",
                           {.context = 256,
                            .prefill_rows = 24,
                            .fusion = fusion,
                            .activations = activations,
-                           .kv = activations == Activations::kFloat ? KvType::kF32 : KvType::kF16,
+                           .kv = floats ? KvType::kF32 : KvType::kF16,
                            .all_logits = true});
             Session& session = loaded.session;
-            const double max_kl = activations == Activations::kFloat ? 1e-5 : 1.5e-3;
+            // Floats: another order of sums, 7e-13 measured. 8 bits: 5e-4 measured over all rows;
+            // twice that for the one row at the end, since it is no mean.
+            const double max_kl = floats ? 1e-8 : 1.5e-3;
+            const double least_top1 = floats ? 100.0 : 93.0;
             const auto chunks =
                 compare_logits(wanted, session.forward(tokens, true), session.vocabulary());
             CHECK(chunks.mean_kl < max_kl);
-            CHECK(chunks.top1 >= 93.0);
+            CHECK(chunks.top1 >= least_top1);
             MESSAGE("mean KL ", chunks.mean_kl, " top-1 ", chunks.top1);
 
             session.reset();
             const std::vector<float> single = one_by_one(session, tokens);
             const auto steps = compare_logits(wanted, single, session.vocabulary());
             CHECK(steps.mean_kl < max_kl);
-            CHECK(steps.top1 >= 93.0);
+            CHECK(steps.top1 >= least_top1);
 
             session.reset();
             const auto last = session.forward(tokens, false);
             CHECK(last.size() == static_cast<size_t>(session.vocabulary()));
             const auto prefill =
                 compare_logits(std::span(wanted).last(last.size()), last, session.vocabulary());
-            CHECK(prefill.mean_kl < 10 * max_kl);
+            CHECK(prefill.mean_kl < 2 * max_kl);
         }
 }
 

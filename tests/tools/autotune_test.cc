@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <fstream>
+#include <map>
 #include <set>
 #include <thread>
 
@@ -67,9 +68,18 @@ TEST_CASE("a sweep lists its shapes, keeps what it found, and finds it again") {
     REQUIRE(first.json()["kernels"].size() == 2);
     for (const Json list = first.json()["kernels"]; const auto& kernel : list) {
         CHECK(kernel["source"] == "measured");
-        CHECK(kernel["us"] > 0);
-        CHECK(kernel["us"] <= kernel["default_us"]);
         CHECK(kernel["trials"].size() >= 3);
+        // Each point once; both times are of points that were timed, and no time is nothing.
+        std::map<std::string, Json> by_point;
+        for (const auto& trial : kernel["trials"]) by_point[trial["point"].dump()] = trial;
+        CHECK(by_point.size() == kernel["trials"].size());
+        for (const char* point : {"point", "default_point"}) {
+            CAPTURE(point);
+            REQUIRE(by_point.contains(kernel[point].dump()));
+            CHECK(by_point[kernel[point].dump()]["state"] == "timed");
+        }
+        CHECK(kernel["us"] > 0);
+        CHECK(kernel["default_us"] > 0);
     }
     CHECK(box.results() == 2);
     const CommandResult second = box.run(box.sweep() + "--json 2>/dev/null");
@@ -161,18 +171,30 @@ TEST_CASE("a prompt's step is tuned as it runs: on the matrix units where the ar
     CHECK(kernels.contains("gemm"));
 }
 
-// An export with one result that is better than anything that will be measured here.
-std::string planted(const Box& box, const std::string& waves, double us,
-                    const std::string& compiler) {
+// A point that was timed and is neither the best nor the default, whichever won.
+nlohmann::json another_point(const nlohmann::json& tuning) {
+    for (const auto& trial : tuning["trials"])
+        if (trial["state"] == "timed" && trial["point"] != tuning["point"] &&
+            trial["point"] != tuning["default_point"])
+            return trial["point"];
+    FAIL("all points of a sweep but two failed: ", tuning.dump());
+    return {};
+}
+
+// An export whose results name other points, with times better than any that is measured here.
+// `points` gets the point of each kernel.
+std::string planted(const Box& box, const std::string& compiler,
+                    std::map<std::string, nlohmann::json>& points) {
     const CommandResult exported = box.run("tune export 2>/dev/null");
     nlohmann::json json = exported.json();
     for (auto& one : json["tunings"]) {
-        one["point"]["kWaves"] = waves;
-        one["us"] = us;
+        one["point"] = another_point(one);
+        points[one["shape"]] = one["point"];
+        one["us"] = 0.001;
         one["compiler"] = compiler.empty() ? one["compiler"].get<std::string>() : compiler;
         one["origin"] = {{"box", "other"}};
     }
-    const fs::path path = box.folder.path() / ("planted" + waves + ".json");
+    const fs::path path = box.folder.path() / "planted.json";
     std::ofstream(path) << json;
     return path.string();
 }
@@ -181,14 +203,16 @@ TEST_CASE(
     "tune ls, show, diff, export, import and reset; plans and prewarm take what was imported") {
     const Box box;
     REQUIRE(box.run(box.sweep() + "2>/dev/null").status == 0);
-    const std::string better = planted(box, "4", 0.001, "");
+    std::map<std::string, nlohmann::json> points;
+    const std::string better = planted(box, "", points);
+    REQUIRE(points.size() == 2);
     CHECK(box.run("tune diff --json " + better).json().size() == 2);
     CHECK(box.run("tune import --json " + better).json()["imported"] == 2);
     CHECK(box.run("tune diff --json " + better).json().empty());
     const auto list = box.run("tune ls --json").json();
     REQUIRE(list.size() == 2);
     for (const auto& one : list) {
-        CHECK(one["point"]["kWaves"] == "4");
+        CHECK(one["point"] == points[one["shape"]]);
         CHECK(one["origin"]["box"] == "other");
         CHECK(one["also"].size() == 1);
         CHECK(one["stale"] == false);
@@ -223,7 +247,8 @@ TEST_CASE(
 TEST_CASE("results of another compiler are used, said to be stale, and measured again") {
     const Box box;
     REQUIRE(box.run(box.sweep() + "2>/dev/null").status == 0);
-    const std::string old = planted(box, "4", 0.001, "clang of last year");
+    std::map<std::string, nlohmann::json> points;
+    const std::string old = planted(box, "clang of last year", points);
     REQUIRE(box.run("tune reset --yes").status == 0);
     REQUIRE(box.run("tune import " + old).status == 0);
     for (const auto& one : box.run("tune ls --json").json()) CHECK(one["stale"] == true);
