@@ -72,13 +72,13 @@ struct EmulatorModule : Module {
     std::string entry;
 };
 
-struct RecordedLaunch {
+struct EmulatedLaunch {
     const EmulatorModule* module;
     LaunchShape shape;
     Bytes args;
 };
 struct EmulatorGraph : Graph {
-    std::vector<RecordedLaunch> launches;
+    std::vector<EmulatedLaunch> launches;
 };
 
 // A buffer that a launch hands out, and where the program leaves what became of it.
@@ -149,7 +149,7 @@ class EmulatorDevice : public Device {
     }
     void launch(Module& module, const LaunchShape& shape,
                 std::span<const std::byte> args) override {
-        const RecordedLaunch launch{
+        const EmulatedLaunch launch{
             static_cast<EmulatorModule*>(&module), shape, {args.begin(), args.end()}};
         if (recording_ != nullptr)
             recording_->launches.push_back(launch);
@@ -165,7 +165,7 @@ class EmulatorDevice : public Device {
         return graph;
     }
     void replay(Graph& graph) override {
-        for (const RecordedLaunch& launch : static_cast<EmulatorGraph&>(graph).launches)
+        for (const EmulatedLaunch& launch : static_cast<EmulatorGraph&>(graph).launches)
             run(launch);
     }
     HostMemory allocate_host(size_t bytes) override {
@@ -208,7 +208,7 @@ class EmulatorDevice : public Device {
     }
 
     // One entry for each argument, and the buffers written to files beside it.
-    nlohmann::json describe(const RecordedLaunch& launch, const std::string& folder,
+    nlohmann::json describe(const EmulatedLaunch& launch, const std::string& folder,
                             std::vector<Handed>& handed) const {
         if (launch.args.size() % sizeof(uint64_t) != 0)
             throw DeviceError(
@@ -241,7 +241,7 @@ class EmulatorDevice : public Device {
         return args;
     }
 
-    void run(const RecordedLaunch& launch) {
+    void run(const EmulatedLaunch& launch) {
         const ScratchFolder folder;
         std::vector<Handed> handed;
         const std::string args = folder.path() + "/args.json";

@@ -218,7 +218,7 @@ void certify_down_grouped(Trial& t) {
 }
 
 // The grouped products on matrix units, whose weights are rounded to 16-bit floats.
-constexpr double kHalfWeights = 4e-3;
+constexpr double kHalfExperts = 4e-3;
 
 void certify_gate_up_gemm(Trial& t) {
     const int64_t rows = t.number("kRows"), cols = t.number("kCols"), used = t.number("kUsed");
@@ -227,7 +227,7 @@ void certify_gate_up_gemm(Trial& t) {
     t.out_all_floats("y", slots.count() * rows);
     t.launch();
     const auto y = t.get<float>("y");
-    Comparison& comparison = t.compare("y", kHalfWeights);
+    Comparison& comparison = t.compare("y", kHalfExperts);
     for (int64_t slot = 0; slot < slots.count(); ++slot)
         if (looked_at(slot, slots.count()))
             for (const int64_t tile : tiles_of_slot(slot, slots.count(), rows / 32)) {
@@ -250,7 +250,7 @@ void certify_down_gemm(Trial& t) {
     t.out_all_floats("y", slots.count() * rows);
     t.launch();
     const auto y = t.get<float>("y");
-    Comparison& comparison = t.compare("y", kHalfWeights);
+    Comparison& comparison = t.compare("y", kHalfExperts);
     for (int64_t slot = 0; slot < slots.count(); ++slot)
         if (looked_at(slot, slots.count()))
             for (const int64_t tile : tiles_of_slot(slot, slots.count(), rows / 32))

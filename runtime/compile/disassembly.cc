@@ -20,15 +20,15 @@ namespace fs = std::filesystem;
 
 constexpr int kNewestLlvm = 40, kOldestLlvm = 17;  // 17 is the first LLVM to know gfx1151
 
-bool has(std::string_view text, std::string_view part) { return text.find(part) != text.npos; }
+bool holds(std::string_view text, std::string_view part) { return text.find(part) != text.npos; }
 
 void count_amd(std::string_view text, InstructionMix& mix) {
-    const bool wide = has(text, "_load_b128") || has(text, "_load_dwordx4");
-    const bool lane_move = has(text, "_dpp") || has(text, "permlane") || has(text, "row_") ||
+    const bool wide = holds(text, "_load_b128") || holds(text, "_load_dwordx4");
+    const bool lane_move = holds(text, "_dpp") || holds(text, "permlane") || holds(text, "row_") ||
                            text.starts_with("ds_bpermute") || text.starts_with("ds_permute") ||
                            text.starts_with("ds_swizzle");
-    mix.dot4 += has(text, "v_dot4");
-    mix.matrix += has(text, "v_wmma") || has(text, "v_swmmac");
+    mix.dot4 += holds(text, "v_dot4");
+    mix.matrix += holds(text, "v_wmma") || holds(text, "v_swmmac");
     mix.wide_loads += wide && !text.starts_with("s_") && !text.starts_with("ds_");
     mix.lane_moves += lane_move;
     mix.lds += text.starts_with("ds_") && !lane_move;
@@ -37,11 +37,11 @@ void count_amd(std::string_view text, InstructionMix& mix) {
     mix.scalar += text.starts_with("s_") && !wait;
 }
 
-// AT&T order: a load has its memory operand first, "vmovups (%rdi), %ymm0".
+// AT&T order: a load holds its memory operand first, "vmovups (%rdi), %ymm0".
 void count_x86(std::string_view text, InstructionMix& mix) {
     mix.dot4 += text.starts_with("vpdpbus") || text.starts_with("vpmaddubsw");
     const size_t memory = text.find('('), comma = text.rfind(',');
-    const bool vector = has(text, "%xmm") || has(text, "%ymm") || has(text, "%zmm");
+    const bool vector = holds(text, "%xmm") || holds(text, "%ymm") || holds(text, "%zmm");
     mix.wide_loads += vector && memory != text.npos && comma != text.npos && memory < comma;
 }
 
