@@ -43,12 +43,25 @@ void set_timing(TuningTrial& trial, const Timing& timing) {
 }  // namespace
 
 bool matches_glob(std::string_view pattern, std::string_view text) {
-    if (pattern.empty()) return text.empty();
-    if (pattern[0] == '*')
-        return matches_glob(pattern.substr(1), text) ||
-               (!text.empty() && matches_glob(pattern, text.substr(1)));
-    return !text.empty() && (pattern[0] == '?' || pattern[0] == text[0]) &&
-           matches_glob(pattern.substr(1), text.substr(1));
+    // After a mismatch only the last * takes one character more: an earlier one could not help,
+    // since the last one takes any text. So the time is a product of two lengths, and never
+    // exponential.
+    size_t at = 0, star = pattern.npos, star_end = 0;
+    for (size_t i = 0; i < text.size();) {
+        if (at < pattern.size() && pattern[at] == '*') {
+            star = at++;
+            star_end = i;
+        } else if (at < pattern.size() && (pattern[at] == '?' || pattern[at] == text[i])) {
+            ++at;
+            ++i;
+        } else if (star != pattern.npos) {
+            at = star + 1;
+            i = ++star_end;
+        } else {
+            return false;
+        }
+    }
+    return pattern.find_first_not_of('*', at) == pattern.npos;
 }
 
 Tuner::Tuner(const Arch& arch, Device* device, KernelLibrary* library, TuningStore& store,

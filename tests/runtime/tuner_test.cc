@@ -344,6 +344,17 @@ TEST_CASE("names of kernels match patterns with * and ?") {
     CHECK(matches_glob("g?mv", "gemv"));
     CHECK_FALSE(matches_glob("gemv", "gemv_fan"));
     CHECK_FALSE(matches_glob("?", ""));
+    CHECK(matches_glob("*a*b*", "xxaxxbxx"));
+    CHECK(matches_glob("a*b", "ab_ab"));
+    CHECK_FALSE(matches_glob("a*b", "ab_abc"));
+    CHECK(matches_glob("gemv**", "gemv"));
+}
+
+TEST_CASE("a pattern of many stars takes no longer than its length") {
+    std::string pattern;
+    for (int i = 0; i < 40; ++i) pattern += "*a";
+    CHECK(matches_glob(pattern, std::string(1000, 'a')));
+    CHECK_FALSE(matches_glob(pattern + "b", std::string(1000, 'a')));
 }
 
 }  // namespace
