@@ -13,7 +13,8 @@ void run(std::string_view bytes) {
         for (std::string_view rest = input.rest(); !rest.empty();) {
             reader.feed(rest.substr(0, piece));
             rest.remove_prefix(std::min(piece, rest.size()));
-            while (const auto message = reader.take()) encode(*message);
+            while (const auto message = reader.take())
+                require(message->header.is_object(), "a header that is no object");
         }
     });
 }
