@@ -33,15 +33,17 @@ std::string encode(std::string_view prefix, const std::array<unsigned char, N>& 
            sodium_bin2base64(text, sizeof(text), bytes.data(), bytes.size(), kKeyBase64);
 }
 
+// libsodium 1.0.18 takes some bytes above 127 for digits, so the text is compared with the one that
+// the bytes give.
 template <size_t N>
-bool decode(std::string_view prefix, std::string_view text, std::array<unsigned char, N>& bytes) {
-    if (!text.starts_with(prefix)) return false;
-    text.remove_prefix(prefix.size());
+bool decode(std::string_view prefix, std::string_view whole, std::array<unsigned char, N>& bytes) {
+    if (!whole.starts_with(prefix)) return false;
+    const std::string_view text = whole.substr(prefix.size());
     size_t size = 0;
     const char* end = nullptr;
     return sodium_base642bin(bytes.data(), bytes.size(), text.data(), text.size(), nullptr, &size,
                              &end, kKeyBase64) == 0 &&
-           size == N && end == text.data() + text.size();
+           size == N && end == text.data() + text.size() && encode(prefix, bytes) == whole;
 }
 
 std::string first_word(std::string_view text) {
