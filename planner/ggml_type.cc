@@ -21,7 +21,28 @@ constexpr GgmlType kGgmlTypes[] = {
     {35, "TQ2_0", 256, 66},   {39, "MXFP4", 32, 17},
 };
 
+struct ForeignType {
+    uint32_t id;
+    const char* name;
+};
+constexpr ForeignType kForeignTypes[] = {
+    {4, "Q4_2, given up in 2023"},
+    {5, "Q4_3, given up in 2023"},
+    {31, "Q4_0_4_4, given up in 2024"},
+    {32, "Q4_0_4_8, given up in 2024"},
+    {33, "Q4_0_8_8, given up in 2024"},
+    {36, "IQ4_NL_4_4, given up in 2024"},
+    {37, "IQ4_NL_4_8, given up in 2024"},
+    {38, "IQ4_NL_8_8, given up in 2024"},
+    {40, "NVFP4"},
+};
+
 }  // namespace
+
+const char* name_of_foreign_type(uint32_t id) {
+    const auto* found = std::ranges::find(kForeignTypes, id, &ForeignType::id);
+    return found == std::end(kForeignTypes) ? "" : found->name;
+}
 
 const GgmlType* find_ggml_type(uint32_t id) {
     const auto* found = std::ranges::find(kGgmlTypes, id, &GgmlType::id);

@@ -17,4 +17,8 @@ struct GgmlType {
 const GgmlType* find_ggml_type(uint32_t id);
 const GgmlType* find_ggml_type(std::string_view name);
 
+// The name of a type that hetune cannot lay out, newer ones and those that GGUF gave up; "" for a
+// number that nobody has given out.
+const char* name_of_foreign_type(uint32_t id);
+
 }  // namespace hetune

@@ -42,7 +42,9 @@ class Reader {
 
     template <class T>
     T take(const std::string& what) {
-        if (left() < sizeof(T)) fail(fmt::format("the file ends inside {}", what));
+        if (left() < sizeof(T))
+            fail(fmt::format("the file ends inside {}, after {} bytes; is it cut short?", what,
+                             bytes_.size()));
         T value;
         std::memcpy(&value, bytes_.data() + at_, sizeof(T));
         at_ += sizeof(T);
@@ -138,13 +140,54 @@ Extent read_tensor(Reader& reader, Tensor& tensor) {
     }
     tensor.ggml_type = reader.take<uint32_t>(what);
     const GgmlType* type = find_ggml_type(tensor.ggml_type);
-    if (type == nullptr)
-        reader.fail(fmt::format("{} has the unknown type {}", what, tensor.ggml_type));
+    if (type == nullptr) {
+        const std::string name = name_of_foreign_type(tensor.ggml_type);
+        reader.fail(fmt::format("{} has the unknown type {}{}; quantise the model to another type",
+                                what, tensor.ggml_type,
+                                name.empty() ? ", of a newer format" : " (" + name + ")"));
+    }
     if (tensor.dims[0] % type->block_elems != 0)
         reader.fail(fmt::format("{}: rows of {} are no multiple of the {} block of {}", what,
                                 tensor.dims[0], type->name, type->block_elems));
     const auto offset = reader.take<uint64_t>(what);
     return {offset, static_cast<uint64_t>(elements / type->block_elems * type->block_bytes)};
+}
+
+constexpr size_t kLeastBytes = 24;  // magic number, version and both counts
+
+// What a file without GGUF's magic number seems to be.
+std::string not_gguf(std::string_view text) {
+    constexpr struct {
+        std::string_view start, what;
+    } kKinds[] = {
+        {"FUGG", "a big-endian GGUF file; only little-endian ones are read"},
+        {"version https://git-lfs",
+         "not a GGUF file but a Git LFS pointer: `git lfs pull` gets it"},
+        {"PK", "not a GGUF file but a zip archive, as PyTorch writes"},
+        {"lmgg", "not a GGUF file but one of the older ggml formats; convert the model again"},
+        {"fmgg", "not a GGUF file but one of the older ggml formats; convert the model again"},
+        {"tjgg", "not a GGUF file but one of the older ggml formats; convert the model again"},
+        {"algg", "not a GGUF file but an adapter of an older ggml format"},
+        {"<!DOCTYPE", "not a GGUF file but a web page; was a download refused?"},
+        {"<html", "not a GGUF file but a web page; was a download refused?"},
+        {"\x1f\x8b", "not a GGUF file but a gzip archive; unpack it first"},
+    };
+    for (const auto& kind : kKinds)
+        if (text.starts_with(kind.start)) return std::string(kind.what);
+    if (text.size() > 9 && text[8] == '{')
+        return "not a GGUF file but a safetensors file; convert_hf_to_gguf.py of llama.cpp "
+               "converts its folder";
+    return "not a GGUF file (the magic number is missing)";
+}
+
+uint64_t saturated(uint64_t a, uint64_t b) { return a + b < a ? ~uint64_t{0} : a + b; }
+
+// The bytes that a file must have so that all of its tensors lie in it, told in an error.
+std::string cut_short(const std::string& what, uint64_t needed, uint64_t there) {
+    return fmt::format(
+        "{} ends past the end of the file: {} of {} bytes are missing; the file is cut short, "
+        "download or copy it again",
+        what, needed - there, needed);
 }
 
 }  // namespace
@@ -153,11 +196,19 @@ GgufPart parse_gguf(const std::filesystem::path& path, std::span<const std::byte
                     bool header_only) {
     Reader reader(path, bytes);
     GgufPart part;
-    if (bytes.size() < 24) reader.fail("too short to be a GGUF file");
-    if (const auto magic = reader.take<uint32_t>("the magic number"); magic != 0x46554747)
-        reader.fail(magic == 0x47475546 ? "a big-endian GGUF file; only little-endian ones are read"
-                                        : "not a GGUF file (the magic number is missing)");
+    if (bytes.empty()) reader.fail("is empty");
+    constexpr std::string_view kMagic = "GGUF";
+    const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    if (!text.starts_with(kMagic)) reader.fail(not_gguf(text));
+    if (bytes.size() < kLeastBytes)
+        reader.fail(fmt::format("has {} bytes, too short to be a GGUF file", bytes.size()));
+    reader.take<uint32_t>("the magic number");
     part.version = reader.take<uint32_t>("the version");
+    // A writer of the other byte order leaves the magic number as it is.
+    if (const uint32_t swapped = __builtin_bswap32(part.version); swapped >= 1 && swapped < 256)
+        reader.fail(
+            "a big-endian GGUF file, as machines like s390x have it; only little-endian ones are "
+            "read: `gguf_convert_endian.py FILE little` of llama.cpp's gguf-py turns it round");
     if (part.version != 2 && part.version != 3)
         reader.fail(fmt::format("GGUF version {}; versions 2 and 3 are read", part.version));
     const auto tensor_count = reader.take<uint64_t>("the tensor count");
@@ -189,13 +240,16 @@ GgufPart parse_gguf(const std::filesystem::path& path, std::span<const std::byte
 
     uint64_t alignment = 32;
     if (const auto found = part.metadata.find("general.alignment"); found != part.metadata.end()) {
-        const auto* value = std::get_if<uint64_t>(&found->second.value);
-        if (value == nullptr || *value == 0 || *value > 1 << 20 || (*value & (*value - 1)) != 0)
+        const auto value = found->second.integer();
+        if (!value || *value < 1 || *value > 1 << 20 || (*value & (*value - 1)) != 0)
             reader.fail("general.alignment is no power of two up to 1 MiB");
-        alignment = *value;
+        alignment = static_cast<uint64_t>(*value);
     }
     const uint64_t start = (reader.position() + alignment - 1) / alignment * alignment;
 
+    uint64_t end = start;  // of the tensor that lies farthest back
+    for (const Extent& extent : extents)
+        end = std::max(end, saturated(saturated(start, extent.offset), extent.bytes));
     std::vector<size_t> order;
     for (size_t i = 0; i < extents.size(); ++i) {
         const std::string what = fmt::format("tensor '{}'", part.tensors[i].name);
@@ -207,7 +261,7 @@ GgufPart parse_gguf(const std::filesystem::path& path, std::span<const std::byte
         if (header_only) continue;
         const uint64_t room = bytes.size() > start ? bytes.size() - start : 0;
         if (extents[i].offset > room || extents[i].bytes > room - extents[i].offset)
-            reader.fail(fmt::format("{} ends past the end of the file; is it cut short?", what));
+            reader.fail(cut_short(what, end, bytes.size()));
         part.tensors[i].data = bytes.subspan(start + extents[i].offset, extents[i].bytes);
     }
     std::ranges::sort(order, {}, [&](size_t i) { return extents[i].offset; });

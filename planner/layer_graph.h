@@ -28,6 +28,8 @@ struct Value {
 //   embed           () -> x                 token_embd
 //   rmsnorm         x -> y                  w;              eps            y = x / rms(x) * w
 //   linear          x -> y                  W [, bias]                     y = W x (+ bias)
+//   scale           x -> y                  s [, bias]                     y = x * s (+ bias)
+//                   s is one float of the file
 //   add             a, b -> y
 //   head_rmsnorm    x -> y                  w;              heads, head_size, eps
 //   rope            x -> y                  -               heads, head_size, rotary, interleaved
@@ -41,13 +43,26 @@ struct Value {
 //                   each head of x is [a(head_size) | b(head_size)]
 //   causal_conv     x -> y                  w[taps, width]; taps, state    silu(depthwise conv)
 //   delta_net       qkv, a, b -> y          ssm_a, dt_bias; key_heads, value_heads, key_size,
-//                   value_size, eps, state                  (FORMATS.md 5.4, steps 3 to 5)
+//                   value_size, eps, state
+//                   Each value head h has a matrix S [key_size, value_size], zero at the start.
+//                   qkv is [q of all key heads | k of all key heads | v of all value heads]; h
+//                   reads q and k of key head h mod key_heads. For each token:
+//                     q' = q / max(|q|, eps) / sqrt(key_size)      k' = k / max(|k|, eps)
+//                     decay = exp(ssm_a[h] * softplus(a[h] + dt_bias[h]))
+//                     beta = sigmoid(b[h])
+//                     S <- decay * S;   S <- S + k' (beta * (v - S^T k'))^T;   y = S^T q'
+//                   Source: Gated Delta Networks, arXiv 2412.06464; ssm_a is -exp(A_log) there.
 //   gated_rmsnorm   x, z -> y               w;              heads, head_size, eps
 //                   y = rmsnorm_per_head(x) * w * silu(z)
-//   router          x -> ids, probabilities W;              experts, used, renormalise
-//                   softmax over all, the `used` largest (lower index first on a tie)
-//   experts         x, ids, p -> y          gate, up, down; experts, used
-//                   sum_k p_k * down_k(silu(gate_k x) * up_k x)
+//   router          x -> ids, probabilities W;              experts, used, renormalise, groups,
+//                   groups_used
+//                   softmax over all, the `used` largest (lower index first on a tie); of the
+//                   `groups` of neighbours only from the `groups_used` whose two largest
+//                   probabilities add up to most
+//   scale_shares    ids, p -> p'            s[experts]                     p'_k = p_k * s[ids_k]
+//   experts         x, ids, p -> y          gate, up, down [, s]; experts, used
+//                   sum_k p_k * down_k(silu(gate_k x) * up_k x), gate_k x times s[ids_k] where
+//                   there is s[experts]
 //   scale_by_sigmoid x, s -> y              s has width 1                  y = x * sigmoid(s)
 //   last_row        x -> y                  keeps what the logits need; a hint, the identity
 struct Op {
@@ -75,11 +90,14 @@ struct LayerGraph {
     // rope_magnitude (YaRN's attention factor).
     std::vector<double> rope_turns;
     double rope_magnitude = 1.0;
+    std::string rope_divisors;  // the tensor that rope_turns were divided by; "": none
 
     std::vector<Value> values;
     std::vector<Op> ops;             // in order of execution
     ValueId logits = -1;             // [rows, vocabulary]
     std::vector<std::string> notes;  // what of the file is left out, one line each
+    std::vector<std::string>
+        unused;  // what of the file no op reads and is not known to be harmless
 
     ValueId add_value(std::string name, int64_t width);
     // Appends an op with one output and returns it.
@@ -88,9 +106,19 @@ struct LayerGraph {
     bool operator==(const LayerGraph&) const = default;
 };
 
-// Reads the header of the file only. Throws ModelError: unknown architecture (lists the known
-// ones), a missing or misshapen tensor, a hyper-parameter out of range.
+// Throws ModelError that says what the file is, where it is no model of a known architecture:
+// before anything else of the file is looked at, such as its tokenizer.
+void require_language_model(const ModelFile& file);
+
+// Reads the header of the file only, and the divisors of rope. Throws ModelError: not a language
+// model (says what it is), unknown architecture (lists the known ones), a missing or misshapen
+// tensor, a hyper-parameter out of range. Does not throw for LayerGraph::unused: planning and
+// compiling need not care; whoever computes with the file calls require_all_used.
 LayerGraph build_layer_graph(const ModelFile& file);
+
+// Throws ModelError with the names of LayerGraph::unused, where there are any; with `allow` gives
+// the line as a warning instead ("": nothing is unused).
+std::string require_all_used(const ModelFile& file, const LayerGraph& graph, bool allow);
 
 // A model plug-in: one file in planner/models, one object of this type in it.
 struct RegisterModel {

@@ -3,7 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
+#include <cmath>
 #include <limits>
+#include <mutex>
 #include <optional>
 #include <regex>
 #include <unordered_map>
@@ -14,12 +17,23 @@
 
 namespace hetune {
 
-ModelError::ModelError(std::string message)
-    : std::runtime_error([&] {
-          std::ranges::replace_if(
-              message, [](unsigned char c) { return c < 0x20 || c == 0x7F; }, '?');
-          return message;
-      }()) {}
+std::optional<int64_t> MetaValue::integer() const {
+    if (const auto* u = std::get_if<uint64_t>(&value))
+        return *u <= std::numeric_limits<int64_t>::max() ? std::optional(static_cast<int64_t>(*u))
+                                                         : std::nullopt;
+    if (const auto* i = std::get_if<int64_t>(&value)) return *i;
+    if (const auto* d = std::get_if<double>(&value)) {
+        constexpr double kExact = 1LL << 53;  // a double has every whole number up to here
+        if (std::abs(*d) <= kExact && std::trunc(*d) == *d) return static_cast<int64_t>(*d);
+    }
+    return std::nullopt;
+}
+
+std::optional<double> MetaValue::number() const {
+    if (const auto* d = std::get_if<double>(&value)) return *d;
+    if (const auto whole = integer()) return static_cast<double>(*whole);
+    return std::nullopt;
+}
 
 int64_t Tensor::rows() const {
     int64_t rows = 1;
@@ -27,12 +41,24 @@ int64_t Tensor::rows() const {
     return rows;
 }
 
-int64_t Tensor::bytes() const {
+int64_t Tensor::row_bytes() const {
     const GgmlType* type = find_ggml_type(ggml_type);
-    return rows() * (cols() / type->block_elems) * type->block_bytes;
+    return cols() / type->block_elems * type->block_bytes;
+}
+
+int64_t Tensor::bytes() const { return rows() * row_bytes(); }
+
+const std::byte* Tensor::row(int64_t index) const {
+    const int64_t piece = piece_rows > 0 ? index / piece_rows : 0;
+    return data.data() + piece * piece_stride + (index - piece * piece_rows) * row_bytes();
 }
 
 const char* Tensor::type_name() const { return find_ggml_type(ggml_type)->name; }
+
+std::string TensorSlice::name() const {
+    return pieces == 1 ? fmt::format("{}[{}:{}]", tensor, first, count)
+                       : fmt::format("{}[{}x{}:{}]", tensor, pieces, first, count);
+}
 
 struct ModelFile::Impl {
     std::filesystem::path path;
@@ -42,6 +68,8 @@ struct ModelFile::Impl {
     std::map<std::string, MetaValue> metadata;
     std::vector<Tensor> tensors;
     std::unordered_map<std::string_view, size_t> by_name;
+    std::map<std::string, Tensor, std::less<>> slices;  // made when they are first asked for
+    std::mutex slices_mutex;
     uint64_t bytes = 0;
     uint32_t version = 0;
 
@@ -68,12 +96,49 @@ std::vector<std::filesystem::path> part_names(const std::filesystem::path& path,
     return names;
 }
 
-std::optional<int64_t> integer(const MetaValue& value) {
-    if (const auto* u = std::get_if<uint64_t>(&value.value))
-        return *u <= std::numeric_limits<int64_t>::max() ? std::optional(static_cast<int64_t>(*u))
-                                                         : std::nullopt;
-    if (const auto* i = std::get_if<int64_t>(&value.value)) return *i;
-    return std::nullopt;
+// TensorSlice::name backwards; empty for another name.
+std::optional<TensorSlice> parse_slice(std::string_view name) {
+    const size_t open = name.rfind('[');
+    if (open == std::string_view::npos || !name.ends_with(']')) return std::nullopt;
+    TensorSlice slice{.tensor = std::string(name.substr(0, open))};
+    const char* at = name.data() + open + 1;
+    const char* const end = name.data() + name.size() - 1;
+    const auto number = [&](int64_t& value, char behind) {
+        const auto [stop, error] = std::from_chars(at, end, value);
+        if (error != std::errc() || (behind != 0 && (stop == end || *stop != behind))) return false;
+        at = stop + (behind != 0);
+        return true;
+    };
+    if (name.find('x', open) != std::string_view::npos && !number(slice.pieces, 'x'))
+        return std::nullopt;
+    if (!number(slice.first, ':') || !number(slice.count, 0) || at != end) return std::nullopt;
+    return slice;
+}
+
+// Empty where the slice lies outside of the tensor.
+std::optional<Tensor> cut(const Tensor& whole, const TensorSlice& slice) {
+    const GgmlType& type = *find_ggml_type(whole.ggml_type);
+    const bool vector = whole.dims.size() == 1 && type.block_elems == 1;
+    const int64_t rows = vector ? whole.cols() : whole.rows();
+    if (slice.pieces < 1 || rows % slice.pieces != 0) return std::nullopt;
+    const int64_t period = rows / slice.pieces;
+    if (slice.first < 0 || slice.count < 1 || slice.count > period ||
+        slice.first > period - slice.count || (vector && slice.pieces != 1))
+        return std::nullopt;
+    const int64_t row_bytes = vector ? type.block_bytes : whole.row_bytes();
+    Tensor part{.ggml_type = whole.ggml_type, .offset = whole.offset};
+    part.dims =
+        vector ? std::vector{slice.count} : std::vector{whole.cols(), slice.count * slice.pieces};
+    if (slice.pieces > 1) {
+        part.piece_rows = slice.count;
+        part.piece_stride = period * row_bytes;
+    }
+    const auto from = static_cast<uint64_t>(slice.first * row_bytes);
+    const auto bytes =
+        static_cast<uint64_t>(((slice.pieces - 1) * period + slice.count) * row_bytes);
+    part.offset += from;
+    if (!whole.data.empty()) part.data = whole.data.subspan(from, bytes);
+    return part;
 }
 
 }  // namespace
@@ -85,11 +150,15 @@ ModelFile::ModelFile(const std::filesystem::path& path, Open mode)
     int64_t split_count = 1;
     for (size_t i = 0; i < impl_->parts.size(); ++i) {
         const std::filesystem::path name = impl_->parts[i];
+        if (std::error_code error; split_count > 1 && !std::filesystem::exists(name, error))
+            throw ModelError(fmt::format(
+                "{}: part {} of {} is missing; all parts of a model belong into one folder",
+                name.string(), i + 1, split_count));
         MappedFile map(name);
         GgufPart part = parse_gguf(name, map.bytes(), mode == Open::kHeaderOnly);
         const auto split = part.metadata.find("split.count");
         const int64_t count =
-            split == part.metadata.end() ? 1 : integer(split->second).value_or(-1);
+            split == part.metadata.end() ? 1 : split->second.integer().value_or(-1);
         if (count < 0 || count > 99999) impl_->fail("split.count is out of range");
         if (impl_->parts.size() == 1 && count > 1) {  // start again with the first part
             split_count = count;
@@ -100,9 +169,10 @@ ModelFile::ModelFile(const std::filesystem::path& path, Open mode)
         if (split_count > 1) {
             const auto number = part.metadata.find("split.no");
             if (count != split_count || number == part.metadata.end() ||
-                integer(number->second) != static_cast<int64_t>(i))
+                number->second.integer() != static_cast<int64_t>(i))
                 throw ModelError(
-                    fmt::format("{}: is not part {} of {}", name.string(), i + 1, split_count));
+                    fmt::format("{}: is not part {} of {}; are parts of several models mixed?",
+                                name.string(), i + 1, split_count));
         }
         impl_->bytes += map.bytes().size();
         if (i == 0) {
@@ -115,6 +185,13 @@ ModelFile::ModelFile(const std::filesystem::path& path, Open mode)
     for (size_t i = 0; i < impl_->tensors.size(); ++i)
         if (!impl_->by_name.emplace(impl_->tensors[i].name, i).second)
             impl_->fail(fmt::format("tensor '{}' stands in two parts", impl_->tensors[i].name));
+    const auto count = static_cast<int64_t>(impl_->tensors.size());
+    if (const int64_t told = get_int("split.tensors.count", count);
+        split_count > 1 && told != count)
+        impl_->fail(
+            fmt::format("its {} parts have {} tensors, but split.tensors.count says {}; are "
+                        "parts of several models mixed?",
+                        split_count, count, told));
 }
 
 ModelFile::ModelFile(const std::string& name, std::vector<std::byte> header)
@@ -160,7 +237,17 @@ uint32_t ModelFile::version() const { return impl_->version; }
 
 const Tensor* ModelFile::find_tensor(std::string_view name) const {
     const auto found = impl_->by_name.find(name);
-    return found == impl_->by_name.end() ? nullptr : &impl_->tensors[found->second];
+    if (found != impl_->by_name.end()) return &impl_->tensors[found->second];
+    const auto slice = parse_slice(name);
+    const auto whole = slice ? impl_->by_name.find(slice->tensor) : impl_->by_name.end();
+    if (whole == impl_->by_name.end()) return nullptr;
+    const std::lock_guard lock(impl_->slices_mutex);
+    const auto known = impl_->slices.find(name);
+    if (known != impl_->slices.end()) return &known->second;
+    auto made = cut(impl_->tensors[whole->second], *slice);
+    if (!made) return nullptr;
+    made->name = name;
+    return &impl_->slices.emplace(std::string(name), *std::move(made)).first->second;
 }
 
 const Tensor& ModelFile::tensor(std::string_view name) const {
@@ -176,7 +263,7 @@ const MetaValue* ModelFile::find(std::string_view key) const {
 int64_t ModelFile::get_int(std::string_view key) const {
     const MetaValue* value = find(key);
     if (value == nullptr) impl_->fail(fmt::format("lacks the metadata key '{}'", key));
-    const auto number = integer(*value);
+    const auto number = value->integer();
     if (!number) impl_->fail(fmt::format("metadata key '{}' is no integer", key));
     return *number;
 }
@@ -187,8 +274,8 @@ int64_t ModelFile::get_int(std::string_view key, int64_t fallback) const {
 double ModelFile::get_float(std::string_view key) const {
     const MetaValue* value = find(key);
     if (value == nullptr) impl_->fail(fmt::format("lacks the metadata key '{}'", key));
-    if (const auto* number = std::get_if<double>(&value->value)) return *number;
-    return static_cast<double>(get_int(key));
+    if (const auto number = value->number()) return *number;
+    impl_->fail(fmt::format("metadata key '{}' is no number", key));
 }
 double ModelFile::get_float(std::string_view key, double fallback) const {
     return find(key) == nullptr ? fallback : get_float(key);
@@ -198,6 +285,7 @@ bool ModelFile::get_bool(std::string_view key, bool fallback) const {
     const MetaValue* value = find(key);
     if (value == nullptr) return fallback;
     if (const auto* flag = std::get_if<bool>(&value->value)) return *flag;
+    if (const auto number = value->integer(); number == 0 || number == 1) return number == 1;
     impl_->fail(fmt::format("metadata key '{}' is no bool", key));
 }
 

@@ -10,27 +10,27 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <variant>
 #include <vector>
 
-namespace hetune {
+#include "planner/model_error.h"
 
-// A broken or unsupported model file. The message names the file and the field or tensor, and is
-// one line: control characters, which a file may put into its names, are replaced.
-class ModelError : public std::runtime_error {
-  public:
-    explicit ModelError(std::string message);
-};
+namespace hetune {
 
 // One metadata value. Integers of every width arrive as int64_t / uint64_t, floats as double.
 struct MetaValue;
 using MetaArray = std::vector<MetaValue>;
 struct MetaValue {
     std::variant<uint64_t, int64_t, double, bool, std::string, MetaArray> value;
+
+    // As a number, of whatever type it is in the file; empty for what is none, a bool among them.
+    // A float counts as an integer where it is whole.
+    std::optional<int64_t> integer() const;
+    std::optional<double> number() const;
 };
 
 // Weights of one name: [rows, cols] row-major, with `cols` the contiguous (ggml first) dimension.
@@ -41,10 +41,28 @@ struct Tensor {
     std::vector<int64_t> dims;        // ggml order: dims[0] is contiguous
     std::span<const std::byte> data;  // owned by the ModelFile
     uint64_t offset = 0;              // of the data within its file, one part of a split one
+    // A TensorSlice of several pieces: `piece_rows` rows lie together, and pieces begin
+    // `piece_stride` bytes apart. 0: all rows lie together.
+    int64_t piece_rows = 0, piece_stride = 0;
     int64_t cols() const { return dims.empty() ? 1 : dims[0]; }
-    int64_t rows() const;           // the product of dims[1..]
-    int64_t bytes() const;          // in the file; also where `data` is empty
-    const char* type_name() const;  // "Q4_K"
+    int64_t rows() const;  // the product of dims[1..]
+    int64_t row_bytes() const;
+    int64_t bytes() const;                      // of all rows; also where `data` is empty
+    const std::byte* row(int64_t index) const;  // of one that has data
+    const char* type_name() const;              // "Q4_K"
+};
+
+// Rows of a tensor in which a file keeps several matrices: attn_qkv has those of q, k and v, and
+// ffn_gate_up_exps has gate and up of each expert in turn. Of a vector, elements.
+struct TensorSlice {
+    std::string tensor;
+    int64_t pieces = 1;  // of equal size, one behind the other; each gives `count` rows
+    int64_t first = 0;   // within a piece
+    int64_t count = 0;
+
+    // "blk.0.attn_qkv.weight[64:32]", "blk.0.ffn_gate_up_exps.weight[8x64:64]". ModelFile takes it
+    // as the name of a tensor, so that nothing else needs to know of slices.
+    std::string name() const;
 };
 
 class ModelFile {
@@ -68,7 +86,8 @@ class ModelFile {
     std::vector<std::span<const std::byte>> headers() const;
     uint32_t version() const;
 
-    // nullptr when there is none.
+    // Of a tensor or of a TensorSlice. nullptr when there is none, or the slice does not lie in it.
+    // Any thread may call it.
     const Tensor* find_tensor(std::string_view name) const;
     // Throws ModelError naming the missing tensor.
     const Tensor& tensor(std::string_view name) const;

@@ -60,7 +60,8 @@ struct ModelOptions {
     // Kernels are tried out against the oracle before their first use on a device: "off", "once"
     // (what is not known to be right), "always".
     std::string certify = "once";
-    bool retry = false;  // try again the kernels that were refused at an earlier load
+    bool allow_unused = false;  // go on, with a warning, where nothing reads a part of the file
+    bool retry = false;         // try again the kernels that were refused at an earlier load
     // While loading: "compile", "repack" or "certify", with how many are done of how many. May be
     // empty.
     std::function<void(std::string_view stage, size_t done, size_t total)> progress;

@@ -73,6 +73,8 @@ struct __attribute__((visibility("hidden"))) Model::Impl {
 void Model::Impl::load() {
     const Stopwatch watch;
     LayerGraph graph = build_layer_graph(file);
+    const std::string unused = require_all_used(file, graph, options.allow_unused);
+    if (!unused.empty() && options.warn) options.warn(unused);
     info.file = file.path().string();
     info.name = graph.name;
     info.architecture = graph.architecture;

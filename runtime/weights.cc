@@ -29,15 +29,26 @@ std::vector<float> turns_table(const LayerGraph& graph) {
     return table;
 }
 
+// Row tiles [first, last) of a tensor. Rows of one tile lie together in the file: pieces of a
+// TensorSlice are whole tiles (lower/moe.cc asks for a multiple of 32 rows).
+void pack_rows(const QuantFormat& format, const Tensor& tensor, int64_t first, int64_t last,
+               uint8_t* tiles) {
+    const int64_t tile_bytes = tiles_bytes(format, 32, tensor.cols());
+    for (int64_t tile = first; tile < last; ++tile)
+        pack_tiles(format, tensor.rows() - tile * 32, tensor.cols(),
+                   reinterpret_cast<const uint8_t*>(tensor.row(tile * 32)),
+                   tiles + (tile - first) * tile_bytes, 0, 1);
+}
+
 void pack(const ModelFile& file, const PlanBuffer& buffer, std::span<std::byte> to) {
     const Tensor& tensor = file.tensor(buffer.tensor);
     const QuantFormat& format = *find_quant(tensor.ggml_type);
     const int64_t row_tiles = (tensor.rows() + 31) / 32;
-    const auto* raw = reinterpret_cast<const uint8_t*>(tensor.data.data());
+    const int64_t tile_bytes = tiles_bytes(format, 32, tensor.cols());
     auto* tiles = reinterpret_cast<uint8_t*>(to.data());
 #pragma omp parallel for schedule(dynamic, 4)
     for (int64_t i = 0; i < row_tiles; ++i)
-        pack_tiles(format, tensor.rows(), tensor.cols(), raw, tiles, i, i + 1);
+        pack_rows(format, tensor, i, i + 1, tiles + i * tile_bytes);
 }
 
 // A run of row tiles of one tensor: what one thread packs at a time.
@@ -76,12 +87,8 @@ bool pack_all(const ModelFile& file, const std::vector<PlanBuffer>& buffers, Til
             const Tensor& tensor = file.tensor(buffers[t].tensor);
             const int64_t tiles = (tensor.rows() + 31) / 32;
             const int64_t tile_bytes = buffers[t].bytes / tiles;
-            const int64_t row_bytes = tensor.bytes() / tensor.rows();
             packed.resize(static_cast<size_t>((last - first) * tile_bytes));
-            pack_tiles(
-                *find_quant(tensor.ggml_type), tensor.rows() - first * 32, tensor.cols(),
-                reinterpret_cast<const uint8_t*>(tensor.data.data()) + first * 32 * row_bytes,
-                packed.data(), 0, last - first);
+            pack_rows(*find_quant(tensor.ggml_type), tensor, first, last, packed.data());
             if (!writer.write(t, static_cast<uint64_t>(first * tile_bytes),
                               std::as_bytes(std::span(packed))))
                 failed = true;

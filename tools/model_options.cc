@@ -35,6 +35,8 @@ void ModelArguments::add_to(CLI::App& app) {
         ->capture_default_str();
     app.add_option("--pre", options.pre_tokenizer,
                    "pre-tokenizer, instead of the file's: qwen2, llama-bpe, ...");
+    app.add_flag("--allow-unused", options.allow_unused,
+                 "go on where the file has tensors or settings that nothing reads");
     app.add_flag("!--no-tiles", options.tiles, "do not keep repacked weights on disk");
     app.add_option("--memory-limit", memory_limit,
                    "most memory to take, as 8G; default: what is free");

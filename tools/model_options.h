@@ -17,6 +17,8 @@ struct ModelArguments {
     ModelOptions options;
 
     // FILE, --backend, --compiler, --ctx, --fusion, --activations, --kv, --state-snapshots, --pre,
+    // --allow-unused,
+    // --allow-unused,
     // --no-tiles, --memory-limit, --jobs, --certify, --retry, --no-jit.
     void add_to(CLI::App& app);
     // Loads it, with a progress bar on stderr and warnings below it.

@@ -1,6 +1,6 @@
-// y = silu(gate x) * up x of the experts that each token uses, whose numbers are read here.
-// Launch: [kRows / 32, kUsed, rows]; a group owns 32 rows of one expert, its waves share K.
-// LDS: two floats a lane where kWaves > 1.
+// y = silu(gate x) * up x (gate x times a factor of the expert) of the experts that each token
+// uses, whose numbers are read here. Launch: [kRows / 32, kUsed, rows]; a group owns 32 rows of one
+// expert, its waves share K. LDS: two floats a lane where kWaves > 1.
 #include "elementwise/step_state.h"
 #include "elementwise/xblock.h"
 #include "linear/row_tile.h"
@@ -14,6 +14,7 @@ constexpr int kRows = 512;
 constexpr int kCols = 2048;
 constexpr bool kQuantisedInput = true;
 constexpr bool kQuantisedOutput = true;
+constexpr bool kGateScale = false;
 constexpr int kWaves = 4;
 #endif
 
@@ -21,11 +22,12 @@ static_assert(kRows % kTileRows == 0, "an expert's matrix is a whole number of t
 
 extern "C" STREAM_KERNEL(kWaves* kWaveSize) void experts_gate_up(
     const StepState* __restrict__ step,
-    const int* __restrict__ ids,  // [rows, kUsed]
-    const u8* __restrict__ gate,  // [experts, kRows / 32, kCols / tile, tile bytes]
-    const u8* __restrict__ up,    // [experts, kRows / 32, kCols / tile, tile bytes]
-    const void* __restrict__ x,   // [rows, kCols / 32] XBlock or [rows, kCols] float
-    void* __restrict__ y) {       // [rows, kUsed, kRows / 32] XBlock or [rows, kUsed, kRows] float
+    const int* __restrict__ ids,           // [rows, kUsed]
+    const u8* __restrict__ gate,           // [experts, kRows / 32, kCols / tile, tile bytes]
+    const u8* __restrict__ up,             // [experts, kRows / 32, kCols / tile, tile bytes]
+    const float* __restrict__ gate_scale,  // [experts]
+    const void* __restrict__ x,            // [rows, kCols / 32] XBlock or [rows, kCols] float
+    void* __restrict__ y) {  // [rows, kUsed, kRows / 32] XBlock or [rows, kUsed, kRows] float
     SHARED float part[kWaves][2][kWaveSize];
     const int row = group_id_z();
     if (row >= step->rows) return;
@@ -46,6 +48,7 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void experts_gate_up(
             u[0] += part[w][1][lane_id()];
         }
     }
+    if constexpr (kGateScale) g[0] *= gate_scale[ids[slot]];
     const float value = silu(g[0]) * u[0];
     if constexpr (kQuantisedOutput)
         quantise_wave(value, static_cast<XBlock*>(y) + i64(slot) * (kRows / 32) + group_id());

@@ -104,6 +104,7 @@ bool fuse_moe_step(LayerGraph& graph, const PlanOptions& options, const ModelFil
             continue;
         if (!norm_at || graph.ops[*norm_at].kind != "rmsnorm") continue;
         const Op router = graph.ops[*router_at];
+        if (router.integer("groups") > 1 || experts.weights.size() > 3) continue;
         const ValueId h = graph.ops[*norm_at].inputs[0];
 
         // experts -> [add of the shared expert] -> add of h

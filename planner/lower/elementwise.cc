@@ -47,6 +47,27 @@ void lower_rmsnorm(PlanBuilder& b, const Op& op) {
     b.emit(std::move(step));
 }
 
+void lower_scale(PlanBuilder& b, const Op& op) {
+    const ValueId y = op.outputs[0];
+    const int waves = b.tunable("scale", "kWaves", b.arch.family == ArchFamily::kCpu ? 1 : 4);
+    const bool bias = op.weights.size() > 1;
+    const PlanArg in = b.in(op.inputs[0]);
+    PlanStep step{.label = b.name(y),
+                  .spec = {"scale",
+                           {{"kCols", constant(b.width(y))},
+                            {"kBias", constant(bias)},
+                            {"kWaves", constant(waves)}}},
+                  .args = {b.step(y), in, b.raw(op.weights[0]),
+                           bias ? b.raw(op.weights[1]) : b.none(), b.out(y)},
+                  .groups = {ceil_div(b.width(y), 32 * waves), static_cast<uint32_t>(b.rows(y)), 1},
+                  .threads = static_cast<uint32_t>(32 * waves),
+                  .rows_axis = b.rows(y) > 1 ? 1 : -1};
+    step.cost.weight_bytes = 4 + (bias ? b.width(y) * 4 : 0);
+    step.cost.activation_bytes = 2 * b.rows(y) * b.width(y) * 4;
+    step.cost.operations = b.rows(y) * b.width(y);
+    b.emit(std::move(step));
+}
+
 auto lower_binary(const char* functor) {
     return [functor](PlanBuilder& b, const Op& op) {
         const ValueId y = op.outputs[0];
@@ -84,6 +105,7 @@ void lower_last_row(PlanBuilder& b, const Op& op) {
 const RegisterLowering kElementwiseLowerings[] = {
     RegisterLowering{{.layer = "embed", .variant = "rows", .emit = lower_embed}},
     RegisterLowering{{.layer = "rmsnorm", .variant = "row", .emit = lower_rmsnorm}},
+    RegisterLowering{{.layer = "scale", .variant = "row", .emit = lower_scale}},
     RegisterLowering{{.layer = "add", .variant = "binary", .emit = lower_binary("Add")}},
     RegisterLowering{{.layer = "silu_mul", .variant = "binary", .emit = lower_binary("SiluMul")}},
     RegisterLowering{

@@ -91,8 +91,9 @@ const RegisterLowering kExperts{{.layer = "experts",
 }  // namespace
 
 bool experts_by_matrix(const PlanBuilder& b, const Op& op) {
-    return by_matrix(b, op.inputs[0], expert_rows(b, op, 0)) && expert_rows(b, op, 0) % 32 == 0 &&
-           expert_rows(b, op, 2) % 32 == 0 && &b.format(op.weights[0]) == &b.format(op.weights[1]);
+    return !has_gate_scale(op) && by_matrix(b, op.inputs[0], expert_rows(b, op, 0)) &&
+           expert_rows(b, op, 0) % 32 == 0 && expert_rows(b, op, 2) % 32 == 0 &&
+           &b.format(op.weights[0]) == &b.format(op.weights[1]);
 }
 
 }  // namespace hetune

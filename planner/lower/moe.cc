@@ -61,11 +61,22 @@ void lower_router(PlanBuilder& b, const Op& op) {
     const LinearInput input = linear_input(b, x, op.weights);
     const PlanArg logits = b.scratch(int64_t{rows} * experts * 4);
     emit_linear(b, b.name(ids) + ".logits", x, input, op.weights, logits);
+    const int64_t groups = op.integer("groups");
+    if (groups > 32)
+        throw ModelError(fmt::format("{}: {} groups of experts; the router kernel takes up to 32",
+                                     b.file.path().string(), groups));
+    KernelSpec spec{"router",
+                    {{"kExperts", constant(experts)},
+                     {"kUsed", constant(used)},
+                     {"kRenormalise", constant(op.integer("renormalise") != 0)}}};
+    if (groups > 1)
+        spec = {"router_groups",
+                {{"kExperts", constant(experts)},
+                 {"kUsed", constant(used)},
+                 {"kGroups", constant(groups)},
+                 {"kGroupsUsed", constant(op.integer("groups_used"))}}};
     PlanStep step{.label = b.name(ids),
-                  .spec = {"router",
-                           {{"kExperts", constant(experts)},
-                            {"kUsed", constant(used)},
-                            {"kRenormalise", constant(op.integer("renormalise") != 0)}}},
+                  .spec = std::move(spec),
                   .args = {b.step(x), logits, b.out(ids, Form::kIds), b.out(shares)},
                   .groups = {rows, 1, 1},
                   .rows_axis = rows > 1 ? 0 : -1};
@@ -139,6 +150,19 @@ struct Mixture {
     }
 };
 
+void lower_scale_shares(PlanBuilder& b, const Op& op) {
+    const ValueId y = op.outputs[0];
+    const int64_t used = op.integer("used"), slots = b.rows(y) * used;
+    const PlanArg ids = b.in(op.inputs[0], Form::kIds), shares = b.in(op.inputs[1]);
+    PlanStep step{.label = b.name(y),
+                  .spec = {"scale_shares", {{"kUsed", constant(used)}}},
+                  .args = {b.step(y), ids, shares, b.raw(op.weights[0]), b.out(y)},
+                  .groups = {ceil_div(slots, 32), 1, 1}};
+    step.cost.activation_bytes = 3 * slots * 4;
+    step.cost.operations = slots;
+    b.emit(std::move(step));
+}
+
 // Each token reads the experts that it uses.
 void lower_experts(PlanBuilder& b, const Op& op) {
     const ValueId x = op.inputs[0], ids = op.inputs[1], shares = op.inputs[2], y = op.outputs[0];
@@ -149,10 +173,12 @@ void lower_experts(PlanBuilder& b, const Op& op) {
     const int up_waves = b.tunable(
         "experts_gate_up", "kWaves",
         std::min(8, default_waves(b.arch, m.inner / 32 * m.slots(), m.width / m.gate.tile_elems)));
+    auto constants = m.gate_up_constants(up_waves);
+    constants["kGateScale"] = constant(has_gate_scale(op));
     b.emit({.label = b.name(y) + ".gate_up",
-            .spec = {"experts_gate_up", m.gate_up_constants(up_waves)},
-            .args = {b.step(x), chosen, b.tiles(op.weights[0]), b.tiles(op.weights[1]), m.input.arg,
-                     act},
+            .spec = {"experts_gate_up", std::move(constants)},
+            .args = {b.step(x), chosen, b.tiles(op.weights[0]), b.tiles(op.weights[1]),
+                     has_gate_scale(op) ? b.raw(op.weights[3]) : b.none(), m.input.arg, act},
             .groups = {static_cast<uint32_t>(m.inner / 32), static_cast<uint32_t>(m.used), rows},
             .threads = static_cast<uint32_t>(32 * up_waves),
             .rows_axis = rows > 1 ? 2 : -1,
@@ -180,7 +206,9 @@ void lower_experts(PlanBuilder& b, const Op& op) {
 // sorting costs more than the few shared reads give back.
 constexpr int kGroupedRows = 16;
 
-bool many_rows(const PlanBuilder& b, const Op& op) { return b.rows(op.inputs[0]) >= kGroupedRows; }
+bool many_rows(const PlanBuilder& b, const Op& op) {
+    return b.rows(op.inputs[0]) >= kGroupedRows && !has_gate_scale(op);
+}
 
 void lower_grouped_experts(PlanBuilder& b, const Op& op) {
     const ValueId y = op.outputs[0];
@@ -245,6 +273,7 @@ void lower_scale_by_sigmoid(PlanBuilder& b, const Op& op) {
 
 const RegisterLowering kMoeLowerings[] = {
     RegisterLowering{{.layer = "router", .variant = "wave", .emit = lower_router}},
+    RegisterLowering{{.layer = "scale_shares", .variant = "slots", .emit = lower_scale_shares}},
     RegisterLowering{{.layer = "experts", .variant = "per_token", .emit = lower_experts}},
     RegisterLowering{{.layer = "experts",
                       .variant = "grouped",

@@ -5,6 +5,10 @@
 
 namespace hetune {
 
+// Whether products with the gate have a factor for each expert. Only the kernels that take each
+// token by itself multiply by it: no file of these families has had one so far.
+inline bool has_gate_scale(const Op& experts) { return experts.weights.size() > 3; }
+
 constexpr int64_t kExpertChunkBytes = 12;  // kernel_templates' ExpertChunk
 
 // The slots of an `experts` op by expert, in `chunks` pieces of up to `tokens` slots.

@@ -2,7 +2,8 @@
 
 #include <fmt/format.h>
 
-#include "planner/models/decoder.h"
+#include <optional>
+#include <vector>
 
 namespace hetune {
 namespace {
@@ -23,10 +24,8 @@ DeltaNetShape delta_net_shape(const DecoderBuilder& b) {
     const int64_t inner = b.size("ssm.inner_size", 16, 1 << 20);
     shape.value_size = inner / shape.value_heads;
     if (shape.value_heads % shape.key_heads != 0 || inner % shape.value_heads != 0)
-        throw ModelError(
-            fmt::format("{}: {} value heads do not divide ssm.inner_size {} and share "
-                        "{} key heads",
-                        b.file.path().string(), shape.value_heads, inner, shape.key_heads));
+        b.fail(fmt::format("{} value heads do not divide ssm.inner_size {} and share {} key heads",
+                           shape.value_heads, inner, shape.key_heads));
     return shape;
 }
 
@@ -34,7 +33,7 @@ DeltaNetShape delta_net_shape(const DecoderBuilder& b) {
 ValueId gated_attention(DecoderBuilder& b, ValueId x, const AttentionShape& shape, int layer) {
     const std::string blk = fmt::format("blk.{}.", layer);
     const int64_t width = shape.heads * shape.head_size;
-    const ValueId both = b.linear(x, blk + "attn_q", 2 * width, layer);
+    auto [both, k, v] = b.project(x, shape, 2 * width, layer);
     ValueId q = b.graph.add_value(blk + "attn_q.query", width);
     const ValueId gate = b.graph.add_value(blk + "attn_q.gate", width);
     b.graph.ops.push_back({.kind = "split_heads",
@@ -43,8 +42,6 @@ ValueId gated_attention(DecoderBuilder& b, ValueId x, const AttentionShape& shap
                            .attributes = {{"heads", static_cast<double>(shape.heads)},
                                           {"head_size", static_cast<double>(shape.head_size)}},
                            .layer = layer});
-    ValueId k = b.linear(x, blk + "attn_k", shape.kv_heads * shape.head_size, layer);
-    const ValueId v = b.linear(x, blk + "attn_v", shape.kv_heads * shape.head_size, layer);
     q = b.head_rmsnorm(q, blk + "attn_q_norm", shape.head_size, layer);
     k = b.head_rmsnorm(k, blk + "attn_k_norm", shape.head_size, layer);
     q = b.rope(q, blk + "attn_q_norm.rope", shape, layer);
@@ -53,16 +50,17 @@ ValueId gated_attention(DecoderBuilder& b, ValueId x, const AttentionShape& shap
     const ValueId gated =
         b.graph.add_op({.kind = "sigmoid_mul", .inputs = {attention, gate}, .layer = layer},
                        blk + "attn_gated", width);
-    return b.linear(gated, blk + "attn_output", b.graph.hidden, layer);
+    return b.attention_output(gated, layer);
 }
 
 ValueId delta_net(DecoderBuilder& b, ValueId x, const DeltaNetShape& shape, int state, int layer) {
     const std::string blk = fmt::format("blk.{}.", layer);
     const int64_t channels = 2 * shape.keys() + shape.values();
-    const ValueId qkv = b.linear(x, blk + "attn_qkv", channels, layer);
-    const ValueId z = b.linear(x, blk + "attn_gate", shape.values(), layer);
-    const ValueId alpha = b.linear(x, blk + "ssm_alpha", shape.value_heads, layer);
-    const ValueId beta = b.linear(x, blk + "ssm_beta", shape.value_heads, layer);
+    const ValueId qkv = b.linear(x, {.name = blk + "attn_qkv", .rows = channels}, layer);
+    const ValueId z = b.linear(x, {.name = blk + "attn_gate", .rows = shape.values()}, layer);
+    const ValueId alpha =
+        b.linear(x, {.name = blk + "ssm_alpha", .rows = shape.value_heads}, layer);
+    const ValueId beta = b.linear(x, {.name = blk + "ssm_beta", .rows = shape.value_heads}, layer);
     const double number = state;
     const ValueId conv = b.graph.add_op(
         {.kind = "causal_conv",
@@ -93,24 +91,46 @@ ValueId delta_net(DecoderBuilder& b, ValueId x, const DeltaNetShape& shape, int 
                                        {"eps", b.eps}},
                         .layer = layer},
                        blk + "ssm_norm", shape.values());
-    return b.linear(normed, blk + "ssm_out", b.graph.hidden, layer);
+    return b.linear(normed, {.name = blk + "ssm_out", .rows = b.graph.hidden}, layer);
+}
+
+// attention.recurrent_layers says which layers are; else all but every interval-th.
+std::vector<bool> recurrent_layers(const DecoderBuilder& b) {
+    const int64_t interval = b.size("full_attention_interval", 1, 1000, 4);
+    const MetaValue* told = b.find("attention.recurrent_layers");
+    std::vector<bool> recurrent;
+    for (int layer = 0; layer < b.graph.layers; ++layer) {
+        if (told == nullptr) {
+            recurrent.push_back((layer + 1) % interval != 0);
+            continue;
+        }
+        const MetaValue& value = b.of_layer("attention.recurrent_layers", *told, layer);
+        const auto* flag = std::get_if<bool>(&value.value);
+        recurrent.push_back(flag != nullptr ? *flag : value.integer().value_or(0) != 0);
+    }
+    return recurrent;
 }
 
 }  // namespace
 
-LayerGraph build_hybrid(const ModelFile& file) {
-    DecoderBuilder b(file);
-    const AttentionShape attention = b.attention_shape(false);
-    const DeltaNetShape recurrent = delta_net_shape(b);
-    const int64_t interval = b.size("full_attention_interval", 1, 1000, 4);
+LayerGraph build_hybrid(const ModelFile& file, const FileTraits& traits) {
+    DecoderBuilder b(file, traits);
+    const std::vector<bool> recurrent = recurrent_layers(b);
+    const DeltaNetShape delta = delta_net_shape(b);
+    std::optional<AttentionShape> attention;
     int states = 0;
     ValueId x = b.embed();
     for (int layer = 0; layer < b.graph.layers; ++layer) {
         const std::string blk = fmt::format("blk.{}.", layer);
         const ValueId normed = b.rmsnorm(x, blk + "attn_norm", layer);
-        const ValueId mixed = (layer + 1) % interval == 0
-                                  ? gated_attention(b, normed, attention, layer)
-                                  : delta_net(b, normed, recurrent, states++, layer);
+        ValueId mixed;
+        if (recurrent[static_cast<size_t>(layer)]) {
+            mixed = delta_net(b, normed, delta, states++, layer);
+        } else {
+            attention =
+                attention ? b.attention_shape(*attention, layer) : b.attention_shape(false, layer);
+            mixed = gated_attention(b, normed, *attention, layer);
+        }
         x = b.add(x, mixed, blk + "attn_residual", layer);
         const ValueId ffn_in = b.rmsnorm(x, blk + "post_attention_norm", layer);
         x = b.add(x, b.feed_forward(ffn_in, layer), blk + "ffn_residual", layer);

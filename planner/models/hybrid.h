@@ -3,10 +3,10 @@
 // Source: the published model code (transformers) and llama.cpp's tensor names.
 #pragma once
 
-#include "planner/layer_graph.h"
+#include "planner/models/decoder.h"
 
 namespace hetune {
 
-LayerGraph build_hybrid(const ModelFile& file);
+LayerGraph build_hybrid(const ModelFile& file, const FileTraits& traits);
 
 }  // namespace hetune

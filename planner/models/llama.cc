@@ -7,7 +7,9 @@ namespace hetune {
 namespace {
 
 const RegisterModel kLlama("llama", [](const ModelFile& file) {
-    return build_transformer(file, {.interleaved_rope = true});
+    return build_transformer(file,
+                             {.interleaved_rope = true,
+                              .file = {.rope_freqs = true, .layer_bias = true, .experts = true}});
 });
 
 }  // namespace

@@ -5,8 +5,9 @@
 namespace hetune {
 namespace {
 
-const RegisterModel kQwen2("qwen2",
-                           [](const ModelFile& file) { return build_transformer(file, {}); });
+const RegisterModel kQwen2("qwen2", [](const ModelFile& file) {
+    return build_transformer(file, {.file = {.output_bias = true, .inner_scale = false}});
+});
 
 }  // namespace
 }  // namespace hetune

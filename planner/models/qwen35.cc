@@ -4,7 +4,9 @@
 namespace hetune {
 namespace {
 
-const RegisterModel kQwen35("qwen35", build_hybrid);
+const RegisterModel kQwen35("qwen35", [](const ModelFile& file) {
+    return build_hybrid(file, {.rope_sections = true});
+});
 
 }  // namespace
 }  // namespace hetune

@@ -4,7 +4,10 @@
 namespace hetune {
 namespace {
 
-const RegisterModel kQwen35moe("qwen35moe", build_hybrid);
+const RegisterModel kQwen35moe("qwen35moe", [](const ModelFile& file) {
+    return build_hybrid(
+        file, {.rope_sections = true, .experts = true, .dense = false, .shared_expert = true});
+});
 
 }  // namespace
 }  // namespace hetune

@@ -6,7 +6,7 @@ namespace hetune {
 namespace {
 
 const RegisterModel kQwen3moe("qwen3moe", [](const ModelFile& file) {
-    return build_transformer(file, {.head_norm = true});
+    return build_transformer(file, {.head_norm = true, .file = {.experts = true, .dense = false}});
 });
 
 }  // namespace

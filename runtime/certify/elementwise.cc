@@ -73,6 +73,19 @@ void certify_binary(Trial& t) {
 
 void certify_scale(Trial& t) {
     const int64_t cols = t.number("kCols");
+    const auto x = t.put_floats("x", t.rows() * cols), s = t.weight_vector("s");
+    const auto bias = t.flag("kBias") ? t.weight_vector("bias") : std::vector<float>();
+    t.out_floats("y", cols);
+    t.launch();
+    compare_columns(t, "y", cols, kFewOperations, [&](int64_t row, int64_t col) {
+        const auto at = static_cast<size_t>(col);
+        return static_cast<double>(row_of(x, row, cols)[at]) * static_cast<double>(s[0]) +
+               (bias.empty() ? 0.0 : static_cast<double>(bias[at]));
+    });
+}
+
+void certify_scale_by_sigmoid(Trial& t) {
+    const int64_t cols = t.number("kCols");
     const auto x = t.put_floats("x", t.rows() * cols), s = t.put_floats("s", t.rows());
     t.out_floats("y", cols);
     t.launch();
@@ -128,7 +141,8 @@ void certify_take_row(Trial& t) {
 const RegisterCertifier kRmsnorm{{"rmsnorm"}, certify_rmsnorm};
 const RegisterCertifier kGatedRmsnorm{{"gated_rmsnorm"}, certify_gated_rmsnorm};
 const RegisterCertifier kBinary{{"binary"}, certify_binary};
-const RegisterCertifier kScale{{"scale_by_sigmoid"}, certify_scale};
+const RegisterCertifier kScale{{"scale"}, certify_scale};
+const RegisterCertifier kScaleBySigmoid{{"scale_by_sigmoid"}, certify_scale_by_sigmoid};
 const RegisterCertifier kQuantise{{"quantise"}, certify_quantise};
 const RegisterCertifier kSplitHeads{{"split_heads"}, certify_split_heads};
 const RegisterCertifier kTakeRow{{"take_row"}, certify_take_row};

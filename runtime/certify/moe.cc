@@ -11,7 +11,7 @@ namespace {
 
 constexpr double kShares = 2e-5;  // exponentials of the device, divided by their sum
 
-void certify_router(Trial& t) {
+void certify_routes(Trial& t, bool renormalise, size_t groups, size_t groups_used) {
     const int64_t experts = t.number("kExperts"), used = t.number("kUsed");
     auto logits = seeded_floats(static_cast<size_t>(t.rows() * experts), t.random());
     for (float& v : logits) v *= 4.0f;
@@ -26,8 +26,9 @@ void certify_router(Trial& t) {
     const auto shares = t.get<float>("shares");
     Comparison& comparison = t.compare("shares", kShares);
     for (int64_t row = 0; row < t.rows(); ++row) {
-        const auto wanted = reference::route(row_of(logits, row, experts),
-                                             static_cast<size_t>(used), t.flag("kRenormalise"));
+        const auto wanted =
+            reference::route(row_of(logits, row, experts), static_cast<size_t>(used), renormalise,
+                             groups, groups_used);
         for (size_t k = 0; k < wanted.experts.size(); ++k) {
             const auto at = static_cast<size_t>(row * used) + k;
             t.same("ids", static_cast<int64_t>(k), ids[at], wanted.experts[k]);
@@ -60,13 +61,37 @@ bool looked_at(int64_t slot, int64_t slots) {
     return slots <= 64 || slot % (slots / 48) == 0 || slot == slots - 1;
 }
 
+void certify_router(Trial& t) { certify_routes(t, t.flag("kRenormalise"), 1, 1); }
+
+void certify_router_groups(Trial& t) {
+    certify_routes(t, true, static_cast<size_t>(t.number("kGroups")),
+                   static_cast<size_t>(t.number("kGroupsUsed")));
+}
+
+void certify_scale_shares(Trial& t) {
+    const int64_t used = t.number("kUsed");
+    const auto scale = t.weight_vector("s");
+    const auto ids = choose_experts(t, t.rows(), static_cast<int64_t>(scale.size()), used);
+    t.put("ids", ids);
+    const auto shares = t.put_floats("shares", t.rows() * used);
+    t.out_floats("y", used);
+    t.launch();
+    const auto y = t.get<float>("y");
+    Comparison& comparison = t.compare("y", kShares);
+    for (size_t slot = 0; slot < ids.size(); ++slot)
+        comparison.add(static_cast<int64_t>(slot) % used, static_cast<double>(y[slot]),
+                       static_cast<double>(shares[slot]) *
+                           static_cast<double>(scale[static_cast<size_t>(ids[slot])]));
+}
+
 // silu(gate x) * up x of one tile of an expert.
-std::vector<float> gate_up(const Trial& t, int64_t first_row, std::span<const float> x) {
+std::vector<float> gate_up(const Trial& t, int64_t first_row, std::span<const float> x,
+                           double gate_scale = 1.0) {
     std::vector<float> wanted;
     for (int64_t i = 0; i < 32; ++i)
-        wanted.push_back(
-            static_cast<float>(reference::silu(dot(t.weight_row("gate", first_row + i), x)) *
-                               dot(t.weight_row("up", first_row + i), x)));
+        wanted.push_back(static_cast<float>(
+            reference::silu(gate_scale * dot(t.weight_row("gate", first_row + i), x)) *
+            dot(t.weight_row("up", first_row + i), x)));
     return wanted;
 }
 
@@ -75,16 +100,21 @@ void certify_gate_up(Trial& t) {
     const int64_t slots = t.rows() * used;
     const auto ids = choose_experts(t, t.rows(), t.weight_rows("gate") / rows, used);
     t.put("ids", ids);
+    const auto scale = t.flag("kGateScale") ? t.weight_vector("gate_scale") : std::vector<float>();
     const auto x = t.put_activations("x", t.rows(), cols, t.flag("kQuantisedInput"));
     TileOutput y(t, "y", used * rows, t.flag("kQuantisedOutput"));
     t.launch();
     y.read();
+    const auto scale_of = [&](int64_t slot) {
+        const auto expert = static_cast<size_t>(ids[static_cast<size_t>(slot)]);
+        return scale.empty() ? 1.0 : static_cast<double>(scale[expert]);
+    };
     for (int64_t slot = 0; slot < slots; ++slot)
         if (looked_at(slot, slots))
             for (const int64_t tile : tiles_of_slot(slot, slots, rows / 32))
                 y.compare(slot / used, slot % used * (rows / 32) + tile,
                           gate_up(t, ids[static_cast<size_t>(slot)] * rows + tile * 32,
-                                  row_of(x, slot / used, cols)));
+                                  row_of(x, slot / used, cols), scale_of(slot)));
 }
 
 void certify_down(Trial& t) {
@@ -262,6 +292,8 @@ void certify_down_gemm(Trial& t) {
 }
 
 const RegisterCertifier kRouter{{"router"}, certify_router};
+const RegisterCertifier kRouterGroups{{"router_groups"}, certify_router_groups};
+const RegisterCertifier kScaleShares{{"scale_shares"}, certify_scale_shares};
 const RegisterCertifier kGateUp{{"experts_gate_up"}, certify_gate_up};
 const RegisterCertifier kDown{{"experts_down"}, certify_down};
 const RegisterCertifier kSum{{"experts_sum"}, certify_sum};

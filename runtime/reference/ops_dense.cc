@@ -34,6 +34,15 @@ void linear(const Step& s) {
     for (size_t i = 0; i < out.size(); ++i) out[i] += bias[i % static_cast<size_t>(width)];
 }
 
+void scale(const Step& s) {
+    const auto width = static_cast<size_t>(s.width(s.op.outputs[0]));
+    const float factor = reference::weight_vector(s.weight(0))[0];
+    const std::vector<float> bias =
+        s.op.weights.size() > 1 ? reference::weight_vector(s.weight(1)) : std::vector<float>(width);
+    const auto out = s.out(0);
+    for (size_t i = 0; i < out.size(); ++i) out[i] = s.in(0)[i] * factor + bias[i % width];
+}
+
 template <class F>
 void binary(const Step& s, F f) {
     const auto out = s.out(0);
@@ -90,6 +99,7 @@ const ReferenceEngine::Register kDenseOps[] = {
     {"embed", embed},
     {"rmsnorm", rmsnorm},
     {"linear", linear},
+    {"scale", scale},
     {"add", [](const Step& s) { binary(s, [](double a, double b) { return a + b; }); }},
     {"silu_mul",
      [](const Step& s) { binary(s, [](double a, double b) { return reference::silu(a) * b; }); }},

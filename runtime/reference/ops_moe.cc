@@ -16,9 +16,10 @@ void router(const Step& s) {
     reference::linear(s.weight(0), 0, static_cast<int64_t>(experts), s.in(0), logits);
     const auto ids = s.out(0), shares = s.out(1);
     for (size_t r = 0; r < static_cast<size_t>(s.rows()); ++r) {
-        const reference::Routes routes =
-            reference::route(std::span(logits).subspan(r * experts, experts), used,
-                             s.op.integer("renormalise") != 0);
+        const reference::Routes routes = reference::route(
+            std::span(logits).subspan(r * experts, experts), used, s.op.integer("renormalise") != 0,
+            static_cast<size_t>(s.op.integer("groups")),
+            static_cast<size_t>(s.op.integer("groups_used")));
         for (size_t i = 0; i < used; ++i) {
             ids[r * used + i] = static_cast<float>(routes.experts[i]);
             shares[r * used + i] = routes.shares[i];
@@ -34,6 +35,8 @@ void experts(const Step& s) {
     std::vector<float> gate(static_cast<size_t>(inner)), up(gate.size());
     std::vector<float> down(static_cast<size_t>(hidden));
     std::vector<double> sum(down.size());
+    const std::vector<float> gate_scale =
+        s.op.weights.size() > 3 ? reference::weight_vector(s.weight(3)) : std::vector<float>();
     const auto out = s.out(0);
     for (size_t r = 0; r < static_cast<size_t>(s.rows()); ++r) {
         const auto x = s.in(0).subspan(r * width, width);
@@ -42,6 +45,8 @@ void experts(const Step& s) {
             const auto expert = static_cast<int64_t>(s.in(1)[r * used + i]);
             reference::linear(s.weight(0), expert * inner, inner, x, gate);
             reference::linear(s.weight(1), expert * inner, inner, x, up);
+            if (!gate_scale.empty())
+                for (float& value : gate) value *= gate_scale[static_cast<size_t>(expert)];
             for (size_t k = 0; k < gate.size(); ++k)
                 gate[k] = static_cast<float>(reference::silu(static_cast<double>(gate[k])) *
                                              static_cast<double>(up[k]));
@@ -62,8 +67,15 @@ void scale_by_sigmoid(const Step& s) {
                                     reference::sigmoid(static_cast<double>(s.in(1)[i / width])));
 }
 
+void scale_shares(const Step& s) {
+    const std::vector<float> scale = reference::weight_vector(s.weight(0));
+    const auto ids = s.in(0), shares = s.in(1), out = s.out(0);
+    for (size_t i = 0; i < out.size(); ++i) out[i] = shares[i] * scale[static_cast<size_t>(ids[i])];
+}
+
 const ReferenceEngine::Register kMoeOps[] = {
     {"router", router},
+    {"scale_shares", scale_shares},
     {"experts", experts},
     {"scale_by_sigmoid", scale_by_sigmoid},
 };

@@ -18,8 +18,7 @@ std::vector<float> weight_row(const Tensor& tensor, int64_t row) {
         throw ModelError(fmt::format("tensor '{}' is {}, which hetune cannot read", tensor.name,
                                      tensor.type_name()));
     const int64_t blocks = tensor.cols() / format->block_elems;
-    const auto* from =
-        reinterpret_cast<const uint8_t*>(tensor.data.data()) + row * blocks * format->block_bytes;
+    const auto* from = reinterpret_cast<const uint8_t*>(tensor.row(row));
     std::vector<float> values(static_cast<size_t>(tensor.cols()));
     for (int64_t b = 0; b < blocks; ++b)
         format->dequantise(from + b * format->block_bytes, values.data() + b * format->block_elems);
@@ -125,7 +124,8 @@ void delta_rule(std::span<float> state, std::span<const float> q, std::span<cons
     for (size_t c = 0; c < v.size(); ++c) y[c] = static_cast<float>(sums[c]);
 }
 
-Routes route(std::span<const float> logits, size_t used, bool renormalise) {
+Routes route(std::span<const float> logits, size_t used, bool renormalise, size_t groups,
+             size_t groups_used) {
     std::vector<int> order(logits.size());
     std::iota(order.begin(), order.end(), 0);
     const auto logit = [&](int expert) {
@@ -134,8 +134,27 @@ Routes route(std::span<const float> logits, size_t used, bool renormalise) {
     std::ranges::stable_sort(order, [&](int a, int b) { return logit(a) > logit(b); });
     const double peak = logit(order[0]);
     double total = 0;
-    for (size_t i = 0; i < (renormalise ? used : order.size()); ++i)
-        total += std::exp(logit(order[i]) - peak);
+    for (size_t i = 0; i < order.size(); ++i) total += std::exp(logit(order[i]) - peak);
+    if (groups > 1) {
+        const int of_group = static_cast<int>(logits.size() / groups);
+        std::vector<double> scores(groups);
+        std::vector<int> counted(groups), ranked(groups);
+        for (const int expert : order) {
+            const auto group = static_cast<size_t>(expert / of_group);
+            if (++counted[group] <= 2) scores[group] += std::exp(logit(expert) - peak);
+        }
+        std::iota(ranked.begin(), ranked.end(), 0);
+        std::ranges::stable_sort(ranked, std::greater{},
+                                 [&](int group) { return scores[static_cast<size_t>(group)]; });
+        ranked.resize(groups_used);
+        std::erase_if(order, [&](int expert) {
+            return std::ranges::find(ranked, expert / of_group) == ranked.end();
+        });
+    }
+    if (renormalise) {
+        total = 0;
+        for (size_t i = 0; i < used; ++i) total += std::exp(logit(order[i]) - peak);
+    }
     Routes routes;
     for (size_t i = 0; i < used; ++i) {
         routes.experts.push_back(order[i]);

@@ -41,7 +41,10 @@ struct Routes {
     std::vector<int> experts;
     std::vector<float> shares;
 };
-Routes route(std::span<const float> logits, size_t used, bool renormalise);
+// Of several groups of neighbours only from the `groups_used` whose two largest probabilities add
+// up to most, the lower group first on a tie.
+Routes route(std::span<const float> logits, size_t used, bool renormalise, size_t groups = 1,
+             size_t groups_used = 1);
 double silu(double x);
 double sigmoid(double x);
 double softplus(double x);

@@ -391,8 +391,9 @@ void check_mixture(const Mixture& m) {
                       {"kCols", text(kHidden)},
                       {"kQuantisedInput", text(m.quantised)},
                       {"kQuantisedOutput", text(m.quantised)},
+                      {"kGateScale", "false"},
                       {"kWaves", text(m.waves)}}});
-    first.step(0, kRows).in(ids).in(gate.tiles()).in(up.tiles());
+    first.step(0, kRows).in(ids).in(gate.tiles()).in(up.tiles()).in(std::vector<float>(1));
     if (m.quantised)
         first.in(blocks);
     else
@@ -401,8 +402,8 @@ void check_mixture(const Mixture& m) {
     first.launch({kInner / 32, kUsed, kRows}, static_cast<uint32_t>(32 * m.waves));
 
     const double tolerance = m.quantised ? kQuantisedTolerance : 10 * kTolerance;
-    const auto activations = first.get<uint8_t>(5);
-    const auto inner = m.quantised ? values_of_blocks(activations) : first.get<float>(5);
+    const auto activations = first.get<uint8_t>(6);
+    const auto inner = m.quantised ? values_of_blocks(activations) : first.get<float>(6);
 
     // Each product against the oracle's of what the kernel got.
     std::vector<float> wanted_inner, wanted(kRows * kHidden), g(kInner), u(kInner), d(kHidden);

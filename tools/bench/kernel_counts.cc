@@ -207,14 +207,15 @@ Case experts_gate_up(const QuantFormat& format) {
                       {"Up", format.name},
                       {"kUsed", "1"},
                       {"kRows", constant(kRows)},
-                      {"kQuantisedOutput", "true"}});
+                      {"kQuantisedOutput", "true"},
+                      {"kGateScale", "false"}});
     const int64_t one = tiles_bytes(format, kRows, kCols);
     return {{"experts_gate_up", constants},
             format.name,
             {kRows / 32, 1},
             kWaves,
             2 * one,
-            {kIds, one, one, kInput, kRows / 32 * kXBlockBytes}};
+            {kIds, one, one, 4, kInput, kRows / 32 * kXBlockBytes}};
 }
 
 Case experts_down(const QuantFormat& format) {
