@@ -73,7 +73,8 @@ void certify_binary(Trial& t) {
 
 void certify_scale(Trial& t) {
     const int64_t cols = t.number("kCols");
-    const auto x = t.put_floats("x", t.rows() * cols), s = t.weight_vector("s");
+    const auto x = t.put_floats("x", t.rows() * cols);
+    const auto s = t.weight_vector("s");
     const auto bias = t.flag("kBias") ? t.weight_vector("bias") : std::vector<float>();
     t.out_floats("y", cols);
     t.launch();

@@ -69,7 +69,8 @@ void scale_by_sigmoid(const Step& s) {
 
 void scale_shares(const Step& s) {
     const std::vector<float> scale = reference::weight_vector(s.weight(0));
-    const auto ids = s.in(0), shares = s.in(1), out = s.out(0);
+    const auto ids = s.in(0), shares = s.in(1);
+    const auto out = s.out(0);
     for (size_t i = 0; i < out.size(); ++i) out[i] = shares[i] * scale[static_cast<size_t>(ids[i])];
 }
 

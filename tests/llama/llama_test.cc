@@ -19,6 +19,7 @@
 #include "runtime/tokenizer/tokenizer.h"
 #include "runtime/tokenizer/utf8.h"
 #include "tests/gguf_writer.h"
+#include "tests/runtime/file_variants.h"
 #include "tests/runtime/small_shapes.h"
 
 namespace hetune {
@@ -98,6 +99,22 @@ TEST_CASE("llama.cpp and the oracle scale rotary positions alike") {
         MESSAGE(shape.name, ": mean KL ", distance.mean_kl);
         CAPTURE(shape.name);
         CHECK(distance.mean_kl < 1e-8);
+    }
+}
+
+// What tests/models/variants keeps, of all tokens: file_variants_test compares with it.
+TEST_CASE("llama.cpp and the oracle read every layout and setting of file_variants alike") {
+    const std::vector<int32_t> tokens = some_tokens(48);
+    for (const FileVariant& variant : file_variants()) {
+        CAPTURE(variant.name);
+        const std::string path = in_folder("variant.gguf");
+        write_variant(variant, path);
+        const ModelFile file(path);
+        ReferenceEngine oracle(file, build_layer_graph(file), 64);
+        const std::vector<float> judged = logits_of_peer(path, tokens);
+        write_array(in_folder(variant.name + ".f32"), judged);
+        CHECK(compare_logits(judged, oracle.forward(tokens, true), oracle.vocabulary()).max_kl <
+              1e-8);
     }
 }
 

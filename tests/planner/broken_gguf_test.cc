@@ -1,6 +1,9 @@
 // Broken model files: each has one fault, and each gets one line that names it.
 #include <doctest/doctest.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
 
+#include <cmath>
 #include <functional>
 
 #include "planner/gguf.h"
@@ -51,6 +54,12 @@ const std::vector<Fault>& faults() {
         // The header.
         {"no magic number", "not a GGUF file", [](GgufWriter& f) { f.magic = "GGML"; }},
         {"big-endian", "big-endian", [](GgufWriter& f) { f.magic = "FUGG"; }},
+        {"big-endian, as gguf-py writes it", "big-endian",
+         [](GgufWriter& f) { f.version = 0x03000000; }},
+        {"a pointer of Git LFS", "Git LFS",
+         [](GgufWriter& f) { f.magic = "version https://git-lfs.github.com/spec/v1"; }},
+        {"a zip archive", "zip archive", [](GgufWriter& f) { f.magic = "PK\3\4"; }},
+        {"a web page", "web page", [](GgufWriter& f) { f.magic = "<!DOCTYPE html>"; }},
         {"version 1", "version 1", [](GgufWriter& f) { f.version = 1; }},
         {"version 4", "version 4", [](GgufWriter& f) { f.version = 4; }},
         {"more tensors than bytes", "tensors", [](GgufWriter& f) { f.tensor_count = kHuge; }},
@@ -121,6 +130,10 @@ const std::vector<Fault>& faults() {
          [](GgufWriter& f) {
              f.tensor({kQ, {64, 64}, 4242});
          }},
+        {"a newer tensor type", "unknown type 40 (NVFP4)",
+         [](GgufWriter& f) {
+             f.tensor({kQ, {64, 64}, 40});
+         }},
         {"an offset between two alignments", "aligned",
          [](GgufWriter& f) {
              f.tensor({kQ, {64, 64}, 0, 33});
@@ -142,6 +155,19 @@ const std::vector<Fault>& faults() {
          [](GgufWriter& f) { f.remove("general.architecture"); }},
         {"an unknown architecture", "'bert'",
          [](GgufWriter& f) { f.set("general.architecture", "bert"); }},
+        {"a projector", "projector", [](GgufWriter& f) { f.set("general.type", "mmproj"); }},
+        {"a projector of old", "projector",
+         [](GgufWriter& f) { f.set("general.architecture", "clip"); }},
+        {"an adapter", "LoRA",
+         [](GgufWriter& f) { f.set("general.type", "adapter").remove("tokenizer.ggml.tokens"); }},
+        {"an importance matrix", "importance matrix",
+         [](GgufWriter& f) { f.set("general.type", "imatrix").remove("general.architecture"); }},
+        {"an encoder with a tokenizer that is unknown too", "an encoder",
+         [](GgufWriter& f) {
+             f.set("general.architecture", "bert").set("tokenizer.ggml.model", "bert");
+         }},
+        {"a diffusion model", "diffusion",
+         [](GgufWriter& f) { f.set("general.architecture", "flux"); }},
         {"an architecture that is a number", "general.architecture",
          [](GgufWriter& f) { f.set("general.architecture", 3u); }},
         {"line breaks in a name that errors repeat", "unknown architecture",
@@ -160,7 +186,7 @@ const std::vector<Fault>& faults() {
          [](GgufWriter& f) {
              f.set("qwen3.attention.head_count", 3u).set("qwen3.attention.head_count_kv", 2u);
          }},
-        {"more heads than values", "attn_q",
+        {"more heads than values", "attention.key_length",
          [](GgufWriter& f) {
              f.set("qwen3.attention.head_count", 4096u).remove("qwen3.attention.key_length");
          }},
@@ -168,6 +194,34 @@ const std::vector<Fault>& faults() {
          [](GgufWriter& f) { f.set("qwen3.rope.dimension_count", 31u); }},
         {"a negative rope base", "rope.freq_base",
          [](GgufWriter& f) { f.set("qwen3.rope.freq_base", -1.0f); }},
+        {"an epsilon that is missing", "layer_norm_rms_epsilon",
+         [](GgufWriter& f) { f.remove("qwen3.attention.layer_norm_rms_epsilon"); }},
+        {"an epsilon that is no number", "layer_norm_rms_epsilon is nan",
+         [](GgufWriter& f) { f.set("qwen3.attention.layer_norm_rms_epsilon", NAN); }},
+        {"an epsilon of zero", "layer_norm_rms_epsilon is 0",
+         [](GgufWriter& f) { f.set("qwen3.attention.layer_norm_rms_epsilon", 0.0f); }},
+        {"a negative epsilon", "layer_norm_rms_epsilon is -",
+         [](GgufWriter& f) { f.set("qwen3.attention.layer_norm_rms_epsilon", -1e-6f); }},
+        {"an infinite epsilon", "layer_norm_rms_epsilon is inf",
+         [](GgufWriter& f) { f.set("qwen3.attention.layer_norm_rms_epsilon", INFINITY); }},
+        {"a rope base that is no number", "rope.freq_base is nan",
+         [](GgufWriter& f) { f.set("qwen3.rope.freq_base", NAN); }},
+        {"an infinite rope base", "rope.freq_base is inf",
+         [](GgufWriter& f) { f.set("qwen3.rope.freq_base", INFINITY); }},
+        {"a factor of rope that is no number", "attn_factor is nan",
+         [](GgufWriter& f) { f.set("qwen3.rope.scaling.attn_factor", NAN); }},
+        {"a list of heads for other blocks", "has 2 values for 1 blocks",
+         [](GgufWriter& f) {
+             f.set("qwen3.attention.head_count", std::vector<int32_t>{2, 2});
+         }},
+        {"a list where one number counts", "is a list",
+         [](GgufWriter& f) { f.set("qwen3.attention.key_length", std::vector<int32_t>{32}); }},
+        {"values of another length than keys", "value_length",
+         [](GgufWriter& f) { f.set("qwen3.attention.value_length", 16u); }},
+        {"heads that are too short", "heads of 8 values",
+         [](GgufWriter& f) {
+             f.set("qwen3.attention.head_count", 8u).remove("qwen3.attention.key_length");
+         }},
         {"an unknown rope scaling", "'twist'",
          [](GgufWriter& f) { f.set("qwen3.rope.scaling.type", "twist"); }},
         {"a rope scaling by nothing", "rope.scaling.factor",
@@ -188,6 +242,39 @@ const std::vector<Fault>& faults() {
          [](GgufWriter& f) {
              f.tensor({kQ, {64, 64}, 28});
          }},
+        // What nothing reads.
+        {"a bias that no operation adds", "blk.0.attn_norm.bias",
+         [](GgufWriter& f) {
+             f.tensor({"blk.0.attn_norm.bias", {64}});
+         }},
+        {"a norm that no operation has", "token_embd_norm.weight",
+         [](GgufWriter& f) {
+             f.tensor({"token_embd_norm.weight", {64}});
+         }},
+        {"divisors of rope in a block", "blk.0.rope_freqs.weight",
+         [](GgufWriter& f) {
+             f.tensor({"blk.0.rope_freqs.weight", {16}});
+         }},
+        {"blocks beyond the last", "blk.1.attn_norm.weight (block_count is 1)",
+         [](GgufWriter& f) {
+             f.tensor({"blk.1.attn_norm.weight", {64}});
+         }},
+        {"divisors of rope for an architecture without", "rope_freqs.weight",
+         [](GgufWriter& f) {
+             f.tensor({"rope_freqs.weight", {16}});
+         }},
+        {"a scale of the embedding", "qwen3.embedding_scale = 12",
+         [](GgufWriter& f) { f.set("qwen3.embedding_scale", 12.0f); }},
+        {"a window shorter than the context", "qwen3.attention.sliding_window = 64",
+         [](GgufWriter& f) { f.set("qwen3.attention.sliding_window", 64u); }},
+        {"attention without a mask", "qwen3.attention.causal = false",
+         [](GgufWriter& f) { f.set("qwen3.attention.causal", false); }},
+        {"another function of the router", "qwen3.expert_gating_func = 2",
+         [](GgufWriter& f) { f.set("qwen3.expert_gating_func", 2u); }},
+        {"a key of a later format", "qwen3.attention.novelty = 'yes'",
+         [](GgufWriter& f) { f.set("qwen3.attention.novelty", "yes"); }},
+        {"a key under another architecture", "llama.rope.scaling.factor = 2",
+         [](GgufWriter& f) { f.set("llama.rope.scaling.factor", 2.0f); }},
         // The tokenizer.
         {"no tokens", "tokenizer.ggml.tokens",
          [](GgufWriter& f) { f.remove("tokenizer.ggml.tokens"); }},
@@ -224,6 +311,86 @@ TEST_CASE("the small model itself is a good file") {
         small_model(type).write(folder.path() / "model.gguf");
         CHECK(error_of(folder.path() / "model.gguf") == "");
     }
+}
+
+TEST_CASE("settings that change nothing, and those of other programs, are no fault") {
+    TestFolder folder;
+    const auto path = folder.path() / "model.gguf";
+    small_model()
+        .set("qwen3.vocab_size", 32u)
+        .set("qwen3.attention.causal", true)
+        .set("qwen3.attention.sliding_window", 128u)
+        .set("qwen3.attention.scale", 1.0f / std::sqrt(32.0f))
+        .set("qwen3.logit_scale", 1.0f)
+        .set("qwen3.expert_count", 0u)
+        .set("qwen3.rope.scaling.type", "none")
+        .set("qwen3.rope.scaling.finetuned", true)
+        .set("general.file_type", 0u)
+        .set("quantize.imatrix.chunks_count", 7u)
+        .set("somebody.quantized_by", "x")
+        .tensor({"blk.0.attn_q.input_scale", {1}})
+        .write(path);
+    CHECK(error_of(path) == "");
+}
+
+TEST_CASE("numbers of any width and kind are read where they are whole") {
+    TestFolder folder;
+    const auto path = folder.path() / "model.gguf";
+    GgufWriter file = small_model();
+    const auto heads = [&](uint32_t type, const std::string& body) {
+        file.set_raw("qwen3.attention.head_count", type, body).write(path);
+        return error_of(path);
+    };
+    CHECK(heads(0, GgufWriter::number(uint8_t{2})) == "");
+    CHECK(heads(1, GgufWriter::number(int8_t{2})) == "");
+    CHECK(heads(2, GgufWriter::number(uint16_t{2})) == "");
+    CHECK(heads(3, GgufWriter::number(int16_t{2})) == "");
+    CHECK(heads(10, GgufWriter::number(uint64_t{2})) == "");
+    CHECK(heads(11, GgufWriter::number(int64_t{2})) == "");
+    CHECK(heads(6, GgufWriter::number(2.0f)) == "");
+    CHECK(heads(12, GgufWriter::number(2.0)) == "");
+    CHECK(heads(12, GgufWriter::number(2.5)).find("is no integer") != std::string::npos);
+    CHECK(heads(7, GgufWriter::number(uint8_t{1})).find("is no integer") != std::string::npos);
+    heads(4, GgufWriter::number(uint32_t{2}));
+    file.set_raw("qwen3.rope.freq_base", 12, GgufWriter::number(10000.0)).write(path);
+    CHECK(error_of(path) == "");
+    file.set_raw("qwen3.rope.freq_base", 4, GgufWriter::number(uint32_t{10000})).write(path);
+    CHECK(error_of(path) == "");
+}
+
+TEST_CASE("a model with parts that nothing reads loads with a warning where that is allowed") {
+    TestFolder folder;
+    const auto path = folder.path() / "model.gguf";
+    small_model().tensor({"token_embd_norm.weight", {64}}).write(path);
+    std::string warning;
+    const Model model(path.string(), {.backend = "reference",
+                                      .context = 8,
+                                      .allow_unused = true,
+                                      .warn = [&](const std::string& line) { warning += line; }});
+    CHECK(warning.find("nothing reads token_embd_norm.weight") != std::string::npos);
+}
+
+TEST_CASE("what is no file is refused at once") {
+    TestFolder folder;
+    const auto pipe = folder.path() / "pipe";
+    REQUIRE(mkfifo(pipe.c_str(), 0600) == 0);
+    CHECK(error_of(pipe).find("is a pipe") != std::string::npos);
+    CHECK(error_of(folder.path()).find("is a folder") != std::string::npos);
+    CHECK(error_of("/dev/null").find("is a device") != std::string::npos);
+    std::ofstream(folder.path() / "empty.gguf").close();
+    CHECK(error_of(folder.path() / "empty.gguf").ends_with("empty.gguf: is empty"));
+    CHECK(error_of(folder.path() / "none.gguf").find("cannot open") != std::string::npos);
+}
+
+TEST_CASE("a file that is cut short says how many bytes are missing") {
+    TestFolder folder;
+    const auto path = folder.path() / "model.gguf";
+    const std::string whole = small_model().bytes();
+    std::ofstream(path, std::ios::binary) << whole.substr(0, whole.size() - 1000);
+    const std::string error = error_of(path);
+    CAPTURE(error);
+    CHECK(error.find(fmt::format("1000 of {} bytes are missing", whole.size())) !=
+          std::string::npos);
 }
 
 TEST_CASE("every fault gets one line that names the file and the fault") {
@@ -293,7 +460,8 @@ TEST_CASE("a split file lacks no part, and each part is the one its name says") 
     first.set("split.count", 2u).set("split.no", 0u).remove_tensor(kQ);
     second.set("split.count", 2u).set("split.no", 1u).tensor({kQ, {64, 64}});
     first.write(part(1));
-    CHECK(error_of(part(1)).find("00002-of-00002.gguf: cannot open") != std::string::npos);
+    CHECK(error_of(part(1)).find("00002-of-00002.gguf: part 2 of 2 is missing") !=
+          std::string::npos);
     second.write(part(2));
     CHECK(error_of(part(1)) == "");
     CHECK(error_of(part(2)) == "");
@@ -325,7 +493,7 @@ TEST_CASE("hetune refuses a broken file with exit code 1 and one line on stderr"
     small_model().set("general.architecture", "bert").write(path);
     CHECK(run_hetune(folder.path(), "inspect " + path.string()).status == 0);
     CHECK(run_hetune(folder.path(), "plan --arch gfx1100 " + path.string()).lines() == 1);
-    CHECK(run_hetune(folder.path(), "inspect " + folder.path().string()).says("directory"));
+    CHECK(run_hetune(folder.path(), "inspect " + folder.path().string()).says("is a folder"));
 }
 
 }  // namespace
