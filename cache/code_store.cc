@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <ctime>
 #include <system_error>
 
@@ -56,6 +57,42 @@ std::optional<CodeObject> CodeStore::find(const CacheKey& key) {
         return std::nullopt;
     }
     return count_hit(*std::move(found));
+}
+
+std::vector<CodeStore::MadeBy> CodeStore::compilers(const std::string& arch) const {
+    std::map<std::pair<std::string, std::string>, int64_t> newest;
+    auto take = [&](const KeyParts& parts, int64_t created) {
+        const auto of = parts.find("arch"), compiler = parts.find("compiler"),
+                   options = parts.find("options");
+        if (of == parts.end() || compiler == parts.end() || options == parts.end()) return;
+        if (of->second != arch) return;
+        int64_t& at = newest[{compiler->second, options->second}];
+        at = std::max(at, created);
+    };
+    auto take_folder = [&](const std::filesystem::path& folder) {
+        each_object_file(folder, [&](const CacheKey&, const std::filesystem::path& path) {
+            if (const auto row = read_object_row(path)) take(row->parts, row->created);
+        });
+    };
+    for (size_t i = 0; i < folder_.layers().size(); ++i) {
+        if (folder_.layers()[i].empty()) continue;
+        if (!bundles_[i]) {
+            take_folder(folder_.layers()[i]);
+            continue;
+        }
+        for (const BundleMember& member : bundles_[i]->members()) try {
+                if (!member.is_object()) continue;
+                if (const auto info = decode_object_info(bundles_[i]->read(member)))
+                    take(info->parts, 0);
+            } catch (const CacheError&) {  // find() says that it is damaged
+            }
+    }
+    if (!folder_.readable().empty()) take_folder(folder_.readable());
+    std::vector<MadeBy> list;
+    for (const auto& [made_by, created] : newest)
+        list.push_back({made_by.first, made_by.second, created});
+    std::ranges::stable_sort(list, std::ranges::greater{}, &MadeBy::created);
+    return list;
 }
 
 CodeObject CodeStore::get_or_make(const CacheKey& key, const KeyParts& parts,

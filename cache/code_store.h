@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <compare>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -66,6 +67,18 @@ class CodeStore {
     std::optional<CodeObject> find(const CacheKey& key);
     // The same without the remote cache; does not count misses.
     std::optional<CodeObject> find_here(const CacheKey& key);
+
+    // Whose objects for an arch are here, in layers and folder: for who has no compiler.
+    struct MadeBy {
+        std::string compiler;  // its identity
+        std::string options;
+        int64_t created =
+            0;  // Unix seconds, of the newest object; 0 in a bundle, which does not say
+
+        auto operator<=>(const MadeBy&) const = default;
+    };
+    // The newest first. Reads the head of every object.
+    std::vector<MadeBy> compilers(const std::string& arch) const;
 
     // Best effort: a full disk loses the entry, not the run. With two writers of one key either
     // entry is good, so the last one wins. Beyond CacheOptions::max_bytes those longest unused go.

@@ -12,6 +12,7 @@
 #include <system_error>
 
 #include "cache/scratch_folder.h"
+#include "runtime/compile/compiler_end.h"
 #include "runtime/device.h"
 
 namespace hetune {
@@ -92,7 +93,10 @@ CpuKernel::CpuKernel(std::span<const std::byte> object, const std::string& name)
         dlclose(handle_);
         why = "it has no hetune_cpu_entry; was it compiled for another target?";
     }
-    throw DeviceError(fmt::format("cpu: loading {}: {}", name, why));
+    // A limit of the shell has its advice (`ulimit -n`, `-f`, `-v`).
+    const CompilerEnd end = read_compiler_log(why);
+    throw DeviceError(fmt::format("cpu: loading {}: {}", name,
+                                  end.cause == CompileError::Cause::kCrash ? why : end.line));
 }
 
 CpuKernel::~CpuKernel() { dlclose(handle_); }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <atomic>
 #include <map>
 #include <mutex>
@@ -10,6 +11,9 @@
 #include <optional>
 #include <system_error>
 #include <thread>
+#include <utility>
+
+#include "runtime/compile/absent_compiler.h"
 
 namespace hetune {
 namespace {
@@ -41,9 +45,40 @@ KernelLibrary::KernelLibrary(const Arch& arch, CodeStore& store, Environment env
       store_(store),
       environment_(std::move(environment)),
       templates_(environment_.template_dir),
-      compiler_(choose_compiler(arch, environment_, forced_compiler)),
-      options_(fmt::format("{}", fmt::join(compiler_->options(arch), " "))),
       jobs_(jobs > 0 ? jobs : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()))) {
+    try {
+        use(choose_compiler(arch, environment_, forced_compiler));
+    } catch (const CompileError& error) {
+        if (error.cause() != CompileError::Cause::kNoCompiler) throw;
+        for (const CodeStore::MadeBy& made_by : store.compilers(arch.name))
+            if (made_by.compiler.starts_with(std::string(forced_compiler)))
+                absent_.push_back(
+                    make_absent_compiler(made_by.compiler, made_by.options, error.what()));
+        if (absent_.empty()) throw;
+        use(make_absent_compiler(absent_[0]->identity(), absent_[0]->options(arch_)[0],
+                                 error.what()));
+    }
+}
+
+void KernelLibrary::use(std::unique_ptr<Compiler> compiler) {
+    compiler_ = std::move(compiler);
+    options_ = fmt::format("{}", fmt::join(compiler_->options(arch_), " "));
+}
+
+void KernelLibrary::settle(const std::vector<KernelSpec>& specs) {
+    size_t most = 0;
+    for (std::unique_ptr<Compiler>& candidate : std::exchange(absent_, {})) {
+        std::swap(candidate, compiler_);
+        use(std::move(compiler_));
+        const auto found =
+            static_cast<size_t>(std::ranges::count_if(specs, [&](const KernelSpec& spec) {
+                return store_.find_here(key(spec)).has_value();
+            }));
+        if (found > most)
+            most = found;
+        else
+            use(std::move(candidate));
+    }
 }
 
 std::string KernelLibrary::source(const KernelSpec& spec) const {
@@ -95,6 +130,7 @@ void KernelLibrary::check_instructions(const KernelSpec& spec, const CodeObject&
 std::vector<KernelLibrary::Attempt> KernelLibrary::attempt(
     const std::vector<KernelSpec>& specs, const Progress& progress,
     const std::function<bool(size_t)>& skip) {
+    settle(specs);
     std::vector<Attempt> attempts(specs.size());
     std::vector<size_t> missing;
     for (size_t i = 0; i < specs.size(); ++i) {
@@ -208,6 +244,7 @@ std::vector<KernelLibrary::Made> KernelLibrary::make(const std::vector<KernelSpe
 }
 
 std::vector<KernelSpec> KernelLibrary::missing(const std::vector<KernelSpec>& specs) {
+    settle(specs);
     std::vector<KernelSpec> list;
     for (const KernelSpec& spec : specs)
         if (!store_.find(key(spec))) list.push_back(spec);

@@ -27,7 +27,10 @@ class KernelLibrary {
     };
     using Progress = std::function<void(size_t done, size_t total)>;
 
-    // `store` outlives the library. Throws CompileError{kNoCompiler} when none fits the arch.
+    // `store` outlives the library. Where no compiler for the arch is here, one whose objects the
+    // store holds stands in its place (absent_compiler.h): of several the one that made most of the
+    // specs that are asked for first, of equals the newest. Throws CompileError{kNoCompiler} when
+    // there is none either.
     KernelLibrary(const Arch& arch, CodeStore& store, Environment environment,
                   std::string_view forced_compiler = {}, int jobs = 0);
 
@@ -69,6 +72,10 @@ class KernelLibrary {
         CodeObject code;
         std::exception_ptr failure;
     };
+    // Chooses among the absent compilers, once.
+    void settle(const std::vector<KernelSpec>& specs);
+    void use(std::unique_ptr<Compiler> compiler);
+
     // What the store has is taken; the rest is compiled unless `skip` says why not.
     std::vector<Attempt> attempt(const std::vector<KernelSpec>& specs, const Progress& progress,
                                  const std::function<bool(size_t)>& skip);
@@ -79,6 +86,7 @@ class KernelLibrary {
     CodeStore& store_;
     Environment environment_;
     TemplateSources templates_;
+    std::vector<std::unique_ptr<Compiler>> absent_;  // until one of them is chosen
     std::unique_ptr<Compiler> compiler_;
     std::once_flag disassembler_once_;
     std::unique_ptr<Disassembler> disassembler_;  // from the first compile on, where there is LLVM

@@ -45,6 +45,24 @@ fs::path warm_cache() {
     return kWarm.path() / "cache";
 }
 
+TEST_CASE("a warm cache, or a bundle, needs no compiler on the machine") {
+    const fs::path cache = warm_cache();
+    const std::string nowhere = "PATH=/nonexistent ROCM_PATH=/nonexistent ";
+    const std::string run = "run " + kTiny + " --backend cpu -p Ownership -n 2";
+    const CommandResult warm = run_hetune(cache, run, nowhere);
+    CAPTURE(warm.output);
+    CHECK(warm.status == 0);
+    CHECK(warm.says("kernels by clang, which is not installed (from the cache)"));
+    TestFolder other;
+    const CommandResult shipped =
+        run_hetune(other.path() / "cache", run, nowhere + "HETUNE_CACHE_PATH=" + kBundle.string());
+    CAPTURE(shipped.output);
+    CHECK(shipped.status == 0);
+    const CommandResult none = run_hetune(other.path() / "cold", run, nowhere);
+    CHECK(none.status == 1);
+    CHECK(none.says("no compiler for x86-64-v3 is installed"));
+}
+
 TEST_CASE("behind prewarm, run, verify and the chain of primitives compile and repack nothing") {
     const fs::path cache = warm_cache();
     const auto before = objects_in(cache);
