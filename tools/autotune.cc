@@ -10,17 +10,32 @@
 #include <nlohmann/json.hpp>
 
 #include "cache/tuning_store.h"
+#include "kernel_templates/catalogue.h"
 #include "planner/tuning_space.h"
 #include "runtime/tune/tuner.h"
 #include "runtime/tune/tunings_for.h"
 #include "tools/cache_commands.h"
+#include "tools/options.h"
 #include "tools/progress.h"
 #include "tools/report/report.h"
+#include "tools/terminal.h"
 
 namespace hetune {
 namespace {
 
 using Json = nlohmann::ordered_json;
+
+// At least one template of the catalogue.
+std::string template_check(const std::string& pattern) {
+    const auto matches = [&](const TemplateInfo* info) {
+        return matches_glob(pattern, info->name);
+    };
+    if (std::ranges::any_of(all_templates(), matches)) return {};
+    std::string names;
+    for (const TemplateInfo* info : all_templates())
+        if (!info->tunables.empty()) names += (names.empty() ? "" : ", ") + info->name;
+    return fmt::format("no kernel has the name '{}'; there are {}", pattern, names);
+}
 
 struct AutotuneArguments {
     std::string file, arch, backend, compiler, phase, budget, report;
@@ -35,26 +50,6 @@ struct AutotuneArguments {
 
 std::atomic<bool> g_interrupted = false;
 void on_interrupt(int) { g_interrupted = true; }
-
-// "90", "60s", "3m", "1h".
-double parse_seconds(const std::string& text) {
-    size_t end = 0;
-    double value = 0;
-    try {
-        value = std::stod(text, &end);
-    } catch (const std::exception&) {
-        end = 0;
-    }
-    const std::string unit = text.substr(end);
-    const double scale = unit.empty() || unit == "s" ? 1
-                         : unit == "m"               ? 60
-                         : unit == "h"               ? 3600
-                                                     : 0;
-    if (end == 0 || scale == 0 || !(value > 0))
-        throw std::runtime_error(
-            fmt::format("--budget '{}' is no time; write 90s, 3m or 1h", text));
-    return value * scale;
-}
 
 // The device to time on; nullptr: it is of another arch than the one asked for, or there is none.
 std::unique_ptr<Device> device_for(const AutotuneArguments& args) {
@@ -252,7 +247,7 @@ int run(const AutotuneArguments& args) {
     } catch (const CompileError& error) {
         // Without a device the model ranks what the templates say of themselves.
         if (device != nullptr || !args.compiler.empty()) throw;
-        fmt::print(stderr, "hetune: ranked without compiling: {}\n", error.what());
+        tell("hetune: ranked without compiling: {}\n", error.what());
     }
     const CacheFolder folder(cache);
     TuningStore store(folder);
@@ -282,54 +277,68 @@ const RegisterCommand kAutotune{
     [](CLI::App& app) {
         auto args = std::make_shared<AutotuneArguments>();
         std::string known;
-        for (const Strategy& strategy : strategies())
+        std::vector<std::string> strategy_names;
+        for (const Strategy& strategy : strategies()) {
+            strategy_names.emplace_back(strategy.name);
             known +=
                 fmt::format("{}{}: {}", known.empty() ? "" : "; ", strategy.name, strategy.what);
+        }
         app.add_option(
                "FILE", args->file,
                "GGUF model; its header will do without a device, or with --weights synthetic")
+            ->check(not_empty())
             ->required();
         app.add_option("--arch", args->arch,
                        "without a device of this arch: ranked by the static model; default: that "
-                       "of this machine");
-        app.add_option("--backend", args->backend, "hip, cuda or cpu; default: the best there is");
+                       "of this machine")
+            ->check(arch_option());
+        app.add_option("--backend", args->backend, "hip, cuda or cpu; default: the best there is")
+            ->check(backend_option());
         app.add_option("--compiler", args->compiler,
-                       "hiprtc, comgr, clang or nvrtc; default: the best there is");
+                       "hiprtc, comgr, clang or nvrtc; default: the best there is")
+            ->check(compiler_option());
         app.add_option("--kernel", args->kernel, "only templates of these names, with * and ?")
+            ->check(template_check)
             ->capture_default_str();
-        app.add_option("--budget", args->budget,
-                       "stop after this time: 90s, 3m, 1h; default: none");
-        app.add_option("--strategy", args->strategy, known)->capture_default_str();
+        app.add_option("--budget", args->budget, "stop after this time: 90s, 3m, 1h; default: none")
+            ->check(time_option());
+        app.add_option("--strategy", args->strategy, known)
+            ->check(one_of(strategy_names))
+            ->capture_default_str();
         auto* rows = app.add_option("--rows", args->rows,
                                     "tokens of a step, as 1,2,4,8; default: those of --phase")
                          ->delimiter(',')
-                         ->check(CLI::Range(1, 4096));
+                         ->allow_extra_args(false)
+                         ->check(whole_number(1, 4096));
         app.add_option("--phase", args->phase, "decode or prefill; default: both")
-            ->check(CLI::IsMember({"decode", "prefill"}))
+            ->check(one_of({"decode", "prefill"}))
             ->excludes(rows);
         app.add_option(
                "-c,--ctx", args->context,
                "tokens in the context of the steps that are timed; default: 8192, on the CPU 512")
-            ->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
+            ->check(whole_number(1, 1 << 30));
         app.add_option("--weights", args->weights,
                        "model, or synthetic: random ones of the same shapes")
-            ->check(CLI::IsMember({"model", "synthetic"}))
+            ->check(one_of({"model", "synthetic"}))
             ->capture_default_str();
-        app.add_option("--seed", args->seed, "of synthetic weights")->capture_default_str();
+        app.add_option("--seed", args->seed, "of synthetic weights")
+            ->check(whole_number(0, INT64_MAX))
+            ->capture_default_str();
         app.add_option("--activations", args->activations, "q8 or f32")
-            ->check(CLI::IsMember({"q8", "f32"}))
+            ->check(one_of({"q8", "f32"}))
             ->capture_default_str();
         app.add_option("--kv", args->kv, "f16, bf16, f32 or q8")
-            ->check(CLI::IsMember(kv_type_names()))
+            ->check(one_of(kv_type_names()))
             ->capture_default_str();
         app.add_option("-j,--jobs", args->jobs, "compilers at once; default: one per core")
-            ->check(CLI::Range(1, 1024));
+            ->check(whole_number(1, 1024));
         app.add_flag("--again", args->again,
                      "also shapes that have a result of this device and compiler");
         app.add_flag("--kernels-only", args->kernels_only,
                      "leave out the choice between fused and unfused variants");
         app.add_option("--report", args->report,
-                       "also write a page with plots of all of it: one HTML file");
+                       "also write a page with plots of all of it: one HTML file")
+            ->check(not_empty());
         app.add_flag("--json", args->json, "print JSON");
         app.footer(
             "Each candidate is checked against the default before it is timed, and wins only "

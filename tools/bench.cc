@@ -11,6 +11,8 @@
 #include "tools/bench_report.h"
 #include "tools/command.h"
 #include "tools/model_options.h"
+#include "tools/options.h"
+#include "tools/terminal.h"
 
 namespace hetune {
 namespace {
@@ -21,7 +23,7 @@ struct BenchArguments {
     std::vector<int64_t> tokens = {128};
     std::vector<int64_t> depths = {0};
     int repeats = 5;
-    double budget_seconds = 0;
+    std::string budget;
     bool steps = false;
     bool no_rates = false;
     bool json = false;
@@ -41,8 +43,7 @@ std::vector<BenchCase> cases_of(const BenchArguments& args) {
             if (tokens > 0) cases.push_back({false, tokens, depth});
     }
     if (cases.empty())
-        throw std::runtime_error(
-            "nothing to measure: --prompt or --tokens must have a number above 0");
+        throw UsageError("nothing to measure: --prompt or --tokens must have a number above 0");
     return cases;
 }
 
@@ -58,10 +59,9 @@ std::string main_format(const ModelFile& file) {
 // A long run says how far it is; the report comes at its end.
 void print_progress(const BenchResult& result) {
     if (result.left_out.empty())
-        fmt::print(stderr, "{}: {:.2f} tok/s\n", result.what.name(),
-                   result.tokens_per_second.median);
+        tell("{}: {:.2f} tok/s\n", result.what.name(), result.tokens_per_second.median);
     else
-        fmt::print(stderr, "{}: left out, {}\n", result.what.name(), result.left_out);
+        tell("{}: left out, {}\n", result.what.name(), result.left_out);
 }
 
 void write_file(const std::string& path, const std::string& content) {
@@ -76,11 +76,10 @@ int run(BenchArguments& args) {
     for (const BenchCase& c : cases) needed = std::max(needed, c.depth + c.tokens + 2);
     if (args.model.options.context == 0) args.model.options.context = needed;
     if (args.model.options.context < needed)
-        throw std::runtime_error(fmt::format("--ctx {} is too little for these tests; they need {}",
-                                             args.model.options.context, needed));
+        throw UsageError(fmt::format("--ctx {} is too little for these tests; they need {}",
+                                     args.model.options.context, needed));
     if (args.model.options.backend == "reference")
-        throw std::runtime_error(
-            "--backend reference is the oracle and nothing to measure; name another");
+        throw UsageError("--backend reference is the oracle and nothing to measure; name another");
     Model model = args.model.load();
     Session& session = *ModelParts::session(model);
     BenchReport report;
@@ -93,7 +92,8 @@ int run(BenchArguments& args) {
     report.command = command_line();
     report.rates.matrix_how = "not measured (--no-rates)";
     if (!args.no_rates) report.rates = measure_rates(session.device(), ModelParts::library(model));
-    report.results = measure_cases(session, cases, args.repeats, args.budget_seconds,
+    report.results = measure_cases(session, cases, args.repeats,
+                                   args.budget.empty() ? 0 : parse_seconds(args.budget),
                                    [](const BenchResult& result) { print_progress(result); });
     if (args.steps)
         for (const bool prompt : {false, true})
@@ -117,26 +117,30 @@ const RegisterCommand kBench{
     "bench", "Measures prompts and generation, beside what the device can do", [](CLI::App& app) {
         auto args = std::make_shared<BenchArguments>();
         args->model.add_to(app);
-        const auto count = CLI::Range(int64_t{0}, int64_t{1} << 30);
+        const auto count = whole_number(0, 1 << 30);
         app.add_option("-p,--prompt", args->prompts,
                        "tokens of prompts (pp512), as 512,4096; 0: none")
             ->delimiter(',')
+            ->allow_extra_args(false)
             ->check(count)
             ->capture_default_str();
         app.add_option("-n,--tokens", args->tokens, "tokens to generate (tg128), as 128; 0: none")
             ->delimiter(',')
+            ->allow_extra_args(false)
             ->check(count)
             ->capture_default_str();
         app.add_option("-d,--depth", args->depths, "tokens of context before each test, as 0,32768")
             ->delimiter(',')
+            ->allow_extra_args(false)
             ->check(count)
             ->capture_default_str();
         app.add_option("-r,--repeat", args->repeats, "runs of each test, behind one to warm up")
-            ->check(CLI::Range(1, 1000))
+            ->check(whole_number(1, 1000))
             ->capture_default_str();
-        app.add_option("--budget", args->budget_seconds,
-                       "leave out tests that would not end within so many seconds of the first")
-            ->check(CLI::Range(1.0, 1e6));
+        app.add_option(
+               "--budget", args->budget,
+               "leave out tests that would not end within this time, loading included: 90s, 3m, 1h")
+            ->check(time_option());
         app.add_flag(
             "--steps", args->steps,
             "also the time of every kernel of a token and of a prompt's step, at the least depth");
@@ -144,11 +148,12 @@ const RegisterCommand kBench{
         std::vector<std::string> formats;
         for (const BenchFormat& format : bench_formats()) formats.push_back(format.name);
         app.add_option("-o,--output", args->output, fmt::format("{}", fmt::join(formats, ", ")))
-            ->check(CLI::IsMember(formats))
+            ->check(one_of(formats))
             ->capture_default_str();
         app.add_flag("--json", args->json, "as --output json");
         app.add_option("--save", args->save,
-                       "also write PREFIX.txt, PREFIX.md, PREFIX.csv and PREFIX.json");
+                       "also write PREFIX.txt, PREFIX.md, PREFIX.csv and PREFIX.json")
+            ->check(not_empty());
         app.footer(
             "GB/s counts the bytes of weights, KV cache and activations of the plan, TFLOP/s its "
             "operations,\n"

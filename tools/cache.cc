@@ -5,12 +5,13 @@
 #include <nlohmann/json.hpp>
 
 #include "tools/cache_commands.h"
+#include "tools/terminal.h"
 
 namespace hetune {
 
 CacheOptions cache_options() {
     return cache_options_from_environment(
-        [](const std::string& line) { fmt::print(stderr, "hetune: {}\n", line); });
+        [](const std::string& line) { tell("hetune: {}\n", line); });
 }
 
 std::string readable_bytes(uint64_t bytes) {

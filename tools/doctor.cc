@@ -9,6 +9,7 @@
 #include "runtime/compiler.h"
 #include "runtime/device.h"
 #include "tools/command.h"
+#include "tools/options.h"
 
 namespace hetune {
 namespace {
@@ -147,7 +148,8 @@ const RegisterCommand kDoctor{
         };
         auto options = std::make_shared<Options>();
         app.add_flag("--json", options->json, "Print JSON");
-        app.add_option("--compiler", options->compiler, "Look at this one only");
+        app.add_option("--compiler", options->compiler, "look at this one only")
+            ->check(compiler_option());
         app.footer(
             "Example:\n  hetune doctor\n  hetune doctor --compiler hiprtc --json\n\n"
             "Exit code 1: a device is here for which nothing compiles.");

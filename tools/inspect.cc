@@ -8,6 +8,7 @@
 #include "planner/model_file.h"
 #include "runtime/tokenizer/utf8.h"
 #include "tools/command.h"
+#include "tools/options.h"
 
 namespace hetune {
 namespace {
@@ -148,7 +149,9 @@ void print_text(const ModelFile& file, const Options& options) {
 const RegisterCommand kInspect{
     "inspect", "Prints metadata, tensors and totals of a model file", [](CLI::App& app) {
         auto options = std::make_shared<Options>();
-        app.add_option("file", options->file, "Model file (its header will do)")->required();
+        app.add_option("FILE", options->file, "model file (its header will do)")
+            ->check(not_empty())
+            ->required();
         app.add_flag("--json", options->json, "Print JSON");
         app.add_flag("--tensors", options->tensors,
                      "List every tensor: type, shape (contiguous dimension first), bytes, offset");

@@ -6,6 +6,7 @@
 
 #include "tools/command.h"
 #include "tools/model_options.h"
+#include "tools/options.h"
 #include "tools/token_input.h"
 
 namespace hetune {
@@ -80,6 +81,7 @@ const RegisterCommand kLogits{
         args->model.add_to(app);
         args->input.add_to(app, true);
         app.add_option("-o,--out", args->out, "file of float32 [positions, vocabulary]")
+            ->check(not_empty())
             ->required();
         app.add_flag("--last", args->last, "only the logits behind the last token");
         app.add_flag("--one-by-one", args->one_by_one,

@@ -3,12 +3,17 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <numeric>
+#include <filesystem>
+#include <new>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "tools/command.h"
+#include "tools/options.h"
 #include "tools/process_limits.h"
+#include "tools/terminal.h"
+#include "tools/usage.h"
 
 namespace hetune {
 
@@ -27,30 +32,39 @@ namespace {
 constexpr int kFailed = 1;
 constexpr int kUsage = 2;
 
-bool is_command(std::string_view name) {
-    return std::ranges::any_of(commands(), [&](const Command& c) { return c.name == name; });
+std::vector<std::string> command_names() {
+    std::vector<std::string> names = {"help"};
+    for (const Command& command : commands()) names.push_back(command.name);
+    return names;
 }
 
-// Levenshtein distance.
-size_t edits_between(std::string_view a, std::string_view b) {
-    std::vector<size_t> row(b.size() + 1);
-    std::iota(row.begin(), row.end(), size_t{0});
-    for (size_t i = 0; i < a.size(); ++i) {
-        size_t diagonal = std::exchange(row[0], i + 1);
-        for (size_t j = 0; j < b.size(); ++j)
-            diagonal = std::exchange(
-                row[j + 1], std::min({row[j + 1] + 1, row[j] + 1, diagonal + (a[i] != b[j])}));
-    }
-    return row.back();
+int fail(std::string_view command, const std::string& why, int status = kFailed) {
+    tell("hetune: {}{}{}\n", command, command.empty() ? "" : ": ", why);
+    return status;
 }
 
-const std::string& nearest_command(std::string_view name) {
-    return std::ranges::min_element(commands(), {},
-                                    [&](const Command& c) { return edits_between(name, c.name); })
-        ->name;
+// Runs a command; every exception becomes one line. Errors of hetune and of the system are derived
+// from std::runtime_error and name the file; what else arrives here is a fault of hetune itself.
+int guarded(const std::string& command, const CommandBody& body) try {
+    return body();
+} catch (const UsageError& error) {
+    return fail(command, error.what(), kUsage);
+} catch (const std::bad_alloc&) {
+    return fail(command, "there is not enough memory; a smaller -c or -j takes less");
+} catch (const std::filesystem::filesystem_error& error) {
+    return fail(command, fmt::format("{}: {}", error.path1().string(), error.code().message()));
+} catch (const std::system_error& error) {
+    return std::ferror(stdout) != 0 ? kFailed  // close_results() says it
+                                    : fail(command, error.what());
+} catch (const fmt::format_error& error) {
+    return fail(command, fmt::format("a fault of hetune, please report it: {}", error.what()));
+} catch (const std::runtime_error& error) {
+    return fail("", error.what());
+} catch (const std::exception& error) {
+    return fail(command, fmt::format("a fault of hetune, please report it: {}", error.what()));
 }
 
-int run_command(int argc, char** argv) {
+int run_command(std::vector<std::string> arguments) {
     CLI::App app("Compiles the kernels of a language model for the GPU at hand, and runs it.");
     app.name("hetune");
     app.set_version_flag("--version", HETUNE_VERSION);
@@ -63,34 +77,43 @@ int run_command(int argc, char** argv) {
         CLI::App* sub = app.add_subcommand(command.name, command.description);
         sub->callback([&chosen, body = command.setup(*sub)] { chosen = body; });
     }
-    if (argc < 2) {
+    if (arguments.empty()) {
         fmt::print("{}", app.help());
         return kUsage;
     }
-    if (const std::string_view name = argv[1]; !name.starts_with('-') && !is_command(name)) {
-        fmt::print(stderr,
-                   "hetune: unknown command '{}'; did you mean '{}'? `hetune --help` lists all\n",
-                   name, nearest_command(name));
-        return kUsage;
+    const std::string name = arguments[0];
+    if (name == "help") {  // `hetune help cache stats` is `hetune cache stats --help`
+        arguments.erase(arguments.begin());
+        arguments.push_back("--help");
+    }
+    if (const std::vector<std::string> names = command_names();
+        !arguments[0].starts_with('-') && std::ranges::find(names, arguments[0]) == names.end()) {
+        const std::string meant = nearest(arguments[0], names);
+        return fail("",
+                    fmt::format("unknown command '{}'; {}`hetune --help` lists all", arguments[0],
+                                meant.empty() ? "" : fmt::format("did you mean '{}'? ", meant)),
+                    kUsage);
     }
     try {
-        app.parse(argc, argv);
+        app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
+    } catch (const CLI::CallForVersion& version) {
+        fmt::print("{}\n", version.what());
+        return 0;
+    } catch (const CLI::CallForHelp&) {
+        fmt::print("{}", app.help());
+        return 0;
     } catch (const CLI::ParseError& error) {
-        return app.exit(error) == 0 ? 0 : kUsage;
+        return fail("", usage_message(app, error, arguments), kUsage);
     }
-    return chosen();
+    return guarded(name, chosen);
 }
 
 }  // namespace
 }  // namespace hetune
 
 int main(int argc, char** argv) {
-    return hetune::run_within_limits([&] {
-        try {
-            return hetune::run_command(argc, argv);
-        } catch (const std::exception& error) {
-            fmt::print(stderr, "hetune: {}\n", error.what());
-            return hetune::kFailed;
-        }
-    });
+    hetune::guard_standard_streams();
+    const std::vector<std::string> arguments(argv + std::min(argc, 1), argv + argc);
+    return hetune::close_results(hetune::run_within_limits(
+        [&] { return hetune::guarded("", [&] { return hetune::run_command(arguments); }); }));
 }

@@ -14,6 +14,7 @@ struct ModelArguments {
     std::string fusion = "on";
     std::string activations = "q8";
     std::string memory_limit;
+    bool quiet = false;  // no progress
     ModelOptions options;
 
     // FILE, --backend, --compiler, --ctx, --fusion, --activations, --kv, --state-snapshots, --pre,

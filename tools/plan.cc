@@ -13,8 +13,10 @@
 #include "runtime/tune/tunings_for.h"
 #include "tools/cache_commands.h"
 #include "tools/command.h"
+#include "tools/options.h"
 #include "tools/plan_kernels.h"
 #include "tools/report/report.h"
+#include "tools/terminal.h"
 
 namespace hetune {
 namespace {
@@ -85,12 +87,10 @@ Planned make(const PlanArguments& args) {
             : tunings_for(records, made.arch, "", compiler_identity(made.arch, args), use);
     options.tunings = chosen.tunings;
     if (chosen.stale > 0)
-        fmt::print(stderr,
-                   "hetune: {} of {} tunings are stale: found with another compiler; `hetune "
-                   "autotune` tries "
-                   "them again\
-",
-                   chosen.stale, chosen.used);
+        tell(
+            "hetune: {} of {} tunings are stale: found with another compiler; `hetune autotune` "
+            "tries them again\n",
+            chosen.stale, chosen.used);
     made.plan = make_plan(graph, file, made.arch, options);
     made.sampler =
         make_sampler_plan(graph.vocabulary, made.arch, options, made.arch.has_graph_loops);
@@ -163,7 +163,7 @@ int dump(const PlanArguments& args, const Planned& made) {
     const auto failures = dump_kernels({&made.plan, &made.sampler}, workshop.library,
                                        workshop.disassembler.get(), args.dump);
     fmt::print("{}: {} kernels\n", args.dump, made.kernels().size());
-    for (const std::string& failure : failures) fmt::print(stderr, "hetune: {}\n", failure);
+    for (const std::string& failure : failures) tell("hetune: {}\n", failure);
     return failures.empty() ? 0 : 1;
 }
 
@@ -174,7 +174,7 @@ void write_html(const PlanArguments& args, const Planned& made) {
         workshop.emplace(made.arch, args);
     } catch (const CompileError& error) {
         if (!args.compiler.empty()) throw;
-        fmt::print(stderr, "hetune: without resources and disassembly: {}\n", error.what());
+        tell("hetune: without resources and disassembly: {}\n", error.what());
     }
     write_report({{"title", "hetune plan: " + made.plan.model},
                   {"subtitle", fmt::format("{} ({})", made.arch.name, made.arch.example)},
@@ -215,39 +215,49 @@ const RegisterCommand kPlan{
         auto args = std::make_shared<PlanArguments>();
         std::string archs;
         for (const Arch& arch : known_archs()) archs += (archs.empty() ? "" : ", ") + arch.name;
-        app.add_option("FILE", args->file, "GGUF model (its header will do)")->required();
-        app.add_option("--arch", args->arch, archs + "; default: that of this machine");
+        app.add_option("FILE", args->file, "GGUF model (its header will do)")
+            ->check(not_empty())
+            ->required();
+        app.add_option("--arch", args->arch, archs + "; default: that of this machine")
+            ->check(arch_option());
         auto* rows =
             app.add_option("--rows", args->rows, "tokens of one step; default: 1, decoding")
-                ->check(CLI::Range(1, 4096));
+                ->check(whole_number(1, 4096));
         app.add_flag("--prefill", args->prefill, "the rows of a prefill step of `run`")
             ->excludes(rows);
         app.add_option("-c,--ctx", args->context,
                        "context in tokens; default: the model's, at most 4096")
-            ->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
+            ->check(whole_number(1, 1 << 30));
         app.add_option("--fusion", args->fusion, "on, or off: one kernel per primitive operation")
-            ->check(CLI::IsMember({"on", "off"}))
+            ->check(one_of({"on", "off"}))
             ->capture_default_str();
         app.add_option("--activations", args->activations, "q8: 8-bit dot products, or f32")
-            ->check(CLI::IsMember({"q8", "f32"}))
+            ->check(one_of({"q8", "f32"}))
             ->capture_default_str();
         app.add_option("--kv", args->kv, "type of the KV cache: f16, bf16, f32 or q8")
-            ->check(CLI::IsMember(kv_type_names()))
+            ->check(one_of(kv_type_names()))
             ->capture_default_str();
         app.add_option("--compiler", args->compiler,
-                       "hiprtc, comgr, clang or nvrtc; default: the best there is");
+                       "hiprtc, comgr, clang or nvrtc; default: the best there is")
+            ->check(compiler_option());
         app.add_option("-j,--jobs", args->jobs, "compilers at once; default: one per core")
-            ->check(CLI::Range(1, 1024));
+            ->check(whole_number(1, 1024));
         app.add_flag("--resources", args->resources,
                      "compile, and show registers, LDS, spills and code size");
         auto* instead = app.add_option_group("instead", "Instead of the plan");
         instead->add_flag("--json", args->json, "the plan as JSON");
-        instead->add_option("--source", args->source, "the source of a kernel, as \"gemv.2\"");
-        instead->add_option("--isa", args->isa, "resources and disassembly of a kernel");
-        instead->add_option("--html", args->html,
-                            "write a page here: roofline, timeline, sources and ISA");
-        instead->add_option("--dump", args->dump,
-                            "write source, object, disassembly and JSON of every kernel here");
+        instead->add_option("--source", args->source, "the source of a kernel, as \"gemv.2\"")
+            ->check(not_empty());
+        instead->add_option("--isa", args->isa, "resources and disassembly of a kernel")
+            ->check(not_empty());
+        instead
+            ->add_option("--html", args->html,
+                         "write a page here: roofline, timeline, sources and ISA")
+            ->check(not_empty());
+        instead
+            ->add_option("--dump", args->dump,
+                         "write source, object, disassembly and JSON of every kernel here")
+            ->check(not_empty());
         instead->require_option(0, 1);
         app.footer(
             "Examples:\n  hetune plan model.gguf --arch gfx1100\n"

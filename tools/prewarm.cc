@@ -19,7 +19,9 @@
 #include "runtime/tune/tunings_for.h"
 #include "runtime/weights.h"
 #include "tools/cache_commands.h"
+#include "tools/options.h"
 #include "tools/progress.h"
+#include "tools/terminal.h"
 
 namespace hetune {
 namespace {
@@ -58,7 +60,7 @@ Shard parse_shard(const std::string& text) {
     int end = 0;
     const int fields = std::sscanf(text.c_str(), "%5lu/%5lu%n", &number, &count, &end);
     if (fields != 2 || static_cast<size_t>(end) != text.size() || number < 1 || number > count)
-        throw std::runtime_error(
+        throw UsageError(
             fmt::format("--shard '{}' is no part of a whole; the second of four is 2/4", text));
     return {number - 1, count};
 }
@@ -81,7 +83,7 @@ std::vector<SessionOptions> sessions(const PrewarmArguments& args) {
 
 ModelFile open_model(const PrewarmArguments& args) {
     if (std::filesystem::path(args.file).extension() == ".json") {
-        if (args.tiles) throw std::runtime_error("--tiles needs a model file with its weights");
+        if (args.tiles) throw UsageError("--tiles needs a model file with its weights");
         return read_model_description(args.file);
     }
     // Without its weights a file is good enough, unless they are repacked.
@@ -302,7 +304,7 @@ class Prewarm {
                            readable_bytes(static_cast<uint64_t>(need.total())));
             for (const auto& [kernel, why] : job.refused)
                 fmt::print("  refused, with another in its place: {}: {}\n", kernel, why);
-            if (!job.failure.empty()) fmt::print(stderr, "hetune: {}\n", job.failure);
+            if (!job.failure.empty()) tell("hetune: {}\n", job.failure);
         }
         if (args_.tiles && shard_.index == 0)
             fmt::print("tiles: {}\n", !tiles_            ? "missing"
@@ -333,48 +335,53 @@ const RegisterCommand kPrewarm{
         what->require_option(1);
         what->add_option("FILE", args->file,
                          "GGUF model (its header will do), or the JSON of `hetune inspect MODEL "
-                         "--json --tensors`");
+                         "--json --tensors`")
+            ->check(not_empty());
         auto* recipes = what->add_option("--recipes", args->recipes,
-                                         "what was recorded (`hetune cache recipes export`)");
+                                         "what was recorded (`hetune cache recipes export`)")
+                            ->check(not_empty());
         app.add_option("--arch", args->archs,
                        fmt::format("{}; may be repeated; default: that of this machine",
                                    fmt::join(archs, ", ")))
+            ->check(arch_option())
             ->allow_extra_args(false);
         app.add_option("--compiler", args->compilers,
                        "hiprtc, comgr, clang or nvrtc; may be repeated; default: the best there is")
+            ->check(compiler_option())
             ->allow_extra_args(false);
         app.add_option("--prefill-rows", args->prefill_rows,
                        "tokens of one prefill step; may be repeated; default: that of the arch")
-            ->check(CLI::Range(1, 4096))
+            ->check(whole_number(1, 4096))
             ->allow_extra_args(false)
             ->excludes(recipes);
         app.add_option("--batch", args->batches,
                        "also decode steps of that many sequences at once; may be repeated")
-            ->check(CLI::Range(1, 4096))
+            ->check(whole_number(1, 4096))
             ->allow_extra_args(false)
             ->excludes(recipes);
         app.add_option("--ctx", args->contexts,
                        "print the memory that this context takes; kernels serve every context")
-            ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
+            ->check(whole_number(1, 1 << 30))
             ->allow_extra_args(false)
             ->excludes(recipes);
         app.add_option("--activations", args->activations, "q8 or f32; may be repeated")
-            ->check(CLI::IsMember({"q8", "f32"}))
+            ->check(one_of({"q8", "f32"}))
             ->allow_extra_args(false)
             ->capture_default_str();
         app.add_option("--kv", args->kv, "f16, bf16, f32 or q8; may be repeated")
-            ->check(CLI::IsMember(kv_type_names()))
+            ->check(one_of(kv_type_names()))
             ->allow_extra_args(false)
             ->capture_default_str();
         app.add_option("-j,--jobs", args->jobs, "compilers at once; default: one per core")
-            ->check(CLI::Range(1, 1024));
+            ->check(whole_number(1, 1024));
         app.add_option("--shard", args->shard,
                        "only part I of N, as 2/4; the first part has the tiles")
             ->capture_default_str();
         app.add_flag("--tiles", args->tiles, "repack the weights too; needs the whole file")
             ->excludes(recipes);
-        auto* output = app.add_option("-o,--output", args->bundle,
-                                      "also write a bundle of just these objects");
+        auto* output =
+            app.add_option("-o,--output", args->bundle, "also write a bundle of just these objects")
+                ->check(not_empty());
         app.add_option("--sign", args->key, "sign the bundle with this key (`hetune cache keygen`)")
             ->needs(output);
         auto* check = app.add_flag("--check", args->check,

@@ -5,6 +5,8 @@
 
 #include <cstdio>
 
+#include "tools/terminal.h"
+
 namespace hetune {
 namespace {
 
@@ -17,10 +19,15 @@ bool on_terminal() {
 
 }  // namespace
 
-Progress::~Progress() { clear(); }
+Progress::~Progress() { erase(); }
 
 void Progress::clear() {
-    if (drawn_) fmt::print(stderr, "\r\033[K");
+    const std::lock_guard lock(mutex_);
+    erase();
+}
+
+void Progress::erase() {
+    if (drawn_) tell("\r\033[K");
     drawn_ = false;
 }
 
@@ -29,21 +36,20 @@ void Progress::update(std::string_view stage, size_t done, size_t total) {
     if (!on_terminal()) {
         const bool fresh = stage != stage_;
         stage_ = stage;
-        if (fresh || done == total) fmt::print(stderr, "{} {}/{}\n", stage, done, total);
+        if (fresh || done == total) tell("{} {}/{}\n", stage, done, total);
         return;
     }
     const size_t filled = total == 0 ? kWidth : done * kWidth / total;
-    fmt::print(stderr, "\r\033[K{:<8} [{}{}] {}/{}", stage, std::string(filled, '#'),
-               std::string(kWidth - filled, '.'), done, total);
-    std::fflush(stderr);
+    tell("\r\033[K{:<8} [{}{}] {}/{}", stage, std::string(filled, '#'),
+         std::string(kWidth - filled, '.'), done, total);
     drawn_ = true;
-    if (done == total) clear();
+    if (done == total) erase();
 }
 
 void Progress::say(const std::string& line) {
     const std::lock_guard lock(mutex_);
-    clear();
-    fmt::print(stderr, "{}\n", line);
+    erase();
+    tell("{}\n", line);
 }
 
 }  // namespace hetune

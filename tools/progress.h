@@ -15,9 +15,11 @@ class Progress {
     void update(std::string_view stage, size_t done, size_t total);
     // A line of its own, above the bar.
     void say(const std::string& line);
+    // Removes the bar.
+    void clear();
 
   private:
-    void clear();
+    void erase();
 
     std::mutex mutex_;
     std::string stage_;

@@ -9,10 +9,15 @@
 #include <cstdio>
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <random>
 
+#include "runtime/sampling.h"
 #include "runtime/tokenizer/chat_template.h"
 #include "tools/command.h"
 #include "tools/model_options.h"
+#include "tools/options.h"
+#include "tools/terminal.h"
+#include "tools/token_input.h"
 
 namespace hetune {
 namespace {
@@ -27,11 +32,12 @@ double seconds_since_start() {
 struct RunArguments {
     ModelArguments model;
     Model::Options options;
+    int64_t tokens = Model::Options().max_tokens;   // -1: until the end or a full context
+    int64_t seed = Model::Options().sampling.seed;  // -1: another one each time
     std::string prompt;
     std::string system;
     bool chat = false;
     bool json = false;
-    bool quiet = false;
 };
 
 std::atomic<bool> interrupted = false;
@@ -104,10 +110,10 @@ std::string summary_text(const ModelInfo& info, const Totals& t) {
 auto printer(const RunArguments& args, Totals& totals) {
     return [&args, &totals](std::string_view text) {
         if (totals.first_token_seconds == 0) totals.first_token_seconds = seconds_since_start();
-        if (!args.json) {
-            fmt::print("{}", text);
-            std::fflush(stdout);
-        }
+        // Text that nobody takes ends the generation; main() says why.
+        if (!args.json && (std::fwrite(text.data(), 1, text.size(), stdout) < text.size() ||
+                           std::fflush(stdout) != 0))
+            return false;
         return !interrupted.load();
     };
 }
@@ -125,10 +131,12 @@ void run_once(const RunArguments& args, Model& model, Totals& totals) {
         messages.push_back({"user", args.prompt});
         g = model.chat(messages, args.options, printer(args, totals));
     } else {
+        check_fits(model.tokenize(args.prompt), model);
         if (!args.json) fmt::print("{}", args.prompt);
         g = model.generate(args.prompt, args.options, printer(args, totals));
     }
     if (!args.json) fmt::print("\n");
+    std::fflush(stdout);  // before the statistics, where both go to one file
     totals.add(g);
 }
 
@@ -147,8 +155,7 @@ bool take_back(std::vector<Message>& messages, std::string_view role) {
 void converse(const RunArguments& args, Model& model, Totals& totals) {
     const bool terminal = isatty(STDIN_FILENO) != 0;
     if (terminal)
-        fmt::print(
-            stderr,
+        tell(
             "An empty line or Ctrl-D ends; Ctrl-C stops an answer; /regen asks for another answer, "
             "/undo takes the last turn back, /reset starts anew.\n");
     auto messages = opening(args);
@@ -166,14 +173,13 @@ void converse(const RunArguments& args, Model& model, Totals& totals) {
             continue;
         }
         if (line == "/undo") {
-            if (!take_back(messages, "user"))
-                fmt::print(stderr, "There is no turn to take back.\n");
+            if (!take_back(messages, "user")) tell("There is no turn to take back.\n");
             continue;
         }
         const auto before = messages;
         if (line == "/regen") {
             if (!take_back(messages, "assistant")) {
-                fmt::print(stderr, "There is no answer yet.\n");
+                tell("There is no answer yet.\n");
                 continue;
             }
             ++options.sampling.seed;  // or the draws would be the same
@@ -184,19 +190,36 @@ void converse(const RunArguments& args, Model& model, Totals& totals) {
             const Generated g = model.chat(messages, options, printer(args, totals));
             messages.push_back({"assistant", g.text});
             totals.add(g);
-            if (g.stop == "context")
-                fmt::print(stderr, "\nThe context is full; /reset starts anew.");
+            if (g.stop == "context") tell("\nThe context is full; /reset starts anew.");
         } catch (const std::runtime_error& error) {
-            fmt::print(stderr, "hetune: {}\n", error.what());
+            tell("hetune: {}\n", error.what());
             messages = before;
         }
         if (!args.json) fmt::print("\n");
     }
 }
 
+// What can be wrong with the options alone, before anything is loaded.
+void check(RunArguments& args, bool has_prompt) {
+    if (args.tokens == 0) throw UsageError("--tokens 0 generates nothing; -1 has no limit");
+    args.options.max_tokens = args.tokens < 0 ? int64_t{1} << 30 : args.tokens;
+    args.options.sampling.seed =
+        args.seed < 0 ? std::random_device()() : static_cast<uint32_t>(args.seed);
+    try {
+        check_sampling(args.options.sampling);
+    } catch (const std::runtime_error& error) {
+        throw UsageError(error.what());
+    }
+    if (args.model.options.backend == "reference" && args.options.sampling.temperature > 0)
+        throw UsageError("--backend reference only takes the most likely token; leave --temp at 0");
+    if (has_prompt && !args.chat && !args.system.empty())
+        throw UsageError("--system is for a conversation; add --chat, or leave out -p");
+}
+
 int run(RunArguments& args, bool has_prompt) {
+    check(args, has_prompt);
     Model model = args.model.load();
-    if (!args.quiet && !args.json) fmt::print(stderr, "{}\n", device_line(model.info()));
+    if (!args.model.quiet && !args.json) tell("{}\n", device_line(model.info()));
     std::signal(SIGINT, on_interrupt);
     Totals totals;
     if (has_prompt)
@@ -206,8 +229,8 @@ int run(RunArguments& args, bool has_prompt) {
     if (args.json)
         fmt::print("{}\n", summary_json(model.info(), totals)
                                .dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
-    else if (!args.quiet)
-        fmt::print(stderr, "{}\n", summary_text(model.info(), totals));
+    else if (!args.model.quiet)
+        tell("{}\n", summary_text(model.info(), totals));
     return 0;
 }
 
@@ -217,24 +240,33 @@ const RegisterCommand kRun{
         args->model.add_to(app);
         auto* prompt = app.add_option("-p,--prompt", args->prompt, "text to go on from");
         Sampling& s = args->options.sampling;
-        app.add_option("-n,--tokens", args->options.max_tokens, "most tokens to generate")
-            ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
+        app.add_option("-n,--tokens", args->tokens,
+                       "most tokens to generate; -1: until the model ends or the context is full")
+            ->check(whole_number(-1, 1 << 30))
             ->capture_default_str();
         app.add_option("--temp", s.temperature, "temperature; 0 takes the most likely token")
+            ->check(decimal())
             ->capture_default_str();
         app.add_option("--top-k", s.top_k, "keep the K most likely tokens; 0: all")
+            ->check(whole_number(0, 1 << 30, "0 keeps all"))
             ->capture_default_str();
         app.add_option("--top-p", s.top_p, "keep the most likely tokens until they hold this mass")
+            ->check(decimal())
             ->capture_default_str();
         app.add_option("--min-p", s.min_p,
                        "keep tokens at least this likely, next to the likeliest")
+            ->check(decimal())
             ->capture_default_str();
         app.add_option("--repeat-penalty", s.repeat_penalty,
                        "divides the logits of repeated tokens; 1: none")
+            ->check(decimal())
             ->capture_default_str();
         app.add_option("--repeat-window", s.repeat_window, "tokens back that count as repeated")
+            ->check(whole_number(0, 1 << 30))
             ->capture_default_str();
-        app.add_option("--seed", s.seed, "of the draws")->capture_default_str();
+        app.add_option("--seed", args->seed, "of the draws; -1: another one each time")
+            ->check(whole_number(-1, UINT32_MAX))
+            ->capture_default_str();
         app.add_flag("--ignore-end", args->options.ignore_end,
                      "go on behind the model's end token");
         app.add_option("--chat-template", args->model.options.chat_template,
@@ -245,7 +277,7 @@ const RegisterCommand kRun{
         app.add_flag("--chat", args->chat, "put the prompt into the model's chat template");
         app.add_option("--system", args->system, "system message of a conversation");
         app.add_flag("--json", args->json, "one JSON object instead of text");
-        app.add_flag("-q,--quiet", args->quiet, "the text alone");
+        app.add_flag("-q,--quiet", args->model.quiet, "the text alone");
         app.footer(
             "Example: hetune run model.gguf -p \"Once upon a time\" -n 64 --temp 0.8 --seed 1");
         return [args, prompt] { return run(*args, prompt->count() > 0); };

@@ -7,6 +7,7 @@
 #include "planner/synth/quant_mix.h"
 #include "planner/synth/synthetic.h"
 #include "tools/command.h"
+#include "tools/options.h"
 
 namespace hetune {
 namespace {
@@ -33,18 +34,21 @@ const RegisterCommand kSynth{
         auto options = std::make_shared<Options>();
         std::vector<std::string> shapes;
         for (const ModelShape& shape : known_shapes()) shapes.push_back(shape.name);
-        app.add_option("output", options->output, "File to write")->required();
-        app.add_option("--like", options->like, fmt::format("Model: {}", fmt::join(shapes, ", ")))
+        app.add_option("FILE", options->output, "file to write")->check(not_empty())->required();
+        app.add_option("--like", options->like, fmt::format("model: {}", fmt::join(shapes, ", ")))
+            ->check(one_of(shapes))
             ->required();
         app.add_option("--quant", options->synthetic.quant,
-                       fmt::format("Quantisation: {}", fmt::join(quant_mixes(), ", ")))
+                       fmt::format("quantisation: {}", fmt::join(quant_mixes(), ", ")))
+            ->check(one_of(quant_mixes()))
             ->capture_default_str();
-        app.add_option("--seed", options->synthetic.seed, "Seed of the weights")
+        app.add_option("--seed", options->synthetic.seed, "seed of the weights")
+            ->check(whole_number(0, INT64_MAX))
             ->capture_default_str();
-        app.add_option("--layers", options->layers, "Keep this many layers instead of all")
-            ->check(CLI::PositiveNumber);
+        app.add_option("--layers", options->layers, "keep this many layers instead of all")
+            ->check(whole_number(1, 10000));
         app.add_flag("--header-only", options->synthetic.header_only,
-                     "Write metadata and tensor list only: enough for planning and compiling");
+                     "write metadata and tensor list only: enough for planning and compiling");
         app.footer("Example:\n  hetune synth --like qwen3-8b --quant Q4_K_M /tmp/qwen3-8b.gguf");
         return [options] { return run(*options); };
     }};

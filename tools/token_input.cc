@@ -2,8 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <charconv>
 #include <fstream>
 #include <iterator>
+
+#include "tools/options.h"
 
 namespace hetune {
 
@@ -16,8 +19,9 @@ std::vector<int32_t> parse_token_ids(const std::string& text, const std::string&
             continue;
         }
         if (word.empty()) continue;
-        int id = 0;
-        if (!CLI::detail::lexical_cast(word, id))
+        int32_t id = 0;
+        const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), id);
+        if (error != std::errc() || end != word.data() + word.size())
             throw std::runtime_error(fmt::format("{}: '{}' is no token id", option, word));
         ids.push_back(id);
         word.clear();
@@ -36,9 +40,9 @@ std::string read_text_file(const std::string& path) {
 void TokenInput::add_to(CLI::App& app, bool required) {
     auto* source = app.add_option_group("tokens", "What to feed");
     source->add_option("--tokens", tokens, "token ids, as 1,2,3");
-    source->add_option("--tokens-file", tokens_file, "file with token ids");
+    source->add_option("--tokens-file", tokens_file, "file with token ids")->check(not_empty());
     source->add_option("--text", text, "text");
-    source->add_option("--text-file", text_file, "file with text");
+    source->add_option("--text-file", text_file, "file with text")->check(not_empty());
     source->require_option(required ? 1 : 0, 1);
 }
 
@@ -60,8 +64,10 @@ std::vector<int32_t> TokenInput::read(const Model& model) const {
 
 void check_fits(const std::vector<int32_t>& tokens, const Model& model) {
     if (static_cast<int64_t>(tokens.size()) > model.info().context)
-        throw std::runtime_error(fmt::format("{} tokens, but the context holds {}; give --ctx {}",
-                                             tokens.size(), model.info().context, tokens.size()));
+        throw std::runtime_error(
+            fmt::format("the prompt has {} tokens, but the context holds {}; give --ctx {} (-c) or "
+                        "more",
+                        tokens.size(), model.info().context, tokens.size()));
 }
 
 }  // namespace hetune

@@ -5,9 +5,11 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "runtime/tokenizer/pre_tokenizer.h"
 #include "runtime/tokenizer/tokenizer.h"
 #include "runtime/tokenizer/utf8.h"
 #include "tools/command.h"
+#include "tools/options.h"
 #include "tools/token_input.h"
 
 namespace hetune {
@@ -58,12 +60,16 @@ void print_decoded(const Options& options, const Tokenizer& tokenizer) {
 const RegisterCommand kTokenize{
     "tokenize", "Prints the token ids of a text, or the text of token ids", [](CLI::App& app) {
         auto options = std::make_shared<Options>();
-        app.add_option("file", options->file, "Model file (its header will do)")->required();
+        app.add_option("FILE", options->file, "model file (its header will do)")
+            ->check(not_empty())
+            ->required();
         app.add_option("--pre", options->pre,
-                       "pre-tokenizer, instead of the file's: qwen2, llama-bpe, ...");
+                       "pre-tokenizer, instead of the file's: qwen2, llama-bpe, ...")
+            ->check(one_of(pre_tokenizer_names()));
         auto* source = app.add_option_group("source", "What to convert");
         source->add_option("--text", options->text, "Text to encode");
-        source->add_option("--text-file", options->text_file, "File with the text to encode");
+        source->add_option("--text-file", options->text_file, "File with the text to encode")
+            ->check(not_empty());
         auto* ids = source->add_option("--decode", options->ids,
                                        "Token ids to decode, as \"1 2 3\" or \"[1, 2, 3]\"");
         source->require_option(1);

@@ -9,6 +9,7 @@
 #include "runtime/model_parts.h"
 #include "tools/command.h"
 #include "tools/model_options.h"
+#include "tools/options.h"
 #include "tools/token_input.h"
 
 namespace hetune {
@@ -162,11 +163,13 @@ const RegisterCommand kVerify{
         args->model.add_to(app);
         args->input.add_to(app, false);
         app.add_option("--max-kl", args->max_kl, "largest mean KL divergence")
+            ->check(decimal(0, 1e9))
             ->capture_default_str();
         app.add_option("--min-top1", args->min_top1, "least top-1 agreement in percent")
+            ->check(decimal(0, 100))
             ->capture_default_str();
         app.add_option("--rows", args->rows, "tokens to compare, at most")
-            ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
+            ->check(whole_number(1, 1 << 30))
             ->capture_default_str();
         app.add_flag("--one-by-one", args->one_by_one,
                      "feed tokens by decoding; no values of steps");
