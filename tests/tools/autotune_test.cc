@@ -271,9 +271,10 @@ TEST_CASE("autotune refuses what it does not know, in one line") {
         CHECK(result.says(word));
     };
     refused("--strategy luck",
-            "unknown strategy 'luck'; known: exhaustive, successive-halving, model-guided");
-    refused("--budget soon", "--budget 'soon' is no time");
-    refused("--arch gfx9999", "unknown arch 'gfx9999'");
+            "'luck' is unknown; known: exhaustive, successive-halving, model-guided", 2);
+    refused("--budget soon", "--budget: 'soon' is no time", 2);
+    refused("--arch gfx9999", "'gfx9999' is unknown", 2);
+    refused("--kernel nosuch", "no kernel has the name 'nosuch'", 2);
     refused("--rows 64 --ctx 32", "64 rows need a context of as many tokens");
     refused("--rows 1 --phase decode", "excludes", 2);
 }

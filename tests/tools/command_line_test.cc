@@ -23,6 +23,8 @@ TEST_CASE("without a command the help is printed, and the exit code is 2") {
 
 TEST_CASE("an unknown command names the nearest one, and the exit code is 2") {
     TestFolder folder;
+    CHECK(run_hetune(folder.path(), "serve").output ==
+          "hetune: unknown command 'serve'; `hetune --help` lists all\n");
     for (const auto& [typed, meant] : {std::pair{"inspekt", "inspect"},
                                        {"rnu", "run"},
                                        {"logit", "logits"},
@@ -50,6 +52,101 @@ TEST_CASE("wrong options exit 2, a failure exits 1, both on stderr alone") {
     const CommandResult quiet = run_hetune(folder.path(), "inspect /nowhere.gguf 2>/dev/null");
     CHECK(quiet.status == 1);
     CHECK(quiet.output.empty());
+}
+
+TEST_CASE("wrong usage is one line in hetune's words, before anything is opened; exit code 2") {
+    TestFolder folder;
+    const std::pair<const char*, const char*> cases[] = {
+        {"run m --tmep 0.7", "run: unknown option --tmep; did you mean --temp?"},
+        {"run m --temperature 1", "run: unknown option --temperature; did you mean --temp?"},
+        {"run m -ngl 99", "run: unknown option -ngl; `hetune run --help` lists all"},
+        {"run m -ctk q8_0", "run: unknown option -ctk; did you mean --kv?"},
+        {"run -m m", "run: unknown option -m; the model file stands without an option"},
+        {"run m hello", "run: unexpected argument 'hello'; `hetune run --help` has an example"},
+        {"run", "run: FILE is missing; `hetune run --help` has an example"},
+        {"run ''", "run: FILE: the value is empty"},
+        {"run m --temp", "run: --temp needs a value"},
+        {"run m --temp nan", "run: --temp: 'nan' is no number"},
+        {"run m --temp -1", "run: --temp is -1; it must be 0 to 100"},
+        {"run m --top-p 0", "run: --top-p is 0; it must be 1e-06 to 1"},
+        {"run m --top-k -1", "run: --top-k: -1 is not within 0 to 1073741824; 0 keeps all"},
+        {"run m --repeat-penalty 0", "run: --repeat-penalty is 0; it must be 0.01 to 100"},
+        {"run m --repeat-window 5000", "run: --repeat-window is 5000; it must be 0 to 1024"},
+        {"run m -n 0", "run: --tokens 0 generates nothing; -1 has no limit"},
+        {"run m -c 8k", "run: --ctx: '8k' is no whole number"},
+        {"run m --memory-limit banana",
+         "run: --memory-limit: 'banana' is no size; write 8G or 512M"},
+        {"run m -p a --system b",
+         "run: --system is for a conversation; add --chat, or leave out -p"},
+        {"bench m -p 1.5", "bench: --prompt: '1.5' is no whole number"},
+        {"bench m --budget soon", "bench: --budget: 'soon' is no time; write 90s, 3m or 1h"},
+        {"prewarm m --shard 9/8",
+         "prewarm: --shard '9/8' is no part of a whole; the second of four is 2/4"},
+        {"prewarm", "prewarm: one of FILE, --recipes is needed"},
+        {"cache statz",
+         "cache: unknown command 'statz'; did you mean 'stats'? `hetune cache --help` lists all"},
+    };
+    for (const auto& [typed, line] : cases) {
+        CAPTURE(typed);
+        const CommandResult result = run_hetune(folder.path(), typed);
+        CHECK(result.status == 2);
+        CHECK(result.output == fmt::format("hetune: {}\n", line));
+    }
+    for (const char* typed : {"run m --backend vulkan", "plan m --arch gfx9000", "synth x --like y",
+                              "autotune m --strategy magic", "run m --compiler gcc"}) {
+        CAPTURE(typed);
+        const CommandResult result = run_hetune(folder.path(), typed);
+        CHECK(result.status == 2);
+        CHECK(result.lines() == 1);
+        CHECK(result.says("is unknown; known: "));
+    }
+}
+
+TEST_CASE("a result that stdout does not take is a failure with one line") {
+    TestFolder folder;
+    for (const std::string command :
+         {"--help", "--version", "inspect " + kTiny, "inspect --json " + kTiny,
+          "tokenize --text a " + kTiny, "plan --arch gfx1100 " + kTiny,
+          "run --backend reference -n 1 -p a -q " + kTiny}) {
+        CAPTURE(command);
+        const CommandResult full = run_hetune(folder.path(), command + " >/dev/full");
+        CHECK(full.status == 1);
+        CHECK(full.output ==
+              "hetune: the result cannot be written to stdout: No space left on device\n");
+        const CommandResult closed = run_hetune(folder.path(), command + " >&-");
+        CHECK(closed.status == 1);
+        CHECK(closed.lines() == 1);
+    }
+}
+
+TEST_CASE("stderr may be closed or full, and a reader of stdout may go early") {
+    TestFolder folder;
+    const std::string run = "run --backend reference -n 1 -p a " + kTiny;
+    const std::string text = run_hetune(folder.path(), run + " 2>/dev/null").output;
+    CHECK(run_hetune(folder.path(), run + " 2>/dev/full").output == text);
+    CHECK(run_hetune(folder.path(), run + " 2>&-").output == text);
+    CHECK(run_hetune(folder.path(), "run /nowhere 2>/dev/full").status == 1);
+    CHECK(run_hetune(folder.path(), "nonsense 2>&-").status == 2);
+    CHECK(
+        run_hetune(folder.path(), "plan --json --arch gfx1100 " + kTiny + " | head -c 1").output ==
+        "{");
+}
+
+TEST_CASE("help names a command, and its options") {
+    TestFolder folder;
+    CHECK(run_hetune(folder.path(), "help").output == run_hetune(folder.path(), "--help").output);
+    const CommandResult help = run_hetune(folder.path(), "help cache stats");
+    CHECK(help.status == 0);
+    CHECK(help.output == run_hetune(folder.path(), "cache stats --help").output);
+}
+
+TEST_CASE("a prompt longer than the context is an error before it is printed") {
+    TestFolder folder;
+    const CommandResult result = run_hetune(
+        folder.path(), "run --backend reference -c 4 -p 'one two three four five six' " + kTiny);
+    CHECK(result.status == 1);
+    CHECK(result.says("tokens, but the context holds 4; give --ctx "));
+    CHECK(!result.says("one two"));
 }
 
 TEST_CASE("every command has help with an example") {
@@ -126,7 +223,7 @@ TEST_CASE("plan needs no GPU: steps, JSON, and the source of a kernel by its nam
     CHECK(unknown.status == 1);
     CHECK(unknown.lines() == 1);
     CHECK(unknown.says("sample.0"));
-    CHECK(run_hetune(folder.path(), fmt::format("plan {} --arch gfx9999", kTiny)).status == 1);
+    CHECK(run_hetune(folder.path(), fmt::format("plan {} --arch gfx9999", kTiny)).status == 2);
     CHECK(plan("--prefill --rows 3").status == 2);
     CHECK(plan("--json --isa sample.0").status == 2);
 }
