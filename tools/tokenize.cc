@@ -10,6 +10,7 @@
 #include "runtime/tokenizer/utf8.h"
 #include "tools/command.h"
 #include "tools/options.h"
+#include "tools/terminal.h"
 #include "tools/token_input.h"
 
 namespace hetune {
@@ -83,8 +84,7 @@ const RegisterCommand kTokenize{
         return [options, ids] {
             const Tokenizer tokenizer(ModelFile(options->file, ModelFile::Open::kHeaderOnly),
                                       options->pre);
-            if (!tokenizer.guess().empty())
-                fmt::print(stderr, "hetune: warning: {}\n", tokenizer.guess());
+            if (!tokenizer.guess().empty()) tell("hetune: warning: {}\n", tokenizer.guess());
             if (ids->count() > 0)
                 print_decoded(*options, tokenizer);
             else
