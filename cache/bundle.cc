@@ -14,6 +14,7 @@
 #include "cache/blake2b.h"
 #include "cache/compression.h"
 #include "cache/index.h"
+#include "cache/json_text.h"
 #include "cache/object_file.h"
 #include "cache/tile_file.h"
 
@@ -150,10 +151,12 @@ void Bundle::read_manifest(uint64_t file_bytes, const Trust& trust) {
     if (!manifest) fail("has a manifest that cannot be decompressed");
 
     const auto* text = reinterpret_cast<const char*>(manifest->data());
-    const auto json = nlohmann::json::parse(text, text + manifest->size());
+    const auto json = parse_json({text, manifest->size()});
     for (const auto& item : json.at("members")) {
-        BundleMember member{item.at("path"), item.at("offset"), item.at("stored"), item.at("bytes"),
-                            item.at("blake2b")};
+        BundleMember member{
+            json_value<std::string>(item, "path"), json_value<uint64_t>(item, "offset"),
+            json_value<uint64_t>(item, "stored"), json_value<uint64_t>(item, "bytes"),
+            json_value<std::string>(item, "blake2b")};
         if (!is_member_path(member.path) ||
             (!members_.empty() && members_.back().path >= member.path))
             fail(fmt::format("names the member '{}'", member.path));
@@ -205,8 +208,7 @@ std::optional<CodeObject> Bundle::find(const CacheKey& key) const {
     return code;
 }
 
-BundleWriter::BundleWriter(const std::filesystem::path& target)
-    : target_(std::filesystem::absolute(target)), file_(target_.parent_path()) {
+BundleWriter::BundleWriter(const std::filesystem::path& target) : file_(target) {
     write(bytes_of(BundleHead{kBundleMagic, kBundleVersion}));
 }
 
@@ -240,7 +242,7 @@ void BundleWriter::add_pack(std::string_view model, std::string_view layout,
     add({.path = fmt::format("tiles/{}/{}.tiles", model, layout), .bytes = file.size()}, file);
 }
 
-void BundleWriter::commit(const SigningKey* key) {
+uint64_t BundleWriter::commit(const SigningKey* key) {
     auto list = nlohmann::ordered_json::array();
     for (const BundleMember& member : members_)
         list.push_back({{"path", member.path},
@@ -259,7 +261,8 @@ void BundleWriter::commit(const SigningKey* key) {
         write(bytes_of(
             Signed{key->public_key(), key->sign(std::as_bytes(std::span(message))), kSignedMagic}));
     }
-    file_.commit(target_);
+    file_.commit();
+    return offset_;
 }
 
 }  // namespace hetune

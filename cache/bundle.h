@@ -90,14 +90,14 @@ class BundleWriter {
     void add_object(const CacheKey& key, std::span<const std::byte> file);
     void add_tuning(std::string_view path, std::string_view text);
     void add_pack(std::string_view model, std::string_view layout, std::span<const std::byte> file);
-    void commit(const SigningKey* key = nullptr);  // signed, where there is a key
+    // Signed, where there is a key. Returns the bytes of the bundle.
+    uint64_t commit(const SigningKey* key = nullptr);
 
   private:
     void write(std::span<const std::byte> bytes);
     void add(BundleMember member, std::span<const std::byte> stored);
 
-    std::filesystem::path target_;
-    TempFile file_;
+    OutputFile file_;
     uint64_t offset_ = 0;
     std::vector<BundleMember> members_;
 };

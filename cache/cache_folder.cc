@@ -2,12 +2,21 @@
 
 #include <fmt/format.h>
 
+#include <cerrno>
+#include <system_error>
+
 #include "cache/folder.h"
 
 namespace hetune {
+namespace {
+
+// A busy index has already been waited for (index.cc, 2 s): not so long for each kernel.
+constexpr std::chrono::seconds kBusyPause{10};
+
+}  // namespace
 
 CacheFolder::CacheFolder(const CacheOptions& options)
-    : warn_(options.warn), layers_(options.layers) {
+    : warn_(options.warn), trust_(options.trust), layers_(options.layers) {
     for (auto& layer : layers_) {
         const FolderCheck check = check_layer(layer);
         if (check.use != FolderUse::kRefused) continue;
@@ -46,12 +55,15 @@ void CacheFolder::open(const CacheOptions& options) {
 
 bool CacheFolder::with_index(const std::function<void(Index&)>& use) {
     const std::scoped_lock lock(index_mutex_);
-    if (!index_) return false;
+    if (!index_ || std::chrono::steady_clock::now() < busy_until_) return false;
     try {
         use(*index_);
         return true;
     } catch (const DatabaseError& error) {
-        if (error.busy()) return false;
+        if (error.busy()) {
+            busy_until_ = std::chrono::steady_clock::now() + kBusyPause;
+            return false;
+        }
         if (error.damaged()) Index::mark_damaged(writable_);
         drop_index(error);
     } catch (const std::exception& error) {
@@ -67,7 +79,7 @@ bool CacheFolder::has_index() {
 
 void CacheFolder::drop_index(const std::exception& error) {
     index_.reset();
-    warn_once("index", fmt::format("going on without the index: {}", error.what()));
+    warn_failed("index", "going on without the index", error);
 }
 
 void CacheFolder::warn_once(const std::string& kind, const std::string& text) const {
@@ -76,11 +88,31 @@ void CacheFolder::warn_once(const std::string& kind, const std::string& text) co
     if (warned_.insert(kind).second) warn_("cache: " + text);
 }
 
+void CacheFolder::warn_failed(const std::string& kind, const std::string& what,
+                              const std::exception& error) const {
+    if (is_disk_full(error))
+        warn_once("full", full_disk_warning(writable_));
+    else
+        warn_once(kind, fmt::format("{}: {}", what, error.what()));
+}
+
+bool is_disk_full(const std::exception& error) {
+    if (const auto* database = dynamic_cast<const DatabaseError*>(&error)) return database->full();
+    const auto* system = dynamic_cast<const std::system_error*>(&error);
+    const int code = system == nullptr ? 0 : system->code().value();
+    return code == ENOSPC || code == EDQUOT;
+}
+
+std::string full_disk_warning(const std::filesystem::path& folder) {
+    return fmt::format("{}: the disk is full: what is new is kept in memory only", folder.string());
+}
+
 std::vector<std::unique_ptr<Bundle>> open_bundles(CacheFolder& folder, const Trust& trust) {
     std::vector<std::unique_ptr<Bundle>> bundles;
     for (const auto& layer : folder.layers()) {
         bundles.emplace_back();
-        if (!std::filesystem::is_regular_file(layer)) continue;
+        std::error_code none;
+        if (!std::filesystem::is_regular_file(layer, none)) continue;
         try {
             bundles.back() = std::make_unique<Bundle>(layer, trust);
         } catch (const CacheError& error) {

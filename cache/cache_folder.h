@@ -2,6 +2,7 @@
 // warnings given once. Shared by CodeStore and TileStore.
 #pragma once
 
+#include <chrono>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -25,22 +26,28 @@ class CacheFolder {
     const std::filesystem::path& readable() const { return readable_; }
     const std::filesystem::path& writable() const { return writable_; }
     bool local_disk() const { return local_disk_; }
+    const Trust& trust() const { return trust_; }
     // As in CacheOptions; empty in the place of one that was refused.
     const std::vector<std::filesystem::path>& layers() const { return layers_; }
 
     // Runs `use` if there is an index. False: there is none, it was busy, or it failed; one that
-    // fails for good is dropped, and one that is damaged is made again by the next process.
+    // fails for good is dropped, and one that is damaged is made again by the next process. A busy
+    // one (its writer may be stopped) is left alone for kBusyPause.
     bool with_index(const std::function<void(Index&)>& use);
     bool has_index();
 
     // One warning for each kind.
     void warn_once(const std::string& kind, const std::string& text) const;
+    // "`what`: `error`"; of a full disk one warning for all kinds.
+    void warn_failed(const std::string& kind, const std::string& what,
+                     const std::exception& error) const;
 
   private:
     void open(const CacheOptions& options);
     void drop_index(const std::exception& error);
 
     WarnFunction warn_;
+    Trust trust_;
     mutable std::mutex warned_mutex_;
     mutable std::set<std::string> warned_;
 
@@ -51,7 +58,12 @@ class CacheFolder {
 
     std::mutex index_mutex_;
     std::unique_ptr<Index> index_;
+    std::chrono::steady_clock::time_point busy_until_;
 };
+
+// Whether a disk or a quota is full.
+bool is_disk_full(const std::exception& error);
+std::string full_disk_warning(const std::filesystem::path& folder);
 
 // One for each layer; nullptr for a folder, and for a bundle that is refused, after a warning.
 std::vector<std::unique_ptr<Bundle>> open_bundles(CacheFolder& folder, const Trust& trust);

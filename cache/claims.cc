@@ -1,11 +1,13 @@
 #include "cache/claims.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <charconv>
 #include <thread>
 #include <utility>
 
@@ -16,6 +18,7 @@ using Milliseconds = std::chrono::milliseconds;
 
 constexpr Milliseconds kFirstPoll{1};
 constexpr Milliseconds kLastPoll{20};
+constexpr uint64_t kMaxOwnerBytes = 32;  // a number and a line feed
 
 // Whether `file` is still what lies at `path`: its last owner may have unlinked it.
 bool is_current(const FileHandle& file, const std::filesystem::path& path) {
@@ -44,11 +47,10 @@ Claims::Claims(std::filesystem::path folder, bool local_disk) {
         return;
     }
     folder_ = folder / "claims";
-    std::error_code error;
-    for (const auto& entry : std::filesystem::directory_iterator(folder_, error)) {
-        const FileHandle file(open(entry.path().c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
-        if (file && flock(file.get(), LOCK_EX | LOCK_NB) == 0 && is_current(file, entry.path()))
-            unlink(entry.path().c_str());
+    for (const auto& path : list_folder(folder_)) {
+        const FileHandle file(open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+        if (file && flock(file.get(), LOCK_EX | LOCK_NB) == 0 && is_current(file, path))
+            unlink(path.c_str());
     }
 }
 
@@ -77,9 +79,31 @@ bool Claims::take(Claim& claim) {
         if (!file) return true;  // a full disk: make it without a claim
         if (flock(file.get(), LOCK_EX | LOCK_NB) != 0) return errno != EWOULDBLOCK;
         if (!is_current(file, path(claim.key_))) continue;
+        const std::string owner = fmt::format("{}\n", getpid());
+        // Best effort: on a full disk nobody learns whom they wait for.
+        if (ftruncate(file.get(), 0) == 0) (void)!write(file.get(), owner.data(), owner.size());
         claim.file_ = std::move(file);
         return true;
     }
+}
+
+int64_t Claims::owner(const CacheKey& key) {
+    {
+        const std::scoped_lock lock(mutex_);
+        if (held_.contains(key)) return getpid();
+    }
+    try {
+        if (leases_) return leases_->owner(key);
+    } catch (const DatabaseError&) {
+        return 0;
+    }
+    const auto text = folder_.empty() ? std::nullopt : read_file(path(key), kMaxOwnerBytes);
+    int64_t owner = 0;
+    if (text) {
+        const auto* from = reinterpret_cast<const char*>(text->data());
+        std::from_chars(from, from + text->size(), owner);
+    }
+    return owner;
 }
 
 bool Claims::claimed_elsewhere(const CacheKey& key) {

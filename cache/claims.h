@@ -1,12 +1,14 @@
 // Who is making what: processes and threads that start together make each key once.
 //
 // A claim is a file under claims/ that its owner holds locked (flock), so that it ends with the
-// owner, however that dies. Where locks do not work it is a row of the index (leases.h); without
-// an index too, it counts within this process only, which costs a second compile.
+// owner, however that dies; the owner writes its process number into it. Where locks do not work it
+// is a row of the index (leases.h); without an index too, it counts within this process only, which
+// costs a second compile.
 #pragma once
 
 #include <chrono>
 #include <condition_variable>
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <mutex>
@@ -49,6 +51,9 @@ class Claims {
 
     // True as soon as nobody claims `key`, also because its owner died; false after the time-out.
     bool wait(const CacheKey& key, std::chrono::milliseconds timeout);
+
+    // The process that claims `key`; 0: none, or it does not say.
+    int64_t owner(const CacheKey& key);
 
   private:
     friend class Claim;

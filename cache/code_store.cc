@@ -16,12 +16,22 @@ namespace {
 
 constexpr size_t kUsesPerFlush = 4096;
 constexpr std::chrono::milliseconds kWait{1000};
-constexpr std::chrono::minutes kPatience{10};  // then a claimed key is made a second time
+
+// The parts of a key with the name of the compiler in the place of its identity, which is "NAME
+// BUILD...".
+std::string without_build(KeyParts parts) {
+    std::string& compiler = parts["compiler"];
+    compiler.resize(std::min(compiler.find(' '), compiler.size()));
+    std::string text;
+    for (const auto& [name, value] : parts) text += fmt::format("{}={}\n", name, value);
+    return text;
+}
 
 }  // namespace
 
 CodeStore::CodeStore(const CacheOptions& options)
-    : max_bytes_(options.max_bytes),
+    : patience_(options.patience),
+      max_bytes_(options.max_bytes),
       folder_(options),
       bundles_(open_bundles(folder_, options.trust)),
       remote_(RemoteCache::open(options.remote, options.trust,
@@ -95,14 +105,50 @@ std::vector<CodeStore::MadeBy> CodeStore::compilers(const std::string& arch) con
     return list;
 }
 
+std::optional<CodeStore::OtherBuild> CodeStore::find_other_build(const KeyParts& parts) {
+    if (!parts.contains("compiler")) return std::nullopt;
+    std::call_once(builds_once_, [&] { read_builds(); });
+    const auto found = builds_.find(without_build(parts));
+    if (found == builds_.end() || found->second.compiler == parts.at("compiler"))
+        return std::nullopt;
+    return found->second;
+}
+
+void CodeStore::read_builds() {
+    const auto add = [&](const ObjectInfo& info, const std::string& place, bool signed_by_us) {
+        const auto compiler = info.parts.find("compiler");
+        if (compiler == info.parts.end()) return;
+        const OtherBuild build{info.key, compiler->second, place, signed_by_us};
+        const auto [at, fresh] = builds_.try_emplace(without_build(info.parts), build);
+        if (!fresh && signed_by_us && !at->second.signed_by_us) at->second = build;
+    };
+    for (size_t i = 0; i < folder_.layers().size(); ++i) {
+        const auto each = [&](const ObjectInfo& info) {
+            const bool trusted = bundles_[i] && bundles_[i]->signer() && folder_.trust().required;
+            add(info, places_[i].name, trusted);
+        };
+        if (bundles_[i])
+            each_object(*bundles_[i], each);
+        else if (!folder_.layers()[i].empty())
+            each_object(folder_.layers()[i], each);
+    }
+    if (!folder_.readable().empty())
+        each_object(folder_.readable(), [&](const ObjectInfo& info) {
+            add(info, places_[folder_place()].name, false);
+        });
+}
+
 CodeObject CodeStore::get_or_make(const CacheKey& key, const KeyParts& parts,
                                   const std::function<CodeObject()>& make) {
-    const auto patience_ends = std::chrono::steady_clock::now() + kPatience;
+    Patience patience(patience_);
     for (;;) {
         if (auto found = load(key)) return count_hit(*std::move(found));
         const std::optional<Claim> claim = claims_->claim(key);
-        if (!claim && std::chrono::steady_clock::now() < patience_ends) {
+        if (!claim && !patience.ended()) {
             claims_->wait(key, kWait);
+            const int64_t owner = claims_->owner(key);
+            if (owner == getpid()) patience.progress();  // a thread of ours has its own time limit
+            if (owner != 0 && patience.says()) say_waiting(owner, parts);
             continue;
         }
         // The one before us may have finished between our look and our claim.
@@ -113,6 +159,16 @@ CodeObject CodeStore::get_or_make(const CacheKey& key, const KeyParts& parts,
         put(key, code, parts);
         return code;
     }
+}
+
+void CodeStore::say_waiting(int64_t owner, const KeyParts& parts) {
+    const auto name = parts.find("template");
+    folder_.warn_once(
+        fmt::format("waiting for {}", owner),
+        fmt::format("waiting for process {}, which is compiling {}; {} s after the start of the "
+                    "wait it is compiled here as well",
+                    owner, name == parts.end() ? "the same" : name->second,
+                    std::chrono::ceil<std::chrono::seconds>(patience_.all).count()));
 }
 
 CodeObject CodeStore::count_hit(Found found) {
@@ -209,7 +265,7 @@ bool CodeStore::store_file(const CacheKey& key, const CodeObject& code, const Ke
     keep_within_limit();
     return true;
 } catch (const std::exception& error) {
-    folder_.warn_once("write", fmt::format("a kernel is kept in memory only: {}", error.what()));
+    folder_.warn_failed("write", "a kernel is kept in memory only", error);
     return false;
 }
 
@@ -217,7 +273,7 @@ void CodeStore::keep_within_limit() {
     uint64_t bytes = 0;
     folder_.with_index([&](Index& index) { bytes = index.object_bytes(); });
     if (bytes <= max_bytes_) return;
-    flush();  // what was used since the last flush must not look old
+    if (!flush()) return;  // what was used since the last flush would look old
     evict_objects(folder_, max_bytes_ / 10 * 9);  // some air, so that not every put evicts
 }
 
@@ -231,13 +287,13 @@ void CodeStore::remember_use(const CacheKey& key) {
     if (full) flush();
 }
 
-void CodeStore::flush() {
+bool CodeStore::flush() {
     std::unordered_map<std::string, int64_t> uses;
     {
         const std::scoped_lock lock(uses_mutex_);
         uses.swap(uses_);
     }
-    folder_.with_index([&](Index& index) {
+    const bool done = folder_.with_index([&](Index& index) {
         if (!uses.empty()) index.touch(uses);
         const CacheStatistics now = statistics();
         const auto since = [](auto now, auto before) { return static_cast<double>(now - before); };
@@ -256,6 +312,11 @@ void CodeStore::flush() {
         index.count(increments);
         counted_ = now;
     });
+    if (done) return true;
+    if (!folder_.has_index()) return false;
+    const std::scoped_lock lock(uses_mutex_);
+    uses_.merge(uses);  // the index is busy: the next flush takes them, unless they are used again
+    return false;
 }
 
 bool CodeStore::wants_recipes() const {
@@ -269,7 +330,7 @@ bool CodeStore::wants_recipes() const {
 void CodeStore::record(const Recipe& recipe) try {
     if (!folder_.writable().empty()) record_recipe(folder_.writable(), recipe);
 } catch (const std::exception& error) {
-    folder_.warn_once("recipe", fmt::format("a recipe is not recorded: {}", error.what()));
+    folder_.warn_failed("recipe", "a recipe is not recorded", error);
 }
 
 CacheStatistics CodeStore::statistics() const {

@@ -80,6 +80,16 @@ class CodeStore {
     // The newest first. Reads the head of every object.
     std::vector<MadeBy> compilers(const std::string& arch) const;
 
+    // An object that differs from `parts` in nothing but the build of its compiler: of layers (the
+    // first that has one), then of the folder. Empty where there is none.
+    struct OtherBuild {
+        CacheKey key;
+        std::string compiler;       // its identity
+        std::string place;          // of statistics(): "layer PATH", "folder"
+        bool signed_by_us = false;  // it is of a bundle that a key of HETUNE_TRUSTED_KEYS signed
+    };
+    std::optional<OtherBuild> find_other_build(const KeyParts& parts);
+
     // Best effort: a full disk loses the entry, not the run. With two writers of one key either
     // entry is good, so the last one wins. Beyond CacheOptions::max_bytes those longest unused go.
     void put(const CacheKey& key, const CodeObject& code, const KeyParts& parts);
@@ -123,17 +133,20 @@ class CodeStore {
     std::optional<Found> load(const CacheKey& key);
     std::optional<Found> fetch(const CacheKey& key);
     std::optional<CodeObject> load_layer(size_t layer, const CacheKey& key);
+    void read_builds();
     std::optional<CodeObject> load_file(const std::filesystem::path& folder, const CacheKey& key);
     void keep(const CacheKey& key, const CodeObject& code, const KeyParts& parts,
               std::span<const std::byte> file);
     bool store_file(const CacheKey& key, const CodeObject& code, const KeyParts& parts,
                     std::span<const std::byte> file);
     CodeObject count_hit(Found found);
+    void say_waiting(int64_t owner, const KeyParts& parts);
     void count_miss(const CacheKey& key);
     void remember_use(const CacheKey& key);
-    void flush();
+    bool flush();  // false: the index is busy or gone; nothing is forgotten
     void keep_within_limit();
 
+    const PatienceTimes patience_;
     const uint64_t max_bytes_;
     CacheFolder folder_;
     std::vector<std::unique_ptr<Bundle>> bundles_;  // one per layer; nullptr: a folder
@@ -149,6 +162,10 @@ class CodeStore {
 
     std::shared_mutex memory_mutex_;
     std::map<CacheKey, CodeObject> memory_;  // what the disk did not take
+
+    // By key parts without the compiler's build; read when the first kernel is missing.
+    std::once_flag builds_once_;
+    std::map<std::string, OtherBuild> builds_;
 
     std::atomic<uint64_t> stored_ = 0;
     std::atomic<uint64_t> damaged_ = 0;

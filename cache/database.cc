@@ -2,11 +2,15 @@
 
 #include <fmt/format.h>
 
+#include <cerrno>
+
 namespace hetune {
 namespace {
 
 [[noreturn]] void fail(sqlite3* database, std::string_view what) {
-    const int code = sqlite3_errcode(database) & 0xff;
+    int code = sqlite3_errcode(database) & 0xff;
+    // A full disk is an I/O error where SQLite was about to enlarge its shared memory.
+    if (code == SQLITE_IOERR && sqlite3_system_errno(database) == ENOSPC) code = SQLITE_FULL;
     throw DatabaseError(fmt::format("index: {}: {}", what, sqlite3_errmsg(database)), code);
 }
 

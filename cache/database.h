@@ -18,6 +18,7 @@ class DatabaseError : public CacheError {
     DatabaseError(const std::string& what, int code) : CacheError(what), code_(code) {}
     bool busy() const { return code_ == SQLITE_BUSY || code_ == SQLITE_LOCKED; }
     bool damaged() const { return code_ == SQLITE_CORRUPT || code_ == SQLITE_NOTADB; }
+    bool full() const { return code_ == SQLITE_FULL; }
     bool wrong_sql() const { return code_ == SQLITE_ERROR; }  // no such table, no such column
 
   private:

@@ -40,11 +40,6 @@ bool is_network_file_system(uint32_t magic) {
     return false;
 }
 
-bool on_local_disk(const char* path) {
-    struct statfs info;
-    return statfs(path, &info) == 0 && !is_network_file_system(static_cast<uint32_t>(info.f_type));
-}
-
 FolderCheck refused(std::string why) { return {FolderUse::kRefused, std::move(why), false}; }
 
 // Whether somebody who is neither root nor us can replace what lies below `path`. Empty: nobody.
@@ -75,6 +70,12 @@ std::string not_ours(const std::filesystem::path& path, const struct stat& info,
 
 }  // namespace
 
+bool on_local_disk(const std::filesystem::path& path) {
+    struct statfs info;
+    return statfs(path.c_str(), &info) == 0 &&
+           !is_network_file_system(static_cast<uint32_t>(info.f_type));
+}
+
 FolderCheck prepare_cache_folder(const std::filesystem::path& folder) {
     std::error_code error;
     if (!std::filesystem::exists(folder, error)) {
@@ -92,7 +93,7 @@ FolderCheck prepare_cache_folder(const std::filesystem::path& folder) {
     if (std::string why = not_ours(real, info, false); !why.empty()) return refused(std::move(why));
     if (std::string why = controlled_by_others(real); !why.empty()) return refused(std::move(why));
 
-    FolderCheck check{FolderUse::kWritable, {}, on_local_disk(real.c_str())};
+    FolderCheck check{FolderUse::kWritable, {}, on_local_disk(real)};
     for (const char* name : {"objects", "tiles", "recipes", "claims", "tmp"}) {
         const std::filesystem::path sub = real / name;
         if (mkdir(sub.c_str(), 0700) != 0 && errno != EEXIST) {
@@ -125,7 +126,7 @@ FolderCheck check_layer(const std::filesystem::path& layer) {
         if (std::string why = not_ours(sub, info, true); !why.empty())
             return refused(std::move(why));
     }
-    return {FolderUse::kReadOnly, {}, on_local_disk(real.c_str())};
+    return {FolderUse::kReadOnly, {}, on_local_disk(real)};
 }
 
 }  // namespace hetune

@@ -23,4 +23,7 @@ FolderCheck prepare_cache_folder(const std::filesystem::path& folder);
 // kRefused.
 FolderCheck check_layer(const std::filesystem::path& layer);
 
+// Whether the file system of `path` is none of a network (by statfs).
+bool on_local_disk(const std::filesystem::path& path);
+
 }  // namespace hetune

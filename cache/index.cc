@@ -15,6 +15,9 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "cache/cache_folder.h"
+#include "cache/json_text.h"
+
 namespace hetune {
 namespace {
 
@@ -76,6 +79,17 @@ std::string kernel_of(const KeyParts& parts) {
     return found == parts.end() ? std::string() : found->second;
 }
 
+// Empty for a text that is no object of texts: a damaged row is no row.
+std::optional<KeyParts> parts_in(const std::string& text) try {
+    const auto json = parse_json(text);
+    KeyParts parts;
+    for (const auto& [name, value] : json.items())
+        parts[name] = json_value<std::string>(json, name);
+    return json.is_object() ? std::optional(parts) : std::nullopt;
+} catch (const CacheError&) {
+    return std::nullopt;
+}
+
 void add_row(Statement& add, const ObjectRow& row) {
     add.run(
         row.key.hex(), row.bytes, row.compile_ms, row.kernel,
@@ -86,6 +100,17 @@ void add_row(Statement& add, const ObjectRow& row) {
 ObjectRow row_of(const ObjectInfo& info, int64_t created) {
     return {info.key,   info.file_bytes, info.compile_ms, kernel_of(info.parts),
             info.parts, created,         created};
+}
+
+std::optional<ObjectInfo> read_object_info(const std::filesystem::path& path, struct stat& status) {
+    const FileHandle file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+    if (!file || fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode)) return std::nullopt;
+    std::vector<std::byte> head(std::min<size_t>(static_cast<size_t>(status.st_size), kInfoBytes));
+    const ssize_t got = pread(file.get(), head.data(), head.size(), 0);
+    if (got < 0) return std::nullopt;
+    auto info = decode_object_info(std::span(head).first(static_cast<size_t>(got)));
+    if (!info || info->file_bytes != static_cast<uint64_t>(status.st_size)) return std::nullopt;
+    return info;
 }
 
 void fill_from_files(Database& database, const std::filesystem::path& folder) {
@@ -142,7 +167,8 @@ std::unique_ptr<Index> Index::open(const std::filesystem::path& folder, bool loc
                                    const WarnFunction& warn) try {
     FileHandle lock = lock_index(folder);
 
-    State state = std::filesystem::exists(folder / "index.damaged")
+    std::error_code none;
+    State state = std::filesystem::exists(folder / "index.damaged", none)
                       ? State::kDamaged
                       : prepare_schema(folder, local_disk);
     if (state != State::kGood) {
@@ -161,7 +187,10 @@ std::unique_ptr<Index> Index::open(const std::filesystem::path& folder, bool loc
     if (state != State::kGood) throw DatabaseError("index.db cannot be made again", SQLITE_CORRUPT);
     return std::unique_ptr<Index>(new Index(folder, local_disk, std::move(lock)));
 } catch (const std::exception& error) {
-    say(warn, fmt::format("cache: no index in {}: {}", folder.string(), error.what()));
+    if (is_disk_full(error))
+        say(warn, "cache: " + full_disk_warning(folder));
+    else
+        say(warn, fmt::format("cache: no index in {}: {}", folder.string(), error.what()));
     return nullptr;
 }
 
@@ -216,10 +245,10 @@ std::vector<ObjectRow> Index::objects(std::string_view kernel) {
     select.each(
         [&](const Row& row) {
             const auto key = CacheKey::from_hex(row.text(0));
-            const auto parts = nlohmann::json::parse(row.text(4), nullptr, false);
-            if (!key || !parts.is_object()) return;
+            const auto parts = parts_in(row.text(4));
+            if (!key || !parts) return;
             found.push_back({*key, static_cast<uint64_t>(row.integer(1)), row.real(2), row.text(3),
-                             parts.get<KeyParts>(), row.integer(5), row.integer(6)});
+                             *parts, row.integer(5), row.integer(6)});
         },
         kernel);
     return found;
@@ -289,21 +318,32 @@ void Index::mark_damaged(const std::filesystem::path& folder) {
 FileHandle lock_index(const std::filesystem::path& folder) {
     const std::filesystem::path path = folder / "index.lock";
     FileHandle lock(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-    if (!lock || flock(lock.get(), LOCK_SH) != 0)
+    if (!lock || !lock_within(lock, LOCK_SH, std::chrono::milliseconds(kOpenBusyMs)))
         throw DatabaseError(fmt::format("{}: {}", path.string(), std::strerror(errno)), 0);
     return lock;
 }
 
 std::optional<ObjectRow> read_object_row(const std::filesystem::path& path) {
-    const FileHandle file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
     struct stat status;
-    if (!file || fstat(file.get(), &status) != 0) return std::nullopt;
-    std::vector<std::byte> head(std::min<size_t>(static_cast<size_t>(status.st_size), kInfoBytes));
-    const ssize_t got = pread(file.get(), head.data(), head.size(), 0);
-    if (got < 0) return std::nullopt;
-    const auto info = decode_object_info(std::span(head).first(static_cast<size_t>(got)));
-    if (!info || info->file_bytes != static_cast<uint64_t>(status.st_size)) return std::nullopt;
-    return row_of(*info, status.st_mtime);
+    const auto info = read_object_info(path, status);
+    return info ? std::optional(row_of(*info, status.st_mtime)) : std::nullopt;
+}
+
+void each_object(const std::filesystem::path& folder,
+                 const std::function<void(const ObjectInfo&)>& use) {
+    each_object_file(folder, [&](const CacheKey& key, const std::filesystem::path& path) {
+        struct stat status;
+        const auto info = read_object_info(path, status);
+        if (info && info->key == key) use(*info);
+    });
+}
+
+void each_object(const Bundle& bundle, const std::function<void(const ObjectInfo&)>& use) {
+    for (const BundleMember& member : bundle.members()) try {
+            if (!member.is_object()) continue;
+            if (const auto info = decode_object_info(bundle.read(member))) use(*info);
+        } catch (const CacheError&) {  // a damaged member: said when it is asked for
+        }
 }
 
 std::string object_name(const CacheKey& key) {
@@ -318,11 +358,9 @@ std::filesystem::path object_path(const std::filesystem::path& folder, const Cac
 void each_object_file(
     const std::filesystem::path& folder,
     const std::function<void(const CacheKey& key, const std::filesystem::path& path)>& use) {
-    std::error_code error;
-    for (const auto& shelf : std::filesystem::directory_iterator(folder / "objects", error))
-        for (const auto& entry : std::filesystem::directory_iterator(shelf.path(), error))
-            if (const auto key = CacheKey::from_hex(entry.path().filename().string()))
-                use(*key, entry.path());
+    for (const auto& shelf : list_folder(folder / "objects"))
+        for (const auto& path : list_folder(shelf))
+            if (const auto key = CacheKey::from_hex(path.filename().string())) use(*key, path);
 }
 
 }  // namespace hetune

@@ -16,6 +16,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "cache/bundle.h"
 #include "cache/database.h"
 #include "cache/key.h"
 #include "cache/object_file.h"
@@ -98,6 +99,12 @@ std::filesystem::path object_path(const std::filesystem::path& folder, const Cac
 
 // The row of an object file, from its head; `used` is its time of creation.
 std::optional<ObjectRow> read_object_row(const std::filesystem::path& path);
+
+// Calls `use` for every object of a folder or of a bundle, with what its head says. What is damaged
+// is left out.
+void each_object(const std::filesystem::path& folder,
+                 const std::function<void(const ObjectInfo&)>& use);
+void each_object(const Bundle& bundle, const std::function<void(const ObjectInfo&)>& use);
 
 // Calls `use(key, path)` for every object file of a cache folder or layer.
 void each_object_file(

@@ -95,6 +95,17 @@ bool Leases::taken(const CacheKey& key) {
     return now && !expired(key, *now);
 }
 
+int64_t Leases::owner(const CacheKey& key) {
+    const std::scoped_lock lock(mutex_);
+    std::string owner;
+    database_.prepare("SELECT owner FROM claims WHERE key = ?1")
+        .each([&](const Row& row) { owner = row.text(0); }, key.hex());
+    // "boot id:pid namespace:pid:start time", where the name of the namespace has a colon.
+    const size_t end = owner.rfind(':');
+    const size_t start = end == std::string::npos ? end : owner.rfind(':', end - 1);
+    return start == std::string::npos ? 0 : std::atoll(owner.c_str() + start + 1);
+}
+
 void Leases::release(const CacheKey& key) {
     const std::scoped_lock lock(mutex_);
     held_.erase(key);

@@ -31,6 +31,7 @@ class Leases {
     bool take(const CacheKey& key);  // false: somebody else has it
     bool taken(const CacheKey& key);
     void release(const CacheKey& key);
+    int64_t owner(const CacheKey& key);  // the number of the process that has it; 0: nobody
 
   private:
     struct Seen {

@@ -1,9 +1,10 @@
 #include "cache/maintenance.h"
 
-#include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <ctime>
 #include <unordered_map>
 #include <unordered_set>
@@ -11,37 +12,49 @@
 #include "cache/object_file.h"
 #include "cache/recipe.h"
 #include "cache/tile_store.h"
+#include "cache/tuning_store.h"
 
 namespace hetune {
 namespace {
 
 constexpr int kRowsPerStep = 256;  // removed under one transaction
 
-bool is_good_object(const CacheKey& key, const std::filesystem::path& path) {
-    const auto bytes = read_file(path, kMaxObjectBytes);
-    return bytes && decode_object(*bytes, key).has_value();
+enum class Verdict { kGood, kGone, kUnreadable, kDamaged };
+
+bool is_gone(const std::filesystem::path& path) {
+    struct stat info;
+    return lstat(path.c_str(), &info) != 0 && errno == ENOENT;
 }
 
-bool is_good_pack(const std::filesystem::path& path) {
-    const auto pack = TilePack::open(path);
-    return pack && pack->verify_all();
+Verdict judge_object(const CacheKey& key, const std::filesystem::path& path) {
+    const auto bytes = read_file(path, kMaxObjectBytes);
+    if (bytes) return decode_object(*bytes, key) ? Verdict::kGood : Verdict::kDamaged;
+    if (is_gone(path)) return Verdict::kGone;  // evicted just now
+    return access(path.c_str(), R_OK) == 0 ? Verdict::kDamaged : Verdict::kUnreadable;
+}
+
+void note_damage(const std::filesystem::path& path, bool repair, VerifyReport& report) {
+    report.damaged.push_back(path.string());
+    if (repair) unlink(path.c_str());
 }
 
 void verify_objects(CacheFolder& folder, bool repair, VerifyReport& report,
                     std::unordered_set<std::string>& good) {
-    std::error_code error;
-    const auto objects = folder.readable() / "objects";
-    for (const auto& shelf : std::filesystem::directory_iterator(objects, error))
-        for (const auto& entry : std::filesystem::directory_iterator(shelf.path(), error)) {
-            const auto key = CacheKey::from_hex(entry.path().filename().string());
-            if (!key || object_path(folder.readable(), *key) != entry.path()) {
-                report.strange.push_back(entry.path().string());
-            } else if (is_good_object(*key, entry.path())) {
+    for (const auto& shelf : list_folder(folder.readable() / "objects"))
+        for (const auto& path : list_folder(shelf)) {
+            const auto key = CacheKey::from_hex(path.filename().string());
+            if (!key || object_path(folder.readable(), *key) != path) {
+                report.strange.push_back(path.string());
+                continue;
+            }
+            const Verdict verdict = judge_object(*key, path);
+            if (verdict == Verdict::kGood) {
                 ++report.objects;
                 good.insert(key->hex());
-            } else if (std::filesystem::exists(entry.path())) {  // else evicted just now
-                report.damaged.push_back(entry.path().string());
-                if (repair) unlink(entry.path().c_str());
+            } else if (verdict == Verdict::kUnreadable) {
+                report.unreadable.push_back(path.string());
+            } else if (verdict == Verdict::kDamaged) {
+                note_damage(path, repair, report);
             }
         }
 }
@@ -49,25 +62,29 @@ void verify_objects(CacheFolder& folder, bool repair, VerifyReport& report,
 void verify_packs(CacheFolder& folder, bool repair, VerifyReport& report) {
     for (const TilePackFile& file : list_tile_packs(folder.readable())) {
         if (file.partial) continue;
-        if (is_good_pack(file.path)) {
+        const auto [state, pack] = TilePack::open(file.path);
+        if (pack && pack->verify_all())
             ++report.packs;
-        } else if (std::filesystem::exists(file.path)) {
-            report.damaged.push_back(file.path.string());
-            if (repair) unlink(file.path.c_str());
-        }
+        else if (state == TilePack::State::kForeign)
+            report.strange.push_back(file.path.string());
+        else if (state == TilePack::State::kUnreadable)
+            report.unreadable.push_back(file.path.string());
+        else if (state != TilePack::State::kAbsent)  // evicted just now
+            note_damage(file.path, repair, report);
     }
 }
 
-void verify_recipes(CacheFolder& folder, bool repair, VerifyReport& report) {
+void verify_texts(CacheFolder& folder, bool repair, VerifyReport& report) {
     std::vector<std::filesystem::path> damaged;
     report.recipes = list_recipes(folder.readable(), &damaged).size();
-    for (const auto& path : damaged) {
-        report.damaged.push_back(path.string());
-        if (repair) unlink(path.c_str());
-    }
+    report.tunings = list_tunings(folder.readable(), &damaged).size();
+    for (const auto& path : damaged)
+        if (!is_gone(path)) note_damage(path, repair, report);
 }
 
-void verify_index(CacheFolder& folder, bool repair, VerifyReport& report,
+// Files and rows are read one after the other, and others write meanwhile: what seems to be amiss
+// is looked at again before the index is changed.
+void verify_index(CacheFolder& folder, VerifyReport& report,
                   const std::unordered_set<std::string>& good) {
     const bool sound = folder.with_index([&](Index& index) {
         report.index_problem = index.integrity_problem();
@@ -75,18 +92,18 @@ void verify_index(CacheFolder& folder, bool repair, VerifyReport& report,
         for (const ObjectRow& row : index.objects()) {
             const std::string name = row.key.hex();
             rows.insert(name);
-            if (good.contains(name)) continue;
+            const auto path = object_path(folder.readable(), row.key);
+            if (good.contains(name) || !is_gone(path)) continue;
             ++report.rows_without_file;
-            if (repair) index.remove(row.key);
+            index.remove(row.key);
         }
         std::unordered_map<std::string, int64_t> unknown;
         for (const std::string& name : good)
             if (!rows.contains(name)) unknown.emplace(name, std::time(nullptr));
         report.files_without_row = unknown.size();
-        if (repair) index.touch(unknown);
+        index.touch(unknown);
     });
     if (!sound && report.index_problem.empty()) report.index_problem = "cannot be read";
-    if (repair && !report.index_problem.empty()) Index::mark_damaged(folder.writable());
 }
 
 }  // namespace
@@ -147,8 +164,9 @@ VerifyReport verify_cache(CacheFolder& folder, bool repair) {
     std::unordered_set<std::string> good;
     verify_objects(folder, repair, report, good);
     verify_packs(folder, repair, report);
-    verify_recipes(folder, repair, report);
-    if (!folder.writable().empty()) verify_index(folder, repair, report, good);
+    verify_texts(folder, repair, report);
+    if (!folder.writable().empty()) verify_index(folder, report, good);
+    if (repair && !report.index_problem.empty()) Index::mark_damaged(folder.writable());
     return report;
 }
 
@@ -165,10 +183,7 @@ Removed clear_cache(CacheFolder& folder) {
     folder.with_index([](Index& index) { index.remove_all_objects(); });
     for (const TilePackFile& pack : list_tile_packs(folder.writable()))
         if (unlink(pack.path.c_str()) == 0) removed.pack_bytes += pack.bytes;
-    std::error_code ignored;
-    for (const auto& entry :
-         std::filesystem::directory_iterator(folder.writable() / "recipes", ignored))
-        unlink(entry.path().c_str());
+    for (const auto& path : list_folder(folder.writable() / "recipes")) unlink(path.c_str());
     sweep_temp_files(folder.writable() / "tmp", folder.local_disk());
     return removed;
 }

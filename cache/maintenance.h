@@ -32,21 +32,21 @@ struct Removed {
 Removed evict_objects(CacheFolder& folder, uint64_t max_bytes,
                       std::optional<int64_t> max_age_seconds = {});
 
-// What `hetune cache verify` found. Everything is read; with `repair` whatever is damaged is
-// removed, and the index is brought in line with the files.
+// What `hetune cache verify` found. Everything is read; the index is brought in line with the
+// files, and with `repair` whatever is damaged is removed.
 struct VerifyReport {
     uint64_t objects = 0;  // good ones
     uint64_t packs = 0;
     uint64_t recipes = 0;
-    std::vector<std::string> damaged;  // of all three, by path
-    std::vector<std::string> strange;  // files that the cache did not write; left alone
+    uint64_t tunings = 0;
+    std::vector<std::string> damaged;     // of all four, by path
+    std::vector<std::string> strange;     // files that this hetune did not write; left alone
+    std::vector<std::string> unreadable;  // no right to read it, an I/O error; left alone
+    // What a killed writer leaves: not wrong, and mended.
     uint64_t rows_without_file = 0;
     uint64_t files_without_row = 0;
     std::string index_problem;  // what SQLite says; empty when it is sound
-    bool clean() const {
-        return damaged.empty() && rows_without_file == 0 && files_without_row == 0 &&
-               index_problem.empty();
-    }
+    bool clean() const { return damaged.empty() && unreadable.empty() && index_problem.empty(); }
 };
 VerifyReport verify_cache(CacheFolder& folder, bool repair);
 

@@ -4,6 +4,9 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "cache/error.h"
+#include "cache/json_text.h"
+
 namespace hetune {
 namespace {
 
@@ -131,12 +134,15 @@ std::optional<ObjectInfo> decode_object_info(std::span<const std::byte> file) {
     info.entry = text(file.subspan(sizeof(ObjectHead), head->entry_bytes));
     info.compile_ms = head->compile_ms;
     info.file_bytes = file_bytes(*head);
-    const auto json = nlohmann::json::parse(
-        text(file.subspan(sizeof(ObjectHead) + head->entry_bytes, head->parts_bytes)), nullptr,
-        false);
-    if (!json.is_object()) return std::nullopt;
-    for (const auto& [name, value] : json.items())
-        if (value.is_string()) info.parts[name] = value.get<std::string>();
+    try {
+        const auto json = parse_json(
+            text(file.subspan(sizeof(ObjectHead) + head->entry_bytes, head->parts_bytes)));
+        if (!json.is_object()) return std::nullopt;
+        for (const auto& [name, value] : json.items())
+            if (value.is_string()) info.parts[name] = value.get<std::string>();
+    } catch (const CacheError&) {
+        return std::nullopt;
+    }
     return info;
 }
 

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "cache/patience.h"
 #include "cache/signing.h"
 
 namespace hetune {
@@ -28,10 +29,13 @@ struct CacheOptions {
     std::vector<std::filesystem::path> layers;  // read-only folders or bundles, asked in this order
     uint64_t max_bytes = 2ull << 30;            // of all code objects
     uint64_t max_tile_bytes = 128ull << 30;     // of all tile packs
-    bool read_only = false;                     // never write into `folder`
+    // Models up to this size are read whole at each start, larger ones once for each change.
+    uint64_t hashed_model_bytes = 1ull << 30;
+    bool read_only = false;  // never write into `folder`
     // Empty: ask the file system. False: rollback journal instead of WAL, leases instead of locks.
     std::optional<bool> local_disk;
-    Trust trust;  // whose bundles and remote objects are used
+    PatienceTimes patience;  // with other processes that make the same
+    Trust trust;             // whose bundles and remote objects are used
     RemoteOptions remote;
     WarnFunction warn;  // one line per call, from any thread; may be empty
 };

@@ -11,6 +11,7 @@
 #include "cache/blake2b.h"
 #include "cache/compression.h"
 #include "cache/error.h"
+#include "cache/json_text.h"
 #include "cache/temp_file.h"
 
 namespace hetune {
@@ -63,8 +64,8 @@ bool is_id(std::string_view name) {
 void drop_oldest(const std::filesystem::path& shelf) {
     std::vector<std::pair<std::filesystem::file_time_type, std::filesystem::path>> files;
     std::error_code error;
-    for (const auto& entry : std::filesystem::directory_iterator(shelf, error))
-        files.emplace_back(entry.last_write_time(error), entry.path());
+    for (const auto& path : list_folder(shelf))
+        files.emplace_back(std::filesystem::last_write_time(path, error), path);
     if (files.size() <= kMaxRecipes) return;
     std::ranges::sort(files);
     for (size_t i = 0; i < files.size() - kMaxRecipes; ++i) unlink(files[i].second.c_str());
@@ -90,23 +91,23 @@ std::string Recipe::line() const {
         .dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-Recipe Recipe::parse(std::string_view line) try {
-    const Json json = Json::parse(line);
-    if (json.at("recipe") != kRecipeVersion)
-        throw CacheError(fmt::format("it has version {}, this hetune reads {}",
-                                     json.at("recipe").dump(), kRecipeVersion));
-    Recipe recipe{json.at("model"), json.at("plan"), {}};
-    const uint64_t bytes = json.at("header_bytes");
-    const auto stored = from_base64(json.at("header"));
+Recipe Recipe::parse(std::string_view line) {
+    const Json json = parse_json(line);
+    if (const int version = json_value<int>(json, "recipe"); version != kRecipeVersion)
+        throw CacheError(
+            fmt::format("it has version {}, this hetune reads {}", version, kRecipeVersion));
+    Recipe recipe{json_value<std::string>(json, "model"),
+                  json_value<std::map<std::string, std::string>>(json, "plan"),
+                  {}};
+    const auto bytes = json_value<uint64_t>(json, "header_bytes");
+    const auto stored = from_base64(json_value<std::string>(json, "header"));
     if (bytes > kMaxHeaderBytes || bytes / kMaxRatio > stored.size())
         throw CacheError(fmt::format("its header claims {} bytes", bytes));
     auto header = decompress(stored, bytes);
     if (!header) throw CacheError("its header cannot be decompressed");
     recipe.header = *std::move(header);
-    if (recipe.id() != json.at("id").get<std::string>()) throw CacheError("it is damaged");
+    if (recipe.id() != json_value<std::string>(json, "id")) throw CacheError("it is damaged");
     return recipe;
-} catch (const nlohmann::json::exception&) {
-    throw CacheError("it is no recipe");
 }
 
 std::vector<Recipe> read_recipes(const std::filesystem::path& file) {
@@ -131,31 +132,26 @@ std::vector<Recipe> read_recipes(const std::filesystem::path& file) {
 
 void write_recipes(std::vector<Recipe> recipes, const std::filesystem::path& file) {
     sort_and_unite(recipes);
-    const auto target = std::filesystem::absolute(file);
-    TempFile temp(target.parent_path());
-    for (const Recipe& recipe : recipes) {
-        const std::string line = recipe.line() + "\n";
-        temp.write(std::as_bytes(std::span(line)));
-    }
-    temp.commit(target);
+    OutputFile output(file);
+    for (const Recipe& recipe : recipes) output.write(recipe.line() + "\n");
+    output.commit();
 }
 
 std::vector<Recipe> list_recipes(const std::filesystem::path& folder,
                                  std::vector<std::filesystem::path>* damaged) {
     std::vector<Recipe> recipes;
-    std::error_code error;
-    for (const auto& entry : std::filesystem::directory_iterator(folder / "recipes", error)) {
-        const auto bytes = read_file(entry.path(), kMaxFileBytes);
+    for (const auto& path : list_folder(folder / "recipes")) {
+        const auto bytes = read_file(path, kMaxFileBytes);
         try {
-            if (!bytes || !is_id(entry.path().filename().string())) throw CacheError("no recipe");
+            if (!bytes || !is_id(path.filename().string())) throw CacheError("no recipe");
             recipes.push_back(
                 Recipe::parse({reinterpret_cast<const char*>(bytes->data()), bytes->size()}));
-            if (recipes.back().id() != entry.path().filename()) {
+            if (recipes.back().id() != path.filename()) {
                 recipes.pop_back();
                 throw CacheError("another recipe");
             }
         } catch (const CacheError&) {
-            if (damaged != nullptr) damaged->push_back(entry.path());
+            if (damaged != nullptr) damaged->push_back(path);
         }
     }
     sort_and_unite(recipes);
@@ -164,7 +160,8 @@ std::vector<Recipe> list_recipes(const std::filesystem::path& folder,
 
 bool record_recipe(const std::filesystem::path& folder, const Recipe& recipe) {
     const auto path = folder / "recipes" / recipe.id();
-    if (std::filesystem::exists(path)) return false;
+    std::error_code none;
+    if (std::filesystem::exists(path, none)) return false;
     const std::string line = recipe.line() + "\n";
     TempFile temp(folder / "tmp");
     temp.write(std::as_bytes(std::span(line)));

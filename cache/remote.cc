@@ -65,7 +65,7 @@ bool RemoteCache::ask(const Ask& request) {
         request();
         breaker_.succeeded();
         return true;
-    } catch (const RemoteError& error) {
+    } catch (const std::exception& error) {  // also of a signature, or no memory
         warn_("remote", fmt::format("{} fails: {}", transport_->name(), error.what()));
         if (breaker_.failed())
             warn_("remote pause", fmt::format("{} is left alone for {} s", transport_->name(),

@@ -9,8 +9,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <fstream>
-#include <iterator>
+#include <sstream>
+#include <system_error>
 
 #include "cache/error.h"
 #include "cache/temp_file.h"
@@ -56,13 +56,12 @@ const unsigned char* message_bytes(std::span<const std::byte> message) {
 }
 
 void add_keys_of_file(const std::string& path, Trust& trust) {
-    std::error_code error;
-    if (std::filesystem::file_size(path, error) > kMaxKeyFile && !error)
-        throw CacheError(fmt::format("HETUNE_TRUSTED_KEYS: {} is no file of keys", path));
-    std::ifstream file(path);
-    if (!file)
+    const auto bytes = read_file(path, kMaxKeyFile);
+    if (!bytes)
         throw CacheError(
-            fmt::format("HETUNE_TRUSTED_KEYS: {} cannot be read: {}", path, std::strerror(errno)));
+            fmt::format("HETUNE_TRUSTED_KEYS: {} cannot be read as a file of keys", path));
+    std::istringstream file(
+        std::string(reinterpret_cast<const char*>(bytes->data()), bytes->size()));
     const size_t before = trust.keys.size();
     for (std::string line; std::getline(file, line);)
         if (const std::string word = first_word(line); !word.empty() && word[0] != '#')
@@ -97,18 +96,24 @@ SigningKey SigningKey::generate() {
 }
 
 SigningKey SigningKey::load(const std::filesystem::path& path) {
-    const FileHandle file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    const FileHandle file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
     struct stat info;
     if (!file || fstat(file.get(), &info) != 0)
         throw CacheError(fmt::format("key {}: {}", path.string(), std::strerror(errno)));
-    if ((info.st_mode & 077) != 0)
-        throw CacheError(fmt::format("key {}: others can read it; chmod 600 it", path.string()));
+    if (!S_ISREG(info.st_mode))
+        throw CacheError(fmt::format("key {}: is no regular file", path.string()));
     char text[256];
-    const ssize_t size = read(file.get(), text, sizeof(text));
+    const ssize_t size = std::max<ssize_t>(0, read(file.get(), text, sizeof(text)));
+    const std::string_view content(text, static_cast<size_t>(size));
     SigningKey key;
-    const bool good =
-        size > 0 && decode(kSecret, first_word({text, static_cast<size_t>(size)}), key.bytes_);
+    const bool good = decode(kSecret, first_word(content), key.bytes_);
+    const bool is_public = content.starts_with(kPublic);
     sodium_memzero(text, sizeof(text));
+    if (is_public)
+        throw CacheError(fmt::format(
+            "key {}: is a public key; signing takes the secret one, without .pub", path.string()));
+    if (good && (info.st_mode & 077) != 0)
+        throw CacheError(fmt::format("key {}: others can read it; chmod 600 it", path.string()));
     if (!good)
         throw CacheError(
             fmt::format("key {}: is no secret key of `hetune cache keygen`", path.string()));
@@ -119,9 +124,14 @@ void SigningKey::save(const std::filesystem::path& path) const {
     const FileHandle file(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
     if (!file) throw CacheError(fmt::format("key {}: {}", path.string(), std::strerror(errno)));
     const std::string text = encode(kSecret, bytes_) + "\n";
-    if (write(file.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()) ||
-        fsync(file.get()) != 0)
-        throw CacheError(fmt::format("key {}: {}", path.string(), std::strerror(errno)));
+    try {
+        write_all(file, std::as_bytes(std::span(text)), path);
+        if (fsync(file.get()) != 0)
+            throw std::system_error(errno, std::generic_category(), path.string());
+    } catch (const std::system_error& error) {
+        unlink(path.c_str());  // half a key would keep a second attempt from making a whole one
+        throw CacheError(fmt::format("key {}", error.what()));
+    }
 }
 
 PublicKey SigningKey::public_key() const {

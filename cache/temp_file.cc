@@ -1,6 +1,7 @@
 #include "cache/temp_file.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -8,7 +9,9 @@
 #include <cerrno>
 #include <cstdlib>
 #include <ctime>
+#include <random>
 #include <system_error>
+#include <thread>
 
 #include "cache/scratch_folder.h"
 
@@ -22,6 +25,25 @@ constexpr time_t kOldSeconds = 3600;
     throw std::system_error(errno, std::generic_category(), path.string());
 }
 
+// A new file with a name that nobody else has; its name goes into `path`.
+FileHandle make_unique_file(const std::filesystem::path& folder, int mode,
+                            std::filesystem::path& path) {
+    std::random_device random;
+    for (;;) {
+        path = folder / fmt::format("write.{:08x}", random());
+        FileHandle file(open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode));
+        if (file) return file;
+        if (errno != EEXIST) fail(folder);
+    }
+}
+
+// An open file of a process. It may be a regular one: a new one in its place would not be it.
+bool names_open_file(const std::filesystem::path& path) {
+    const std::string text = path.lexically_normal().string();
+    return text.starts_with("/dev/fd/") || text.starts_with("/dev/std") ||
+           text.starts_with("/proc/");
+}
+
 bool is_stray(const std::filesystem::path& path, bool local_disk) {
     const FileHandle file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
     struct stat info;
@@ -33,15 +55,22 @@ bool is_stray(const std::filesystem::path& path, bool local_disk) {
 
 }  // namespace
 
+void write_all(const FileHandle& file, std::span<const std::byte> bytes,
+               const std::filesystem::path& path) {
+    while (!bytes.empty()) {
+        const ssize_t written = ::write(file.get(), bytes.data(), bytes.size());
+        if (written < 0 && errno == EINTR) continue;
+        if (written < 0) fail(path);
+        bytes = bytes.subspan(static_cast<size_t>(written));
+    }
+}
+
 FileHandle::~FileHandle() {
     if (descriptor_ >= 0) close(descriptor_);
 }
 
-TempFile::TempFile(const std::filesystem::path& folder) {
-    std::string name = folder / "write.XXXXXX";
-    file_ = FileHandle(mkostemp(name.data(), O_CLOEXEC));
-    if (!file_) fail(folder);
-    path_ = name;
+TempFile::TempFile(const std::filesystem::path& folder, int mode) {
+    file_ = make_unique_file(folder, mode, path_);
     flock(file_.get(), LOCK_EX | LOCK_NB);  // where locks do not work, age alone counts
 }
 
@@ -49,14 +78,7 @@ TempFile::~TempFile() {
     if (!path_.empty()) unlink(path_.c_str());
 }
 
-void TempFile::write(std::span<const std::byte> bytes) {
-    while (!bytes.empty()) {
-        const ssize_t written = ::write(file_.get(), bytes.data(), bytes.size());
-        if (written < 0 && errno == EINTR) continue;
-        if (written < 0) fail(path_);
-        bytes = bytes.subspan(static_cast<size_t>(written));
-    }
-}
+void TempFile::write(std::span<const std::byte> bytes) { write_all(file_, bytes, path_); }
 
 void TempFile::commit(const std::filesystem::path& target) {
     if (fsync(file_.get()) != 0) fail(path_);
@@ -70,13 +92,58 @@ void TempFile::commit(const std::filesystem::path& target) {
     sync_folder(target.parent_path());
 }
 
+OutputFile::OutputFile(const std::filesystem::path& target)
+    : target_(std::filesystem::absolute(target)) {
+    struct stat info {};
+    const bool exists = stat(target_.c_str(), &info) == 0;
+    if (names_open_file(target_) || (exists && !S_ISREG(info.st_mode))) {
+        direct_ = FileHandle(open(target_.c_str(), O_WRONLY | O_CLOEXEC));
+        if (!direct_) fail(target);
+        return;
+    }
+    std::error_code none;
+    if (exists) target_ = std::filesystem::canonical(target_, none);
+    if (none) target_ = std::filesystem::absolute(target);
+    temp_.emplace(target_.parent_path(), 0666);
+    if (exists && fchmod(temp_->handle().get(), info.st_mode & 0777) != 0) fail(target);
+}
+
+void OutputFile::write(std::span<const std::byte> bytes) {
+    if (temp_)
+        write_all(temp_->handle(), bytes, target_);
+    else
+        write_all(direct_, bytes, target_);
+}
+
+void OutputFile::commit() {
+    if (temp_) temp_->commit(target_);
+}
+
+bool lock_within(const FileHandle& file, int operation, std::chrono::milliseconds patience) {
+    const auto until = std::chrono::steady_clock::now() + patience;
+    while (flock(file.get(), operation | LOCK_NB) != 0) {
+        if (errno == EINTR) continue;
+        if (errno != EWOULDBLOCK || std::chrono::steady_clock::now() > until) return false;
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    return true;
+}
+
 int sweep_temp_files(const std::filesystem::path& folder, bool local_disk) {
     int removed = 0;
-    std::error_code error;
-    for (const auto& entry : std::filesystem::directory_iterator(folder, error))
-        if (is_stray(entry.path(), local_disk) && unlink(entry.path().c_str()) == 0) ++removed;
+    for (const auto& path : list_folder(folder))
+        if (is_stray(path, local_disk) && unlink(path.c_str()) == 0) ++removed;
     if (local_disk) removed += sweep_scratch_folders(folder);
     return removed;
+}
+
+std::vector<std::filesystem::path> list_folder(const std::filesystem::path& folder) {
+    std::vector<std::filesystem::path> paths;
+    std::error_code error;
+    std::filesystem::directory_iterator entry(folder, error);
+    for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error))
+        paths.push_back(entry->path());
+    return paths;
 }
 
 void sync_folder(const std::filesystem::path& folder) {

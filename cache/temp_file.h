@@ -1,13 +1,15 @@
 // A file that appears whole or not at all: written under a temporary name, fsynced, renamed, and
-// the folder fsynced. Also the plain reading of whole files.
+// the folder fsynced. Also the FILE of a command's -o, and the plain reading of whole files.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -31,16 +33,22 @@ class FileHandle {
     int descriptor_ = -1;
 };
 
+// All of `bytes`, whatever interrupts. Throws std::system_error that names `path`.
+void write_all(const FileHandle& file, std::span<const std::byte> bytes,
+               const std::filesystem::path& path);
+
 // Not thread-safe. Failures (a full disk, EIO) throw std::system_error and leave no file.
 class TempFile {
   public:
     // `folder` is on the file system of the later target. The file is locked (flock) while it is
-    // written, so that a sweeper sees whether its owner lives.
-    explicit TempFile(const std::filesystem::path& folder);
-    TempFile(TempFile&&) noexcept = default;
+    // written, so that a sweeper sees whether its owner lives. The umask applies to `mode`.
+    explicit TempFile(const std::filesystem::path& folder, int mode = 0600);
+    TempFile(TempFile&& other) noexcept
+        : path_(std::exchange(other.path_, {})), file_(std::move(other.file_)) {}
     ~TempFile();
 
     const std::filesystem::path& path() const { return path_; }
+    const FileHandle& handle() const { return file_; }
     void write(std::span<const std::byte> bytes);
     // Replaces what stands there; makes the folder of the target (0700) where it is missing.
     void commit(const std::filesystem::path& target);
@@ -50,10 +58,35 @@ class TempFile {
     FileHandle file_;
 };
 
+// The FILE that a user named for output. A regular file is replaced as a whole when the output is
+// complete, keeps its mode, and gets the mode of the umask where it is new; a symbolic link to one
+// stays. A device, a FIFO and an open file (/dev/stdout, /proc/self/fd/3) is opened and written to.
+// Not thread-safe. Failures throw std::system_error that names the file.
+class OutputFile {
+  public:
+    explicit OutputFile(const std::filesystem::path& target);
+    void write(std::span<const std::byte> bytes);
+    void write(std::string_view text) { write(std::as_bytes(std::span(text))); }
+    // Without it a regular file stays as it was.
+    void commit();
+
+  private:
+    std::filesystem::path target_;
+    std::optional<TempFile> temp_;  // of a regular file
+    FileHandle direct_;             // of anything else
+};
+
+// flock(2), tried for so long: its owner may be stopped. False: not locked.
+bool lock_within(const FileHandle& file, int operation, std::chrono::milliseconds patience);
+
 // Removes what dead writers left in `folder`: files unlocked for a minute where locks work
 // (`local_disk`), older than an hour elsewhere; and scratch folders (scratch_folder.h). Returns how
 // many.
 int sweep_temp_files(const std::filesystem::path& folder, bool local_disk);
+
+// What lies in a folder, in no order; empty where it cannot be read. std::filesystem's iterator
+// throws in the middle of a folder that vanishes or fails.
+std::vector<std::filesystem::path> list_folder(const std::filesystem::path& folder);
 
 // Makes a rename or an unlink in `folder` durable. Best effort: some file systems refuse it.
 void sync_folder(const std::filesystem::path& folder);

@@ -23,41 +23,57 @@ Mapping::~Mapping() {
     if (!bytes_.empty()) munmap(bytes_.data(), bytes_.size());
 }
 
-std::optional<TilePack> TilePack::open(const std::filesystem::path& path) try {
-    TilePack pack;
-    pack.path_ = path;
-    pack.file_ = FileHandle(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    struct stat info;
-    if (!pack.file_ || fstat(pack.file_.get(), &info) != 0 || !S_ISREG(info.st_mode) ||
-        info.st_size == 0)
-        return std::nullopt;
-    flock(pack.file_.get(), LOCK_SH | LOCK_NB);
-    if (!pack.map(0, static_cast<uint64_t>(info.st_size))) return std::nullopt;
-    return pack;
-} catch (const std::system_error&) {
-    return std::nullopt;
+TilePack::Opened TilePack::open(const std::filesystem::path& path) {
+    Opened opened = open_any(path);
+    if (opened.pack && opened.pack->check_name() != State::kGood) return {State::kDamaged, {}};
+    return opened;
 }
 
-std::optional<TilePack> TilePack::open_member(const std::filesystem::path& bundle,
-                                              const BundleMember& member) try {
+TilePack::Opened TilePack::open_any(const std::filesystem::path& path) try {
+    TilePack pack;
+    pack.path_ = path;
+    pack.file_ = FileHandle(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+    if (!pack.file_)
+        return {errno == ENOENT || errno == ENOTDIR ? State::kAbsent : State::kUnreadable, {}};
+    struct stat info;
+    if (fstat(pack.file_.get(), &info) != 0) return {State::kUnreadable, {}};
+    if (!S_ISREG(info.st_mode) || info.st_size == 0) return {State::kDamaged, {}};
+    flock(pack.file_.get(), LOCK_SH | LOCK_NB);
+    const State state = pack.map(0, static_cast<uint64_t>(info.st_size));
+    if (state != State::kGood) return {state, {}};
+    return {State::kGood, std::move(pack)};
+} catch (const std::system_error&) {
+    return {State::kUnreadable, {}};
+}
+
+TilePack::Opened TilePack::open_member(const std::filesystem::path& bundle,
+                                       const BundleMember& member) try {
     TilePack pack;
     pack.path_ = bundle / member.path;
     pack.file_ = FileHandle(::open(bundle.c_str(), O_RDONLY | O_CLOEXEC));
-    if (!pack.file_ || member.bytes == 0 || !pack.map(member.offset, member.bytes))
-        return std::nullopt;
-    return pack;
+    if (!pack.file_) return {State::kUnreadable, {}};
+    if (member.bytes == 0) return {State::kDamaged, {}};
+    State state = pack.map(member.offset, member.bytes);
+    if (state == State::kGood) state = pack.check_name();
+    if (state != State::kGood) return {state, {}};
+    return {State::kGood, std::move(pack)};
 } catch (const std::system_error&) {
-    return std::nullopt;
+    return {State::kUnreadable, {}};
 }
 
-bool TilePack::map(uint64_t offset, uint64_t bytes) {
+TilePack::State TilePack::map(uint64_t offset, uint64_t bytes) {
     offset_ = offset;
     mapping_ = Mapping(file_, bytes, false, offset);
-    auto entries = decode_tile_head(mapping_.bytes());
-    if (!entries) return false;
-    entries_ = *std::move(entries);
-    for (size_t i = 0; i < entries_.size(); ++i) by_name_.emplace(entries_[i].name, i);
-    return true;
+    auto head = decode_tile_head(mapping_.bytes());
+    if (!head) return is_foreign_pack(mapping_.bytes()) ? State::kForeign : State::kDamaged;
+    head_ = *std::move(head);
+    for (size_t i = 0; i < entries().size(); ++i) by_name_.emplace(entries()[i].name, i);
+    return State::kGood;
+}
+
+TilePack::State TilePack::check_name() const {
+    const bool own = path_.stem() == layout() && path_.parent_path().filename() == model().hex();
+    return own ? State::kGood : State::kDamaged;
 }
 
 std::span<const std::byte> TilePack::tensor(std::string_view name) const {
@@ -68,7 +84,7 @@ std::span<const std::byte> TilePack::tensor(std::string_view name) const {
 
 const TileEntry* TilePack::find(std::string_view name) const {
     const auto found = by_name_.find(name);
-    return found == by_name_.end() ? nullptr : &entries_[found->second];
+    return found == by_name_.end() ? nullptr : &entries()[found->second];
 }
 
 bool TilePack::verify(std::string_view name) const {
@@ -78,7 +94,7 @@ bool TilePack::verify(std::string_view name) const {
 }
 
 bool TilePack::verify_all() const {
-    return std::ranges::all_of(entries_,
+    return std::ranges::all_of(entries(),
                                [this](const TileEntry& entry) { return verify(entry.name); });
 }
 

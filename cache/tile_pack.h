@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <unordered_map>
 #include <utility>
@@ -38,8 +39,19 @@ class Mapping {
 // A pack, mapped read-only. It stays whole while this lives, even when it is evicted.
 class TilePack {
   public:
-    // Tensors in the order they were given; `bytes` and `hash` as they were written.
-    const std::vector<TileEntry>& entries() const { return entries_; }
+    // What a file may be where a pack is looked for.
+    enum class State {
+        kGood,
+        kAbsent,
+        kUnreadable,  // now, or for us: no descriptor or memory left, no right to read it
+        kForeign,     // of another version of the format
+        kDamaged,     // its head, directory or length is wrong, or it is a pack of another name
+    };
+
+    // Tensors in the order they were given; `bytes` and hashes as they were written.
+    const std::vector<TileEntry>& entries() const { return head_.entries; }
+    const CacheKey& model() const { return head_.model; }
+    const std::string& layout() const { return head_.layout; }
     // At a multiple of 4096 bytes. Empty when there is no such tensor.
     std::span<const std::byte> tensor(std::string_view name) const;
     // Reads the tensor and checks its hash: head and directory were checked on opening, the rest
@@ -50,23 +62,31 @@ class TilePack {
     const std::filesystem::path& path() const { return path_; }
     std::span<const std::byte> file_bytes() const { return mapping_.bytes(); }
 
-    // Empty when the file is missing or its head, directory or length is wrong.
-    static std::optional<TilePack> open(const std::filesystem::path& path);
+    struct Opened;
+    // Of a file called MODEL/LAYOUT.tiles.
+    static Opened open(const std::filesystem::path& path);
+    // The same, whatever the file is called.
+    static Opened open_any(const std::filesystem::path& path);
     // One that lies within a bundle, for which path() names bundle and member.
-    static std::optional<TilePack> open_member(const std::filesystem::path& bundle,
-                                               const BundleMember& member);
+    static Opened open_member(const std::filesystem::path& bundle, const BundleMember& member);
 
   private:
     friend class TileReader;
     TilePack() = default;
-    bool map(uint64_t offset, uint64_t bytes);
+    State map(uint64_t offset, uint64_t bytes);
+    State check_name() const;
 
     std::filesystem::path path_;
     FileHandle file_;      // locked (shared), so that eviction knows it is in use
     uint64_t offset_ = 0;  // in the file
     Mapping mapping_;
-    std::vector<TileEntry> entries_;
+    TileHead head_;
     std::unordered_map<std::string_view, size_t> by_name_;
+};
+
+struct TilePack::Opened {
+    State state = State::kAbsent;
+    std::optional<TilePack> pack;  // exactly where it is kGood
 };
 
 // Reads a tensor of a pack from its first byte to its last and checks its hash on the way, without

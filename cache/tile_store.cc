@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -16,13 +17,12 @@
 #include <system_error>
 #include <thread>
 
-#include "cache/model_identity.h"
-
 namespace hetune {
 namespace {
 
 constexpr std::chrono::milliseconds kPoll{20};
 constexpr int64_t kPartialSeconds = 24 * 3600;
+constexpr off64_t kWriteBackBytes = 256 << 20;  // a disk of 10 MB/s needs 26 s for a piece
 
 [[noreturn]] void fail(const std::filesystem::path& path) {
     throw std::system_error(errno, std::generic_category(), path.string());
@@ -75,6 +75,15 @@ void reserve(const FileHandle& file, const std::filesystem::path& path, uint64_t
     if (errno != 0) fail(path);
 }
 
+// "process 4711": who writes a partial pack.
+std::string name_of_writer(const FileHandle& partial) {
+    std::array<std::byte, TileJournal::kHeadBytes> head{};
+    const ssize_t got = pread(partial.get(), head.data(), head.size(), 0);
+    const int64_t writer = TileJournal::writer_of(
+        std::span(head).first(static_cast<size_t>(std::max<ssize_t>(got, 0))));
+    return writer > 0 ? fmt::format("process {}", writer) : "another process";
+}
+
 std::string gigabytes(uint64_t bytes) {
     return fmt::format("{:.2f} GiB", static_cast<double>(bytes) / (1 << 30));
 }
@@ -82,40 +91,44 @@ std::string gigabytes(uint64_t bytes) {
 }  // namespace
 
 TileWriter::TileWriter(CacheFolder& folder, std::filesystem::path target, FileHandle file,
-                       Mapping mapping, std::vector<TileEntry> entries)
+                       Mapping mapping, TileHead head)
     : folder_(&folder),
       target_(std::move(target)),
       file_(std::move(file)),
       mapping_(std::move(mapping)),
-      entries_(std::move(entries)),
-      journal_(std::make_unique<TileJournal>(mapping_.bytes(), entries_)),
-      finished_(entries_.size()) {}
+      head_(std::move(head)),
+      journal_(std::make_unique<TileJournal>(mapping_.bytes(), head_)),
+      finished_(head_.entries.size()) {}
 
 // The journal may have reached the disk before the tensor did, so the hashes are checked.
 void TileWriter::resume() {
     if (!journal_->matches()) return journal_->reset();
-    for (size_t i = 0; i < entries_.size(); ++i) {
-        const auto hash = journal_->finished(i);
-        const auto bytes = mapping_.bytes().subspan(entries_[i].offset, entries_[i].bytes);
-        if (!hash || content_hash(bytes.data(), bytes.size()) != *hash) continue;
-        entries_[i].hash = *hash;
+    journal_->take_over();
+    for (size_t i = 0; i < head_.entries.size(); ++i) {
+        const auto hashes = journal_->finished(i);
+        const auto bytes = tensor(i);
+        if (!hashes || content_hash(bytes.data(), bytes.size()) != hashes->hash) continue;
+        head_.entries[i].hash = hashes->hash;
+        head_.entries[i].source = hashes->source;
         finished_[i] = 1;
     }
 }
 
 std::span<std::byte> TileWriter::tensor(size_t index) {
-    return mapping_.bytes().subspan(entries_[index].offset, entries_[index].bytes);
+    const TileEntry& entry = head_.entries[index];
+    return mapping_.bytes().subspan(entry.offset, entry.bytes);
 }
 
 bool TileWriter::write(size_t index, uint64_t offset, std::span<const std::byte> bytes) {
-    uint64_t at = entries_[index].offset + offset;
+    uint64_t at = head_.entries[index].offset + offset;
     while (!bytes.empty()) {
         const ssize_t written =
             pwrite(file_.get(), bytes.data(), bytes.size(), static_cast<off_t>(at));
         if (written < 0 && errno == EINTR) continue;
         if (written <= 0) {
-            folder_->warn_once("tiles", fmt::format("tiles are kept in memory only: {}: {}",
-                                                    target_.string(), std::strerror(errno)));
+            folder_->warn_failed(
+                "tiles", "tiles are kept in memory only",
+                std::system_error(errno, std::generic_category(), target_.string()));
             return false;
         }
         at += static_cast<uint64_t>(written);
@@ -124,27 +137,40 @@ bool TileWriter::write(size_t index, uint64_t offset, std::span<const std::byte>
     return true;
 }
 
-void TileWriter::finish_tensor(size_t index) {
-    TileEntry& entry = entries_[index];
-    const auto bytes = mapping_.bytes().subspan(entry.offset, entry.bytes);
+void TileWriter::finish_tensor(size_t index, const CacheKey& source) {
+    const auto bytes = tensor(index);
+    TileEntry& entry = head_.entries[index];
     entry.hash = content_hash(bytes.data(), bytes.size());
-    journal_->set_finished(index, entry.hash);
+    entry.source = source;
+    journal_->set_finished(index, {entry.hash, source});
     finished_[index] = 1;
+}
+
+// In pieces, each of which moves the time of the last change: who waits sees that it goes on.
+void TileWriter::write_back() {
+    const uint64_t bytes = mapping_.bytes().size();
+    for (uint64_t at = 0; at < bytes; at += kWriteBackBytes) {
+        sync_file_range(
+            file_.get(), static_cast<off64_t>(at), kWriteBackBytes,
+            SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
+        futimens(file_.get(), nullptr);
+    }
 }
 
 bool TileWriter::commit() try {
     if (std::ranges::count(finished_, 1) != std::ssize(finished_))
         throw CacheError("commit of a tile pack before all of its tensors are finished");
     const std::filesystem::path partial = partial_path(target_);
+    write_back();
     if (fsync(file_.get()) != 0) fail(partial);
-    const auto head = encode_tile_head(entries_, mapping_.bytes().size());
+    const auto head = encode_tile_head(head_, mapping_.bytes().size());
     std::ranges::copy(head, mapping_.bytes().begin());
     if (fsync(file_.get()) != 0) fail(partial);
     if (rename(partial.c_str(), target_.c_str()) != 0) fail(target_);
     sync_folder(target_.parent_path());
     return true;
 } catch (const std::system_error& error) {
-    folder_->warn_once("tiles", fmt::format("tiles are kept in memory only: {}", error.what()));
+    folder_->warn_failed("tiles", "tiles are kept in memory only", error);
     return false;
 }
 
@@ -152,7 +178,9 @@ TileStore::TileStore(const CacheOptions& options)
     : folder_(options),
       trust_(options.trust),
       bundles_(open_bundles(folder_, options.trust)),
-      max_bytes_(options.max_tile_bytes) {}
+      patience_(options.patience),
+      max_bytes_(options.max_tile_bytes),
+      hashed_model_bytes_(options.hashed_model_bytes) {}
 
 std::optional<TilePack> TileStore::open(const CacheKey& model, std::string_view layout) {
     if (!is_layout_name(layout)) return std::nullopt;
@@ -160,14 +188,16 @@ std::optional<TilePack> TileStore::open(const CacheKey& model, std::string_view 
         if (auto pack = open_in_layer(i, model, layout)) return pack;
     if (folder_.readable().empty()) return std::nullopt;
     const std::filesystem::path path = pack_path(folder_.readable(), model, layout);
-    auto pack = open_path(path);
-    if (folder_.writable().empty()) return pack;
-    if (pack) {
+    auto [state, pack] = TilePack::open(path);
+    if (state == TilePack::State::kUnreadable)
+        folder_.warn_once("tiles", fmt::format("tiles cannot be read: {}: {}", path.string(),
+                                               std::strerror(errno)));
+    if (folder_.writable().empty()) return std::move(pack);
+    if (pack)
         utimensat(AT_FDCWD, path.c_str(), nullptr, 0);  // the time of last use, for eviction
-    } else if (std::filesystem::exists(path)) {
+    else if (state == TilePack::State::kDamaged)
         discard(model, layout);
-    }
-    return pack;
+    return std::move(pack);
 }
 
 bool TileStore::is_damaged(const std::filesystem::path& path) {
@@ -176,7 +206,7 @@ bool TileStore::is_damaged(const std::filesystem::path& path) {
 }
 
 std::optional<TilePack> TileStore::open_path(const std::filesystem::path& path) {
-    return is_damaged(path) ? std::nullopt : TilePack::open(path);
+    return is_damaged(path) ? std::nullopt : TilePack::open(path).pack;
 }
 
 std::optional<TilePack> TileStore::open_in_layer(size_t layer, const CacheKey& model,
@@ -187,11 +217,13 @@ std::optional<TilePack> TileStore::open_in_layer(size_t layer, const CacheKey& m
     const BundleMember* member =
         bundles_[layer]->find(fmt::format("tiles/{}/{}.tiles", model.hex(), layout));
     if (member == nullptr || is_damaged(path / member->path)) return std::nullopt;
-    auto pack = TilePack::open_member(path, *member);
+    auto [state, pack] = TilePack::open_member(path, *member);
+    if (state == TilePack::State::kUnreadable || state == TilePack::State::kForeign)
+        return std::nullopt;
     try {
         // What the signature vouches for is BLAKE2b; the hashes of the pack find damage only.
         if (pack && trust_.required) bundles_[layer]->read(*member, [](const auto&) {});
-        if (pack) return pack;
+        if (pack) return std::move(pack);
     } catch (const CacheError&) {
     }
     folder_.warn_once("damaged tiles",
@@ -203,61 +235,113 @@ std::optional<TilePack> TileStore::open_in_layer(size_t layer, const CacheKey& m
 
 std::optional<TilePack> TileStore::wait(const CacheKey& model, std::string_view layout) {
     if (!is_layout_name(layout) || folder_.writable().empty()) return std::nullopt;
-    const auto partial = partial_path(pack_path(folder_.writable(), model, layout));
-    for (;;) {
-        const FileHandle file(::open(partial.c_str(), O_RDONLY | O_CLOEXEC));
-        if (!file || flock(file.get(), LOCK_SH | LOCK_NB) == 0 || errno != EWOULDBLOCK) break;
-        std::this_thread::sleep_for(kPoll);
-    }
+    wait_for_writer(partial_path(pack_path(folder_.writable(), model, layout)));
     return open(model, layout);
 }
 
-std::optional<TileWriter> TileStore::begin(const CacheKey& model, std::string_view layout,
-                                           const std::vector<TileWriter::Tensor>& tensors) try {
-    if (folder_.writable().empty() || !is_layout_name(layout)) {
-        folder_.warn_once("tiles", "tiles are kept in memory only: no folder to write them to");
-        return std::nullopt;
+// False: there still is one, and it does nothing.
+bool TileStore::wait_for_writer(const std::filesystem::path& partial) {
+    {
+        const std::scoped_lock lock(stuck_mutex_);
+        if (stuck_.contains(partial)) return false;
     }
-    std::vector<TileEntry> entries;
-    for (const auto& [name, bytes] : tensors) entries.push_back({name, bytes, 0, {}});
-    const uint64_t bytes = lay_out_tiles(entries);
-    if (bytes > max_bytes_) {
-        folder_.warn_once(
-            "tiles",
-            fmt::format("tiles are kept in memory only: {} needed, HETUNE_TILES_SIZE is {}",
-                        gigabytes(bytes), gigabytes(max_bytes_)));
-        return std::nullopt;
+    Patience patience(patience_);
+    timespec last_change{};
+    for (;;) {
+        const FileHandle file(::open(partial.c_str(), O_RDONLY | O_CLOEXEC));
+        if (!file || flock(file.get(), LOCK_SH | LOCK_NB) == 0 || errno != EWOULDBLOCK) return true;
+        struct stat info {};
+        fstat(file.get(), &info);
+        const bool changed = info.st_mtim.tv_sec != last_change.tv_sec ||
+                             info.st_mtim.tv_nsec != last_change.tv_nsec;
+        last_change = info.st_mtim;
+        if (changed) patience.progress();
+        if (patience.ended()) break;
+        if (patience.says())
+            folder_.warn_once(
+                "waiting for tiles",
+                fmt::format("waiting for {}, which is repacking these weights; if it does nothing "
+                            "for {} s, they are repacked into memory here",
+                            name_of_writer(file),
+                            std::chrono::ceil<std::chrono::seconds>(patience_.all).count()));
+        std::this_thread::sleep_for(kPoll);
     }
+    const std::scoped_lock lock(stuck_mutex_);
+    stuck_.insert(partial);
+    return false;
+}
+
+TileStore::Turn TileStore::open_or_begin(const CacheKey& model, std::string_view layout,
+                                         const std::vector<TileWriter::Tensor>& tensors) {
+    for (;;) {
+        Turn turn{open(model, layout), {}};
+        if (turn.pack) return turn;
+        if (begin(model, layout, tensors, turn.writer) != Begun::kTheirs) return turn;
+        if (!wait_for_writer(partial_path(pack_path(folder_.writable(), model, layout)))) {
+            folder_.warn_once("tiles",
+                              "tiles are kept in memory only: the process that was to write them "
+                              "does nothing");
+            return turn;
+        }
+    }
+}
+
+// kTheirs: somebody else writes the pack, or has just done so.
+TileStore::Begun TileStore::begin(const CacheKey& model, std::string_view layout,
+                                  const std::vector<TileWriter::Tensor>& tensors,
+                                  std::optional<TileWriter>& writer) try {
+    const auto not_because = [&](const std::string& why) {
+        folder_.warn_once("tiles", fmt::format("tiles are kept in memory only: {}", why));
+        return Begun::kNot;
+    };
+    if (folder_.writable().empty() || !is_layout_name(layout))
+        return not_because("no folder to write them to");
+    TileHead head{model, std::string(layout), {}};
+    for (const auto& [name, bytes] : tensors) head.entries.push_back({name, bytes, 0, {}, {}});
+    const uint64_t bytes = lay_out_tiles(head);
+    if (bytes > max_bytes_)
+        return not_because(fmt::format("{} needed, HETUNE_TILES_SIZE is {}", gigabytes(bytes),
+                                       gigabytes(max_bytes_)));
     const auto target = pack_path(folder_.writable(), model, layout);
     const auto partial = partial_path(target);
     if (mkdir(target.parent_path().c_str(), 0700) == 0) sync_folder(folder_.writable() / "tiles");
     auto file = lock_partial(partial);
-    if (!file) return std::nullopt;
-    if (std::filesystem::exists(target)) {  // somebody was quicker
-        unlink(partial.c_str());
-        return std::nullopt;
+    if (!file) return Begun::kTheirs;
+    // A pack that nobody here can read now is left alone; one of another version is replaced.
+    switch (TilePack::open(target).state) {
+        case TilePack::State::kGood:  // somebody was quicker
+            unlink(partial.c_str());
+            return Begun::kTheirs;
+        case TilePack::State::kUnreadable:
+            unlink(partial.c_str());
+            return not_because(fmt::format("{} is there and cannot be read", target.string()));
+        default:
+            break;
     }
     evict_tile_packs(folder_.writable(), max_bytes_ - bytes);
     const uint64_t allocated = allocated_bytes(*file);
     if (const uint64_t room = free_bytes(folder_.writable()) + allocated; room < bytes) {
         unlink(partial.c_str());
-        folder_.warn_once(
-            "tiles", fmt::format("tiles are kept in memory only: {} needed, {} free in {}",
-                                 gigabytes(bytes), gigabytes(room), folder_.writable().string()));
-        return std::nullopt;
+        return not_because(fmt::format("{} needed, {} free in {}", gigabytes(bytes),
+                                       gigabytes(room), folder_.writable().string()));
     }
     struct stat info;
     if (fstat(file->get(), &info) != 0) fail(partial);
     if (static_cast<uint64_t>(info.st_size) != bytes && ftruncate(file->get(), 0) != 0)
         fail(partial);
-    reserve(*file, partial, bytes);
+    try {
+        reserve(*file, partial, bytes);
+    } catch (const std::system_error&) {
+        unlink(partial.c_str());  // its blocks would keep a full disk full
+        throw;
+    }
     Mapping mapping(*file, bytes, true);
-    TileWriter writer(folder_, target, *std::move(file), std::move(mapping), std::move(entries));
-    writer.resume();
-    return writer;
+    writer = TileWriter(folder_, target, *std::move(file), std::move(mapping), std::move(head));
+    writer->resume();
+    return Begun::kMine;
 } catch (const std::system_error& error) {
-    folder_.warn_once("tiles", fmt::format("tiles are kept in memory only: {}", error.what()));
-    return std::nullopt;
+    folder_.warn_failed("tiles", "tiles are kept in memory only", error);
+    return Begun::kNot;
 }
 
 void TileStore::discard(const CacheKey& model, std::string_view layout) {
@@ -286,30 +370,25 @@ void TileStore::discard(const TilePack& pack) {
     damaged_.insert(pack.path());
 }
 
-std::optional<CacheKey> TileStore::known_model(const std::vector<std::filesystem::path>& files) {
-    const std::string stat = settled_stat(files);
+std::optional<CacheKey> TileStore::known_model(const std::string& stat) {
     std::optional<CacheKey> identity;
     if (!stat.empty()) folder_.with_index([&](Index& index) { identity = index.model(stat); });
     return identity;
 }
 
-void TileStore::remember_model(const std::vector<std::filesystem::path>& files,
-                               const CacheKey& identity) {
-    const std::string stat = settled_stat(files);
+void TileStore::remember_model(const std::string& stat, const CacheKey& identity) {
     if (!stat.empty()) folder_.with_index([&](Index& index) { index.set_model(stat, identity); });
 }
 
 std::vector<TilePackFile> list_tile_packs(const std::filesystem::path& folder) {
     std::vector<TilePackFile> packs;
-    std::error_code error;
-    for (const auto& model : std::filesystem::directory_iterator(folder / "tiles", error))
-        for (const auto& file : std::filesystem::directory_iterator(model.path(), error)) {
+    for (const auto& model : list_folder(folder / "tiles"))
+        for (const auto& file : list_folder(model)) {
             struct stat info;
-            const bool partial = file.path().extension() == ".partial";
-            if (!partial && file.path().extension() != ".tiles") continue;
-            if (stat(file.path().c_str(), &info) != 0) continue;
-            packs.push_back({file.path(), model.path().filename().string(),
-                             file.path().stem().string(),
+            const bool partial = file.extension() == ".partial";
+            if (!partial && file.extension() != ".tiles") continue;
+            if (stat(file.c_str(), &info) != 0) continue;
+            packs.push_back({file, model.filename().string(), file.stem().string(),
                              static_cast<uint64_t>(info.st_blocks) * 512, info.st_mtime, partial});
         }
     std::ranges::sort(packs, {}, &TilePackFile::used);

@@ -2,15 +2,13 @@
 //
 // The way of a loader:
 //
-//   auto pack = tiles.open(model, layout);
-//   if (!pack) pack = tiles.wait(model, layout);        // somebody else is writing it
-//   if (!pack)
-//       if (auto writer = tiles.begin(model, layout, tensors)) {
-//           // any number of threads, for each i with !writer->finished(i):
-//           //     writer->write(i, ...) all of it; writer->finish_tensor(i);
-//           if (writer->commit()) pack = tiles.open(model, layout);
-//       }
-//   if (!pack) ...                                       // repack into memory
+//   auto [pack, writer] = tiles.open_or_begin(model, layout, tensors);
+//   if (writer) {
+//       // any number of threads, for each i with !writer->finished(i):
+//       //     writer->write(i, ...) all of it; writer->finish_tensor(i, source);
+//       if (writer->commit()) pack = tiles.open(model, layout);
+//   }
+//   if (!pack) ...  // repack into memory
 #pragma once
 
 #include <cstddef>
@@ -47,7 +45,8 @@ class TileWriter {
     // A part of a tensor. Quicker than in place, where the kernel clears each page before it is
     // written. False when the disk fails: then there is no use in going on.
     bool write(size_t index, uint64_t offset, std::span<const std::byte> bytes);
-    void finish_tensor(size_t index);
+    // `source`: what the tensor was made from (TensorHash).
+    void finish_tensor(size_t index, const CacheKey& source);
     bool finished(size_t index) const { return finished_[index] != 0; }  // also by a run before
 
     // When all are finished: makes the pack durable and gives it its name. False, after a warning,
@@ -57,14 +56,15 @@ class TileWriter {
   private:
     friend class TileStore;
     TileWriter(CacheFolder& folder, std::filesystem::path target, FileHandle file, Mapping mapping,
-               std::vector<TileEntry> entries);
+               TileHead head);
     void resume();
+    void write_back();
 
     CacheFolder* folder_;
     std::filesystem::path target_;
     FileHandle file_;  // NAME.partial, locked
     Mapping mapping_;
-    std::vector<TileEntry> entries_;
+    TileHead head_;
     std::unique_ptr<TileJournal> journal_;
     std::vector<char> finished_;  // not bool: neighbours are written by different threads
 };
@@ -77,26 +77,42 @@ class TileStore {
     // Layers first, within a bundle too. A pack that is damaged is removed and absent.
     std::optional<TilePack> open(const CacheKey& model, std::string_view layout);
 
-    // Waits as long as another process or thread is writing the pack, then opens it.
+    // Waits as long as another process or thread is writing the pack, then opens it. A writer that
+    // does nothing is not waited for any longer than Patience allows, by this store never again.
     std::optional<TilePack> wait(const CacheKey& model, std::string_view layout);
 
-    // Empty, after a warning that says why, where there is no writable folder, no room on the disk
-    // or under CacheOptions::max_tile_bytes; empty without one when somebody else is writing the
-    // pack or has just done so. Removes the packs longest unused to make room.
-    std::optional<TileWriter> begin(const CacheKey& model, std::string_view layout,
-                                    const std::vector<TileWriter::Tensor>& tensors);
+    struct Turn {
+        std::optional<TilePack> pack;      // it is there: perhaps after a wait
+        std::optional<TileWriter> writer;  // it is ours to write
+    };
+    // Neither, after a warning that says why, where there is no writable folder, no room on the
+    // disk or under CacheOptions::max_tile_bytes, or where the writer is stuck. Removes the packs
+    // longest unused to make room.
+    Turn open_or_begin(const CacheKey& model, std::string_view layout,
+                       const std::vector<TileWriter::Tensor>& tensors);
 
     // Removes a pack that failed verify().
     void discard(const CacheKey& model, std::string_view layout);
     // The same of one that open() gave; in a layer it stays, and this store opens it no more.
     void discard(const TilePack& pack);
 
-    // The identity that remember_model() gave to these very files, if their settled_stat() is the
-    // same: spares reading them again.
-    std::optional<CacheKey> known_model(const std::vector<std::filesystem::path>& files);
-    void remember_model(const std::vector<std::filesystem::path>& files, const CacheKey& identity);
+    // The identity that remember_model() gave to the files of this settled_stat(): spares reading
+    // them again.
+    std::optional<CacheKey> known_model(const std::string& stat);
+    void remember_model(const std::string& stat, const CacheKey& identity);
+    bool can_remember() { return folder_.has_index(); }
+    // Up to this size a model is read whole at each start, to be known by all of its bytes.
+    uint64_t hashed_model_bytes() const { return hashed_model_bytes_; }
+
+    void warn_once(const std::string& kind, const std::string& text) const {
+        folder_.warn_once(kind, text);
+    }
 
   private:
+    enum class Begun { kMine, kTheirs, kNot };
+    Begun begin(const CacheKey& model, std::string_view layout,
+                const std::vector<TileWriter::Tensor>& tensors, std::optional<TileWriter>& writer);
+    bool wait_for_writer(const std::filesystem::path& partial);
     bool is_damaged(const std::filesystem::path& path);
     std::optional<TilePack> open_path(const std::filesystem::path& path);
     std::optional<TilePack> open_in_layer(size_t layer, const CacheKey& model,
@@ -105,9 +121,14 @@ class TileStore {
     CacheFolder folder_;
     const Trust trust_;
     std::vector<std::unique_ptr<Bundle>> bundles_;  // one per layer; nullptr: a folder
-    uint64_t max_bytes_;
+    const PatienceTimes patience_;
+    const uint64_t max_bytes_;
+    const uint64_t hashed_model_bytes_;
     std::mutex damaged_mutex_;
     std::set<std::filesystem::path> damaged_;  // in layers
+    std::mutex stuck_mutex_;
+    std::set<std::filesystem::path>
+        stuck_;  // partial packs whose writer was waited for long enough
 };
 
 struct TilePackFile {

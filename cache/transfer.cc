@@ -50,6 +50,14 @@ void add_tunings(std::vector<TuningRecord> records, BundleWriter& writer, Transf
     }
 }
 
+// Whether a good file is there already.
+bool is_present(const std::filesystem::path& target, const BundleMember& member) {
+    if (!member.is_object()) return TilePack::open(target).state == TilePack::State::kGood;
+    const auto key = CacheKey::from_hex(target.filename().string());
+    const auto file = read_file(target, kMaxObjectBytes);
+    return key && file && decode_object(*file, *key);
+}
+
 void import_object(CacheFolder& folder, const Bundle& bundle, const BundleMember& member,
                    const std::filesystem::path& target) {
     const auto file = bundle.read(member);
@@ -67,7 +75,9 @@ void import_pack(CacheFolder& folder, const Bundle& bundle, const BundleMember& 
                  const std::filesystem::path& target) {
     TempFile temp(folder.writable() / "tmp");
     bundle.read(member, [&](std::span<const std::byte> piece) { temp.write(piece); });
-    if (!TilePack::open(temp.path()))
+    const auto pack = TilePack::open_any(temp.path()).pack;
+    if (!pack || pack->model().hex() != target.parent_path().filename() ||
+        pack->layout() != target.stem())
         throw CacheError(fmt::format("bundle: '{}' is no tile pack of this hetune", member.path));
     temp.commit(target);
 }
@@ -90,7 +100,7 @@ Transferred export_bundle(const CacheFolder& folder, const ExportSelection& sele
     auto packs = selection.tiles ? list_tile_packs(folder.readable()) : std::vector<TilePackFile>();
     std::ranges::sort(packs, {}, &TilePackFile::path);
     for (const TilePackFile& file : packs) {
-        const auto pack = file.partial ? std::nullopt : TilePack::open(file.path);
+        const auto pack = file.partial ? std::nullopt : TilePack::open(file.path).pack;
         if (!pack || !pack->verify_all()) continue;
         writer.add_pack(file.model, file.layout, pack->file_bytes());
         ++done.packs;
@@ -103,7 +113,7 @@ Transferred export_bundle(const CacheFolder& folder, const ExportSelection& sele
         });
         add_tunings(std::move(records), writer, done);
     }
-    writer.commit(selection.key);
+    done.bundle_bytes = writer.commit(selection.key);
     return done;
 }
 
@@ -121,7 +131,7 @@ Transferred write_bundle(CodeStore& store, const std::map<CacheKey, KeyParts>& o
         done.bytes += member.pack->file_bytes().size();
     }
     add_tunings(tunings, writer, done);
-    writer.commit(key);
+    done.bundle_bytes = writer.commit(key);
     return done;
 }
 
@@ -137,7 +147,7 @@ Transferred import_bundle(CacheFolder& folder, const Bundle& bundle) {
             continue;
         }
         const std::filesystem::path target = folder.writable() / member.path;
-        if (std::filesystem::exists(target)) {
+        if (is_present(target, member)) {
             ++done.present;
             continue;
         }

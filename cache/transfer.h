@@ -26,8 +26,9 @@ struct Transferred {
     uint64_t objects = 0;
     uint64_t packs = 0;
     uint64_t tunings = 0;
-    uint64_t present = 0;  // import: was there already
-    uint64_t bytes = 0;    // of content
+    uint64_t present = 0;       // import: was there already
+    uint64_t bytes = 0;         // of content
+    uint64_t bundle_bytes = 0;  // export: of the file
 };
 
 // Writes what is good of the folder; damaged files are left out. Compile times are left out too,

@@ -6,11 +6,12 @@
 #include <nlohmann/json.hpp>
 
 #include "cache/error.h"
+#include "cache/json_text.h"
 
 namespace hetune {
 namespace {
 
-constexpr int kVersion = 1;
+constexpr int kVersion = 2;
 
 using Json = nlohmann::ordered_json;
 
@@ -18,16 +19,6 @@ bool better(const TuningRecord& a, const TuningRecord& b) {
     if (a.measured != b.measured) return a.measured;
     if (a.us != b.us) return a.us < b.us;
     return a.created > b.created;
-}
-
-// nlohmann's exceptions name no file; this says what was read.
-template <class Read>
-auto checked(const Read& read) {
-    try {
-        return read();
-    } catch (const nlohmann::json::exception& error) {
-        throw CacheError(fmt::format("a tuning result that cannot be read: {}", error.what()));
-    }
 }
 
 }  // namespace
@@ -74,41 +65,41 @@ Json to_json(const TuningRecord& r) {
             {"trials", std::move(trials)}};
 }
 
-TuningTrial trial_from_json(const nlohmann::json& json) {
-    return checked([&] {
-        return TuningTrial{.point = json.at("point").get<NamedValues>(),
-                           .state = json.at("state"),
-                           .why = json.value("why", ""),
-                           .us = json.value("us", 0.0),
-                           .noise_us = json.value("noise_us", 0.0),
-                           .samples = json.value("samples", 0),
-                           .model_us = json.value("model_us", 0.0),
-                           .compile_ms = json.value("compile_ms", 0.0),
-                           .vgprs = json.value("vgprs", -1),
-                           .lds_bytes = json.value("lds_bytes", -1)};
-    });
+TuningTrial trial_from_json(const Json& json) {
+    return {.point = json_value<NamedValues>(json, "point"),
+            .state = json_value<std::string>(json, "state"),
+            .why = json_value<std::string>(json, "why", ""),
+            .us = json_value<double>(json, "us", 0),
+            .noise_us = json_value<double>(json, "noise_us", 0),
+            .samples = json_value<int>(json, "samples", 0),
+            .model_us = json_value<double>(json, "model_us", 0),
+            .compile_ms = json_value<double>(json, "compile_ms", 0),
+            .vgprs = json_value<int>(json, "vgprs", -1),
+            .lds_bytes = json_value<int>(json, "lds_bytes", -1)};
 }
 
-TuningRecord record_from_json(const nlohmann::json& json) {
-    return checked([&] {
-        if (json.at("version") != kVersion)
-            throw CacheError(fmt::format("a tuning result of format {}; this hetune reads {}",
-                                         json.at("version").dump(), kVersion));
-        TuningRecord r{.key = {json.at("kernel"), json.at("shape"), json.at("arch"),
-                               json.at("device"), json.at("compiler")},
-                       .point = json.at("point").get<NamedValues>(),
-                       .default_point = json.at("default_point").get<NamedValues>(),
-                       .us = json.at("us"),
-                       .default_us = json.at("default_us"),
-                       .noise_us = json.at("noise_us"),
-                       .measured = json.at("measured"),
-                       .context = json.at("context"),
-                       .origin = json.at("origin").get<NamedValues>(),
-                       .also = json.at("also").get<std::vector<NamedValues>>(),
-                       .created = json.at("created")};
-        for (const auto& trial : json.at("trials")) r.trials.push_back(trial_from_json(trial));
-        return r;
-    });
+TuningRecord record_from_json(const Json& json) try {
+    if (const int version = json_value<int>(json, "version"); version != kVersion)
+        throw CacheError(fmt::format("it has format {}, this hetune reads {}", version, kVersion));
+    const auto text = [&](const char* name) { return json_value<std::string>(json, name); };
+    TuningRecord r{
+        .key = {text("kernel"), text("shape"), text("arch"), text("device"), text("compiler")},
+        .point = json_value<NamedValues>(json, "point"),
+        .default_point = json_value<NamedValues>(json, "default_point"),
+        .us = json_value<double>(json, "us"),
+        .default_us = json_value<double>(json, "default_us"),
+        .noise_us = json_value<double>(json, "noise_us"),
+        .measured = json_value<bool>(json, "measured"),
+        .context = json_value<int64_t>(json, "context"),
+        .origin = json_value<NamedValues>(json, "origin"),
+        .also = json_value<std::vector<NamedValues>>(json, "also"),
+        .created = json_value<int64_t>(json, "created")};
+    const auto trials = json.find("trials");
+    if (trials == json.end() || !trials->is_array()) throw CacheError("it lacks 'trials'");
+    for (const Json& trial : *trials) r.trials.push_back(trial_from_json(trial));
+    return r;
+} catch (const CacheError& error) {
+    throw CacheError(fmt::format("a tuning result that cannot be read: {}", error.what()));
 }
 
 TuningRecord merge(TuningRecord a, TuningRecord b) {

@@ -59,8 +59,8 @@ struct TuningRecord {
 nlohmann::ordered_json to_json(const TuningTrial& trial);
 nlohmann::ordered_json to_json(const TuningRecord& record);
 // Throw CacheError for what is none.
-TuningTrial trial_from_json(const nlohmann::json& json);
-TuningRecord record_from_json(const nlohmann::json& json);
+TuningTrial trial_from_json(const nlohmann::ordered_json& json);
+TuningRecord record_from_json(const nlohmann::ordered_json& json);
 
 // Of two results with one key the better: measured before ranked, then the faster, then the newer.
 // It keeps the other's origin.

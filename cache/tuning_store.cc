@@ -1,54 +1,79 @@
 #include "cache/tuning_store.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
 
 #include <algorithm>
+#include <chrono>
 #include <nlohmann/json.hpp>
 
+#include "cache/json_text.h"
 #include "cache/temp_file.h"
 
 namespace hetune {
 namespace {
 
 constexpr uint64_t kMaxTuningBytes = 4 << 20;
+constexpr std::chrono::seconds kLockPatience{5};
+
+TuningRecord read_tuning(const std::filesystem::path& path) {
+    const auto file = read_file(path, kMaxTuningBytes);
+    if (!file) throw CacheError("it cannot be read");
+    TuningRecord record = decode_tuning(*file);
+    // A file under another key's name would be found under the wrong one.
+    if (record.key.hash().hex() != path.stem().string())
+        throw CacheError("a tuning result under the name of another");
+    return record;
+}
 
 }  // namespace
 
 std::string tuning_name(const CacheKey& key) { return fmt::format("tunings/{}.json", key.hex()); }
 
-std::string encode_tuning(const TuningRecord& record) { return to_json(record).dump(1) + "\n"; }
+std::string encode_tuning(const TuningRecord& record) {
+    return sealed_json(to_json(record), 1) + "\n";
+}
 
 TuningRecord decode_tuning(std::span<const std::byte> file) {
-    const auto* text = reinterpret_cast<const char*>(file.data());
-    const auto json = nlohmann::json::parse(text, text + file.size(), nullptr, false);
-    if (json.is_discarded()) throw CacheError("a tuning result that is no JSON");
-    return record_from_json(json);
+    return record_from_json(
+        open_sealed_json({reinterpret_cast<const char*>(file.data()), file.size()}));
+}
+
+std::vector<TuningRecord> list_tunings(const std::filesystem::path& folder,
+                                       std::vector<std::filesystem::path>* damaged) {
+    std::vector<TuningRecord> records;
+    for (const auto& path : list_folder(folder / "tunings")) try {
+            if (path.extension() == ".json") records.push_back(read_tuning(path));
+        } catch (const CacheError&) {
+            if (damaged != nullptr) damaged->push_back(path);
+        }
+    return records;
 }
 
 void TuningStore::read_folder(const std::filesystem::path& folder,
                               std::vector<TuningRecord>& into) const {
-    std::error_code error;
-    for (const auto& entry : std::filesystem::directory_iterator(folder / "tunings", error)) {
-        if (entry.path().extension() != ".json") continue;
-        const auto file = read_file(entry.path(), kMaxTuningBytes);
-        if (!file) continue;
-        try {
-            TuningRecord record = decode_tuning(*file);
-            // A file under another key's name would be found under the wrong one.
-            if (record.key.hash().hex() != entry.path().stem().string())
-                throw CacheError("a tuning result under the name of another");
-            into.push_back(std::move(record));
+    for (const auto& path : list_folder(folder / "tunings")) try {
+            if (path.extension() == ".json") into.push_back(read_tuning(path));
         } catch (const CacheError& problem) {
-            folder_.warn_once(
-                "tuning", fmt::format("{} is left out: {}", entry.path().string(), problem.what()));
+            folder_.warn_once("tuning",
+                              fmt::format("{} is left out: {}", path.string(), problem.what()));
         }
-    }
+}
+
+// Between the reading and the writing of a result nobody else may write one. Empty where the file
+// system has no locks, or where somebody holds the lock for seconds: then the last writer wins.
+FileHandle TuningStore::lock() const {
+    const auto path = folder_.writable() / "tunings.lock";
+    FileHandle file(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    if (file) lock_within(file, LOCK_EX, kLockPatience);
+    return file;
 }
 
 void TuningStore::read_bundle(const std::filesystem::path& path,
                               std::vector<TuningRecord>& into) const {
     try {
-        const Bundle bundle(path);
+        const Bundle bundle(path, folder_.trust());
         for (const BundleMember& member : bundle.members())
             if (member.is_tuning()) into.push_back(decode_tuning(bundle.read(member)));
     } catch (const CacheError& problem) {
@@ -60,7 +85,8 @@ std::vector<TuningRecord> TuningStore::all(std::string_view arch) const {
     std::vector<TuningRecord> found;
     for (const auto& layer : folder_.layers()) {
         if (layer.empty()) continue;
-        if (std::filesystem::is_directory(layer))
+        std::error_code none;
+        if (std::filesystem::is_directory(layer, none))
             read_folder(layer, found);
         else
             read_bundle(layer, found);
@@ -82,6 +108,7 @@ std::vector<TuningRecord> TuningStore::all(std::string_view arch) const {
 bool TuningStore::put(TuningRecord record, bool replace) {
     if (folder_.writable().empty()) return false;
     const std::filesystem::path target = folder_.writable() / tuning_name(record.key.hash());
+    const FileHandle held = lock();
     if (!replace)
         if (const auto file = read_file(target, kMaxTuningBytes)) try {
                 const TuningRecord present = decode_tuning(*file);

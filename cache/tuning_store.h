@@ -15,12 +15,18 @@ namespace hetune {
 
 // The place of a result below a cache folder and in a bundle.
 std::string tuning_name(const CacheKey& key);
-// Throws CacheError for what is no result.
-TuningRecord decode_tuning(std::span<const std::byte> file);
+// The text of a file, with a checksum (json_text.h), and back. Throws CacheError for what is no
+// result, is damaged or has another format.
 std::string encode_tuning(const TuningRecord& record);
+TuningRecord decode_tuning(std::span<const std::byte> file);
+
+// The good results of a folder; `damaged` gets the paths of others.
+std::vector<TuningRecord> list_tunings(const std::filesystem::path& folder,
+                                       std::vector<std::filesystem::path>* damaged = nullptr);
 
 // One thread at a time; any number of processes may share the folder. Reading does not throw:
-// damaged and newer results are left out, with one warning.
+// damaged results and those of another format are left out, with one warning; so are bundles that
+// HETUNE_TRUSTED_KEYS refuses.
 class TuningStore {
   public:
     // `folder` outlives the store.
@@ -38,6 +44,7 @@ class TuningStore {
 
   private:
     void read_folder(const std::filesystem::path& folder, std::vector<TuningRecord>& into) const;
+    FileHandle lock() const;
     void read_bundle(const std::filesystem::path& path, std::vector<TuningRecord>& into) const;
     const CacheFolder& folder_;
 };

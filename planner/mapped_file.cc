@@ -34,7 +34,7 @@ MappedFile::MappedFile(const std::filesystem::path& path) {
     // O_NONBLOCK: a pipe without a writer would hold open() for ever.
     const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (file < 0) fail(fmt::format("cannot open: {}", std::strerror(errno)));
-    struct stat info {};
+    struct stat& info = status_;
     void* data = nullptr;
     int error = fstat(file, &info) == 0 ? 0 : errno;
     const bool regular = error == 0 && S_ISREG(info.st_mode);
@@ -54,6 +54,7 @@ MappedFile::~MappedFile() {
     if (!bytes_.empty()) munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
 }
 
-MappedFile::MappedFile(MappedFile&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : status_(other.status_), bytes_(std::exchange(other.bytes_, {})) {}
 
 }  // namespace hetune

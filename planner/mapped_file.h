@@ -1,6 +1,8 @@
 // A file mapped read-only.
 #pragma once
 
+#include <sys/stat.h>
+
 #include <cstddef>
 #include <filesystem>
 #include <span>
@@ -16,8 +18,11 @@ class MappedFile {
     MappedFile& operator=(MappedFile&&) = delete;
 
     std::span<const std::byte> bytes() const { return bytes_; }
+    // Of the file that was opened; its name may lead to another one by now.
+    const struct stat& status() const { return status_; }
 
   private:
+    struct stat status_ {};
     std::span<const std::byte> bytes_;
 };
 

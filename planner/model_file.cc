@@ -214,6 +214,11 @@ ModelFile& ModelFile::operator=(ModelFile&&) noexcept = default;
 
 const std::filesystem::path& ModelFile::path() const { return impl_->path; }
 const std::vector<std::filesystem::path>& ModelFile::parts() const { return impl_->parts; }
+std::vector<struct stat> ModelFile::statuses() const {
+    std::vector<struct stat> statuses;
+    for (const MappedFile& map : impl_->maps) statuses.push_back(map.status());
+    return statuses;
+}
 const std::map<std::string, MetaValue>& ModelFile::metadata() const { return impl_->metadata; }
 const std::vector<Tensor>& ModelFile::tensors() const { return impl_->tensors; }
 std::vector<std::span<const std::byte>> ModelFile::headers() const {

@@ -5,6 +5,8 @@
 // inside its file, every row is a whole number of blocks, and no product has overflowed.
 #pragma once
 
+#include <sys/stat.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -82,6 +84,7 @@ class ModelFile {
     const std::map<std::string, MetaValue>& metadata() const;
     const std::vector<Tensor>& tensors() const;  // in file order, parts in order
     uint64_t bytes() const;                      // of all parts
+    std::vector<struct stat> statuses() const;   // of the parts, when they were opened
     // Of each part, what lies before the data of its first tensor.
     std::vector<std::span<const std::byte>> headers() const;
     uint32_t version() const;

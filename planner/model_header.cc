@@ -25,21 +25,32 @@ class Description {
     explicit Description(const std::filesystem::path& path) : path_(path) {
         std::ifstream file(path, std::ios::binary);
         if (!file) fail("cannot be read");
-        json_ = Json::parse(file, nullptr, false);
+        // nlohmann frees and copies nested values by recursion: a text must not choose how deep.
+        const auto within_depth = [&](int depth, Json::parse_event_t, Json&) {
+            if (depth > kMaxDepth)
+                fail(fmt::format("nests deeper than {} levels: no description of a model",
+                                 kMaxDepth));
+            return true;
+        };
+        json_ = Json::parse(file, within_depth, false);
         if (!json_.is_object() || !json_["metadata"].is_object() || !json_["tensors"].is_array())
             fail(
                 "is no description of a model; `hetune inspect MODEL --json --tensors` prints one");
     }
 
-    ModelFile model() const {
+    ModelFile model() const try {
         GgufOutput file;
         for (const auto& [key, value] : json_["metadata"].items())
             if (!key.starts_with("tokenizer.")) file.set(key, meta_value(key, value));
         for (const Json& tensor : json_["tensors"]) add(file, tensor);
         return {path_.string(), bytes_of(file)};
+    } catch (const Json::exception&) {
+        fail("has a value of the wrong kind where a tensor or its name, type or shape is due");
     }
 
   private:
+    static constexpr int kMaxDepth = 32;  // a description nests 4 deep
+
     [[noreturn]] void fail(const std::string& what) const {
         throw ModelError(fmt::format("{}: {}", path_.string(), what));
     }

@@ -38,6 +38,18 @@ std::vector<TuningPoint> all_points(const TemplateInfo& info) {
     return points;
 }
 
+// Whether a point names exactly the tunables of the template, with values that it declares. What
+// the template's own checks divide by is one of these values, so nothing else may reach them.
+bool is_declared(const TemplateInfo& info, const TuningPoint& point) {
+    return point.size() == info.tunables.size() &&
+           std::ranges::all_of(info.tunables, [&](const TemplateTunable& tunable) {
+               const auto at = point.find(tunable.name);
+               return at != point.end() && std::ranges::any_of(tunable.values, [&](int value) {
+                          return std::to_string(value) == at->second;
+                      });
+           });
+}
+
 double model_us(const Plan& plan, const Arch& arch, int64_t context) {
     double us = 0;
     for (const PlanStep& step : plan.steps) us += predict(step, arch, context).us;
@@ -120,11 +132,8 @@ std::map<int, OpTunables> tunables_of_ops(const Plan& plan, const Arch& arch,
         if (info_of(step.spec).tunables.empty()) continue;
         const auto found = tunings.kernels.find(shape_of(plan, step).to_string());
         if (found == tunings.kernels.end()) continue;
-        const TuningPoint now = point_of(step.spec);
-        const bool same_names = std::ranges::equal(
-            now, found->second, {}, [](const auto& v) { return v.first; },
-            [](const auto& v) { return v.first; });
-        if (!same_names || now == found->second) continue;
+        if (!is_declared(info_of(step.spec), found->second)) continue;
+        if (point_of(step.spec) == found->second) continue;
         if (!refusal(with_point(step.spec, found->second), target_limits(arch)).empty()) continue;
         ops[step.op].emplace(step.spec.name, found->second);
     }
@@ -163,8 +172,11 @@ std::vector<TuningTarget> tuning_targets(const LayerGraph& graph, const ModelFil
             const Plan varied = make_plan(graph, file, arch, options);
             // A lowering may bound a value: what two points become in common is tried once.
             if (varied.steps.size() == base.steps.size() &&
-                seen.insert(varied.steps[i].spec.to_string()).second)
+                seen.insert(varied.steps[i].spec.to_string()).second) {
                 target.candidates.push_back(candidate_of(varied, i, arch, context));
+                TuningCandidate& candidate = target.candidates.back();
+                if (!is_declared(info, candidate.point)) candidate.point = point;
+            }
         }
         if (target.candidates.size() > 1) targets.push_back(std::move(target));
     }

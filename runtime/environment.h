@@ -20,8 +20,10 @@ struct Environment {
     std::string cache_folder;                     // where compilers.json goes; empty: nowhere
     std::string rocm_path;                        // ROCM_PATH
     std::chrono::milliseconds compile_timeout{};  // HETUNE_COMPILE_TIMEOUT, seconds; default 120
-    bool no_jit = false;                          // HETUNE_NO_JIT=1
-    std::string tune;  // HETUNE_TUNE: off, measured, all (tune/tunings_for.h)
+    // Take a kernel of another build of the compiler out of a signed bundle
+    bool any_compiler_build = false;
+    bool no_jit = false;  // HETUNE_NO_JIT=1
+    std::string tune;     // HETUNE_TUNE: off, measured, all (tune/tunings_for.h)
 };
 
 // Throws std::runtime_error for a value that is no number where one is due.

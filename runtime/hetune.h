@@ -56,7 +56,10 @@ struct ModelOptions {
     std::string chat_template;  // instead of the file's: a Jinja file, or a name such as "chatml"
     int state_snapshots = 4;    // recurrent states kept, to go back in the context
     int jobs = 0;               // compilers at once; 0: one per core
-    bool no_jit = false;        // compile nothing: an error that lists the kernels not in the cache
+    // Take kernels that another build of the compiler made, out of bundles that a trusted key
+    // (HETUNE_TRUSTED_KEYS) signed.
+    bool any_compiler_build = false;
+    bool no_jit = false;  // compile nothing: an error that lists the kernels not in the cache
     // Kernels are tried out against the oracle before their first use on a device: "off", "once"
     // (what is not known to be right), "always".
     std::string certify = "once";

@@ -86,6 +86,40 @@ std::string KernelLibrary::source(const KernelSpec& spec) const {
 }
 
 CacheKey KernelLibrary::key(const KernelSpec& spec) const {
+    const CacheKey own = own_key(spec);
+    const auto other = other_builds_.find(own);
+    return other == other_builds_.end() ? own : other->second;
+}
+
+std::optional<CodeObject> KernelLibrary::find_other_build(const KernelSpec& spec) {
+    if (!environment_.any_compiler_build) return std::nullopt;
+    const auto build = store_.find_other_build(key_parts(spec));
+    if (!build || !build->signed_by_us) return std::nullopt;
+    auto code = store_.find_here(build->key);
+    if (code) other_builds_[own_key(spec)] = build->key;
+    return code;
+}
+
+std::string KernelLibrary::other_builds(const std::vector<KernelSpec>& missing) {
+    std::map<std::string, size_t> places;  // "clang llvm-19 0123... in layer farm.htb" -> kernels
+    bool usable = false;
+    for (const KernelSpec& spec : missing)
+        if (const auto build = store_.find_other_build(key_parts(spec))) {
+            ++places[fmt::format("{} in {}", build->compiler, build->place)];
+            usable |= build->signed_by_us;
+        }
+    if (places.empty()) return {};
+    std::string text = "another build of the compiler made";
+    for (const auto& [place, kernels] : places)
+        text += fmt::format(" {} of them ({})", kernels, place);
+    text += fmt::format("; here is {}; ", compiler_->identity());
+    text += usable ? "--any-compiler-build uses those that a trusted key signed"
+                   : "--any-compiler-build could use them, were they in a bundle that a key of "
+                     "HETUNE_TRUSTED_KEYS signed";
+    return text;
+}
+
+CacheKey KernelLibrary::own_key(const KernelSpec& spec) const {
     return make_key({source(spec), options_, arch_.name, compiler_->identity()});
 }
 
@@ -136,7 +170,9 @@ std::vector<KernelLibrary::Attempt> KernelLibrary::attempt(
     for (size_t i = 0; i < specs.size(); ++i) {
         // A remote cache is asked later, by several threads, unless nothing may be compiled.
         const CacheKey name = key(specs[i]);
-        if (auto found = environment_.no_jit ? store_.find(name) : store_.find_here(name)) {
+        auto found = environment_.no_jit ? store_.find(name) : store_.find_here(name);
+        if (!found) found = find_other_build(specs[i]);
+        if (found) {
             attempts[i].code = *std::move(found);
             ++statistics_.cached;
         } else if (!skip(i)) {
@@ -146,7 +182,12 @@ std::vector<KernelLibrary::Attempt> KernelLibrary::attempt(
     if (missing.empty()) return attempts;
     if (environment_.no_jit) {
         std::string names;
-        for (const size_t i : missing) names += "\n  " + specs[i].to_string();
+        std::vector<KernelSpec> list;
+        for (const size_t i : missing) {
+            names += "\n  " + specs[i].to_string();
+            list.push_back(specs[i]);
+        }
+        if (const std::string others = other_builds(list); !others.empty()) names += "\n" + others;
         throw CompileError(
             CompileError::Cause::kNoCompiler,
             fmt::format("{} of {} kernels for {} by {} are not in the cache, and "
@@ -247,7 +288,7 @@ std::vector<KernelSpec> KernelLibrary::missing(const std::vector<KernelSpec>& sp
     settle(specs);
     std::vector<KernelSpec> list;
     for (const KernelSpec& spec : specs)
-        if (!store_.find(key(spec))) list.push_back(spec);
+        if (!store_.find(key(spec)) && !find_other_build(spec)) list.push_back(spec);
     return list;
 }
 

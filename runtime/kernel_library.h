@@ -4,6 +4,7 @@
 
 #include <exception>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -59,7 +60,12 @@ class KernelLibrary {
     // Those that get() would compile, in the same order.
     std::vector<KernelSpec> missing(const std::vector<KernelSpec>& specs);
 
+    // Of those that are missing(), how many the store has by another build of the compiler, and by
+    // which; as text for a person, empty where there are none.
+    std::string other_builds(const std::vector<KernelSpec>& missing);
+
     std::string source(const KernelSpec& spec) const;
+    // Of the object that this library takes for `spec`.
     CacheKey key(const KernelSpec& spec) const;
     KeyParts key_parts(const KernelSpec& spec) const;
     const Arch& arch() const { return arch_; }
@@ -80,6 +86,8 @@ class KernelLibrary {
     std::vector<Attempt> attempt(const std::vector<KernelSpec>& specs, const Progress& progress,
                                  const std::function<bool(size_t)>& skip);
     CodeObject compile(const KernelSpec& spec);
+    CacheKey own_key(const KernelSpec& spec) const;
+    std::optional<CodeObject> find_other_build(const KernelSpec& spec);
     void check_instructions(const KernelSpec& spec, const CodeObject& code);
 
     Arch arch_;
@@ -92,6 +100,7 @@ class KernelLibrary {
     std::unique_ptr<Disassembler> disassembler_;  // from the first compile on, where there is LLVM
     std::string options_;
     int jobs_;
+    std::map<CacheKey, CacheKey> other_builds_;  // own key -> key of the object in its place
     Statistics statistics_;
 };
 

@@ -109,6 +109,7 @@ void Model::Impl::load_session(const LayerGraph&) {
     if (options.tiles) tiles.emplace(cache);
     Environment environment = read_environment();
     environment.no_jit |= options.no_jit;
+    environment.any_compiler_build |= options.any_compiler_build;
     library.emplace(device->arch(), *codes, environment, options.compiler, options.jobs);
     const SessionOptions wanted{
         .context = options.context,

@@ -1,5 +1,7 @@
 #include "runtime/weights.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cstring>
@@ -9,9 +11,6 @@
 
 namespace hetune {
 namespace {
-
-// Rows of 32 lanes, kernel_templates/quant/tile.h; a change of any format's tile changes this name.
-constexpr const char* kTileLayout = "rows32-1";
 
 std::span<const std::byte> bytes_of(const std::vector<float>& values) {
     return std::as_bytes(std::span(values));
@@ -51,29 +50,129 @@ void pack(const ModelFile& file, const PlanBuffer& buffer, std::span<std::byte> 
         pack_rows(format, tensor, i, i + 1, tiles + i * tile_bytes);
 }
 
-// A run of row tiles of one tensor: what one thread packs at a time.
-struct Chunk {
+// A run of rows of one tensor: what one thread hashes or packs at a time.
+struct Block {
     size_t tensor = 0;
+    int64_t index = 0;  // among the blocks of its tensor
     int64_t first = 0, last = 0;
 };
-constexpr int64_t kChunkBytes = 1 << 20;  // stays in a core's cache until it is written
+constexpr int64_t kBlockBytes = 1 << 20;  // stays in a core's cache until it is written
 
-// All tensors that the writer lacks, with all cores; whoever packs the last chunk of a tensor
-// hashes it, while the others go on. False when the disk fails.
-bool pack_all(const ModelFile& file, const std::vector<PlanBuffer>& buffers, TileWriter& writer,
+// Whole row tiles. Hashes of tensors depend on this division.
+void add_blocks(std::vector<Block>& blocks, size_t index, const Tensor& tensor) {
+    const int64_t tile_bytes =
+        std::max<int64_t>(1, 32 * tensor.bytes() / std::max<int64_t>(1, tensor.rows()));
+    const int64_t step = 32 * std::max<int64_t>(1, kBlockBytes / tile_bytes);
+    for (int64_t at = 0, block = 0; at < tensor.rows(); at += step, ++block)
+        blocks.push_back({index, block, at, std::min(at + step, tensor.rows())});
+}
+
+CacheKey hash_block(const Tensor& tensor, const Block& block) {
+    ContentHash hash;
+    // Rows of a TensorSlice lie together piece by piece.
+    for (int64_t row = block.first, end; row < block.last; row = end) {
+        end = block.last;
+        if (tensor.piece_rows > 0)
+            end = std::min(end, (row / tensor.piece_rows + 1) * tensor.piece_rows);
+        hash.add({tensor.row(row), static_cast<size_t>((end - row) * tensor.row_bytes())});
+    }
+    return hash.value();
+}
+
+CacheKey hash_of_blocks(const std::vector<CacheKey>& blocks) {
+    return content_hash(blocks.data(), blocks.size() * sizeof(CacheKey));
+}
+
+// Of each tensor a hash over all of its bytes: the hash of the hashes of its blocks. With all
+// cores.
+std::vector<CacheKey> whole_hashes(const std::vector<const Tensor*>& tensors) {
+    std::vector<Block> blocks;
+    std::vector<std::vector<CacheKey>> hashes(tensors.size());
+    for (size_t i = 0; i < tensors.size(); ++i) {
+        const size_t before = blocks.size();
+        add_blocks(blocks, i, *tensors[i]);
+        hashes[i].resize(blocks.size() - before);
+    }
+#pragma omp parallel for schedule(dynamic, 1)
+    for (size_t i = 0; i < blocks.size(); ++i) {
+        const Block& block = blocks[i];
+        hashes[block.tensor][static_cast<size_t>(block.index)] =
+            hash_block(*tensors[block.tensor], block);
+    }
+    std::vector<CacheKey> whole;
+    for (const auto& of_tensor : hashes) whole.push_back(hash_of_blocks(of_tensor));
+    return whole;
+}
+
+// The same over 64 pages of each tensor, the first and the last among them.
+std::vector<CacheKey> sampled_hashes(const std::vector<const Tensor*>& tensors) {
+    constexpr size_t kPages = 64, kPage = 4096;
+    std::vector<CacheKey> hashes(tensors.size());
+#pragma omp parallel for schedule(dynamic, 1)
+    for (size_t i = 0; i < tensors.size(); ++i) {
+        const auto data = tensors[i]->data;
+        ContentHash hash;
+        if (data.size() <= kPages * kPage)
+            hash.add(data);
+        else
+            for (size_t page = 0; page < kPages; ++page)
+                hash.add(data.subspan((data.size() - kPage) * page / (kPages - 1), kPage));
+        hashes[i] = hash.value();
+    }
+    return hashes;
+}
+
+std::vector<const Tensor*> tensors_of(const ModelFile& file) {
+    std::vector<const Tensor*> tensors;
+    for (const Tensor& tensor : file.tensors()) tensors.push_back(&tensor);
+    return tensors;
+}
+
+CacheKey identity_from(const ModelFile& file, bool whole, const std::vector<CacheKey>& hashes) {
+    std::vector<std::byte> header;
+    for (const auto part : file.headers()) header.insert(header.end(), part.begin(), part.end());
+    return model_identity(header, file.bytes(), whole, hashes);
+}
+
+// Names how the formats of a file are laid out in tiles: by what their packing makes of one tile of
+// numbers. A change of one format renames the packs of the models that have it, and no others.
+std::string layout_of(const ModelFile& file) {
+    std::map<std::string, const QuantFormat*> formats;
+    for (const Tensor& tensor : file.tensors())
+        if (const QuantFormat* format = find_quant(tensor.ggml_type); format != nullptr)
+            formats.emplace(format->name, format);
+    ContentHash hash;
+    for (const auto& [name, format] : formats) {
+        std::vector<uint8_t> raw(static_cast<size_t>(32 * format->tile_elems / format->block_elems *
+                                                     format->block_bytes));
+        for (size_t i = 0; i < raw.size(); ++i) raw[i] = static_cast<uint8_t>((i * 40503) >> 7);
+        std::vector<uint8_t> tile(static_cast<size_t>(format->tile_bytes));
+        pack_tiles(*format, 32, format->tile_elems, raw.data(), tile.data(), 0, 1);
+        hash.add(std::as_bytes(std::span(name)));
+        hash.add(std::as_bytes(std::span(tile)));
+    }
+    return fmt::format("rows32-{:016x}", hash.value().high);
+}
+
+// All tensors that the writer lacks, with all cores; whoever packs the last block of a tensor
+// hashes it, while the others go on. `expected`: of each tensor the hash that it has to have; may
+// be empty. False when the disk fails, or when a tensor has another hash.
+bool pack_all(const ModelFile& file, const std::vector<PlanBuffer>& buffers,
+              const std::vector<CacheKey>& expected, TileWriter& writer,
               const Weights::Progress& progress) {
-    std::vector<Chunk> chunks;
+    std::vector<Block> blocks;
     std::vector<std::atomic<int64_t>> left(buffers.size());
+    std::vector<std::vector<CacheKey>> hashes(buffers.size());
     size_t done = 0;
     for (size_t t = 0; t < buffers.size(); ++t) {
         if (writer.finished(t)) {
             ++done;
             continue;
         }
-        const int64_t tiles = (file.tensor(buffers[t].tensor).rows() + 31) / 32;
-        const int64_t step = std::clamp<int64_t>(kChunkBytes * tiles / buffers[t].bytes, 1, tiles);
-        for (int64_t at = 0; at < tiles; at += step, ++left[t])
-            chunks.push_back({t, at, std::min(at + step, tiles)});
+        const size_t before = blocks.size();
+        add_blocks(blocks, t, file.tensor(buffers[t].tensor));
+        left[t] = static_cast<int64_t>(blocks.size() - before);
+        hashes[t].resize(blocks.size() - before);
     }
     if (progress) progress(done, buffers.size());
     std::atomic<bool> failed = false;
@@ -81,19 +180,27 @@ bool pack_all(const ModelFile& file, const std::vector<PlanBuffer>& buffers, Til
     {
         std::vector<uint8_t> packed;
 #pragma omp for schedule(dynamic, 1)
-        for (size_t i = 0; i < chunks.size(); ++i) {
+        for (size_t i = 0; i < blocks.size(); ++i) {
             if (failed) continue;
-            const auto [t, first, last] = chunks[i];
+            const Block& block = blocks[i];
+            const size_t t = block.tensor;
             const Tensor& tensor = file.tensor(buffers[t].tensor);
             const int64_t tiles = (tensor.rows() + 31) / 32;
             const int64_t tile_bytes = buffers[t].bytes / tiles;
+            const int64_t first = block.first / 32, last = (block.last + 31) / 32;
             packed.resize(static_cast<size_t>((last - first) * tile_bytes));
             pack_rows(*find_quant(tensor.ggml_type), tensor, first, last, packed.data());
+            hashes[t][static_cast<size_t>(block.index)] = hash_block(tensor, block);
             if (!writer.write(t, static_cast<uint64_t>(first * tile_bytes),
                               std::as_bytes(std::span(packed))))
                 failed = true;
             if (--left[t] > 0 || failed) continue;
-            writer.finish_tensor(t);
+            const CacheKey source = hash_of_blocks(hashes[t]);
+            if (!expected.empty() && source != expected[t]) {
+                failed = true;
+                continue;
+            }
+            writer.finish_tensor(t, source);
 #pragma omp critical
             if (progress) progress(++done, buffers.size());
         }
@@ -108,13 +215,6 @@ bool is_good(const TilePack& pack) {
     for (size_t i = 0; i < pack.entries().size(); ++i)
         good = good && pack.verify(pack.entries()[i].name);
     return good;
-}
-
-CacheKey identity_of(const ModelFile& file, TileStore& store) {
-    if (const auto known = store.known_model(file.parts())) return *known;
-    const CacheKey identity = identify_model(file);
-    store.remember_model(file.parts(), identity);
-    return identity;
 }
 
 }  // namespace
@@ -142,7 +242,7 @@ void Weights::load(const std::vector<PlanBuffer>& buffers, const Progress& progr
 }
 
 bool Weights::upload_stored(const std::vector<PlanBuffer>& buffers) {
-    while (const auto found = find_tiles(file_, *store_)) {
+    while (const auto found = stored_->find()) {
         std::vector<TileReader> readers;
         std::vector<MadeUpload> uploads;
         std::map<std::string, std::unique_ptr<Buffer>> made;
@@ -167,13 +267,14 @@ bool Weights::upload_stored(const std::vector<PlanBuffer>& buffers) {
 
 void Weights::load_tiles(const std::vector<PlanBuffer>& wanted, const Progress& progress) {
     const bool own_memory = !device_.info().unified_memory;
+    if (store_ != nullptr && !stored_) stored_.emplace(file_, *store_);
     const bool stored = store_ != nullptr && own_memory && upload_stored(wanted);
     std::vector<PlanBuffer> buffers;
     for (const PlanBuffer& buffer : wanted)
         if (find(buffer.name) == nullptr) buffers.push_back(buffer);
     if (buffers.empty()) return;
     if (store_ != nullptr && !stored)
-        if (auto made = store_tiles(file_, buffers, *store_, progress)) {
+        if (auto made = stored_->find_or_make(buffers, progress)) {
             repacked_ = made->repacked;
             tile_pack_ = std::move(made->pack);
         }
@@ -195,45 +296,98 @@ void Weights::load_tiles(const std::vector<PlanBuffer>& wanted, const Progress& 
     if (own_memory) tile_pack_.reset();
 }
 
-std::optional<StoredTiles> find_tiles(const ModelFile& file, TileStore& store) {
-    const CacheKey model = identity_of(file, store);
-    auto pack = store.open(model, kTileLayout);
-    if (!pack) pack = store.wait(model, kTileLayout);
-    if (!pack) return std::nullopt;
-    return StoredTiles{*std::move(pack), model.hex(), kTileLayout};
+CacheKey identify_model(const ModelFile& file, bool whole) {
+    const auto tensors = tensors_of(file);
+    return identity_from(file, whole, whole ? whole_hashes(tensors) : sampled_hashes(tensors));
 }
 
-std::optional<StoredTiles> store_tiles(const ModelFile& file,
-                                       const std::vector<PlanBuffer>& buffers, TileStore& store,
-                                       const Weights::Progress& progress) {
-    while (auto found = find_tiles(file, store)) {
-        if (is_good(found->pack)) return found;
-        store.discard(found->pack);
+bool made_from(const TilePack& pack, const ModelFile& file) {
+    std::vector<const Tensor*> tensors;
+    std::vector<CacheKey> sources;
+    for (const TileEntry& entry : pack.entries()) {
+        const Tensor* tensor = file.find_tensor(entry.name);
+        if (tensor == nullptr) return false;
+        tensors.push_back(tensor);
+        sources.push_back(entry.source);
     }
+    return whole_hashes(tensors) == sources;
+}
+
+ModelTiles::ModelTiles(const ModelFile& file, TileStore& store)
+    : file_(file), store_(store), layout_(layout_of(file)) {
+    if (file.bytes() <= store.hashed_model_bytes()) {
+        const auto hashes = whole_hashes(tensors_of(file));
+        for (size_t i = 0; i < hashes.size(); ++i) hashes_[file.tensors()[i].name] = hashes[i];
+        model_ = identity_from(file, true, hashes);
+    } else if (const auto known = store.known_model(settled_stat(file.parts(), file.statuses()))) {
+        model_ = *known;
+    } else {
+        model_ = identify_model(file, false);
+        sampled_ = true;
+    }
+}
+
+void ModelTiles::compare(const TilePack& pack) {
+    if (!sampled_ || !store_.can_remember()) return;
+    if (!made_from(pack, file_)) model_ = identify_model(file_, true);
+    remember();
+}
+
+void ModelTiles::remember() {
+    store_.remember_model(settled_stat(file_.parts(), file_.statuses()), model_);
+    sampled_ = false;
+}
+
+std::optional<StoredTiles> ModelTiles::find() {
+    for (;;) {
+        auto pack = store_.open(model_, layout_);
+        if (!pack) pack = store_.wait(model_, layout_);
+        if (!pack) return std::nullopt;
+        const CacheKey model = model_;
+        compare(*pack);
+        if (model == model_) return StoredTiles{*std::move(pack), model_.hex(), layout_};
+    }
+}
+
+std::optional<StoredTiles> ModelTiles::find_or_make(const std::vector<PlanBuffer>& buffers,
+                                                    const Progress& progress) {
     std::vector<PlanBuffer> wanted;
     std::vector<TileWriter::Tensor> tensors;
-    for (const PlanBuffer& buffer : buffers)
-        if (buffer.role == BufferRole::kTiles) {
-            wanted.push_back(buffer);
-            tensors.push_back({buffer.name, static_cast<uint64_t>(buffer.bytes)});
+    std::vector<CacheKey> expected;
+    for (const PlanBuffer& buffer : buffers) {
+        if (buffer.role != BufferRole::kTiles) continue;
+        wanted.push_back(buffer);
+        tensors.push_back({buffer.name, static_cast<uint64_t>(buffer.bytes)});
+        if (hashes_.empty()) continue;
+        const auto known = hashes_.find(buffer.tensor);  // a TensorSlice has no hash there
+        expected.push_back(known != hashes_.end() ? known->second
+                                                  : whole_hashes({&file_.tensor(buffer.tensor)})[0]);
+    }
+    for (;;) {
+        while (auto found = find()) {
+            if (is_good(found->pack)) return found;
+            store_.discard(found->pack);
         }
-    const CacheKey model = identity_of(file, store);
-    auto writer = store.begin(model, kTileLayout, tensors);
-    if (!writer) return std::nullopt;
-    if (!pack_all(file, wanted, *writer, progress) || !writer->commit()) return std::nullopt;
-    auto stored = store.open(model, kTileLayout);
-    if (!stored) return std::nullopt;
-    return StoredTiles{*std::move(stored), model.hex(), kTileLayout, true};
+        auto [pack, writer] = store_.open_or_begin(model_, layout_, tensors);
+        if (pack) continue;  // somebody else has just written it
+        if (!writer) return std::nullopt;
+        if (!pack_all(file_, wanted, expected, *writer, progress)) {
+            if (!expected.empty()) check_unchanged();
+            return std::nullopt;
+        }
+        if (!writer->commit()) return std::nullopt;
+        if (sampled_) remember();
+        auto stored = store_.open(model_, layout_);
+        if (!stored) return std::nullopt;
+        return StoredTiles{*std::move(stored), model_.hex(), layout_, true};
+    }
 }
 
-CacheKey identify_model(const ModelFile& file) {
-    constexpr size_t kSample = 4096;  // of each tensor: its first page
-    std::vector<std::byte> header;
-    for (const auto part : file.headers()) header.insert(header.end(), part.begin(), part.end());
-    std::vector<std::span<const std::byte>> samples;
-    for (const Tensor& tensor : file.tensors())
-        samples.push_back(tensor.data.first(std::min(tensor.data.size(), kSample)));
-    return model_identity(header, file.bytes(), samples);
+void ModelTiles::check_unchanged() const {
+    if (identify_model(file_, true) != model_)
+        throw ModelError(
+            fmt::format("{}: changes while it is read; start again when it is complete",
+                        file_.path().string()));
 }
 
 }  // namespace hetune

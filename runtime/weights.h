@@ -14,10 +14,48 @@
 
 namespace hetune {
 
+// Tiles of a model in the store, whatever device they are for.
+struct StoredTiles {
+    TilePack pack;
+    std::string model, layout;  // as in a bundle or a cache folder
+    bool repacked = false;      // now, and not before
+};
+
+// The tile pack of one model file. A file up to TileStore::hashed_model_bytes() is read whole to
+// know which model it holds. A larger one is known by its status or else by samples; then it is
+// compared whole with its pack, once for each status.
+class ModelTiles {
+  public:
+    using Progress = std::function<void(size_t done, size_t total)>;
+
+    // `file` has its weights; both outlive this.
+    ModelTiles(const ModelFile& file, TileStore& store);
+
+    // Empty when the store has none of this model. What is found is not checked by its hashes.
+    std::optional<StoredTiles> find();
+    // Those of role kTiles among `buffers`, checked, and repacked with all cores where the store
+    // lacks them. Empty where it cannot take them, after its warning. Throws ModelError where the
+    // file changes meanwhile.
+    std::optional<StoredTiles> find_or_make(const std::vector<PlanBuffer>& buffers,
+                                            const Progress& progress = {});
+
+  private:
+    void compare(const TilePack& pack);
+    void remember();
+    void check_unchanged() const;
+
+    const ModelFile& file_;
+    TileStore& store_;
+    const std::string layout_;
+    CacheKey model_;
+    bool sampled_ = false;                    // another file may have the same name
+    std::map<std::string, CacheKey> hashes_;  // of each tensor; empty for a large file
+};
+
 class Weights {
   public:
     // Counts tensors done of those that are packed.
-    using Progress = std::function<void(size_t done, size_t total)>;
+    using Progress = ModelTiles::Progress;
 
     // `store` may be nullptr: tiles are packed anew, in memory. All four outlive this.
     Weights(Device& device, const ModelFile& file, const LayerGraph& graph, TileStore* store)
@@ -42,29 +80,17 @@ class Weights {
     TileStore* store_;
     // Host memory that device buffers may use in place: declared first, so freed last.
     std::optional<TilePack> tile_pack_;
+    std::optional<ModelTiles> stored_;  // of `store_`, from the first load() that needs tiles
     std::map<std::string, std::vector<std::byte>> packed_;
     std::map<std::string, std::unique_ptr<Buffer>> buffers_;
     bool repacked_ = false;
 };
 
-// Tiles of a model in the store, whatever device they are for.
-struct StoredTiles {
-    TilePack pack;
-    std::string model, layout;  // as in a bundle or a cache folder
-    bool repacked = false;      // now, and not before
-};
+// What identifies a model file, whatever its name and place: its header, its size, and all bytes of
+// its tensors (`whole`) or 64 pages of each. Reads them with all cores.
+CacheKey identify_model(const ModelFile& file, bool whole);
 
-// Empty when the store has none of this model.
-std::optional<StoredTiles> find_tiles(const ModelFile& file, TileStore& store);
-
-// Those of role kTiles among `buffers`, repacked with all cores where the store lacks them. Empty
-// where it cannot take them, after its warning. `file` has its weights.
-std::optional<StoredTiles> store_tiles(const ModelFile& file,
-                                       const std::vector<PlanBuffer>& buffers, TileStore& store,
-                                       const Weights::Progress& progress = {});
-
-// What identifies the weights of a model file, whatever its name and place: the hash of its header
-// and of samples of each tensor.
-CacheKey identify_model(const ModelFile& file);
+// Whether the tiles of `pack` are those of the tensors of `file`; reads these whole.
+bool made_from(const TilePack& pack, const ModelFile& file);
 
 }  // namespace hetune

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "cache/bundle.h"
 #include "cache/explain.h"
@@ -13,6 +15,8 @@
 #include "cache/recipe.h"
 #include "cache/remote_transport.h"
 #include "cache/tile_store.h"
+#include "planner/arch.h"
+#include "runtime/compiler.h"
 #include "tools/cache_commands.h"
 
 namespace hetune {
@@ -24,24 +28,62 @@ std::string local_time(int64_t seconds) {
     return fmt::format("{:%Y-%m-%d %H:%M:%S}", fmt::localtime(static_cast<time_t>(seconds)));
 }
 
+// Identities of the compilers of this machine; empty where one is not installed.
+class InstalledCompilers {
+  public:
+    const std::string& identity(const std::string& arch, const std::string& name) {
+        const auto [at, fresh] = known_.try_emplace({arch, name});
+        if (fresh) try {
+                at->second = choose_compiler(find_arch(arch), read_environment(), name)->identity();
+            } catch (const std::runtime_error&) {
+            }
+        return at->second;
+    }
+
+  private:
+    std::map<std::pair<std::string, std::string>, std::string> known_;
+};
+
+std::string part_of(const KeyParts& parts, const std::string& name) {
+    const auto found = parts.find(name);
+    return found == parts.end() ? std::string() : found->second;
+}
+
+std::string first_word(const std::string& text) { return text.substr(0, text.find(' ')); }
+
 struct LayerSummary {
     std::string path;
     std::string kind;  // "folder", "bundle", or why it is not used
     uint64_t objects = 0;
+    uint64_t other_builds = 0;        // by another build of a compiler than the one installed here
+    std::set<std::string> compilers;  // of those
+
+    void add(const ObjectInfo& info, InstalledCompilers& installed) {
+        ++objects;
+        const std::string compiler = part_of(info.parts, "compiler");
+        if (compiler.empty()) return;  // a note about a kernel
+        const std::string& here =
+            installed.identity(part_of(info.parts, "arch"), first_word(compiler));
+        if (here.empty() || here == compiler) return;
+        ++other_builds;
+        compilers.insert(fmt::format("{}; here is {}", compiler, here));
+    }
 };
 
 std::vector<LayerSummary> summarise_layers(const CacheFolder& folder, const Trust& trust) {
     std::vector<LayerSummary> layers;
+    InstalledCompilers installed;
     for (const auto& path : folder.layers()) {
         if (path.empty()) continue;  // refused, with a warning
-        LayerSummary layer{path.string(), "folder", 0};
+        LayerSummary layer{path.string(), "folder", 0, 0, {}};
+        const auto add = [&](const ObjectInfo& info) { layer.add(info, installed); };
         try {
-            if (std::filesystem::is_regular_file(path)) {
+            std::error_code none;
+            if (std::filesystem::is_regular_file(path, none)) {
                 layer.kind = "bundle";
-                layer.objects = static_cast<uint64_t>(
-                    std::ranges::count_if(Bundle(path, trust).members(), &BundleMember::is_object));
+                each_object(Bundle(path, trust), add);
             } else {
-                each_object_file(path, [&](const auto&, const auto&) { ++layer.objects; });
+                each_object(path, add);
             }
         } catch (const CacheError& error) {
             layer.kind = error.what();
@@ -80,8 +122,11 @@ void print_stats(bool json) {
     if (json) {
         Json list = Json::array(), used = Json::array();
         for (const LayerSummary& layer : layers)
-            list.push_back(
-                {{"path", layer.path}, {"kind", layer.kind}, {"objects", layer.objects}});
+            list.push_back({{"path", layer.path},
+                            {"kind", layer.kind},
+                            {"objects", layer.objects},
+                            {"other_builds", layer.other_builds},
+                            {"other_compilers", layer.compilers}});
         for (const std::string& place : places)
             used.push_back({{"place", place},
                             {"hits", counters["hits " + place]},
@@ -120,9 +165,12 @@ void print_stats(bool json) {
     for (const std::string& place : places)
         fmt::print("  from {}: {:.0f} hits, {:.1f} s saved\n", place, counters["hits " + place],
                    counters["saved_ms " + place] / 1000);
-    for (const LayerSummary& layer : layers)
+    for (const LayerSummary& layer : layers) {
         fmt::print("layer         {}: {}, {} code objects\n", layer.path, layer.kind,
                    layer.objects);
+        for (const std::string& compiler : layer.compilers)
+            fmt::print("  by another build of the compiler: {} (--any-compiler-build)\n", compiler);
+    }
     if (!options.remote.url.empty()) fmt::print("remote        {}\n", shown_remote(options));
 }
 
@@ -217,19 +265,72 @@ void print_object(const std::string& prefix, bool json) {
     for (const auto& [name, value] : row.parts) fmt::print("  {:16} {}\n", name, value);
 }
 
+// Calls `use(layer, info)` for every object of a kernel that the layers have.
+void each_in_layers(
+    CacheFolder& folder, const std::string& kernel,
+    const std::function<void(const std::filesystem::path& layer, const ObjectInfo&)>& use) {
+    const auto bundles = open_bundles(folder, folder.trust());
+    for (size_t i = 0; i < bundles.size(); ++i) {
+        const auto& layer = folder.layers()[i];
+        const auto of_kernel = [&](const ObjectInfo& info) {
+            if (part_of(info.parts, "template") == kernel) use(layer, info);
+        };
+        if (bundles[i])
+            each_object(*bundles[i], of_kernel);
+        else if (!layer.empty())
+            each_object(layer, of_kernel);
+    }
+}
+
+// For a kernel that nobody compiled here: where layers have it, and whether the installed compiler
+// would make the same of it. False: no layer has one.
+bool print_why_not(CacheFolder& folder, const std::string& kernel, bool json) {
+    Json list = Json::array();
+    InstalledCompilers installed;
+    each_in_layers(folder, kernel, [&](const auto& layer, const ObjectInfo& info) {
+        const std::string compiler = part_of(info.parts, "compiler");
+        list.push_back(
+            {{"layer", layer.string()},
+             {"key", info.key.hex()},
+             {"compiler", compiler},
+             {"here", installed.identity(part_of(info.parts, "arch"), first_word(compiler))}});
+    });
+    if (list.empty()) return false;
+    if (json) {
+        print_json({{"kernel", kernel}, {"compiled", nullptr}, {"layers", list}});
+        return true;
+    }
+    fmt::print("{} was not compiled here; layers have it:\n", kernel);
+    for (const Json& one : list) {
+        const std::string here = one["here"], compiler = one["compiler"];
+        fmt::print("  {} {}\n", one["layer"].get<std::string>(), one["key"].get<std::string>());
+        if (here.empty())
+            fmt::print("    compiler: {}, which is not installed here\n", compiler);
+        else if (here == compiler)
+            fmt::print("    compiler: as here\n");
+        else
+            fmt::print("    compiler: {} -> {} here (--any-compiler-build)\n", compiler, here);
+    }
+    return true;
+}
+
 // `which`: a kernel, a key or its beginning, or empty for the kernel compiled last.
 void print_why(const std::string& which, bool json) {
     CacheFolder folder(cache_options());
     const auto rows = list_objects(folder);
     auto last = std::ranges::find(rows.rbegin(), rows.rend(), which, &ObjectRow::kernel);
     if (which.empty()) last = rows.rbegin();
+    if (last == rows.rend() && !which.empty() && print_why_not(folder, which, json)) return;
     if (last == rows.rend() && !which.empty()) {
         const CacheKey key = row_of(folder, which).key;
         last = std::ranges::find(rows.rbegin(), rows.rend(), key, &ObjectRow::key);
     }
     if (last == rows.rend())
         throw CacheError(fmt::format("no kernel is stored in {}", folder.readable().string()));
-    std::vector<ObjectRow> earlier;
+    std::vector<ObjectRow> earlier;  // what layers have was there before
+    each_in_layers(folder, last->kernel, [&](const auto&, const ObjectInfo& info) {
+        earlier.push_back({.key = info.key, .kernel = last->kernel, .parts = info.parts});
+    });
     for (const ObjectRow& row : std::span(rows.begin(), last.base() - 1))
         if (row.kernel == last->kernel) earlier.push_back(row);
     const auto reason = explain_miss(last->parts, earlier);

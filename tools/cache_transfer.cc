@@ -1,9 +1,9 @@
 // hetune cache export | import | keygen
 #include <fmt/format.h>
 
-#include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "cache/temp_file.h"
 #include "cache/transfer.h"
 #include "tools/cache_commands.h"
 
@@ -33,8 +33,7 @@ CommandBody cache_export(CLI::App& app) {
                         {"signed", signing.has_value()}});
         else
             fmt::print("{}: {} code objects, {} tile packs, {} tunings, {}\n", *target,
-                       done.objects, done.packs, done.tunings,
-                       readable_bytes(std::filesystem::file_size(*target)));
+                       done.objects, done.packs, done.tunings, readable_bytes(done.bundle_bytes));
         return 0;
     };
 }
@@ -78,9 +77,9 @@ CommandBody cache_keygen(CLI::App& app) {
         const SigningKey key = SigningKey::generate();
         key.save(*target);
         const std::string text = key.public_key().text() + "\n";
-        std::ofstream file(*target + ".pub");
-        if (!(file << text).flush())
-            throw CacheError(fmt::format("{}.pub: cannot be written", *target));
+        OutputFile file(*target + ".pub");
+        file.write(text);
+        file.commit();
         if (*json)
             print_json({{"secret_key", *target},
                         {"public_key_file", *target + ".pub"},

@@ -43,27 +43,32 @@ int verify(bool repair, bool json) {
                     {"objects", report.objects},
                     {"tile_packs", report.packs},
                     {"recipes", report.recipes},
+                    {"tunings", report.tunings},
                     {"damaged", report.damaged},
                     {"strange", report.strange},
+                    {"unreadable", report.unreadable},
                     {"rows_without_file", report.rows_without_file},
                     {"files_without_row", report.files_without_row},
                     {"index_problem", report.index_problem},
                     {"repaired", repair && !report.clean()}});
     } else {
-        fmt::print("{} code objects, {} tile packs and {} recipes are good\n", report.objects,
-                   report.packs, report.recipes);
+        fmt::print("{} code objects, {} tile packs, {} recipes and {} tunings are good\n",
+                   report.objects, report.packs, report.recipes, report.tunings);
         for (const auto& path : report.damaged)
             fmt::print("damaged{}: {}\n", repair ? " and removed" : "", path);
-        for (const auto& path : report.strange) fmt::print("not of the cache: {}\n", path);
-        if (report.rows_without_file > 0)
-            fmt::print("{} rows of the index have no good file\n", report.rows_without_file);
-        if (report.files_without_row > 0)
-            fmt::print("{} files have no row in the index\n", report.files_without_row);
+        for (const auto& path : report.unreadable) fmt::print("cannot be read: {}\n", path);
+        for (const auto& path : report.strange) fmt::print("not of this hetune: {}\n", path);
+        if (report.rows_without_file + report.files_without_row > 0)
+            fmt::print(
+                "{} rows of the index had no file, {} files had no row: mended (a process was "
+                "killed)\n",
+                report.rows_without_file, report.files_without_row);
         if (!report.index_problem.empty()) fmt::print("the index: {}\n", report.index_problem);
-        if (!report.clean())
+        const bool mendable = !report.damaged.empty() || !report.index_problem.empty();
+        if (mendable)
             fmt::print("{}\n", repair ? "repaired" : "`hetune cache verify --repair` mends this");
     }
-    return report.clean() || repair ? 0 : kDamaged;
+    return report.clean() || (repair && report.unreadable.empty()) ? 0 : 1;
 }
 
 void print_removed(const Removed& removed, bool json) {

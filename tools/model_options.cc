@@ -56,6 +56,9 @@ void ModelArguments::add_to(CLI::App& app) {
         ->capture_default_str();
     app.add_flag("--retry", options.retry,
                  "try again the kernels that were refused at an earlier load");
+    app.add_flag("--any-compiler-build", options.any_compiler_build,
+                 "use kernels of another build of the compiler, from bundles that a key of "
+                 "HETUNE_TRUSTED_KEYS signed");
     app.add_flag("--no-jit", options.no_jit,
                  "compile nothing; list the kernels that are missing and fail");
 }

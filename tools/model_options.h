@@ -18,9 +18,8 @@ struct ModelArguments {
     ModelOptions options;
 
     // FILE, --backend, --compiler, --ctx, --fusion, --activations, --kv, --state-snapshots, --pre,
-    // --allow-unused,
-    // --allow-unused,
-    // --no-tiles, --memory-limit, --jobs, --certify, --retry, --no-jit.
+    // --allow-unused, --no-tiles, --memory-limit, --jobs, --certify, --retry, --any-compiler-build,
+    // --no-jit.
     void add_to(CLI::App& app);
     // Loads it, with a progress bar on stderr and warnings below it.
     Model load();

@@ -44,6 +44,7 @@ struct PrewarmArguments {
     std::string bundle, key;
     int jobs = 0;
     bool tiles = false, check = false, dry_run = false, retry = false, json = false;
+    bool any_compiler_build = false;
 
     bool compiles() const { return !check && !dry_run; }
 };
@@ -114,6 +115,7 @@ class Prewarm {
             recipes_ = read_recipes(args.recipes);
         Environment environment = read_environment();
         environment.no_jit = false;  // compiling is what this command is for
+        environment.any_compiler_build = args.any_compiler_build;
         for (const Arch& arch : archs())
             for (const std::string& compiler : args.compilers) {
                 Job job{arch, std::make_unique<KernelLibrary>(arch, store_, environment, compiler,
@@ -213,14 +215,13 @@ class Prewarm {
 
     void repack() {
         TileStore store(cache_);
+        ModelTiles tiles(*file_, store);
         tiles_ =
             args_.compiles()
-                ? store_tiles(
-                      *file_,
+                ? tiles.find_or_make(
                       session_plans(build_layer_graph(*file_), *file_, jobs_[0].arch, {}).buffers(),
-                      store,
                       [&](size_t done, size_t total) { progress_.update("repack", done, total); })
-                : find_tiles(*file_, store);
+                : tiles.find();
     }
 
     void write() {
@@ -274,6 +275,8 @@ class Prewarm {
             for (const MemoryNeeds& need : needs(job))
                 one["memory"].push_back({{"context", need.context}, {"bytes", need.total()}});
             one["refused"] = job.refused;
+            if (const auto other = job.library->other_builds(job.missing); !other.empty())
+                one["other_builds"] = other;
             if (!job.failure.empty()) one["failed"] = job.failure;
             json["jobs"].push_back(std::move(one));
         }
@@ -299,6 +302,8 @@ class Prewarm {
                        in_cache_before(job), job.missing.size());
             for (const KernelSpec& spec : job.missing)
                 fmt::print("  missing: {}\n", spec.to_string());
+            if (const auto other = job.library->other_builds(job.missing); !other.empty())
+                fmt::print("  {}\n", other);
             for (const MemoryNeeds& need : needs(job))
                 fmt::print("  --ctx {}: {} of memory\n", need.context,
                            readable_bytes(static_cast<uint64_t>(need.total())));
@@ -377,6 +382,9 @@ const RegisterCommand kPrewarm{
         app.add_option("--shard", args->shard,
                        "only part I of N, as 2/4; the first part has the tiles")
             ->capture_default_str();
+        app.add_flag("--any-compiler-build", args->any_compiler_build,
+                     "take kernels of another build of the compiler, from bundles that a key of "
+                     "HETUNE_TRUSTED_KEYS signed");
         app.add_flag("--tiles", args->tiles, "repack the weights too; needs the whole file")
             ->excludes(recipes);
         auto* output =

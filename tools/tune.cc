@@ -6,6 +6,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "cache/json_text.h"
 #include "cache/tuning_store.h"
 #include "planner/tuning_space.h"
 #include "runtime/compiler.h"
@@ -152,16 +153,22 @@ std::vector<TuningRecord> read_export(const std::string& path) {
     const std::string text((std::istreambuf_iterator<char>(file)), {});
     std::vector<TuningRecord> records;
     if (text.starts_with("HTBUNDLE")) {
-        const Bundle bundle(path);
+        const Bundle bundle(path, cache_options().trust);
         for (const BundleMember& member : bundle.members())
             if (member.is_tuning()) records.push_back(decode_tuning(bundle.read(member)));
         return records;
     }
-    const auto json = nlohmann::json::parse(text, nullptr, false);
-    if (!json.is_object() || !json.contains("tunings") || !json["tunings"].is_array())
+    try {
+        const Json json = open_sealed_json(text);
+        if (!json.contains("tunings") || !json["tunings"].is_array())
+            throw CacheError("it has no list of tunings");
+        for (const auto& one : json["tunings"]) records.push_back(record_from_json(one));
+    } catch (const CacheError& error) {
         throw std::runtime_error(
-            fmt::format("{}: neither an export of `hetune tune export` nor a bundle", path));
-    for (const auto& one : json["tunings"]) records.push_back(record_from_json(one));
+            fmt::format("{}: neither an export of `hetune tune export` of this version nor a "
+                        "bundle: {}",
+                        path, error.what()));
+    }
     return records;
 }
 
@@ -241,15 +248,14 @@ CommandBody tune_export(CLI::App& app) {
         Json out = {{"tunings", Json::array()}};
         for (const TuningRecord& r : records_of(folder, *filter))
             out["tunings"].push_back(to_json(r));
-        const std::string text = out.dump(1) + "\n";
+        const std::string text = sealed_json(out, 1) + "\n";
         if (path->empty()) {
             fmt::print("{}", text);
             return 0;
         }
-        std::ofstream file(*path, std::ios::binary);
-        file << text;
-        file.close();
-        if (!file) throw std::runtime_error(fmt::format("{}: cannot be written", *path));
+        OutputFile file(*path);
+        file.write(text);
+        file.commit();
         if (*json)
             fmt::print("{}\n", Json{{"exported", out["tunings"].size()}}.dump(2));
         else

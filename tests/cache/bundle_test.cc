@@ -30,9 +30,9 @@ void fill(const std::filesystem::path& folder, int objects, double compile_ms = 
         store.put(sample_key(i), code, sample_parts(i));
     }
     TileStore tiles({.folder = folder});
-    if (auto writer = tiles.begin(kModel, "l1", {{"a", 5000}, {"b", 9}})) {
+    if (auto writer = tiles.open_or_begin(kModel, "l1", {{"a", 5000}, {"b", 9}}).writer) {
         std::ranges::fill(writer->tensor(0), std::byte{5});
-        for (const size_t i : {0, 1}) writer->finish_tensor(i);
+        for (const size_t i : {0, 1}) writer->finish_tensor(i, {});
         writer->commit();
     }
 }

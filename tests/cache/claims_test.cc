@@ -2,8 +2,10 @@
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <atomic>
 #include <fstream>
 #include <iterator>
@@ -125,6 +127,41 @@ TEST_CASE("A maker that is killed leaves its key to the next at once") {
         CHECK(wait_for_child(child) == 128 + SIGKILL);
         CHECK(store.wait(sample_key(1), Milliseconds(5000)));
         CHECK(store.claim(sample_key(1)).has_value());
+        close(ready[0]);
+        close(ready[1]);
+    }
+}
+
+TEST_CASE("A maker that is stopped is named, and not waited for without end") {
+    for (const bool local_disk : {true, false}) {
+        TestFolder folder;
+        int ready[2];
+        REQUIRE(pipe(ready) == 0);
+        const pid_t child = start_child([&] {
+            CodeStore store({.folder = folder.path(), .local_disk = local_disk});
+            store.get_or_make(sample_key(1), {}, [&] {
+                if (write(ready[1], "x", 1) != 1) _exit(97);
+                raise(SIGSTOP);
+                return sample_object(1);
+            });
+            return 0;
+        });
+        char byte;
+        REQUIRE(read(ready[0], &byte, 1) == 1);
+        Warnings warnings;
+        CodeStore store({.folder = folder.path(),
+                         .local_disk = local_disk,
+                         .patience = {Milliseconds(1), Milliseconds(50)},
+                         .warn = warnings.function()});
+        const CodeObject code =
+            store.get_or_make(sample_key(1), sample_parts(1), [] { return sample_object(1); });
+        CHECK(code == sample_object(1));
+        const std::string said = fmt::format("process {}, which is compiling gemv", child);
+        CHECK(std::ranges::any_of(warnings.list(), [&](const std::string& line) {
+            return line.find(said) != std::string::npos;
+        }));
+        kill(child, SIGKILL);
+        CHECK(wait_for_child(child) == 128 + SIGKILL);
         close(ready[0]);
         close(ready[1]);
     }

@@ -81,12 +81,13 @@ bool right_tiles(const TilePack& pack) {
 [[noreturn]] void write_tiles(const std::filesystem::path& folder) {
     TileStore store({.folder = folder});
     for (;;) {
-        if (auto writer = store.begin({1, 1}, "l", {{"a", 60000}, {"b", 3}, {"c", 9000}})) {
+        if (auto writer =
+                store.open_or_begin({1, 1}, "l", {{"a", 60000}, {"b", 3}, {"c", 9000}}).writer) {
             for (const size_t t : {0, 1, 2}) {
                 if (writer->finished(t)) continue;
                 const auto bytes = writer->tensor(t);
                 for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = tile_byte(t, i);
-                writer->finish_tensor(t);
+                writer->finish_tensor(t, {});
             }
             if (!writer->commit()) _exit(2);
         }

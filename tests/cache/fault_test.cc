@@ -152,10 +152,10 @@ void use_cache(const std::filesystem::path& folder) {
     REQUIRE(store.get_or_make(sample_key(3), {}, [] { return sample_object(3); }) ==
             sample_object(3));
     TileStore tiles({.folder = folder});
-    if (auto writer = tiles.begin(kModel, "l", {{"a", 5000}})) {
+    if (auto writer = tiles.open_or_begin(kModel, "l", {{"a", 5000}}).writer) {
         const std::vector<std::byte> half(2500, std::byte{7});
         if (writer->write(0, 0, half) && writer->write(0, 2500, half)) {
-            writer->finish_tensor(0);
+            writer->finish_tensor(0, {});
             writer->commit();
         }
     }

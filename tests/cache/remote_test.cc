@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 
 #include <map>
+#include <new>
 
 #include "cache/code_store.h"
 #include "cache/error.h"
@@ -24,6 +25,7 @@ struct Service {
     Values values;
     int gets = 0, heads = 0, puts = 0;
     bool down = false;
+    bool out_of_memory = false;
 };
 
 class FakeTransport : public RemoteTransport {
@@ -50,6 +52,7 @@ class FakeTransport : public RemoteTransport {
   private:
     void answer() const {
         if (service_.down) throw RemoteError("timed out");
+        if (service_.out_of_memory) throw std::bad_alloc();
     }
     Service& service_;
 };
@@ -128,6 +131,18 @@ TEST_CASE_FIXTURE(Fixture,
     service.down = false;
     remote.store(sample_key(1), file_of(1));
     CHECK(remote.fetch(sample_key(1)).has_value());
+    CHECK(remote.fetch(sample_key(1)).has_value());
+}
+
+TEST_CASE_FIXTURE(Fixture, "Whatever fails in a request, the service is tried again later") {
+    RemoteCache remote = cache();
+    service.out_of_memory = true;
+    for (int i = 0; i < 5; ++i) CHECK_FALSE(remote.fetch(sample_key(1)).has_value());
+    now += CircuitBreaker::kPause;
+    remote.store(sample_key(1), file_of(1));  // the one try, and it does not throw
+    service.out_of_memory = false;
+    now += CircuitBreaker::kPause;
+    remote.store(sample_key(1), file_of(1));
     CHECK(remote.fetch(sample_key(1)).has_value());
 }
 

@@ -115,6 +115,36 @@ TEST_CASE("A bundle signed by a trusted key is a layer; unsigned or signed by ot
     CHECK_FALSE(served(&key, {.required = true}, "not among"));
 }
 
+TEST_CASE("A kernel by another build of the compiler is known, and whether its bundle is trusted") {
+    const SigningKey key = SigningKey::generate();
+    const auto parts = [](const char* compiler, const char* rows) {
+        return KeyParts{
+            {"template", "gemv"}, {"arch", "gfx1100"}, {"compiler", compiler}, {"kRows", rows}};
+    };
+    TestFolder folder;
+    {
+        CodeStore farm({.folder = folder.path() / "farm"});
+        farm.put(sample_key(1), sample_object(1), parts("clang 19 aaaa", "1"));
+        farm.put(sample_key(2), sample_object(2), {{"template", "note"}});
+    }
+    const CacheFolder from({.folder = folder.path() / "farm"});
+    const auto bundle = folder.path() / "farm.htb";
+    for (const bool is_signed : {true, false}) {
+        export_bundle(from, {.key = is_signed ? &key : nullptr}, bundle);
+        CodeStore store({.layers = {bundle}, .trust = is_signed ? trust_in(key) : Trust{}});
+        const auto build = store.find_other_build(parts("clang 19 bbbb", "1"));
+        REQUIRE(build.has_value());
+        CHECK(build->key == sample_key(1));
+        CHECK(build->compiler == "clang 19 aaaa");
+        CHECK(build->place == "layer " + bundle.string());
+        CHECK(build->signed_by_us == is_signed);
+        CHECK_FALSE(store.find_other_build(parts("clang 19 aaaa", "1")).has_value());
+        CHECK_FALSE(store.find_other_build(parts("clang 19 bbbb", "2")).has_value());
+        CHECK_FALSE(store.find_other_build(parts("hiprtc 19 bbbb", "1")).has_value());
+        CHECK_FALSE(store.find_other_build({{"template", "note"}}).has_value());
+    }
+}
+
 TEST_CASE("Every flipped byte of a signed bundle is found, and that its signature was cut off") {
     TestFolder folder;
     const SigningKey key = SigningKey::generate();
@@ -151,9 +181,9 @@ TEST_CASE("Tiles of a signed bundle are checked against its signature before the
     const auto source = folder.path() / "source";
     {
         TileStore tiles({.folder = source});
-        auto writer = tiles.begin({1, 1}, "l", {{"a", 5000}});
+        auto writer = tiles.open_or_begin({1, 1}, "l", {{"a", 5000}}).writer;
         REQUIRE(writer.has_value());
-        writer->finish_tensor(0);
+        writer->finish_tensor(0, {});
         REQUIRE(writer->commit());
     }
     const SigningKey key = SigningKey::generate();

@@ -5,8 +5,13 @@
 
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <span>
 
+#include "cache/error.h"
+#include "cache/json_text.h"
 #include "cache/transfer.h"
+#include "tests/cache/child_process.h"
 #include "tests/cache/test_folder.h"
 
 namespace hetune {
@@ -45,7 +50,9 @@ TEST_CASE("a result comes back as it was put, through JSON too") {
     CHECK(store.put(one));
     REQUIRE(store.all().size() == 1);
     CHECK(store.all()[0] == one);
-    CHECK(record_from_json(nlohmann::json::parse(encode_tuning(one))) == one);
+    CHECK(record_from_json(to_json(one)) == one);
+    const std::string text = encode_tuning(one);
+    CHECK(decode_tuning(std::as_bytes(std::span(text))) == one);
     CHECK(store.all("gfx1100").size() == 1);
     CHECK(store.all("sm_90").empty());
     CHECK(store.remove({one.key}) == 1);
@@ -86,14 +93,68 @@ TEST_CASE(
         return folder.path() / "cache" / tuning_name(r.key.hash());
     };
     fs::resize_file(path(a), fs::file_size(path(a)) / 2);
-    std::string newer = encode_tuning(b);
-    newer.replace(newer.find("\"version\": 1"), 12, "\"version\": 9");
-    std::ofstream(path(b)) << newer;
+    nlohmann::ordered_json newer = to_json(b);
+    newer["version"] = 9;
+    std::ofstream(path(b)) << sealed_json(newer);
     fs::copy_file(path(c), folder.path() / "cache" / tuning_name(record("d", 1, "x").key.hash()));
     CHECK(store.all() == std::vector<TuningRecord>{c});
     CHECK(warnings.size() == 1);
     store.put(a);
     CHECK(store.all().size() == 2);
+}
+
+TEST_CASE("every flipped bit of a result is found, and every cut; nesting costs no stack") {
+    const TuningRecord one = record("a", 1.5, "one");
+    const std::string good = encode_tuning(one);
+    const auto decoded = [](const std::string& text) -> std::optional<TuningRecord> {
+        try {
+            return decode_tuning(std::as_bytes(std::span(text)));
+        } catch (const CacheError&) {
+            return std::nullopt;
+        }
+    };
+    for (size_t bit = 0; bit < good.size() * 8; ++bit) {
+        std::string bad = good;
+        bad[bit / 8] = static_cast<char>(bad[bit / 8] ^ (1 << (bit % 8)));
+        const auto read = decoded(bad);
+        CAPTURE(bit);
+        CHECK((!read || *read == one));  // a space may become a line break
+    }
+    for (size_t length = 0; length + 2 < good.size(); ++length)
+        CHECK_FALSE(decoded(good.substr(0, length)));
+    CHECK_FALSE(decoded(std::string(100'000, '[')));
+    CHECK_FALSE(
+        decoded("{\"point\": " + std::string(100'000, '[') + std::string(100'000, ']') + "}"));
+}
+
+TEST_CASE("what many processes find for one key at a time is all kept") {
+    const TestFolder folder;
+    const fs::path path = folder.path() / "cache";
+    { TuningStore(CacheFolder({.folder = path})); }
+    std::vector<pid_t> children;
+    for (int box = 0; box < 8; ++box)
+        children.push_back(start_child([&] {
+            const CacheFolder cache({.folder = path});
+            return TuningStore(cache).put(record("a", 1 + box, std::to_string(box))) ? 0 : 1;
+        }));
+    for (const pid_t child : children) CHECK(wait_for_child(child) == 0);
+    const CacheFolder cache({.folder = path});
+    REQUIRE(TuningStore(cache).all().size() == 1);
+    CHECK(TuningStore(cache).all()[0].us == 1);
+    CHECK(TuningStore(cache).all()[0].also.size() == 7);
+}
+
+TEST_CASE("a bundle that is not trusted gives no results") {
+    const TestFolder folder;
+    const CacheFolder from({.folder = folder.path() / "from"});
+    TuningStore(from).put(record("a", 1, "x"));
+    export_bundle(from, {}, folder.path() / "unsigned.htb");
+    std::vector<std::string> warnings;
+    const CacheFolder cache({.layers = {folder.path() / "unsigned.htb"},
+                             .trust = {.required = true},
+                             .warn = [&](const std::string& w) { warnings.push_back(w); }});
+    CHECK(TuningStore(cache).all().empty());
+    CHECK(warnings.size() == 1);
 }
 
 TEST_CASE("results survive the loss of the index") {

@@ -4,9 +4,11 @@
 #include <sys/stat.h>
 
 #include <cmath>
+#include <fstream>
 #include <functional>
 
 #include "planner/gguf.h"
+#include "planner/model_header.h"
 #include "planner/plan.h"
 #include "runtime/hetune.h"
 #include "tests/planner/small_model.h"
@@ -494,6 +496,26 @@ TEST_CASE("hetune refuses a broken file with exit code 1 and one line on stderr"
     CHECK(run_hetune(folder.path(), "inspect " + path.string()).status == 0);
     CHECK(run_hetune(folder.path(), "plan --arch gfx1100 " + path.string()).lines() == 1);
     CHECK(run_hetune(folder.path(), "inspect " + folder.path().string()).says("is a folder"));
+}
+
+TEST_CASE("a description in JSON that nests too deeply or has other kinds of values is one error") {
+    const TestFolder folder;
+    const auto path = folder.path() / "model.json";
+    const std::string deep = std::string(100'000, '[');
+    for (const std::string& text :
+         {deep, R"({"metadata": {"a": )" + deep, R"({"metadata": {}, "tensors": [7]})",
+          R"({"metadata": {}, "tensors": [{"name": 1}]})", R"({"metadata": {"a": {"b": 1}}})",
+          R"([1])", std::string("x")}) {
+        CAPTURE(text.substr(0, 60));
+        std::ofstream(path) << text;
+        try {
+            read_model_description(path);
+            FAIL_CHECK("no error");
+        } catch (const ModelError& error) {
+            CHECK(std::string(error.what()).find("model.json") != std::string::npos);
+            CHECK(std::string(error.what()).find("json.exception") == std::string::npos);
+        }
+    }
 }
 
 }  // namespace

@@ -114,6 +114,17 @@ TEST_CASE(
     CHECK(with(shape(swiglu), {{"kTokens", "1"}, {"kWaves", "64"}}).steps ==
           base.steps);  // 2048 threads
     CHECK(with("gemv(kCols=1) x1", {{"kWaves", "4"}}).steps == base.steps);
+    // Values that no template declares: what divides by them must not see them.
+    for (const char* value : {"0", "-1", "3", "08", "4 ", "", "four", "99999999999999999999"}) {
+        CAPTURE(value);
+        CHECK(with(shape(swiglu), {{"kTokens", "1"}, {"kWaves", value}}).steps == base.steps);
+        CHECK(with(shape(swiglu), {{"kTokens", value}, {"kWaves", other}}).steps == base.steps);
+    }
+    for (size_t i = 0; i < base.steps.size(); ++i) {
+        TuningPoint zero = point_of(base.steps[i].spec);
+        for (auto& [name, value] : zero) value = "0";
+        CHECK(with(shape(i), zero).steps == base.steps);
+    }
     CHECK(plan_signature(tuned) == plan_signature(base));
 }
 

@@ -1,6 +1,7 @@
 // `hetune cache ...` as a user runs it.
 #include <doctest/doctest.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include <fstream>
 
@@ -109,6 +110,81 @@ TEST_CASE("export and import carry a cache to another place; clear asks for --ye
     CHECK(std::ranges::count(refused.output, '\n') == 1);
 }
 
+TEST_CASE("-o writes to a FIFO, a device and an open file, and replaces a regular one") {
+    namespace fs = std::filesystem;
+    TestFolder folder;
+    fill(folder);
+    const fs::path fifo = folder.path() / "fifo", plain = folder.path() / "plain",
+                   link = folder.path() / "link";
+    const auto bytes = [](const fs::path& path) {
+        std::ifstream file(path, std::ios::binary);
+        return std::string(std::istreambuf_iterator<char>(file), {});
+    };
+    const auto permissions = [](const fs::path& path) {
+        return static_cast<int>(fs::status(path).permissions());
+    };
+    REQUIRE(mkfifo(fifo.c_str(), 0600) == 0);
+    CHECK(hetune_cache(folder, fmt::format("export -o '{}'", plain.string())).status == 0);
+    CHECK(run_hetune(folder.path() / "cache",
+                     fmt::format("cache export -o '{}' & cat '{}' > '{}.copy'; wait $!",
+                                 fifo.string(), fifo.string(), plain.string()))
+              .status == 0);
+    CHECK(fs::is_fifo(fifo));
+    CHECK(!bytes(plain).empty());
+    CHECK(bytes(plain.string() + ".copy") == bytes(plain));
+
+    CHECK(hetune_cache(folder, "export -o /dev/null").status == 0);
+    CHECK(fs::is_character_file("/dev/null"));
+    CHECK(hetune_cache(folder, "export -o /dev/full").says("No space left"));
+    CHECK(hetune_cache(folder, "recipes export -o /dev/stdout").says("0 recipes"));
+
+    fs::permissions(plain, fs::perms(0604));
+    fs::create_symlink("plain", link);
+    std::ofstream(plain) << "old";
+    CHECK(hetune_cache(folder, fmt::format("export -o '{}'", link.string())).status == 0);
+    CHECK(fs::is_symlink(link));
+    CHECK(bytes(plain).starts_with("HTBUNDLE"));
+    CHECK(permissions(plain) == 0604);
+    const CommandResult nowhere = hetune_cache(folder, "export -o /nonexistent/x.htb");
+    CHECK(nowhere.status == 1);
+    CHECK(nowhere.says("/nonexistent"));
+}
+
+TEST_CASE("a new bundle has the mode that the umask leaves") {
+    TestFolder folder;
+    fill(folder);
+    const mode_t before = umask(027);
+    const auto bundle = folder.path() / "x.htb";
+    CHECK(hetune_cache(folder, fmt::format("export -o '{}'", bundle.string())).status == 0);
+    umask(before);
+    CHECK(static_cast<int>(std::filesystem::status(bundle).permissions()) == 0640);
+}
+
+TEST_CASE("why and stats tell of a bundle that another build of the compiler made") {
+    TestFolder farm, here;
+    const KeyParts parts = {
+        {"template", "gemv"}, {"arch", "gfx1100"}, {"compiler", "clang of-the-farm 0123"}};
+    CodeStore({.folder = farm.path() / "cache"}).put(sample_key(1), sample_object(1), parts);
+    const std::string bundle = (farm.path() / "farm.htb").string();
+    REQUIRE(hetune_cache(farm, fmt::format("export -o '{}'", bundle)).status == 0);
+    const auto with_bundle = [&](const std::string& arguments) {
+        return run_hetune(here.path() / "cache", "cache " + arguments,
+                          fmt::format("HETUNE_CACHE_PATH='{}'", bundle));
+    };
+    const CommandResult why = with_bundle("why gemv");
+    CHECK(why.status == 0);
+    CHECK(why.says("gemv was not compiled here; layers have it"));
+    CHECK(why.says("clang of-the-farm 0123"));
+    CHECK(with_bundle("why norm").status == 1);
+    CHECK(with_bundle("stats --json").json()["layers"][0]["objects"] == 1);
+
+    // Compiled here all the same: the bundle's is what it differs from.
+    KeyParts mine = parts;
+    mine["compiler"] = "clang of-here 4567";
+    CodeStore({.folder = here.path() / "cache"}).put(sample_key(2), sample_object(2), mine);
+    CHECK(with_bundle("why gemv").says("compiler: clang of-the-farm 0123 -> clang of-here 4567"));
+}
+
 TEST_CASE("a bundle is exported signed, imported where its key is trusted, refused elsewhere") {
     TestFolder from;
     TestFolder to;
@@ -134,8 +210,8 @@ TEST_CASE("a bundle is exported signed, imported where its key is trusted, refus
     const CommandResult unreadable = import("/nonexistent.pub");
     CHECK(unreadable.status == 1);
     CHECK(unreadable.says("/nonexistent.pub cannot be read"));
-    CHECK(hetune_cache(from, fmt::format("export -o '{}' --sign '{}.pub'", bundle, key)).status ==
-          1);
+    CHECK(hetune_cache(from, fmt::format("export -o '{}' --sign '{}.pub'", bundle, key))
+              .says("is a public key"));
 }
 
 TEST_CASE("path prints the folder; wrong usage exits 2; every subcommand has help") {
