@@ -105,7 +105,7 @@ OutputFile::OutputFile(const std::filesystem::path& target)
     if (exists) target_ = std::filesystem::canonical(target_, none);
     if (none) target_ = std::filesystem::absolute(target);
     temp_.emplace(target_.parent_path(), 0666);
-    if (exists && fchmod(temp_->handle().get(), info.st_mode & 0777) != 0) fail(target);
+    if (exists) fchmod(temp_->handle().get(), info.st_mode & 0777);  // best effort, as on FAT
 }
 
 void OutputFile::write(std::span<const std::byte> bytes) {

@@ -165,14 +165,14 @@ void write_tiles(benchmark::State& state) {
     TileStore store(options());
     uint64_t model = 0;
     for (auto _ : state) {
-        auto writer = store.begin({7, ++model}, "bench", tensors);
+        auto writer = store.open_or_begin({7, ++model}, "bench", tensors).writer;
         if (!writer) {
             state.SkipWithError("no room");
             break;
         }
         for (size_t i = 0; i < kPackTensors; ++i) {
             writer->write(i, 0, source);
-            writer->finish_tensor(i);
+            writer->finish_tensor(i, {});
         }
         if (state.range(0) == 1) writer->commit();
         writer.reset();
