@@ -360,8 +360,9 @@ std::optional<StoredTiles> ModelTiles::find_or_make(const std::vector<PlanBuffer
         tensors.push_back({buffer.name, static_cast<uint64_t>(buffer.bytes)});
         if (hashes_.empty()) continue;
         const auto known = hashes_.find(buffer.tensor);  // a TensorSlice has no hash there
-        expected.push_back(known != hashes_.end() ? known->second
-                                                  : whole_hashes({&file_.tensor(buffer.tensor)})[0]);
+        expected.push_back(known != hashes_.end()
+                               ? known->second
+                               : whole_hashes({&file_.tensor(buffer.tensor)})[0]);
     }
     for (;;) {
         while (auto found = find()) {
