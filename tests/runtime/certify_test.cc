@@ -87,7 +87,7 @@ void all_pass(const std::string& path, SessionOptions options) {
         CHECK(kernel.fresh);
         CHECK_FALSE(kernel.certificate.outputs.empty());
         for (const CertifiedOutput& output : kernel.certificate.outputs)
-            CHECK((output.samples > 0 && output.tolerance > 0));
+            CHECK(output.samples > 0);  // a tolerance of 0 is that of copies
     }
 }
 
