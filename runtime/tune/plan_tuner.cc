@@ -14,7 +14,7 @@
 namespace hetune {
 namespace {
 
-constexpr int kRounds = 9, kDuelRounds = 15;
+constexpr int kRounds = 9, kPlanDuelRounds = 15;
 constexpr uint64_t kMostOracleBytes = 64 << 20;  // the oracle takes seconds a token beyond
 constexpr int kCheckedSteps = 4;                 // of decoding
 constexpr size_t kUntuned = 0, kTuned = 1;
@@ -155,7 +155,7 @@ std::optional<TunedPlan> PlanTuner::run(const Tunings& tunings, const std::funct
     }
     Race duel(
         unmodelled, [this](size_t i) { return time_us(i); }, over);
-    if (!duel.round(finalists, kDuelRounds)) return std::nullopt;
+    if (!duel.round(finalists, kPlanDuelRounds)) return std::nullopt;
 
     result.kernels_help =
         variants_[kTuned].kl <= kMostKl && !is_faster(duel.timing(kUntuned), duel.timing(kTuned));
