@@ -503,9 +503,9 @@ TEST_CASE("a description in JSON that nests too deeply or has other kinds of val
     const auto path = folder.path() / "model.json";
     const std::string deep = std::string(100'000, '[');
     for (const std::string& text :
-         {deep, R"({"metadata": {"a": )" + deep, R"({"metadata": {}, "tensors": [7]})",
-          R"({"metadata": {}, "tensors": [{"name": 1}]})", R"({"metadata": {"a": {"b": 1}}})",
-          R"([1])", std::string("x")}) {
+         Strings{deep, R"({"metadata": {"a": )" + deep, R"({"metadata": {}, "tensors": [7]})",
+                 R"({"metadata": {}, "tensors": [{"name": 1}]})",
+                 R"({"metadata": {"a": {"b": 1}}})", R"([1])", "x"}) {
         CAPTURE(text.substr(0, 60));
         std::ofstream(path) << text;
         try {
