@@ -13,6 +13,7 @@
 
 #include "cache/blake2b.h"
 #include "cache/compression.h"
+#include "cache/facts.h"
 #include "cache/index.h"
 #include "cache/json_text.h"
 #include "cache/object_file.h"
@@ -24,7 +25,7 @@ namespace {
 constexpr std::array<char, 8> kBundleMagic = {'H', 'T', 'B', 'U', 'N', 'D', 'L', 'E'};
 constexpr std::array<char, 8> kSignedMagic = {'H', 'T', 'S', 'I', 'G', 'N', 'E', 'D'};
 constexpr std::string_view kSignedContext = "hetune bundle 1\n";
-constexpr uint64_t kBundleVersion = 1;
+constexpr uint64_t kBundleVersion = 2;  // 1 had no facts
 constexpr uint64_t kMaxManifestBytes = 256 << 20;
 constexpr size_t kPieceBytes = 4 << 20;
 
@@ -49,9 +50,10 @@ struct Signed {
 };
 static_assert(sizeof(BundleHead) == 16 && sizeof(Trailer) == 64 && sizeof(Signed) == 104);
 
-// objects/ab/KEY, tiles/MODEL/LAYOUT.tiles or tunings/KEY.json: no other path exists, so none
-// leaves the folder.
+// facts/ab/KEY, objects/ab/KEY, tiles/MODEL/LAYOUT.tiles or tunings/KEY.json: no other path exists,
+// so none leaves the folder.
 bool is_member_path(std::string_view path) {
+    if (path.starts_with("facts/")) return is_fact_name(path);
     if (path.starts_with("tunings/"))
         return path.size() == 45 && path.ends_with(".json") &&
                CacheKey::from_hex(path.substr(8, 32));
@@ -135,7 +137,7 @@ void Bundle::read_manifest(uint64_t file_bytes, const Trust& trust) {
     if (file_bytes < sizeof(head) + sizeof(trailer)) fail("is too short");
     read_at(0, std::as_writable_bytes(std::span(&head, 1)));
     if (head.magic != kBundleMagic) fail("is no bundle");
-    if (head.version != kBundleVersion)
+    if (head.version < 1 || head.version > kBundleVersion)
         fail(fmt::format("has format {}, this hetune reads {}", head.version, kBundleVersion));
     const uint64_t end = file_bytes - sizeof(trailer);
     read_at(end, std::as_writable_bytes(std::span(&trailer, 1)));
@@ -230,6 +232,11 @@ void BundleWriter::add_object(const CacheKey& key, std::span<const std::byte> fi
 }
 
 void BundleWriter::add_tuning(std::string_view path, std::string_view text) {
+    add({.path = std::string(path), .bytes = text.size()},
+        compress(std::as_bytes(std::span(text))));
+}
+
+void BundleWriter::add_fact(std::string_view path, std::string_view text) {
     add({.path = std::string(path), .bytes = text.size()},
         compress(std::as_bytes(std::span(text))));
 }

@@ -2,7 +2,7 @@
 // read-only layer.
 //
 //   16 bytes   magic, format version
-//   members    objects and tuning results compressed with zstd, tile packs as they are, at
+//   members    facts, objects and tuning results compressed with zstd, tile packs as they are, at
 //   multiples of 4096 bytes manifest   JSON, compressed with zstd: path, offset, lengths and
 //   BLAKE2b-256 of each member 64 bytes   trailer: place, lengths and BLAKE2b-256 of the manifest,
 //   magic 104 bytes  if it is signed: public key, Ed25519 signature over the trailer, magic
@@ -32,8 +32,8 @@
 namespace hetune {
 
 struct BundleMember {
-    std::string
-        path;  // as in a cache folder: objects/ab/KEY, tiles/MODEL/LAYOUT.tiles, tunings/KEY.json
+    std::string path;  // as in a cache folder: objects/ab/KEY, tiles/MODEL/LAYOUT.tiles,
+                       // tunings/KEY.json, facts/ab/KEY
     uint64_t offset = 0;
     uint64_t stored_bytes = 0;  // in the bundle
     uint64_t bytes = 0;         // of the content; equal for tile packs
@@ -41,7 +41,8 @@ struct BundleMember {
 
     bool is_object() const { return path.starts_with("objects/"); }
     bool is_tuning() const { return path.starts_with("tunings/"); }
-    bool is_compressed() const { return is_object() || is_tuning(); }
+    bool is_fact() const { return path.starts_with("facts/"); }
+    bool is_compressed() const { return is_object() || is_tuning() || is_fact(); }
     bool operator==(const BundleMember&) const = default;
 };
 
@@ -89,6 +90,7 @@ class BundleWriter {
     explicit BundleWriter(const std::filesystem::path& target);
     void add_object(const CacheKey& key, std::span<const std::byte> file);
     void add_tuning(std::string_view path, std::string_view text);
+    void add_fact(std::string_view path, std::string_view text);
     void add_pack(std::string_view model, std::string_view layout, std::span<const std::byte> file);
     // Signed, where there is a key. Returns the bytes of the bundle.
     uint64_t commit(const SigningKey* key = nullptr);

@@ -25,6 +25,7 @@
 #include "cache/cache_folder.h"
 #include "cache/claims.h"
 #include "cache/code_object.h"
+#include "cache/facts.h"
 #include "cache/key.h"
 #include "cache/options.h"
 #include "cache/recipe.h"
@@ -111,6 +112,9 @@ class CodeStore {
     bool wants_recipes() const;
     void record(const Recipe& recipe);  // best effort
 
+    // What is known about the objects, in the same folder and layers.
+    FactStore& facts() { return facts_; }
+
     CacheStatistics statistics() const;  // of this store, since it was opened
     // The folder that is written to; empty while the store is in memory or read-only.
     const std::filesystem::path& writable_folder() const { return folder_.writable(); }
@@ -150,6 +154,7 @@ class CodeStore {
     const uint64_t max_bytes_;
     CacheFolder folder_;
     std::vector<std::unique_ptr<Bundle>> bundles_;  // one per layer; nullptr: a folder
+    FactStore facts_{folder_, bundles_};
     std::unique_ptr<Claims> claims_;
     std::unique_ptr<RemoteCache> remote_;  // nullptr: none
 

@@ -94,7 +94,7 @@ FolderCheck prepare_cache_folder(const std::filesystem::path& folder) {
     if (std::string why = controlled_by_others(real); !why.empty()) return refused(std::move(why));
 
     FolderCheck check{FolderUse::kWritable, {}, on_local_disk(real)};
-    for (const char* name : {"objects", "tiles", "recipes", "claims", "tmp"}) {
+    for (const char* name : {"objects", "tiles", "recipes", "facts", "claims", "tmp"}) {
         const std::filesystem::path sub = real / name;
         if (mkdir(sub.c_str(), 0700) != 0 && errno != EEXIST) {
             check.use = FolderUse::kReadOnly;
@@ -120,7 +120,7 @@ FolderCheck check_layer(const std::filesystem::path& layer) {
         return refused(fmt::format("{}: {}", layer.string(), std::strerror(errno)));
     if (std::string why = not_ours(real, info, true); !why.empty()) return refused(std::move(why));
     if (std::string why = controlled_by_others(real); !why.empty()) return refused(std::move(why));
-    for (const char* name : {"objects", "tiles"}) {
+    for (const char* name : {"objects", "tiles", "facts"}) {
         const std::filesystem::path sub = real / name;
         if (stat(sub.c_str(), &info) != 0) continue;  // a bundle, or not there
         if (std::string why = not_ours(sub, info, true); !why.empty())

@@ -9,6 +9,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "cache/facts.h"
 #include "cache/object_file.h"
 #include "cache/recipe.h"
 #include "cache/tile_store.h"
@@ -82,6 +83,18 @@ void verify_texts(CacheFolder& folder, bool repair, VerifyReport& report) {
         if (!is_gone(path)) note_damage(path, repair, report);
 }
 
+void verify_facts(CacheFolder& folder, bool repair, VerifyReport& report) {
+    for (const auto& path : fact_files(folder.readable())) {
+        if (!is_fact_name(path.lexically_relative(folder.readable()).string())) {
+            report.strange.push_back(path.string());
+        } else if (read_fact(path)) {
+            ++report.facts;
+        } else if (!is_gone(path)) {
+            note_damage(path, repair, report);
+        }
+    }
+}
+
 // Files and rows are read one after the other, and others write meanwhile: what seems to be amiss
 // is looked at again before the index is changed.
 void verify_index(CacheFolder& folder, VerifyReport& report,
@@ -135,6 +148,7 @@ ObjectTotal total_objects(CacheFolder& folder) {
 Removed evict_objects(CacheFolder& folder, uint64_t max_bytes,
                       std::optional<int64_t> max_age_seconds) {
     Removed removed;
+    if (!folder.writable().empty()) drop_oldest_facts(folder.writable(), kMaxFacts);
     const int64_t oldest = max_age_seconds ? std::time(nullptr) - *max_age_seconds : INT64_MIN;
     folder.with_index([&](Index& index) {
         for (;;) {
@@ -165,6 +179,7 @@ VerifyReport verify_cache(CacheFolder& folder, bool repair) {
     verify_objects(folder, repair, report, good);
     verify_packs(folder, repair, report);
     verify_texts(folder, repair, report);
+    verify_facts(folder, repair, report);
     if (!folder.writable().empty()) verify_index(folder, report, good);
     if (repair && !report.index_problem.empty()) Index::mark_damaged(folder.writable());
     return report;
@@ -181,6 +196,7 @@ Removed clear_cache(CacheFolder& folder) {
         removed.object_bytes += bytes;
     });
     folder.with_index([](Index& index) { index.remove_all_objects(); });
+    for (const auto& path : fact_files(folder.writable())) unlink(path.c_str());
     for (const TilePackFile& pack : list_tile_packs(folder.writable()))
         if (unlink(pack.path.c_str()) == 0) removed.pack_bytes += pack.bytes;
     for (const auto& path : list_folder(folder.writable() / "recipes")) unlink(path.c_str());

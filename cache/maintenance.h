@@ -39,7 +39,8 @@ struct VerifyReport {
     uint64_t packs = 0;
     uint64_t recipes = 0;
     uint64_t tunings = 0;
-    std::vector<std::string> damaged;     // of all four, by path
+    uint64_t facts = 0;
+    std::vector<std::string> damaged;     // of all five, by path
     std::vector<std::string> strange;     // files that this hetune did not write; left alone
     std::vector<std::string> unreadable;  // no right to read it, an I/O error; left alone
     // What a killed writer leaves: not wrong, and mended.

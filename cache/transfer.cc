@@ -39,6 +39,21 @@ void export_object(const CacheKey& key, const std::filesystem::path& path,
     add_object(key, *std::move(code), info->parts, writer, done);
 }
 
+// In the order of their paths. Without the time, so that equal facts give equal bundles.
+void add_facts(std::vector<Fact> facts, BundleWriter& writer, Transferred& done) {
+    std::erase_if(facts, [](const Fact& fact) { return !fact.good; });
+    std::ranges::sort(facts, {}, [](const Fact& fact) { return fact.key.hash(); });
+    const auto twice = std::ranges::unique(facts, {}, &Fact::key);
+    facts.erase(twice.begin(), twice.end());
+    for (Fact& fact : facts) {
+        fact.created = 0;
+        const std::string text = encode_fact(fact);
+        writer.add_fact(fact_name(fact.key.hash()), text);
+        ++done.facts;
+        done.bytes += text.size();
+    }
+}
+
 // In the order of their paths.
 void add_tunings(std::vector<TuningRecord> records, BundleWriter& writer, Transferred& done) {
     std::ranges::sort(records, {}, [](const TuningRecord& r) { return r.key.hash(); });
@@ -71,6 +86,26 @@ void import_object(CacheFolder& folder, const Bundle& bundle, const BundleMember
     folder.with_index([&](Index& index) { index.add(*info, std::time(nullptr)); });
 }
 
+// False where the machine has a fact of its own of that key: its own is newer. What another machine
+// says is wrong is left out.
+bool import_fact(CacheFolder& folder, const Bundle& bundle, const BundleMember& member,
+                 const std::filesystem::path& target) {
+    const auto bytes = bundle.read(member);
+    const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    try {
+        const Fact fact = decode_fact(text);
+        if (fact_name(fact.key.hash()) != member.path) throw CacheError("it is another fact");
+        if (!fact.good) throw CacheError("it tells of a failure, which is no fact for others");
+    } catch (const CacheError& error) {
+        throw CacheError(fmt::format("bundle: '{}': {}", member.path, error.what()));
+    }
+    if (read_fact(target)) return false;
+    TempFile temp(folder.writable() / "tmp");
+    temp.write(bytes);
+    temp.commit(target);
+    return true;
+}
+
 void import_pack(CacheFolder& folder, const Bundle& bundle, const BundleMember& member,
                  const std::filesystem::path& target) {
     TempFile temp(folder.writable() / "tmp");
@@ -95,6 +130,13 @@ Transferred export_bundle(const CacheFolder& folder, const ExportSelection& sele
     std::ranges::sort(objects);
     Transferred done;
     BundleWriter writer(target);
+    std::vector<Fact> facts;
+    for (const auto& path : fact_files(folder.readable()))
+        if (auto fact = read_fact(path);
+            fact &&
+            (selection.archs.empty() || std::ranges::count(selection.archs, fact->key.arch) > 0))
+            facts.push_back(*std::move(fact));
+    add_facts(std::move(facts), writer, done);
     for (const auto& [key, path] : objects) export_object(key, path, selection, writer, done);
 
     auto packs = selection.tiles ? list_tile_packs(folder.readable()) : std::vector<TilePackFile>();
@@ -119,10 +161,11 @@ Transferred export_bundle(const CacheFolder& folder, const ExportSelection& sele
 
 Transferred write_bundle(CodeStore& store, const std::map<CacheKey, KeyParts>& objects,
                          const std::vector<BundledPack>& packs,
-                         const std::vector<TuningRecord>& tunings,
+                         const std::vector<TuningRecord>& tunings, const std::vector<Fact>& facts,
                          const std::filesystem::path& target, const SigningKey* key) {
     Transferred done;
     BundleWriter writer(target);
+    add_facts(facts, writer, done);
     for (const auto& [key, parts] : objects)
         if (auto code = store.find(key)) add_object(key, *std::move(code), parts, writer, done);
     for (const BundledPack& member : packs) {
@@ -147,6 +190,14 @@ Transferred import_bundle(CacheFolder& folder, const Bundle& bundle) {
             continue;
         }
         const std::filesystem::path target = folder.writable() / member.path;
+        if (member.is_fact()) {
+            if (import_fact(folder, bundle, member, target))
+                ++done.facts;
+            else
+                ++done.present;
+            done.bytes += member.bytes;
+            continue;
+        }
         if (is_present(target, member)) {
             ++done.present;
             continue;

@@ -10,6 +10,7 @@
 #include "cache/bundle.h"
 #include "cache/cache_folder.h"
 #include "cache/code_store.h"
+#include "cache/facts.h"
 #include "cache/tile_pack.h"
 #include "cache/tuning_record.h"
 
@@ -26,6 +27,7 @@ struct Transferred {
     uint64_t objects = 0;
     uint64_t packs = 0;
     uint64_t tunings = 0;
+    uint64_t facts = 0;
     uint64_t present = 0;       // import: was there already
     uint64_t bytes = 0;         // of content
     uint64_t bundle_bytes = 0;  // export: of the file
@@ -42,12 +44,13 @@ struct BundledPack {
 };
 
 // Writes a bundle of these code objects, wherever the store has them (those it lacks are left out),
-// of these tile packs, in the order of their paths, and of these tuning results. The same bytes as
+// of these tile packs, in the order of their paths, of these tuning results and of these facts, as
+// far as they are good. The same bytes as
 // export_bundle gives.
 // Throws CacheError and std::system_error.
 Transferred write_bundle(CodeStore& store, const std::map<CacheKey, KeyParts>& objects,
                          const std::vector<BundledPack>& packs,
-                         const std::vector<TuningRecord>& tunings,
+                         const std::vector<TuningRecord>& tunings, const std::vector<Fact>& facts,
                          const std::filesystem::path& target, const SigningKey* key = nullptr);
 
 // Checks each member and adds it (of two tuning results with one key the better stays) to the

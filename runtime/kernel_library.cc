@@ -13,6 +13,8 @@
 #include <thread>
 #include <utility>
 
+#include "cache/error.h"
+#include "cache/json_text.h"
 #include "runtime/compile/absent_compiler.h"
 
 namespace hetune {
@@ -37,7 +39,15 @@ std::map<std::string, std::string> lines_by_file(const std::string& source) {
     return files;
 }
 
+std::string text_of(const nlohmann::ordered_json& json) {
+    return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
 }  // namespace
+
+CacheKey hash_of(const CodeObject& code) {
+    return content_hash(code.bytes.data(), code.bytes.size());
+}
 
 KernelLibrary::KernelLibrary(const Arch& arch, CodeStore& store, Environment environment,
                              std::string_view forced_compiler, int jobs)
@@ -152,18 +162,19 @@ void KernelLibrary::check_instructions(const KernelSpec& spec, const CodeObject&
     const InstructionMix mix =
         count_instructions(disassembler_->listing(code, arch_), arch_.family);
     check_promises(mix, spec, arch_);
-    put_note(store_,
-             {.kind = "instructions",
-              .object = key(spec),
-              .about = {},
-              .kernel = spec.name,
-              .arch = arch_.name},
-             to_json(mix));
+    store_.facts().put({.key = instruction_count(code),
+                        .kernel = spec.name,
+                        .good = true,
+                        .value = to_json(mix).dump()});
+}
+
+FactKey KernelLibrary::instruction_count(const CodeObject& code) const {
+    return {.kind = "instructions", .object = hash_of(code), .arch = arch_.name, .version = "1"};
 }
 
 std::vector<KernelLibrary::Attempt> KernelLibrary::attempt(
     const std::vector<KernelSpec>& specs, const Progress& progress,
-    const std::function<bool(size_t)>& skip) {
+    const std::function<bool(const CacheKey&, size_t)>& skip) {
     settle(specs);
     std::vector<Attempt> attempts(specs.size());
     std::vector<size_t> missing;
@@ -175,7 +186,7 @@ std::vector<KernelLibrary::Attempt> KernelLibrary::attempt(
         if (found) {
             attempts[i].code = *std::move(found);
             ++statistics_.cached;
-        } else if (!skip(i)) {
+        } else if (!skip(name, i)) {
             missing.push_back(i);
         }
     }
@@ -236,36 +247,62 @@ std::vector<KernelLibrary::Attempt> KernelLibrary::attempt(
 std::vector<CodeObject> KernelLibrary::get(const std::vector<KernelSpec>& specs,
                                            const Progress& progress) {
     std::vector<CodeObject> codes;
-    for (Attempt& made : attempt(specs, progress, [](size_t) { return false; })) {
+    for (Attempt& made : attempt(specs, progress, [](const CacheKey&, size_t) { return false; })) {
         if (made.failure != nullptr) std::rethrow_exception(made.failure);
         codes.push_back(std::move(made.code));
     }
     return codes;
 }
 
-KernelNote KernelLibrary::refusal(const KernelSpec& spec) const {
-    return {.kind = "refusal",
-            .object = key(spec),
-            .about = {},
-            .kernel = spec.name,
-            .arch = arch_.name};
+FactKey KernelLibrary::refusal(const CacheKey& key) const {
+    return {.kind = "refusal", .object = key, .arch = arch_.name, .version = "1"};
+}
+
+Fact KernelLibrary::left_out(const KernelSpec& spec, const std::string& why) const {
+    FactKey fact = refusal(key(spec));
+    fact.kind = "left out";
+    return {.key = fact, .kernel = spec.name, .good = true, .value = text_of({{"reason", why}})};
+}
+
+std::optional<std::string> KernelLibrary::reason(const FactKey& key) {
+    const auto fact = store_.facts().find(key);
+    if (!fact) return std::nullopt;
+    try {
+        return json_value<std::string>(parse_json(fact->value), "reason");
+    } catch (const CacheError&) {
+        return std::nullopt;
+    }
 }
 
 std::optional<std::string> KernelLibrary::known_refusal(const KernelSpec& spec) {
-    const auto note = find_note(store_, refusal(spec));
-    if (!note || !note->contains("reason") || !(*note)["reason"].is_string()) return std::nullopt;
-    return (*note)["reason"].get<std::string>();
+    return known_refusal(key(spec), true);
+}
+
+std::optional<std::string> KernelLibrary::known_refusal(const CacheKey& key, bool left_out) {
+    FactKey fact = refusal(key);
+    auto why = reason(fact);
+    fact.kind = "left out";
+    return why || !left_out ? why : reason(fact);
+}
+
+std::vector<Fact> KernelLibrary::good_facts(const std::vector<KernelSpec>& specs) {
+    std::vector<Fact> facts;
+    for (const KernelSpec& spec : specs)
+        if (const auto code = store_.find_here(key(spec)))
+            if (auto fact = store_.facts().find(instruction_count(*code)); fact && fact->good)
+                facts.push_back(*std::move(fact));
+    return facts;
 }
 
 std::vector<KernelLibrary::Made> KernelLibrary::make(const std::vector<KernelSpec>& specs,
                                                      bool retry, const Progress& progress) {
     std::vector<Made> made(specs.size());
-    std::vector<Attempt> attempts = attempt(specs, progress, [&](size_t i) {
-        if (retry) return false;
-        const auto known = known_refusal(specs[i]);
+    const auto skip = [&](const CacheKey& key, size_t i) {
+        const auto known = retry ? std::nullopt : known_refusal(key, environment_.no_jit);
         if (known) made[i] = {.refused = *known, .remembered = true};
         return known.has_value();
-    });
+    };
+    std::vector<Attempt> attempts = attempt(specs, progress, skip);
     for (size_t i = 0; i < specs.size(); ++i) {
         made[i].code = std::move(attempts[i].code);
         if (attempts[i].failure == nullptr) continue;
@@ -276,9 +313,11 @@ std::vector<KernelLibrary::Made> KernelLibrary::make(const std::vector<KernelSpe
             // well be of this machine, and is never stored.
             if (!error.is_verdict() && error.cause() != CompileError::Cause::kCrash) throw;
             made[i].refused = error.what();
-            if (error.is_verdict())
-                put_note(store_, refusal(specs[i]),
-                         {{"reason", error.what()}, {"log", error.log()}});
+            if (!error.is_verdict()) continue;
+            store_.facts().put(
+                {.key = refusal(key(specs[i])),
+                 .kernel = specs[i].name,
+                 .value = text_of({{"reason", error.what()}, {"log", error.log()}})});
         }
     }
     return made;

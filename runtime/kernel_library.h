@@ -15,7 +15,6 @@
 #include "kernel_templates/catalogue.h"
 #include "runtime/compile/disassembly.h"
 #include "runtime/compiler.h"
-#include "runtime/kernel_notes.h"
 
 namespace hetune {
 
@@ -52,10 +51,13 @@ class KernelLibrary {
     };
     std::vector<Made> make(const std::vector<KernelSpec>& specs, bool retry,
                            const Progress& progress = {});
+    // What is known of these code objects of the library's arch and may travel, for a bundle.
+    std::vector<Fact> good_facts(const std::vector<KernelSpec>& specs);
+    // Says to who may not compile that a bundle was made without this kernel. No refusal: a machine
+    // with a compiler tries for itself.
+    Fact left_out(const KernelSpec& spec, const std::string& why) const;
     // Why an earlier make() could not; empty: it is not known that it cannot.
     std::optional<std::string> known_refusal(const KernelSpec& spec);
-    // Where that is kept, for a bundle.
-    KernelNote refusal(const KernelSpec& spec) const;
 
     // Those that get() would compile, in the same order.
     std::vector<KernelSpec> missing(const std::vector<KernelSpec>& specs);
@@ -84,10 +86,14 @@ class KernelLibrary {
 
     // What the store has is taken; the rest is compiled unless `skip` says why not.
     std::vector<Attempt> attempt(const std::vector<KernelSpec>& specs, const Progress& progress,
-                                 const std::function<bool(size_t)>& skip);
+                                 const std::function<bool(const CacheKey&, size_t)>& skip);
     CodeObject compile(const KernelSpec& spec);
     CacheKey own_key(const KernelSpec& spec) const;
     std::optional<CodeObject> find_other_build(const KernelSpec& spec);
+    FactKey refusal(const CacheKey& key) const;
+    std::optional<std::string> known_refusal(const CacheKey& key, bool left_out);
+    std::optional<std::string> reason(const FactKey& key);
+    FactKey instruction_count(const CodeObject& code) const;
     void check_instructions(const KernelSpec& spec, const CodeObject& code);
 
     Arch arch_;
@@ -103,6 +109,9 @@ class KernelLibrary {
     std::map<CacheKey, CacheKey> other_builds_;  // own key -> key of the object in its place
     Statistics statistics_;
 };
+
+// What facts about a code object go by.
+CacheKey hash_of(const CodeObject& code);
 
 // The static gates: no spill, no scratch, LDS within the arch. Throws CompileError{kGate}.
 void check_resources(const CodeObject& code, const Arch& arch);

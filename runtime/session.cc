@@ -70,7 +70,12 @@ Session::Session(const ModelFile& file, Device& device, KernelLibrary& library, 
         times_.plan_ms += watch.lap();
     } while (!make_kernels(loading) || !certify_kernels(loading));
 
+    // Behind the trials, which thus have the room of the weights to themselves.
     Stopwatch watch;
+    weights_.load(needed.buffers(), [&](size_t done, size_t total) {
+        if (progress) progress("repack", done, total);
+    });
+    times_.repack_ms += watch.lap();
     allocate_shared(needed);
     ring_ = device_.allocate_host(static_cast<size_t>(token_ring_size()) * sizeof(int32_t));
     for (int64_t i = 0; i <= kStepsInFlight; ++i) flights_.push_back({device_.make_mark(), 0});
@@ -133,12 +138,9 @@ bool Session::make_kernels(Loading& loading) {
     for (size_t i = 0; i < wanted.size(); ++i) {
         auto& module = modules_[wanted[i].to_string()];
         if (module == nullptr) module = device_.load(made[i].code);
+        objects_[wanted[i].to_string()] = hash_of(made[i].code);
     }
     times_.load_ms += watch.lap();
-    weights_.load(loading.plans.buffers(), [&](size_t done, size_t total) {
-        if (loading.progress) loading.progress("repack", done, total);
-    });
-    times_.repack_ms += watch.lap();
     return true;
 }
 
@@ -172,15 +174,9 @@ bool Session::certify_kernels(Loading& loading) {
         try {
             const auto& [plan, step] = unknown[i];
             const TrialSubject subject{
-                on,
-                *modules_.at(step->spec.to_string()),
-                *plan,
-                *step,
-                graph_,
-                file_,
-                [this](const std::string& name) { return weights_.find(name); }};
-            tried[i] = certify(loading.library.store(), loading.library.key(step->spec), subject,
-                               loading.checks.certify, loading.checks.retry);
+                on, *modules_.at(step->spec.to_string()), *plan, *step, graph_, file_};
+            tried[i] = certify(loading.library.store().facts(), objects_.at(step->spec.to_string()),
+                               subject, loading.checks.certify, loading.checks.retry);
             const std::lock_guard lock(telling);
             fresh |= tried[i].fresh;
             ++done;

@@ -164,7 +164,8 @@ class Session : public Engine {
     SessionOptions options_;
     Weights weights_;
     Modules modules_;
-    std::unique_ptr<Buffer> state_;                          // all recurrent state
+    std::map<std::string, CacheKey> objects_;  // hash of each module's object, by spec
+    std::unique_ptr<Buffer> state_;            // all recurrent state
     std::map<std::string, std::unique_ptr<Buffer>> shared_;  // KV, scratch, and parts of state_
     Bound decode_, prefill_, all_;
     std::unique_ptr<StateSnapshots> snapshots_;

@@ -29,11 +29,13 @@ CommandBody cache_export(CLI::App& app) {
             print_json({{"objects", done.objects},
                         {"tile_packs", done.packs},
                         {"tunings", done.tunings},
+                        {"facts", done.facts},
                         {"bytes", done.bytes},
                         {"signed", signing.has_value()}});
         else
-            fmt::print("{}: {} code objects, {} tile packs, {} tunings, {}\n", *target,
-                       done.objects, done.packs, done.tunings, readable_bytes(done.bundle_bytes));
+            fmt::print("{}: {} code objects, {} tile packs, {} tunings, {} facts, {}\n", *target,
+                       done.objects, done.packs, done.tunings, done.facts,
+                       readable_bytes(done.bundle_bytes));
         return 0;
     };
 }
@@ -51,12 +53,14 @@ CommandBody cache_import(CLI::App& app) {
             print_json({{"objects", done.objects},
                         {"tile_packs", done.packs},
                         {"tunings", done.tunings},
+                        {"facts", done.facts},
                         {"present", done.present},
                         {"bytes", done.bytes}});
         else
             fmt::print(
-                "{} code objects, {} tile packs and {} tunings imported, {} were there already\n",
-                done.objects, done.packs, done.tunings, done.present);
+                "{} code objects, {} tile packs, {} tunings and {} facts imported, {} were there "
+                "already\n",
+                done.objects, done.packs, done.tunings, done.facts, done.present);
         return 0;
     };
 }

@@ -50,9 +50,8 @@ void print_report(const Model& model, const std::vector<CertifiedKernel>& kernel
         bool first = true;
         for (const CertifiedOutput& output : certificate.outputs) {
             fmt::print("{:<24} {:<14} {:>8} {:>10.3g} {:>10.3g} {:>10.3g} {:>8}\n",
-                       first ? kernel.spec.name : "", output.name, output.samples, output.worst,
-                       output.mean, output.tolerance,
-                       first ? fmt::format("{:.1f}", certificate.ms) : "");
+                       kernel.spec.name, output.name, output.samples, output.worst, output.mean,
+                       output.tolerance, first ? fmt::format("{:.1f}", certificate.ms) : "");
             first = false;
         }
         if (!certificate.passed())

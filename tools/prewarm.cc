@@ -100,7 +100,7 @@ struct Job {
     std::vector<KernelSpec> kernels;  // of the shard
     std::vector<KernelSpec> missing;
     std::map<std::string, std::string> refused;  // kernels with another in their place, and why
-    std::map<CacheKey, KeyParts> refusals;       // where that is kept
+    std::vector<Fact> left_out;                  // the same, for a bundle
     std::string failure;                         // the first; empty: none
 };
 
@@ -209,8 +209,7 @@ class Prewarm {
 
     void refuse(Job& job, const KernelSpec& spec, const std::string& why) {
         job.refused.emplace(spec.to_string(), why);
-        const KernelNote note = job.library->refusal(spec);
-        job.refusals.emplace(note.key(), note.parts());
+        job.left_out.push_back(job.library->left_out(spec, why));
     }
 
     void repack() {
@@ -226,8 +225,10 @@ class Prewarm {
 
     void write() {
         std::map<CacheKey, KeyParts> objects;
+        std::vector<Fact> facts;
         for (const Job& job : jobs_) {
-            objects.insert(job.refusals.begin(), job.refusals.end());
+            facts.insert(facts.end(), job.left_out.begin(), job.left_out.end());
+            std::ranges::move(job.library->good_facts(job.kernels), std::back_inserter(facts));
             for (const KernelSpec& spec : job.kernels)
                 objects.emplace(job.library->key(spec), job.library->key_parts(spec));
         }
@@ -239,7 +240,7 @@ class Prewarm {
             if (archs.insert(job.arch.name).second)
                 std::ranges::move(stored_records(cache_, job.arch.name),
                                   std::back_inserter(tunings));
-        write_bundle(store_, objects, packs, tunings, args_.bundle, key_ ? &*key_ : nullptr);
+        write_bundle(store_, objects, packs, tunings, facts, args_.bundle, key_ ? &*key_ : nullptr);
     }
 
     // What each context takes, of the plans with the first choice of everything.

@@ -316,6 +316,9 @@ AttentionShape DecoderBuilder::attention_shape(bool interleaved, int layer) {
         fail(
             fmt::format("heads of {} values ({}.embedding_length {} / {} heads), outside 16 to 512",
                         shape.head_size, arch, graph.hidden, shape.heads));
+    if (shape.head_size % 8 != 0)  // attention reads eight values of a head at once
+        fail(fmt::format("heads of {} values; hetune needs a multiple of 8, 16 to 512",
+                         shape.head_size));
     const int64_t values = size("attention.value_length", 1, 1 << 20, shape.head_size);
     if (values != shape.head_size)
         fail(

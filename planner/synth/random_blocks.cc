@@ -82,21 +82,31 @@ double rms_of(const QuantFormat& format, const std::vector<uint8_t>& blocks, int
     return std::sqrt(squares / static_cast<double>(count * format.block_elems));
 }
 
+std::vector<uint8_t> random_bits(size_t bytes, std::mt19937_64& random) {
+    std::vector<uint8_t> made(bytes);
+    for (size_t at = 0; at < bytes; at += 8) {
+        const uint64_t bits = random();
+        std::memcpy(made.data() + at, &bits, std::min<size_t>(8, bytes - at));
+    }
+    return made;
+}
+
+std::vector<uint8_t> random_floats(const QuantFormat& format, int64_t count, double rms,
+                                   std::mt19937_64& random) {
+    std::vector<uint8_t> blocks(static_cast<size_t>(count * format.block_bytes));
+    std::normal_distribution<float> normal(0.0f, static_cast<float>(rms));
+    for (int64_t b = 0; b < count; ++b)
+        put_float(format, blocks.data() + b * format.block_bytes, normal(random));
+    return blocks;
+}
+
 }  // namespace
 
 std::vector<uint8_t> random_blocks(const QuantFormat& format, int64_t count, double rms,
                                    std::mt19937_64& random) {
-    std::vector<uint8_t> blocks(static_cast<size_t>(count * format.block_bytes));
-    if (format.block_elems == 1) {
-        std::normal_distribution<float> normal(0.0f, static_cast<float>(rms));
-        for (int64_t b = 0; b < count; ++b)
-            put_float(format, blocks.data() + b * format.block_bytes, normal(random));
-        return blocks;
-    }
-    for (size_t at = 0; at < blocks.size(); at += 8) {
-        const uint64_t bits = random();
-        std::memcpy(blocks.data() + at, &bits, std::min<size_t>(8, blocks.size() - at));
-    }
+    if (format.block_elems == 1) return random_floats(format, count, rms, random);
+    std::vector<uint8_t> blocks =
+        random_bits(static_cast<size_t>(count * format.block_bytes), random);
     const BlockLayout& layout = *std::ranges::find(kLayouts, format.name, &BlockLayout::name);
     const auto set_scale = [&](double scale) {
         for (int64_t b = 0; b < count; ++b) {
@@ -109,6 +119,29 @@ std::vector<uint8_t> random_blocks(const QuantFormat& format, int64_t count, dou
     };
     set_scale(1.0);
     set_scale(rms / rms_of(format, blocks, std::min<int64_t>(count, 256)));
+    return blocks;
+}
+
+std::vector<uint8_t> uneven_blocks(const QuantFormat& format, int64_t count, double rms,
+                                   std::mt19937_64& random) {
+    if (format.block_elems == 1) return random_floats(format, count, rms, random);
+    std::vector<uint8_t> blocks =
+        random_bits(static_cast<size_t>(count * format.block_bytes), random);
+    const BlockLayout& layout = *std::ranges::find(kLayouts, format.name, &BlockLayout::name);
+    const auto set_scales = [&](double scale) {
+        for (int64_t b = 0; b < count; ++b) {
+            uint8_t* block = blocks.data() + b * format.block_bytes;
+            // 0.75 to 1.25 of it; a quarter of the offset that would centre the weights, or more.
+            const double own = scale * (0.75 + 0.5 * static_cast<double>(b * 37 % 64) / 63);
+            put_half(block + layout.scale_at, own);
+            if (layout.offset_at >= 0)
+                put_half(
+                    block + layout.offset_at,
+                    own * layout.offset_ratio * (0.25 + static_cast<double>(b * 29 % 64) / 63));
+        }
+    };
+    set_scales(1.0);
+    set_scales(rms / rms_of(format, blocks, std::min<int64_t>(count, 256)));
     return blocks;
 }
 

@@ -14,4 +14,9 @@ namespace hetune {
 std::vector<uint8_t> random_blocks(const QuantFormat& format, int64_t count, double rms,
                                    std::mt19937_64& random);
 
+// The same for trials of kernels: every block has another scale, and offsets have bits of their
+// own, so that a kernel that takes one for another is found out. The mean is anywhere.
+std::vector<uint8_t> uneven_blocks(const QuantFormat& format, int64_t count, double rms,
+                                   std::mt19937_64& random);
+
 }  // namespace hetune

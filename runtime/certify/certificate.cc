@@ -1,6 +1,10 @@
 #include "runtime/certify/certificate.h"
 
+#include <limits>
 #include <nlohmann/json.hpp>
+
+#include "cache/error.h"
+#include "cache/json_text.h"
 
 namespace hetune {
 
@@ -23,21 +27,41 @@ Json to_json(const Certificate& certificate) {
     return json;
 }
 
+namespace {
+
+// An error that is no number is written as null.
+double error_of(const Json& object, const char* name) {
+    const auto found = object.find(name);
+    if (found != object.end() && found->is_null()) return std::numeric_limits<double>::infinity();
+    return json_value<double>(object, name);
+}
+
+const Json& list_of(const Json& object, const char* name) {
+    const auto found = object.find(name);
+    if (found == object.end() || !found->is_array())
+        throw CacheError(std::string("its '") + name + "' is no list");
+    return *found;
+}
+
+}  // namespace
+
 Certificate certificate_of(const Json& json) {
-    Certificate certificate{.ms = json.at("ms"), .launch_ms = json.at("launch_ms")};
-    if (!json.at("passed").get<bool>()) certificate.failure = json.at("failure");
-    for (const Json& output : json.at("outputs")) {
-        // An error that is no number is written as null.
-        const auto number = [](const Json& value) {
-            return value.is_null() ? std::numeric_limits<double>::infinity() : value.get<double>();
-        };
-        CertifiedOutput one{.name = output.at("name"),
-                            .samples = output.at("samples"),
-                            .worst = number(output.at("worst")),
-                            .mean = number(output.at("mean")),
-                            .tolerance = number(output.at("tolerance"))};
-        const Json& classes = output.at("worst_by_row_mod_16");
-        for (size_t i = 0; i < one.by_row.size(); ++i) one.by_row[i] = number(classes.at(i));
+    Certificate certificate{.ms = json_value<double>(json, "ms"),
+                            .launch_ms = json_value<double>(json, "launch_ms")};
+    if (!json_value<bool>(json, "passed")) {
+        certificate.failure = json_value<std::string>(json, "failure");
+        if (certificate.failure.empty()) throw CacheError("it failed without a reason");
+    }
+    for (const Json& output : list_of(json, "outputs")) {
+        CertifiedOutput one{.name = json_value<std::string>(output, "name"),
+                            .samples = json_value<int64_t>(output, "samples"),
+                            .worst = error_of(output, "worst"),
+                            .mean = error_of(output, "mean"),
+                            .tolerance = json_value<double>(output, "tolerance")};
+        const Json& classes = list_of(output, "worst_by_row_mod_16");
+        if (classes.size() != one.by_row.size()) throw CacheError("it has other classes of rows");
+        for (size_t i = 0; i < one.by_row.size(); ++i)
+            one.by_row[i] = error_of({{"error", classes[i]}}, "error");
         certificate.outputs.push_back(std::move(one));
     }
     return certificate;

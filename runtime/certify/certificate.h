@@ -8,8 +8,8 @@
 
 namespace hetune {
 
-// One output of the kernel against the oracle. Errors are relative to the largest wanted value of
-// the sample.
+// One output of the kernel against the oracle. Errors are relative to the largest wanted value;
+// those of 8-bit blocks are what is beyond the rounding of each block.
 struct CertifiedOutput {
     std::string name;
     int64_t samples = 0;
@@ -31,7 +31,7 @@ struct Certificate {
 };
 
 nlohmann::ordered_json to_json(const Certificate& certificate);
-// Throws nlohmann::json::exception for what is no certificate.
+// Throws CacheError for what is no certificate.
 Certificate certificate_of(const nlohmann::ordered_json& json);
 
 }  // namespace hetune

@@ -6,8 +6,9 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "cache/error.h"
+#include "cache/json_text.h"
 #include "runtime/certify/certifier.h"
-#include "runtime/kernel_notes.h"
 
 namespace hetune {
 
@@ -51,29 +52,54 @@ Certificate try_out(const TrialSubject& subject) {
 
 namespace {
 
-std::optional<Certificate> stored(CodeStore& store, const KernelNote& note) {
-    const std::optional<Json> json = find_note(store, note);
-    if (!json) return std::nullopt;
+// All that a trial depends on besides object, device and certifier: the step's shape, and the
+// shapes of the buffers behind it.
+std::string shape_of(const TrialSubject& subject) {
+    const PlanStep& step = subject.step;
+    std::string text =
+        fmt::format("rows {}, groups {}x{}x{} of {}, axis {} by {}, buffers",
+                    subject.plan.options.rows, step.groups[0], step.groups[1], step.groups[2],
+                    step.threads, step.rows_axis, step.rows_per_group);
+    for (const PlanArg& arg : step.args) {
+        const PlanBuffer& buffer = subject.plan.buffers[static_cast<size_t>(arg.buffer)];
+        const bool weights = buffer.role == BufferRole::kTiles || buffer.role == BufferRole::kRaw ||
+                             buffer.role == BufferRole::kTurns;
+        text += fmt::format(" {}", weights ? buffer.bytes : arg.bytes);
+    }
+    return text;
+}
+
+FactKey key_of(const CacheKey& object, const TrialSubject& subject) {
+    const DeviceInfo& info = subject.on.info;
+    return {
+        .kind = "certificate",
+        .object = object,
+        .arch = subject.on.device.arch().name,
+        .device = fmt::format("{}: {}", info.backend, info.driver),
+        .version = fmt::format("{}.{}", kTrialVersion, certifier_version(subject.step.spec.name)),
+        .about = shape_of(subject)};
+}
+
+std::optional<Certificate> stored(FactStore& facts, const FactKey& key) {
+    const auto fact = facts.find(key);
+    if (!fact) return std::nullopt;
     try {
-        return certificate_of(*json);
-    } catch (const Json::exception&) {
-        return std::nullopt;  // of another version: tried again
+        Certificate certificate = certificate_of(parse_json(fact->value));
+        if (certificate.passed() != fact->good) return std::nullopt;
+        return certificate;
+    } catch (const CacheError&) {
+        return std::nullopt;
     }
 }
 
 }  // namespace
 
-CertifiedKernel certify(CodeStore& store, const CacheKey& object, const TrialSubject& subject,
+CertifiedKernel certify(FactStore& facts, const CacheKey& object, const TrialSubject& subject,
                         CertifyMode mode, bool retry) {
-    const DeviceInfo& info = subject.on.info;
-    const KernelNote note{.kind = "certificate",
-                          .object = object,
-                          .about = fmt::format("{}: {}", info.backend, info.driver),
-                          .kernel = subject.step.spec.name,
-                          .arch = subject.on.device.arch().name};
     CertifiedKernel kernel{.spec = subject.step.spec, .object = object};
+    const FactKey key = key_of(object, subject);
     if (mode == CertifyMode::kOnce)
-        if (auto found = stored(store, note); found && (found->passed() || !retry)) {
+        if (auto found = stored(facts, key); found && (found->passed() || !retry)) {
             kernel.certificate = *std::move(found);
             return kernel;
         }
@@ -81,7 +107,12 @@ CertifiedKernel certify(CodeStore& store, const CacheKey& object, const TrialSub
     kernel.fresh = true;
     // Without a certifier nothing was found out.
     if (find_certifier(subject.step.spec.name) != nullptr)
-        put_note(store, note, to_json(kernel.certificate));
+        facts.put(
+            {.key = key,
+             .kernel = subject.step.spec.name,
+             .good = kernel.certificate.passed(),
+             .value =
+                 to_json(kernel.certificate).dump(-1, ' ', false, Json::error_handler_t::replace)});
     return kernel;
 }
 

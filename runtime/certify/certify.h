@@ -1,12 +1,13 @@
 // Certificates: before a code object is first used on a device it is run at its real shape and its
-// results are compared with the oracle's. What came out is kept beside the object, for this object,
-// device arch and driver.
+// results are compared with the oracle's. The certificate is a fact (cache/facts.h) about the bytes
+// of the object, the device's arch, backend and driver, the step's shape, and the certifier's
+// version.
 #pragma once
 
 #include <string>
 #include <vector>
 
-#include "cache/code_store.h"
+#include "cache/facts.h"
 #include "kernel_templates/spec.h"
 #include "runtime/certify/certificate.h"
 #include "runtime/certify/trial.h"
@@ -23,7 +24,7 @@ CertifyMode certify_mode(const std::string& text);
 
 struct CertifiedKernel {
     KernelSpec spec;
-    CacheKey object;
+    CacheKey object;  // hash of its bytes
     Certificate certificate;
     bool fresh = false;  // tried now, rather than found
 };
@@ -32,8 +33,9 @@ struct CertifiedKernel {
 // there is no certifier. Throws DeviceError for what is not the kernel's fault.
 Certificate try_out(const TrialSubject& subject);
 
-// The same, from the store where there is one. A failed one is tried again where `retry`.
-CertifiedKernel certify(CodeStore& store, const CacheKey& object, const TrialSubject& subject,
+// The same, from the facts where there is one. A failed one is tried again where `retry`.
+// Thread-safe.
+CertifiedKernel certify(FactStore& facts, const CacheKey& object, const TrialSubject& subject,
                         CertifyMode mode, bool retry);
 
 }  // namespace hetune

@@ -45,7 +45,7 @@ void certify_embed(Trial& t) {
 
 void certify_embed_norm(Trial& t) {
     const int64_t cols = t.number("kCols");
-    const std::vector<float> norm = t.weight_vector("norm");
+    const auto norm = t.weight_vector("norm");
     Comparison& comparison = t.compare("h", 1e-6);
     Comparison& compare_squares = t.compare("squares", kSumTolerance);
     t.out_floats("h", cols);
@@ -54,7 +54,8 @@ void certify_embed_norm(Trial& t) {
     launch_for_tokens(t, tokens_to_try(t.number("kRows")), [&](int64_t row, int64_t token) {
         const auto h = t.get<float>("h"), squares = t.get<float>("squares");
         next.read();
-        std::vector<float> wanted = t.weight_row("w", token);
+        const auto row_values = t.weight_row("w", token);
+        std::vector<float> wanted(row_values.begin(), row_values.end());
         for (int64_t tile = 0; tile < cols / 32; ++tile) {
             double sum = 0;
             for (int64_t i = tile * 32; i < tile * 32 + 32; ++i) {

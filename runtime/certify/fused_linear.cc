@@ -13,7 +13,7 @@ void certify_residual(Trial& t) {
     const auto x = t.put_activations("x", t.rows(), cols, t.flag("kQuantisedInput"));
     const auto residual = t.put_floats("residual", t.rows() * rows);
     const bool normed = t.flag("kNormed");
-    std::vector<float> norm;
+    std::span<const float> norm;
     std::optional<TileOutput> next;
     t.out_floats("h", rows);
     if (normed) {
@@ -26,32 +26,25 @@ void certify_residual(Trial& t) {
     if (normed) next->read();
     const auto h = t.get<float>("h");
     const auto squares = normed ? t.get<float>("squares") : std::span<const float>();
+    const Products products(t, "w", x, cols);
     Comparison& compare_h = t.compare("h", kSumTolerance);
-    for (const int64_t tile : sample_of_tiles(rows / 32)) {
-        std::vector<std::vector<float>> weights;
-        for (int64_t i = 0; i < 32; ++i) weights.push_back(t.weight_row("w", tile * 32 + i));
-        for (const int64_t token : sample_of_tokens(t.rows(), tile)) {
-            std::vector<float> scaled(32);
-            double sum = 0;
-            for (int64_t i = 0; i < 32; ++i) {
-                const int64_t row = tile * 32 + i;
-                const auto at = static_cast<size_t>(token * rows + row),
-                           lane = static_cast<size_t>(i);
-                const double wanted =
-                    dot(weights[lane], row_of(x, token, cols)) + static_cast<double>(residual[at]);
-                compare_h.add(row, static_cast<double>(h[at]), wanted);
-                sum += wanted * wanted;
-                if (normed)
-                    scaled[lane] = static_cast<float>(
-                        wanted * static_cast<double>(norm[static_cast<size_t>(row)]));
-            }
-            if (!normed) continue;
-            next->compare(token, tile, scaled);
-            t.compare("squares", kSumTolerance)
-                .add(tile,
-                     static_cast<double>(squares[static_cast<size_t>(token * rows / 32 + tile)]),
-                     sum);
+    std::vector<float> wanted(static_cast<size_t>(rows)), sums(static_cast<size_t>(rows / 32));
+    for (int64_t token = 0; token < t.rows(); ++token) {
+        const auto before = row_of(residual, token, rows);
+        for (int64_t row = 0; row < rows; ++row) {
+            const auto at = static_cast<size_t>(row);
+            wanted[at] =
+                static_cast<float>(products.of(row, token) + static_cast<double>(before[at]));
         }
+        compare_h.add_all(0, row_of(h, token, rows), wanted);
+        if (!normed) continue;
+        for (size_t tile = 0; tile < sums.size(); ++tile) {
+            const auto values = row_of(wanted, static_cast<int64_t>(tile), 32);
+            sums[tile] = static_cast<float>(dot(values, values));
+        }
+        t.compare("squares", kSumTolerance).add_all(0, row_of(squares, token, rows / 32), sums);
+        for (size_t at = 0; at < wanted.size(); ++at) wanted[at] *= norm[at];
+        next->compare_row(token, wanted);
     }
 }
 
@@ -63,21 +56,12 @@ void certify_swiglu(Trial& t) {
     TileOutput y(t, "y", rows, t.flag("kQuantisedOutput"));
     t.launch();
     y.read();
-    for (const int64_t tile : sample_of_tiles(rows / 32)) {
-        std::vector<std::vector<float>> gate, up;
-        for (int64_t i = 0; i < 32; ++i) {
-            gate.push_back(t.weight_row("gate", tile * 32 + i));
-            up.push_back(t.weight_row("up", tile * 32 + i));
-        }
-        for (const int64_t token : sample_of_tokens(t.rows(), tile)) {
-            const auto input = row_of(x, token, cols);
-            const double factor = factors[static_cast<size_t>(token)];
-            std::vector<float> wanted;
-            for (size_t i = 0; i < 32; ++i)
-                wanted.push_back(static_cast<float>(reference::silu(dot(gate[i], input) * factor) *
-                                                    dot(up[i], input) * factor));
-            y.compare(token, tile, wanted);
-        }
+    const GatedProducts products(t, x, cols);
+    std::vector<std::vector<float>> wanted;  // of each distinct row
+    for (int64_t token = 0; token < t.rows(); ++token) {
+        if (token < kDistinctRows)
+            wanted.push_back(products.rows(0, rows, token, factors[static_cast<size_t>(token)]));
+        y.compare_row(token, wanted[static_cast<size_t>(token % kDistinctRows)]);
     }
 }
 

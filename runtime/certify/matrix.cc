@@ -14,20 +14,22 @@ void certify_gemm(Trial& t) {
     const bool residual = t.flag("kResidual");
     const auto before =
         residual ? t.put_floats("residual", t.rows() * rows) : std::span<const float>();
-    const auto bias = t.flag("kBias") ? t.weight_vector("bias") : std::vector<float>();
+    const auto bias = t.flag("kBias") ? t.weight_vector("bias") : std::span<const float>();
     t.out_floats("y", rows);
     t.launch();
     const auto y = t.get<float>("y");
+    const Products products(t, "w", distinct_half_rows(cols, x), cols);
     Comparison& comparison = t.compare("y", kHalfWeights);
-    for (const int64_t row : sample_of(rows)) {
-        const std::vector<float> w = t.weight_row("w", row);
-        for (const int64_t token : sample_of_tokens(t.rows(), row)) {
-            const auto at = static_cast<size_t>(token * rows + row);
-            double wanted = dot(w, half_row(cols, x, token));
-            if (!bias.empty()) wanted += static_cast<double>(bias[static_cast<size_t>(row)]);
-            if (residual) wanted += static_cast<double>(before[at]);
-            comparison.add(row, static_cast<double>(y[at]), wanted);
+    std::vector<float> wanted(static_cast<size_t>(rows));
+    for (int64_t token = 0; token < t.rows(); ++token) {
+        for (int64_t row = 0; row < rows; ++row) {
+            double value = products.of(row, token);
+            if (!bias.empty()) value += static_cast<double>(bias[static_cast<size_t>(row)]);
+            if (residual)
+                value += static_cast<double>(before[static_cast<size_t>(token * rows + row)]);
+            wanted[static_cast<size_t>(row)] = static_cast<float>(value);
         }
+        comparison.add_all(0, row_of(y, token, rows), wanted);
     }
 }
 
@@ -37,15 +39,10 @@ void certify_gemm_swiglu(Trial& t) {
     t.out_floats("y", rows);
     t.launch();
     const auto y = t.get<float>("y");
+    const GatedProducts products(t, distinct_half_rows(cols, x), cols);
     Comparison& comparison = t.compare("y", 2 * kHalfWeights);
-    for (const int64_t row : sample_of(rows)) {
-        const std::vector<float> gate = t.weight_row("gate", row), up = t.weight_row("up", row);
-        for (const int64_t token : sample_of_tokens(t.rows(), row)) {
-            const auto input = half_row(cols, x, token);
-            comparison.add(row, static_cast<double>(y[static_cast<size_t>(token * rows + row)]),
-                           reference::silu(dot(gate, input)) * dot(up, input));
-        }
-    }
+    for (int64_t token = 0; token < t.rows(); ++token)
+        comparison.add_all(0, row_of(y, token, rows), products.rows(0, rows, token));
 }
 
 void certify_half_rows(Trial& t) {
@@ -53,7 +50,7 @@ void certify_half_rows(Trial& t) {
     const int64_t all = t.full_rows() * t.number("kPerRow"), row_words = (2 * cols + 16) / 4;
     const auto x = t.put_floats("x", rows * cols);
     const bool norm = t.flag("kNorm"), floats = t.flag("kFloats");
-    const auto w = norm ? t.weight_vector("w") : std::vector<float>();
+    const auto w = norm ? t.weight_vector("w") : std::span<const float>();
     if (floats) t.out_floats("floats", t.number("kPerRow") * cols);
     // Behind the scale of a row are words that nobody reads, so nothing is said about what is
     // written.
@@ -70,12 +67,9 @@ void certify_half_rows(Trial& t) {
         else
             wanted.assign(from.begin(), from.end());
         const auto got = half_row(cols, y, row);
-        for (const int64_t col : sample_of(cols)) {
-            const auto at = static_cast<size_t>(row * cols + col);
-            const auto exact = static_cast<double>(wanted[static_cast<size_t>(col)]);
-            comparison.add(col, static_cast<double>(got[static_cast<size_t>(col)]), exact);
-            if (floats) t.compare("floats", 2e-5).add(col, static_cast<double>(values[at]), exact);
-        }
+        comparison.add_all(0, got, wanted);
+        if (floats)
+            t.compare("floats", kFewOperations).add_all(0, row_of(values, row, cols), wanted);
     }
 }
 

@@ -50,17 +50,6 @@ std::vector<int32_t> choose_experts(Trial& t, int64_t rows, int64_t experts, int
     return ids;
 }
 
-// Tiles of a slot's output to look at: four of the first and last slot, one of each other.
-std::vector<int64_t> tiles_of_slot(int64_t slot, int64_t slots, int64_t tiles) {
-    if (slot == 0 || slot == slots - 1) return sample_of_tiles(tiles);
-    return {slot % tiles};
-}
-
-// Slots to look at: all of few rows, of more those of some.
-bool looked_at(int64_t slot, int64_t slots) {
-    return slots <= 64 || slot % (slots / 48) == 0 || slot == slots - 1;
-}
-
 void certify_router(Trial& t) { certify_routes(t, t.flag("kRenormalise"), 1, 1); }
 
 void certify_router_groups(Trial& t) {
@@ -84,37 +73,28 @@ void certify_scale_shares(Trial& t) {
                            static_cast<double>(scale[static_cast<size_t>(ids[slot])]));
 }
 
-// silu(gate x) * up x of one tile of an expert.
-std::vector<float> gate_up(const Trial& t, int64_t first_row, std::span<const float> x,
-                           double gate_scale = 1.0) {
-    std::vector<float> wanted;
-    for (int64_t i = 0; i < 32; ++i)
-        wanted.push_back(static_cast<float>(
-            reference::silu(gate_scale * dot(t.weight_row("gate", first_row + i), x)) *
-            dot(t.weight_row("up", first_row + i), x)));
-    return wanted;
-}
-
 void certify_gate_up(Trial& t) {
     const int64_t rows = t.number("kRows"), cols = t.number("kCols"), used = t.number("kUsed");
-    const int64_t slots = t.rows() * used;
     const auto ids = choose_experts(t, t.rows(), t.weight_rows("gate") / rows, used);
     t.put("ids", ids);
-    const auto scale = t.flag("kGateScale") ? t.weight_vector("gate_scale") : std::vector<float>();
+    const auto scale =
+        t.flag("kGateScale") ? t.weight_vector("gate_scale") : std::span<const float>();
     const auto x = t.put_activations("x", t.rows(), cols, t.flag("kQuantisedInput"));
     TileOutput y(t, "y", used * rows, t.flag("kQuantisedOutput"));
     t.launch();
     y.read();
-    const auto scale_of = [&](int64_t slot) {
-        const auto expert = static_cast<size_t>(ids[static_cast<size_t>(slot)]);
-        return scale.empty() ? 1.0 : static_cast<double>(scale[expert]);
-    };
-    for (int64_t slot = 0; slot < slots; ++slot)
-        if (looked_at(slot, slots))
-            for (const int64_t tile : tiles_of_slot(slot, slots, rows / 32))
-                y.compare(slot / used, slot % used * (rows / 32) + tile,
-                          gate_up(t, ids[static_cast<size_t>(slot)] * rows + tile * 32,
-                                  row_of(x, slot / used, cols), scale_of(slot)));
+    const GatedProducts products(t, x, cols);
+    for (int64_t row = 0; row < t.rows(); ++row) {
+        std::vector<float> wanted;
+        for (int64_t slot = row * used; slot < (row + 1) * used; ++slot) {
+            const int32_t expert = ids[static_cast<size_t>(slot)];
+            const auto gate_scale =
+                scale.empty() ? 1.0 : static_cast<double>(scale[static_cast<size_t>(expert)]);
+            std::ranges::copy(products.rows(expert * rows, rows, row, 1, gate_scale),
+                              std::back_inserter(wanted));
+        }
+        y.compare_row(row, wanted);
+    }
 }
 
 void certify_down(Trial& t) {
@@ -126,17 +106,19 @@ void certify_down(Trial& t) {
     t.out_floats("y", rows);
     t.launch();
     const auto y = t.get<float>("y");
+    const Products products(t, "w", x, cols);
     Comparison& comparison = t.compare("y", kSumTolerance);
-    for (const int64_t row : sample_of(rows))
-        for (const int64_t token : sample_of_tokens(t.rows(), row)) {
-            double wanted = 0;
+    std::vector<float> wanted(static_cast<size_t>(rows));
+    for (int64_t token = 0; token < t.rows(); ++token) {
+        for (int64_t row = 0; row < rows; ++row) {
+            double sum = 0;
             for (int64_t slot = token * used; slot < (token + 1) * used; ++slot)
-                wanted += static_cast<double>(shares[static_cast<size_t>(slot)]) *
-                          dot(t.weight_row("w", ids[static_cast<size_t>(slot)] * rows + row),
-                              row_of(x, slot, cols));
-            comparison.add(row, static_cast<double>(y[static_cast<size_t>(token * rows + row)]),
-                           wanted);
+                sum += static_cast<double>(shares[static_cast<size_t>(slot)]) *
+                       products.of(ids[static_cast<size_t>(slot)] * rows + row, slot);
+            wanted[static_cast<size_t>(row)] = static_cast<float>(sum);
         }
+        comparison.add_all(0, row_of(y, token, rows), wanted);
+    }
 }
 
 void certify_sum(Trial& t) {
@@ -148,7 +130,7 @@ void certify_sum(Trial& t) {
     const auto y = t.get<float>("y");
     Comparison& comparison = t.compare("y", kSumTolerance);
     for (int64_t row = 0; row < t.rows(); ++row)
-        for (const int64_t col : sample_of(cols)) {
+        for (int64_t col = 0; col < cols; ++col) {
             double wanted = 0;
             for (int64_t slot = row * used; slot < (row + 1) * used; ++slot)
                 wanted += static_cast<double>(shares[static_cast<size_t>(slot)]) *
@@ -205,9 +187,24 @@ struct GroupedSlots {
         t.put("chunks", groups.chunks);
     }
     int64_t count() const { return static_cast<int64_t>(ids.size()); }
+    int64_t first_row(int64_t slot, int64_t rows) const {
+        return ids[static_cast<size_t>(slot)] * rows;
+    }
     int64_t experts;
     std::vector<int32_t> ids;
 };
+
+template <class Compare>
+void compare_slots(const Products& products, const GroupedSlots& slots, int64_t rows,
+                   const Compare& compare) {
+    std::vector<float> wanted(static_cast<size_t>(rows));
+    for (int64_t slot = 0; slot < slots.count(); ++slot) {
+        for (int64_t row = 0; row < rows; ++row)
+            wanted[static_cast<size_t>(row)] =
+                static_cast<float>(products.of(slots.first_row(slot, rows) + row, slot));
+        compare(slot, std::span<const float>(wanted));
+    }
+}
 
 void certify_gate_up_grouped(Trial& t) {
     const int64_t rows = t.number("kRows"), cols = t.number("kCols"), used = t.number("kUsed");
@@ -216,12 +213,9 @@ void certify_gate_up_grouped(Trial& t) {
     TileOutput y(t, "y", slots.count(), rows, t.flag("kQuantisedOutput"));
     t.launch();
     y.read();
+    const GatedProducts products(t, x, cols);
     for (int64_t slot = 0; slot < slots.count(); ++slot)
-        if (looked_at(slot, slots.count()))
-            for (const int64_t tile : tiles_of_slot(slot, slots.count(), rows / 32))
-                y.compare(slot, tile,
-                          gate_up(t, slots.ids[static_cast<size_t>(slot)] * rows + tile * 32,
-                                  row_of(x, slot / used, cols)));
+        y.compare_row(slot, products.rows(slots.first_row(slot, rows), rows, slot / used));
 }
 
 void certify_down_grouped(Trial& t) {
@@ -234,17 +228,9 @@ void certify_down_grouped(Trial& t) {
     TileOutput y(t, "y", slots.count(), rows, false);
     t.launch();
     y.read();
-    for (int64_t slot = 0; slot < slots.count(); ++slot)
-        if (looked_at(slot, slots.count()))
-            for (const int64_t tile : tiles_of_slot(slot, slots.count(), rows / 32)) {
-                std::vector<float> wanted;
-                for (int64_t i = 0; i < 32; ++i)
-                    wanted.push_back(static_cast<float>(
-                        dot(t.weight_row(
-                                "w", slots.ids[static_cast<size_t>(slot)] * rows + tile * 32 + i),
-                            row_of(x, slot, cols))));
-                y.compare(slot, tile, wanted);
-            }
+    compare_slots(
+        Products(t, "w", x, cols), slots, rows,
+        [&](int64_t slot, std::span<const float> wanted) { y.compare_row(slot, wanted); });
 }
 
 // The grouped products on matrix units, whose weights are rounded to 16-bit floats.
@@ -258,18 +244,10 @@ void certify_gate_up_gemm(Trial& t) {
     t.launch();
     const auto y = t.get<float>("y");
     Comparison& comparison = t.compare("y", kHalfExperts);
+    const GatedProducts products(t, distinct_half_rows(cols, x), cols);
     for (int64_t slot = 0; slot < slots.count(); ++slot)
-        if (looked_at(slot, slots.count()))
-            for (const int64_t tile : tiles_of_slot(slot, slots.count(), rows / 32)) {
-                const auto wanted =
-                    gate_up(t, slots.ids[static_cast<size_t>(slot)] * rows + tile * 32,
-                            half_row(cols, x, slot / used));
-                for (size_t i = 0; i < 32; ++i)
-                    comparison.add(tile * 32 + static_cast<int64_t>(i),
-                                   static_cast<double>(
-                                       row_of(y, slot, rows)[static_cast<size_t>(tile * 32) + i]),
-                                   static_cast<double>(wanted[i]));
-            }
+        comparison.add_all(0, row_of(y, slot, rows),
+                           products.rows(slots.first_row(slot, rows), rows, slot / used));
 }
 
 void certify_down_gemm(Trial& t) {
@@ -281,14 +259,10 @@ void certify_down_gemm(Trial& t) {
     t.launch();
     const auto y = t.get<float>("y");
     Comparison& comparison = t.compare("y", kHalfExperts);
-    for (int64_t slot = 0; slot < slots.count(); ++slot)
-        if (looked_at(slot, slots.count()))
-            for (const int64_t tile : tiles_of_slot(slot, slots.count(), rows / 32))
-                for (int64_t row = tile * 32; row < tile * 32 + 32; ++row)
-                    comparison.add(
-                        row, static_cast<double>(row_of(y, slot, rows)[static_cast<size_t>(row)]),
-                        dot(t.weight_row("w", slots.ids[static_cast<size_t>(slot)] * rows + row),
-                            half_row(cols, x, slot)));
+    compare_slots(Products(t, "w", distinct_half_rows(cols, x), cols), slots, rows,
+                  [&](int64_t slot, std::span<const float> wanted) {
+                      comparison.add_all(0, row_of(y, slot, rows), wanted);
+                  });
 }
 
 const RegisterCertifier kRouter{{"router"}, certify_router};

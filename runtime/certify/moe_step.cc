@@ -66,17 +66,6 @@ void certify_route(Trial& t) {
     t.same("counter", 0, t.get<int32_t>("counter")[0], 0);
 }
 
-// 32 values silu(gate x) * up x of one tile.
-std::vector<float> gate_up(const Trial& t, const char* gate, const char* up, int64_t first_row,
-                           std::span<const float> x, double factor) {
-    std::vector<float> wanted;
-    for (int64_t i = 0; i < 32; ++i)
-        wanted.push_back(
-            static_cast<float>(reference::silu(dot(t.weight_row(gate, first_row + i), x) * factor) *
-                               dot(t.weight_row(up, first_row + i), x) * factor));
-    return wanted;
-}
-
 void certify_moe_gate_up(Trial& t) {
     const int64_t rows = t.number("kRows"), cols = t.number("kCols"), used = t.number("kUsed");
     const int64_t shared_rows = t.number("kSharedRows");
@@ -86,15 +75,15 @@ void certify_moe_gate_up(Trial& t) {
     TileOutput y(t, "y", used * rows + shared_rows, t.flag("kQuantisedOutput"));
     t.launch();
     y.read();
-    for (int64_t slot = 0; slot < used; ++slot)
-        for (const int64_t tile : sample_of_tiles(rows / 32))
-            y.compare(0, slot * (rows / 32) + tile,
-                      gate_up(t, "gate", "up", ids[static_cast<size_t>(slot)] * rows + tile * 32, x,
-                              factor));
+    std::vector<float> wanted;
+    const GatedProducts products(t, x, cols);
+    for (const int32_t id : ids)
+        std::ranges::copy(products.rows(id * rows, rows, 0, factor), std::back_inserter(wanted));
     if (shared_rows > 0)
-        for (const int64_t tile : sample_of_tiles(shared_rows / 32))
-            y.compare(0, used * (rows / 32) + tile,
-                      gate_up(t, "shared_gate", "shared_up", tile * 32, x, factor));
+        std::ranges::copy(
+            GatedProducts(t, x, cols, "shared_gate", "shared_up").rows(0, shared_rows, 0, factor),
+            std::back_inserter(wanted));
+    y.compare_row(0, wanted);
 }
 
 void certify_moe_down(Trial& t) {
@@ -103,9 +92,10 @@ void certify_moe_down(Trial& t) {
     const bool normed = t.flag("kNormed");
     const auto ids = put_ids(t, t.weight_rows("w") / rows, used);
     const auto shares = t.put_floats("shares", used + 1);
-    const auto x = t.put_activations("x", 1, used * cols + shared_cols, t.flag("kQuantisedInput"));
+    const std::vector<float> x =
+        t.put_activations("x", 1, used * cols + shared_cols, t.flag("kQuantisedInput"));
     const auto residual = t.put_floats("residual", rows);
-    const auto norm = normed ? t.weight_vector("norm") : std::vector<float>();
+    const auto norm = normed ? t.weight_vector("norm") : std::span<const float>();
     std::optional<TileOutput> next;
     t.out_floats("h", rows);
     if (normed) {
@@ -117,33 +107,35 @@ void certify_moe_down(Trial& t) {
     const auto h = t.get<float>("h");
     const auto squares = normed ? t.get<float>("squares") : std::span<const float>();
     Comparison& compare_h = t.compare("h", kSumTolerance);
-    for (const int64_t tile : sample_of_tiles(rows / 32)) {
-        std::vector<float> scaled;
-        double squared = 0;
-        for (int64_t row = tile * 32; row < tile * 32 + 32; ++row) {
-            const auto at = static_cast<size_t>(row);
-            double wanted = static_cast<double>(residual[at]);
-            for (int64_t k = 0; k < used; ++k)
-                wanted += static_cast<double>(shares[static_cast<size_t>(k)]) *
-                          dot(t.weight_row("w", ids[static_cast<size_t>(k)] * rows + row),
-                              row_of(x, k, cols));
-            if (shared_cols > 0) {
-                const double own = dot(t.weight_row("shared", row),
-                                       std::span(x).subspan(static_cast<size_t>(used * cols)));
-                wanted += t.flag("kSharedGate")
-                              ? static_cast<double>(shares[static_cast<size_t>(used)]) * own
-                              : own;
-            }
-            compare_h.add(row, static_cast<double>(h[at]), wanted);
-            squared += wanted * wanted;
-            if (normed)
-                scaled.push_back(static_cast<float>(wanted * static_cast<double>(norm[at])));
+    const int64_t distinct = t.distinct_weight_rows("w");
+    // Of the expert in slot k its own part of x, so that rows are not those of one product.
+    std::vector<std::vector<double>> products(static_cast<size_t>(used));
+    for (int64_t k = 0; k < used; ++k)
+        for (int64_t row = 0; row < distinct; ++row)
+            products[static_cast<size_t>(k)].push_back(
+                dot(t.weight_row("w", row), row_of(x, k, cols)));
+    std::vector<float> wanted, squared;
+    for (int64_t row = 0; row < rows; ++row) {
+        double value = static_cast<double>(residual[static_cast<size_t>(row)]);
+        for (size_t k = 0; k < products.size(); ++k)
+            value += static_cast<double>(shares[k]) *
+                     products[k][static_cast<size_t>((ids[k] * rows + row) % distinct)];
+        if (shared_cols > 0) {
+            const double own = dot(t.weight_row("shared", row),
+                                   std::span(x).subspan(static_cast<size_t>(used * cols)));
+            value +=
+                t.flag("kSharedGate") ? static_cast<double>(shares[products.size()]) * own : own;
         }
-        if (!normed) continue;
-        next->compare(0, tile, scaled);
-        t.compare("squares", kSumTolerance)
-            .add(tile, static_cast<double>(squares[static_cast<size_t>(tile)]), squared);
+        wanted.push_back(static_cast<float>(value));
     }
+    compare_h.add_all(0, h, wanted);
+    if (!normed) return;
+    for (int64_t tile = 0; tile < rows / 32; ++tile)
+        squared.push_back(
+            static_cast<float>(dot(row_of(wanted, tile, 32), row_of(wanted, tile, 32))));
+    t.compare("squares", kSumTolerance).add_all(0, squares, squared);
+    for (size_t at = 0; at < wanted.size(); ++at) wanted[at] *= norm[at];
+    next->compare_row(0, wanted);
 }
 
 const RegisterCertifier kRoute{{"moe_route"}, certify_route};

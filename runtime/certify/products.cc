@@ -1,12 +1,16 @@
 #include "runtime/certify/products.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace hetune {
 
 std::vector<double> put_squares(Trial& t, int64_t rows, int64_t cols, double eps) {
-    std::vector<float> squares = seeded_floats(static_cast<size_t>(rows * cols / 32), t.random());
-    for (float& value : squares) value = 4.0f + 3.0f * value;
+    std::vector<float> distinct =
+        seeded_floats(static_cast<size_t>(std::min(rows, kDistinctRows) * cols / 32), t.random());
+    for (float& value : distinct) value = 4.0f + 3.0f * value;
+    std::vector<float> squares(static_cast<size_t>(rows * cols / 32));
+    for (size_t i = 0; i < squares.size(); ++i) squares[i] = distinct[i % distinct.size()];
     t.put("squares", squares);
     std::vector<double> factors;
     for (int64_t r = 0; r < rows; ++r) {
@@ -17,12 +21,20 @@ std::vector<double> put_squares(Trial& t, int64_t rows, int64_t cols, double eps
     return factors;
 }
 
+Products::Products(Trial& t, std::string_view weights, std::span<const float> x, int64_t cols)
+    : distinct_(t.distinct_weight_rows(weights)) {
+    const int64_t rows = std::min(static_cast<int64_t>(x.size()) / cols, kDistinctRows);
+    for (int64_t row = 0; row < rows; ++row)
+        for (int64_t w = 0; w < distinct_; ++w)
+            values_.push_back(dot(t.weight_row(weights, w), row_of(x, row, cols)));
+}
+
 TileOutput::TileOutput(Trial& t, std::string param, int64_t width, bool quantised, double tolerance)
     : trial_(t),
       param_(std::move(param)),
       width_(width),
       quantised_(quantised),
-      tolerance_(quantised ? kHalfStep + tolerance : tolerance) {
+      tolerance_(tolerance) {
     if (quantised_)
         t.out_blocks(param_, width_);
     else
@@ -34,7 +46,7 @@ TileOutput::TileOutput(Trial& t, std::string param, int64_t rows, int64_t width,
       param_(std::move(param)),
       width_(width),
       quantised_(quantised),
-      tolerance_(quantised ? kHalfStep + kSumTolerance : kSumTolerance) {
+      tolerance_(kSumTolerance) {
     if (quantised_)
         t.out_all_blocks(param_, rows * width_);
     else
@@ -55,15 +67,16 @@ void TileOutput::compare(int64_t row, int64_t tile, std::span<const float> wante
                              wanted);
         return;
     }
-    for (size_t i = 0; i < wanted.size(); ++i) {
-        const int64_t column = tile * 32 + static_cast<int64_t>(i);
-        comparison.add(column,
-                       static_cast<double>(floats_[static_cast<size_t>(row * width_ + column)]),
-                       static_cast<double>(wanted[i]));
-    }
+    comparison.add_all(
+        tile * 32, floats_.subspan(static_cast<size_t>(row * width_ + tile * 32), wanted.size()),
+        wanted);
 }
 
 void TileOutput::compare_row(int64_t row, std::span<const float> wanted) {
+    if (!quantised_) {
+        trial_.compare(param_, tolerance_).add_all(0, row_of(floats_, row, width_), wanted);
+        return;
+    }
     for (size_t at = 0; at < wanted.size(); at += 32)
         compare(row, static_cast<int64_t>(at / 32),
                 wanted.subspan(at, std::min<size_t>(32, wanted.size() - at)));

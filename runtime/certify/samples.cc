@@ -4,33 +4,17 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
-#include <set>
 
 namespace hetune {
 
-std::vector<int64_t> sample_of(int64_t count) {
-    std::set<int64_t> rows;
-    if (count <= 96) {
-        for (int64_t i = 0; i < count; ++i) rows.insert(i);
-    } else {
-        for (int64_t i = count - 32; i < count; ++i) rows.insert(i);
-        for (int64_t i = 0; i < 48; ++i) {
-            // Steps through the range, and through the classes.
-            const int64_t at = i * count / 48;
-            rows.insert(std::min(at / 16 * 16 + i % 16, count - 1));
-        }
+std::vector<RowHead> sample_of_heads(int64_t rows, int64_t heads) {
+    std::vector<RowHead> pairs;
+    for (int64_t row = 0; row < rows; ++row) {
+        const bool edge = row == 0 || row == rows - 1;
+        for (int64_t head = 0; head < heads; ++head)
+            if (edge || head == (row + row / heads) % heads) pairs.push_back({row, head});
     }
-    return {rows.begin(), rows.end()};
-}
-
-std::vector<int64_t> sample_of_tiles(int64_t count) {
-    const std::set<int64_t> tiles = {0, count / 3, count * 2 / 3, count - 1};
-    return {tiles.begin(), tiles.end()};
-}
-
-std::vector<int64_t> sample_of_tokens(int64_t rows, int64_t turn) {
-    const std::set<int64_t> tokens = {0, turn % rows, rows - 1};
-    return {tokens.begin(), tokens.end()};
+    return pairs;
 }
 
 namespace {
@@ -201,15 +185,27 @@ std::vector<float> half_row(int64_t cols, std::span<const std::byte> bytes, int6
     return values;
 }
 
+std::vector<float> distinct_half_rows(int64_t cols, std::span<const std::byte> bytes) {
+    const int64_t rows = static_cast<int64_t>(bytes.size()) / (2 * cols + 16);
+    std::vector<float> values;
+    for (int64_t row = 0; row < std::min(rows, kDistinctRows); ++row) {
+        const std::vector<float> one = half_row(cols, bytes, row);
+        values.insert(values.end(), one.begin(), one.end());
+    }
+    return values;
+}
+
 std::vector<std::byte> seeded_half_rows(int64_t rows, int64_t cols, std::mt19937& random) {
+    constexpr auto kDistinct = static_cast<size_t>(kDistinctRows);
     const SeededBits bits(random);
     const auto width = static_cast<size_t>(cols), row_bytes = 2 * width + 16;
     std::vector<std::byte> made(static_cast<size_t>(rows) * row_bytes);
     for (size_t r = 0; r < static_cast<size_t>(rows); ++r) {
         std::byte* row = made.data() + r * row_bytes;
         auto* words = reinterpret_cast<uint16_t*>(row);
-        for (size_t i = 0; i < width; ++i) words[i] = seeded_bits(10, 15, bits[r * width + i]);
-        const float scale = std::ldexp(1.0f, static_cast<int>(r % 3) - 1);
+        for (size_t i = 0; i < width; ++i)
+            words[i] = seeded_bits(10, 15, bits[r % kDistinct * width + i]);
+        const float scale = std::ldexp(1.0f, static_cast<int>(r % kDistinct % 3) - 1);
         std::memcpy(row + 2 * width, &scale, sizeof scale);
     }
     return made;

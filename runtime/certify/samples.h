@@ -1,4 +1,4 @@
-// Seeded inputs of trials, and which of many results are looked at.
+// Seeded inputs of trials, and which results are looked at where all would cost too much.
 #pragma once
 
 #include <cstdint>
@@ -9,13 +9,16 @@
 
 namespace hetune {
 
-// Of 0 .. count - 1: all where there are few, else 64 or more with the first, the last 32 (a tile
-// that need not be full) and every class mod 16, spread over the range.
-std::vector<int64_t> sample_of(int64_t count);
-// The same for tiles of 32 rows, whose rows are all looked at: first, last, and two between.
-std::vector<int64_t> sample_of_tiles(int64_t count);
-// Of a step's rows: first, last, and one that differs from `turn` to turn.
-std::vector<int64_t> sample_of_tokens(int64_t rows, int64_t turn);
+// Made activations repeat after so many rows. A prime: a row too far by a tile, a wave or a power
+// of two holds other values.
+constexpr int64_t kDistinctRows = 7;
+
+// Pairs of row and head: all heads of the first and the last row, and of each row between one, so
+// that each head is looked at in every class of rows mod 16.
+struct RowHead {
+    int64_t row, head;
+};
+std::vector<RowHead> sample_of_heads(int64_t rows, int64_t heads);
 
 // Seeded values in -1 .. 1.
 std::vector<float> seeded_floats(size_t count, std::mt19937& random);
@@ -45,8 +48,10 @@ std::vector<float> kv_values(const KvShape& shape, std::span<const std::byte> by
 std::vector<float> kv_head(const KvShape& shape, std::span<const std::byte> bytes, int64_t head);
 
 // Activations for matrix units (kernel_templates/elementwise/half_row.h): rows of halves and a
-// scale, and what one of them stands for.
+// scale, of which kDistinctRows differ, and what one of them stands for.
 std::vector<std::byte> seeded_half_rows(int64_t rows, int64_t cols, std::mt19937& random);
 std::vector<float> half_row(int64_t cols, std::span<const std::byte> bytes, int64_t row);
+// The values of the distinct ones, [kDistinctRows or fewer, cols].
+std::vector<float> distinct_half_rows(int64_t cols, std::span<const std::byte> bytes);
 
 }  // namespace hetune

@@ -2,7 +2,10 @@
 #include "runtime/sampling.h"
 
 #include <algorithm>
+#include <array>
+#include <cmath>
 #include <cstring>
+#include <limits>
 #include <set>
 #include <utility>
 
@@ -45,6 +48,80 @@ int32_t draw(Trial& t, const std::vector<float>& logits, const Sampling& samplin
     return draw(t, logits, sampler_state(sampling, history), true);
 }
 
+// Four tokens above all others, at both ends of the vocabulary and between, in the order of their
+// logits. The others' weights come to nothing.
+struct Favourites {
+    explicit Favourites(Trial& t) : vocabulary(t.number("kVocabulary")) {
+        logits = seeded_floats(static_cast<size_t>(vocabulary), t.random());
+        for (float& logit : logits) logit -= 80.0f;
+    }
+    std::vector<float> with(const std::array<float, 4>& sizes) const {
+        std::vector<float> all = logits;
+        for (size_t i = 0; i < sizes.size(); ++i)
+            if (std::isfinite(sizes[i])) all[static_cast<size_t>(token(i))] = sizes[i];
+        return all;
+    }
+    int64_t token(size_t i) const {
+        return std::array{vocabulary / 4, vocabulary - 1, int64_t{0}, vocabulary / 2 + 1}[i];
+    }
+    int64_t vocabulary;
+    std::vector<float> logits;
+};
+
+// How often each of the four is drawn by `seeds` seeds; another token is a failure.
+std::array<int, 4> frequencies(Trial& t, const Favourites& f, const std::vector<float>& logits,
+                               Sampling sampling, uint32_t seeds) {
+    std::array<int, 4> counts{};
+    for (sampling.seed = 1; sampling.seed <= seeds; ++sampling.seed) {
+        const int32_t token = draw(t, logits, sampling, {});
+        bool known = false;
+        for (size_t i = 0; i < counts.size(); ++i)
+            if (token == f.token(i)) {
+                ++counts[i];
+                known = true;
+            }
+        t.same("one of four", sampling.seed, known ? 1 : 0, 1);
+    }
+    return counts;
+}
+
+// Each cut by itself, and temperatures by how often they let the less likely of two through: of 64
+// draws 3 are expected at 0.25, 20 at 4, and 20 and 3 at 1. Bounds are 3.4 deviations or more from
+// what is right, and draws follow from their seeds, so that a right kernel never fails.
+void certify_draws(Trial& t) {
+    if (t.number("kVocabulary") < 16) return;
+    const Favourites f(t);
+    constexpr float kNone = -std::numeric_limits<float>::infinity();
+    const Sampling plain{
+        .temperature = 1, .top_k = 0, .top_p = 1, .min_p = 0, .repeat_penalty = 1, .seed = 1};
+    const auto drawn = [&](const char* name, const std::array<float, 4>& logits,
+                           const Sampling& sampling, uint32_t seeds, int kept) {
+        const auto counts = frequencies(t, f, f.with(logits), sampling, seeds);
+        for (int i = 0; i < 4; ++i)
+            t.same(name, i, counts[static_cast<size_t>(i)] > 0 ? 1 : 0, i < kept ? 1 : 0);
+    };
+    Sampling cut = plain;
+    drawn("without a cut", {2.0f, 1.9f, 1.8f, 1.7f}, cut, 32, 4);
+    cut.top_k = 2;
+    drawn("top-k", {2.0f, 1.9f, 1.8f, 1.7f}, cut, 16, 2);
+    // Shares 0.34, 0.28, 0.21, 0.17: the first two come to 0.62, the first three to 0.83.
+    cut = plain;
+    cut.top_p = 0.7;
+    drawn("top-p", {2.0f, 1.8f, 1.5f, 1.3f}, cut, 24, 3);
+    // Less than 0.4 of the likeliest goes: e^-0.5 is 0.61, e^-1.2 is 0.30.
+    cut = plain;
+    cut.min_p = 0.4;
+    drawn("min-p", {2.0f, 1.5f, 0.8f, 0.7f}, cut, 16, 2);
+
+    Sampling warm = plain;
+    warm.temperature = 0.25;
+    const int cold = frequencies(t, f, f.with({2.0f, 1.25f, kNone, kNone}), warm, 64)[1];
+    t.same("draws at temperature 0.25", 0, cold <= 10 ? 1 : 0, 1);
+    warm.temperature = 4;
+    const int hot = frequencies(t, f, f.with({4.0f, 1.0f, kNone, kNone}), warm, 64)[1];
+    t.same("draws at temperature 4", 0, hot >= 8 && hot <= 33 ? 1 : 0, 1);
+}
+
 void certify_sample(Trial& t) {
     const int64_t vocabulary = t.number("kVocabulary");
     std::vector<float> logits = seeded_floats(static_cast<size_t>(vocabulary), t.random());
@@ -71,16 +148,7 @@ void certify_sample(Trial& t) {
     draw(t, logits, sampler_state(greedy, {}, {.draws = 1}), false);
     const std::vector<int32_t> ends = {5, static_cast<int32_t>(low)};
     draw(t, logits, sampler_state(greedy, {}, {.ends = ends}), false);
-    for (uint32_t seed = 1; seed <= 2; ++seed) {
-        const Sampling two{.temperature = 1,
-                           .top_k = 2,
-                           .top_p = 0.9,
-                           .min_p = 0.1,
-                           .repeat_penalty = 1,
-                           .seed = seed};
-        const int32_t token = draw(t, logits, two, {});
-        t.same("one of two", seed, token == low || token == high ? 1 : 0, 1);
-    }
+    certify_draws(t);
 }
 
 // Outside of a loop: what would be told to it is in the count, which goes on only within the

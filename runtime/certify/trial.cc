@@ -6,8 +6,10 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <numbers>
 
-#include "runtime/reference/primitives.h"
+#include "kernel_templates/quant/registry.h"
+#include "planner/synth/random_blocks.h"
 
 namespace hetune {
 namespace {
@@ -44,6 +46,17 @@ size_t first_wrong(std::span<const uint32_t> words, Right&& right) {
     return words.size();
 }
 
+// [distinct rows, cols] to `count` values, row after row again.
+void repeat_rows(std::vector<float>& values, int64_t count) {
+    const size_t distinct = values.size();
+    values.resize(static_cast<size_t>(count));
+    for (size_t at = distinct; at < values.size(); ++at) values[at] = values[at - distinct];
+}
+
+// Made matrices repeat after so many tiles of 32 rows. A prime, as kDistinctRows is: experts and
+// tiles that are a power of two apart hold other weights.
+constexpr int64_t kDistinctTiles = 11;
+
 struct Stopwatch {
     double ms() const {
         return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
@@ -58,17 +71,52 @@ int64_t rows_of_trial(int64_t full) { return full > 8 ? full - 3 : full; }
 }  // namespace
 
 void Comparison::add_block(int64_t row, const HostXBlock& block, std::span<const float> wanted) {
-    double sums[2] = {};
+    double sums[2] = {}, peak = 0;
+    for (const float value : wanted) {
+        peak = std::max(peak, std::abs(static_cast<double>(value)));
+        largest_ = std::max(largest_, std::abs(static_cast<double>(value)));
+    }
+    const double rounding = kHalfStep * peak;
+    const auto beyond = [&](int64_t at, double apart, double allowed) {
+        add(at, apart <= allowed ? 0 : apart - allowed, 0);  // a NaN is beyond
+    };
     for (size_t i = 0; i < 32; ++i) {
         const double got = static_cast<double>(block.scale) * block.q[i];
         sums[i / 16] += got;
-        add(row + static_cast<int64_t>(i), got, static_cast<double>(wanted[i]));
+        beyond(row + static_cast<int64_t>(i), std::abs(got - static_cast<double>(wanted[i])),
+               rounding);
     }
-    // The sums are of up to 32 values: as far off as they are is as far off as a value may be.
-    const auto sum = [&](double got, double exact) { add(row, got - exact, 0); };
-    sum(static_cast<double>(block.sum), sums[0] + sums[1]);
-    sum(static_cast<double>(block.sum_low), sums[0]);
-    sum(static_cast<double>(block.sum_high), sums[1]);
+    // Integers times the scale, so exact but for the rounding of a float: 2^-24 of up to 32 values.
+    const double exactly = 127 * 32 * std::abs(static_cast<double>(block.scale)) * 0x1p-23;
+    beyond(row, std::abs(static_cast<double>(block.sum) - sums[0] - sums[1]), exactly);
+    beyond(row, std::abs(static_cast<double>(block.sum_low) - sums[0]), exactly);
+    beyond(row, std::abs(static_cast<double>(block.sum_high) - sums[1]), exactly);
+}
+
+void Comparison::add_all(int64_t row, std::span<const float> got, std::span<const float> wanted) {
+    // In vectors of 16 classes. A NaN has no size but makes the sum one.
+    float apart[16] = {}, large[16] = {}, sum[16] = {};
+    size_t at = 0;
+    for (; at + 16 <= wanted.size(); at += 16)
+        for (size_t i = 0; i < 16; ++i) {
+            const float size = std::abs(wanted[at + i]),
+                        off = std::abs(got[at + i] - wanted[at + i]);
+            large[i] = size > large[i] ? size : large[i];
+            apart[i] = off > apart[i] ? off : apart[i];
+            sum[i] += off;
+        }
+    for (size_t i = 0; i < 16; ++i) {
+        const auto of_class = static_cast<size_t>((row + static_cast<int64_t>(i)) % 16);
+        const double off = std::isfinite(sum[i]) ? static_cast<double>(apart[i])
+                                                 : std::numeric_limits<double>::infinity();
+        by_row_[of_class] = std::max(by_row_[of_class], off);
+        largest_ = std::max(largest_, static_cast<double>(large[i]));
+        sum_ += static_cast<double>(sum[i]);
+    }
+    samples_ += static_cast<int64_t>(at);
+    for (; at < wanted.size(); ++at)
+        add(row + static_cast<int64_t>(at), static_cast<double>(got[at]),
+            static_cast<double>(wanted[at]));
 }
 
 void Comparison::add(int64_t row, double got, double wanted) {
@@ -103,6 +151,25 @@ Trial::Trial(const TrialSubject& subject)
     }
     full_rows_ = one_row ? 1 : subject.plan.options.rows;
     rows_ = rows_of_trial(full_rows_);
+    make_turns();
+}
+
+// Of a base of 10000, as models have them; two floats a pair on the device.
+void Trial::make_turns() {
+    for (size_t i = 0; i < info_.params.size(); ++i) {
+        const PlanBuffer& buffer = plan_buffer(i);
+        if (buffer.role != BufferRole::kTurns) continue;
+        const auto pairs = static_cast<size_t>(buffer.bytes / 8);
+        std::vector<float> table;
+        for (size_t p = 0; p < pairs; ++p) {
+            turns_.push_back(
+                std::pow(10000.0, -static_cast<double>(p) / static_cast<double>(pairs)) /
+                (2 * std::numbers::pi));
+            table.push_back(static_cast<float>(turns_.back()));
+            table.push_back(static_cast<float>(turns_.back() - static_cast<double>(table.back())));
+        }
+        put(info_.params[i].name, std::move(table));
+    }
 }
 
 const std::string& Trial::text(const std::string& constant) const {
@@ -119,20 +186,79 @@ size_t Trial::index_of(std::string_view param) const {
 }
 
 const PlanBuffer& Trial::plan_buffer(std::string_view param) const {
-    return subject_.plan.buffers[static_cast<size_t>(subject_.step.args[index_of(param)].buffer)];
+    return plan_buffer(index_of(param));
 }
 
-std::vector<float> Trial::weight_row(std::string_view param, int64_t row) const {
-    return reference::weight_row(subject_.file.tensor(plan_buffer(param).tensor), row);
+const PlanBuffer& Trial::plan_buffer(size_t index) const {
+    return subject_.plan.buffers[static_cast<size_t>(subject_.step.args[index].buffer)];
+}
+
+Trial::Matrix& Trial::matrix(size_t index) {
+    const auto [at, made] = matrices_.try_emplace(index);
+    Matrix& m = at->second;
+    if (!made) return m;
+    const Tensor& tensor = subject_.file.tensor(plan_buffer(index).tensor);
+    const QuantFormat& format = *find_quant(tensor.ggml_type);
+    m.rows = tensor.rows();
+    m.cols = tensor.cols();
+    m.distinct = std::min(m.rows, 32 * kDistinctTiles);
+    std::mt19937_64 random(random_());
+    const auto raw = uneven_blocks(format, m.distinct * m.cols / format.block_elems,
+                                   1.0 / std::sqrt(static_cast<double>(m.cols)), random);
+    m.tile_bytes = static_cast<size_t>(tiles_bytes(format, 32, m.cols));
+    m.tiles.resize(static_cast<size_t>(tiles_bytes(format, m.distinct, m.cols)));
+    const int64_t tiles = (m.distinct + 31) / 32;
+    pack_tiles(format, m.distinct, m.cols, raw.data(), m.tiles.data(), 0, tiles);
+    if (m.rows > m.distinct && m.rows % 32 != 0) {  // lanes beyond the last row hold zeros
+        const int64_t last = m.rows / 32 % kDistinctTiles;
+        m.tiles.resize(m.tiles.size() + m.tile_bytes);
+        pack_tiles(format, m.rows % 32, m.cols,
+                   raw.data() + last * 32 * m.cols / format.block_elems * format.block_bytes,
+                   m.tiles.data() + m.tiles.size() - m.tile_bytes, 0, 1);
+    }
+    m.values.resize(static_cast<size_t>(m.distinct * m.cols));
+    for (int64_t block = 0; block < m.distinct * m.cols / format.block_elems; ++block)
+        format.dequantise(raw.data() + block * format.block_bytes,
+                          m.values.data() + block * format.block_elems);
+    return m;
+}
+
+std::span<const float> Trial::weight_row(std::string_view param, int64_t row) {
+    const Matrix& m = matrix(index_of(param));
+    return std::span(m.values).subspan(static_cast<size_t>(row % m.distinct * m.cols),
+                                       static_cast<size_t>(m.cols));
 }
 int64_t Trial::weight_rows(std::string_view param) const {
     return subject_.file.tensor(plan_buffer(param).tensor).rows();
 }
-std::vector<float> Trial::weight_vector(std::string_view param) const {
-    const Tensor& tensor = subject_.file.tensor(plan_buffer(param).tensor);
-    std::vector<float> values(tensor.data.size() / sizeof(float));
-    std::memcpy(values.data(), tensor.data.data(), values.size() * sizeof(float));
-    return values;
+int64_t Trial::distinct_weight_rows(std::string_view param) {
+    return matrix(index_of(param)).distinct;
+}
+std::span<const float> Trial::weight_vector(std::string_view param) {
+    std::vector<float> values =
+        seeded_floats(static_cast<size_t>(plan_buffer(param).bytes / 4), random_);
+    for (float& value : values) value += value < 0 ? -0.5f : 0.5f;
+    return put(param, std::move(values));
+}
+std::span<const float> Trial::weight_vector(std::string_view param, float low, float high) {
+    std::vector<float> values =
+        seeded_floats(static_cast<size_t>(plan_buffer(param).bytes / 4), random_);
+    for (float& value : values) value = low + (high - low) * (0.5f + 0.5f * value);
+    return put(param, std::move(values));
+}
+
+// The distinct tiles again and again, up to the buffer's end.
+void Trial::upload_weights(size_t index, Buffer& buffer, size_t offset) {
+    const Matrix& m = matrix(index);
+    const std::span<const std::byte> tiles = std::as_bytes(std::span(m.tiles));
+    const auto distinct = static_cast<size_t>((m.distinct + 31) / 32) * m.tile_bytes;
+    const auto whole =
+        static_cast<size_t>((m.rows > m.distinct ? m.rows / 32 : (m.rows + 31) / 32)) *
+        m.tile_bytes;
+    Device& device = subject_.on.device;
+    for (size_t at = 0; at < whole; at += distinct)
+        device.upload(buffer, offset + at, tiles.first(std::min(distinct, whole - at)));
+    if (tiles.size() > distinct) device.upload(buffer, offset + whole, tiles.subspan(distinct));
 }
 
 void Trial::keep(std::string_view param, std::shared_ptr<const void> owner,
@@ -150,7 +276,12 @@ std::span<const float> Trial::put_floats(std::string_view param, int64_t count) 
 
 std::vector<float> Trial::put_activations(std::string_view param, int64_t rows, int64_t cols,
                                           bool quantised) {
-    std::vector<float> values = seeded_floats(static_cast<size_t>(rows * cols), random_);
+    std::vector<float> values =
+        seeded_floats(static_cast<size_t>(std::min(rows, kDistinctRows) * cols), random_);
+    // Blocks of any size, so that one with the scale of another stands out.
+    for (size_t at = 0; at < values.size(); ++at)
+        values[at] *= 0.5f + 0.25f * static_cast<float>(at / 32 * 5 % 7);
+    repeat_rows(values, rows * cols);
     if (quantised)
         put(param, quantise(values));
     else
@@ -198,15 +329,13 @@ std::vector<uint64_t> Trial::place_arguments() {
     std::vector<uint64_t> pointers;
     for (size_t i = 0; i < info_.params.size(); ++i) {
         const PlanArg& arg = subject_.step.args[i];
-        const PlanBuffer& planned = subject_.plan.buffers[static_cast<size_t>(arg.buffer)];
+        const PlanBuffer& planned = plan_buffer(i);
         if (!arguments_.contains(i)) {
-            if (Buffer* loaded = subject_.weights(planned.name)) {
-                pointers.push_back(loaded->address() + static_cast<uint64_t>(arg.offset));
-                continue;
-            }
-            // A step's state, or a pointer that the constants switch off.
-            arguments_[i] = {};
+            // Vectors that no certifier asks for; a pointer that the constants switch off.
+            if (planned.role == BufferRole::kRaw) weight_vector(info_.params[i].name);
+            arguments_[i].tiles = planned.role == BufferRole::kTiles;
         }
+        if (arguments_[i].tiles) arguments_[i].bytes = static_cast<size_t>(planned.bytes);
         if (info_.params[i].role == ParamRole::kStep)
             put(info_.params[i].name,
                 std::vector<int32_t>{static_cast<int32_t>(position_), static_cast<int32_t>(rows_)});
@@ -217,9 +346,12 @@ std::vector<uint64_t> Trial::place_arguments() {
         device.fill(buffer, kGuard + argument.bytes, kGuard, static_cast<uint8_t>(kCanary));
         if (argument.poisoned)
             device.fill(buffer, kGuard, argument.bytes, poison_of(argument.check));
+        else if (argument.tiles)
+            upload_weights(i, buffer, kGuard);
         else
             device.upload(buffer, kGuard, argument.before);
-        pointers.push_back(argument.buffer->address() + kGuard);
+        const auto offset = argument.tiles ? static_cast<uint64_t>(arg.offset) : 0;
+        pointers.push_back(argument.buffer->address() + kGuard + offset);
     }
     return pointers;
 }
@@ -241,12 +373,8 @@ void Trial::launch() {
             shape.groups[subject_.step.rows_axis] = static_cast<uint32_t>(
                 (rows_ + subject_.step.rows_per_group - 1) / subject_.step.rows_per_group);
         const Stopwatch watch;
-        try {
-            device.launch(subject_.module, shape, std::as_bytes(std::span(pointers)));
-            device.synchronize();
-        } catch (const DeviceError& error) {
-            throw TrialFailure(error.what());
-        }
+        device.launch(subject_.module, shape, std::as_bytes(std::span(pointers)));
+        device.synchronize();
         launch_ms_ += watch.ms();
         for (const auto& entry : arguments_) read_back(entry.first);
     }
@@ -279,6 +407,22 @@ void Trial::read_back(size_t index) {
 void Trial::compare_start(size_t index, size_t bytes) {
     constexpr size_t kWindow = 64 << 10, kWindows = 8;
     const Argument& argument = arguments_.at(index);
+    if (argument.tiles) {  // the same of tiles: one window a distinct tile, where that begins
+        const Matrix& m = matrix(index);
+        const auto distinct = static_cast<size_t>((m.distinct + 31) / 32);
+        std::vector<std::byte> memory(std::min(kWindow, m.tile_bytes));
+        const size_t count = bytes / m.tile_bytes;
+        for (size_t i = 0; i < std::min(count, kWindows); ++i) {
+            const size_t tile =
+                i * (count - 1) / std::max<size_t>(std::min(count, kWindows) - 1, 1);
+            if (tile >= static_cast<size_t>(m.rows / 32)) continue;
+            subject_.on.device.download(memory, *argument.buffer, kGuard + tile * m.tile_bytes);
+            const auto* from = m.tiles.data() + tile % distinct * m.tile_bytes;
+            if (std::memcmp(memory.data(), from, memory.size()) != 0)
+                fail(index, "an input was changed");
+        }
+        return;
+    }
     std::vector<std::byte> memory(std::min(kWindow, bytes));
     const size_t last = bytes - memory.size();
     for (size_t i = 0; i < (last == 0 ? 1 : kWindows); ++i) {

@@ -1,9 +1,13 @@
-// One kernel tried out: a plan's step at its real shape, on seeded activations and on the weights
-// that are on the device, with poisoned outputs and a canary before and behind each buffer.
+// One kernel tried out: a plan's step at its real shape, on seeded activations and made weights,
+// with poisoned outputs and a canary before and behind each buffer.
+//
+// Nothing of the model's file is used but the shapes and types of its tensors: a verdict on a
+// kernel depends on the kernel alone. Made matrices and activations repeat after some rows, so that
+// the oracle computes few products and all of a kernel's results are compared.
 //
 // A certifier puts inputs and outputs by the names of the template's parameters, launches, and
-// compares. What it does not put is taken from the device (weights) or made here (StepState).
-// Everything that is wrong throws TrialFailure.
+// compares. What it does not put is made here (weights, StepState). Everything that is wrong with
+// the kernel throws TrialFailure; a DeviceError passes through, as it tells nothing of the kernel.
 #pragma once
 
 #include <functional>
@@ -44,8 +48,7 @@ struct TrialSubject {
     const Plan& plan;
     const PlanStep& step;
     const LayerGraph& graph;
-    const ModelFile& file;
-    std::function<Buffer*(const std::string&)> weights;  // of a plan's buffer on the device
+    const ModelFile& file;  // shapes and types of tensors; its data is not read
 };
 
 // Results of one output and what they should be.
@@ -55,8 +58,11 @@ class Comparison {
         : name_(std::move(name)), tolerance_(tolerance) {}
     // `row`: where, for the classes mod 16.
     void add(int64_t row, double got, double wanted);
-    // One block of 8 bits, whose 32 values are rows `row` and on: no further than the rounding
-    // from what is wanted, and its sums those of its values.
+    // The same of rows `row` and on.
+    void add_all(int64_t row, std::span<const float> got, std::span<const float> wanted);
+    // One block of 8 bits, whose 32 values are rows `row` and on: no further than the rounding of
+    // this block from what is wanted, and its sums those of its values. What counts as an error is
+    // what is beyond the rounding, so that the tolerance is that of the arithmetic before it.
     void add_block(int64_t row, const HostXBlock& block, std::span<const float> wanted);
     CertifiedOutput result() const;
 
@@ -68,11 +74,15 @@ class Comparison {
     double by_row_[16] = {};        // the largest difference of each class
 };
 
-// For sums of many products in another order; on top of it where results are rounded to 8 bits,
-// one of 127 steps; for what must be exact.
+// For sums of many products in another order; half of one of 127 steps, of values rounded to 8
+// bits; for what must be exact.
 constexpr double kSumTolerance = 2e-4;
 constexpr double kHalfStep = 0.51 / 127;
 constexpr double kExact = 0;
+
+// Part of each certificate's key: raised when trials find more than before, so that kernels are
+// tried again. RegisterCertifier has a number for each certifier.
+constexpr int kTrialVersion = 2;
 
 class Trial {
   public:
@@ -98,10 +108,15 @@ class Trial {
     void set_position(int64_t position) { position_ = position; }
     int64_t position() const { return position_; }
 
-    // Row `row` of the weights behind a parameter, and the values of an F32 tensor.
-    std::vector<float> weight_row(std::string_view param, int64_t row) const;
+    // Row `row` of the made weights behind a parameter; rows repeat after distinct_weight_rows().
+    std::span<const float> weight_row(std::string_view param, int64_t row);
     int64_t weight_rows(std::string_view param) const;
-    std::vector<float> weight_vector(std::string_view param) const;
+    int64_t distinct_weight_rows(std::string_view param);
+    // Made values of an F32 tensor: `low` to `high`, or 0.5 to 1.5 with any sign.
+    std::span<const float> weight_vector(std::string_view param);
+    std::span<const float> weight_vector(std::string_view param, float low, float high);
+    // Turns of rotary pairs, made likewise.
+    std::span<const double> rope_turns() const { return turns_; }
 
     // Inputs. What is given back is valid until the parameter is put again.
     std::mt19937& random() { return random_; }
@@ -112,7 +127,8 @@ class Trial {
         return *kept;
     }
     std::span<const float> put_floats(std::string_view param, int64_t count);
-    // [rows, cols] in 8-bit blocks or floats; gives the values that they stand for.
+    // [rows, cols] in 8-bit blocks or floats; gives the values that they stand for. Rows repeat
+    // after kDistinctRows.
     std::vector<float> put_activations(std::string_view param, int64_t rows, int64_t cols,
                                        bool quantised);
 
@@ -164,10 +180,23 @@ class Trial {
         size_t first = 0;
         Check check = Check::kNone;
         bool poisoned = false;
+        bool tiles = false;  // a made matrix
         size_t written = 0;  // bytes that must be; the rest must not
         std::unique_ptr<Buffer> buffer;
     };
+    // A matrix of random blocks whose rows repeat, in tiles and as values.
+    struct Matrix {
+        int64_t rows = 0, cols = 0, distinct = 0;
+        std::vector<uint8_t>
+            tiles;                  // of the distinct rows, and one more where the last is no whole
+        size_t tile_bytes = 0;      // of 32 rows
+        std::vector<float> values;  // [distinct, cols]
+    };
+    Matrix& matrix(size_t index);
+    void make_turns();
+    void upload_weights(size_t index, Buffer& buffer, size_t offset);
     size_t index_of(std::string_view param) const;
+    const PlanBuffer& plan_buffer(size_t index) const;
     const PlanBuffer& plan_buffer(std::string_view param) const;
     void keep(std::string_view param, std::shared_ptr<const void> owner,
               std::span<const std::byte> bytes);
@@ -188,6 +217,8 @@ class Trial {
     int64_t full_rows_, rows_, position_ = 0;
     double launch_ms_ = 0, waited_ms_ = 0;
     std::map<size_t, Argument> arguments_;  // by their place
+    std::map<size_t, Matrix> matrices_;     // likewise
+    std::vector<double> turns_;
     std::vector<std::unique_ptr<Comparison>> comparisons_;
     std::map<std::string, Comparison*, std::less<>> comparisons_by_name_;
 };

@@ -7,9 +7,11 @@
 #include <cstring>
 #include <limits>
 #include <set>
+#include <sstream>
 
 #include "kernel_templates/catalogue.h"
 #include "planner/plan_text.h"
+#include "runtime/certify/samples.h"
 
 namespace hetune {
 namespace {
@@ -87,7 +89,8 @@ std::string type_of(const PlanStep& step, const TemplateParam& param) {
     };
     if (param.type.starts_with("Kv::")) {
         const std::string kv = constant("Kv");
-        return kv == "KvF16" ? "f16" : kv == "KvBF16" ? "bf16" : kv == "KvF32" ? "float" : "";
+        if (kv == "KvQ8") return "q8 " + constant("kKvHeads") + " " + constant("kHeadSize");
+        return kv == "KvF16" ? "f16" : kv == "KvBF16" ? "bf16" : "float";
     }
     if (param.type.starts_with("void"))
         return constant("kQuantisedOutput") == "true" ? "xblock" : "float";
@@ -122,6 +125,11 @@ void append_block(const std::vector<std::byte>& bytes, size_t block, std::vector
 
 std::vector<float> values_of(const OpOutput& output) {
     std::vector<float> values;
+    if (output.type.starts_with("q8 ")) {
+        KvShape shape{"KvQ8", 0, 0};
+        std::istringstream(output.type.substr(3)) >> shape.heads >> shape.size;
+        return kv_values(shape, output.bytes);
+    }
     if (output.type == "float")
         for (size_t i = 0; i < output.bytes.size() / 4; ++i)
             values.push_back(at<float>(output.bytes, i));
@@ -185,7 +193,8 @@ double output_error(const std::vector<OpOutput>& wanted, const std::vector<OpOut
     double worst = 0;
     for (size_t i = 0; i < wanted.size(); ++i) {
         double error = error_of(wanted[i], got[i]);
-        if (wanted[i].type == "xblock") error *= kMostFloatError / kMostBlockError;
+        if (wanted[i].type == "xblock" || wanted[i].type.starts_with("q8 "))
+            error *= kMostFloatError / kMostBlockError;
         if (error > worst) {
             worst = error;
             where = wanted[i].name;

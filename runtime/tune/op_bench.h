@@ -27,7 +27,7 @@ OpInputs read_inputs(Device& device, const PlanRunner& runner, const TuningTarge
 // What an op's kernels wrote, in the order of steps and parameters.
 struct OpOutput {
     std::string name;  // "blk.0.attn_q, y"
-    std::string type;  // "float", "xblock", "f16", "bf16", "int"
+    std::string type;  // "float", "xblock", "f16", "bf16", "q8 HEADS SIZE" (a KV cache), "int"
     std::vector<std::byte> bytes;
 };
 

@@ -18,7 +18,6 @@
 #include "runtime/emulator_device.h"
 #include "runtime/kernel_library.h"
 #include "runtime/session_plans.h"
-#include "runtime/weights.h"
 #include "tests/runtime/emulated_objects.h"
 #include "tests/skip.h"
 
@@ -61,18 +60,6 @@ struct Tried {
     std::map<std::string, int> objects;  // by compiler
 };
 
-// A model's weights on an emulated gfx1100.
-struct Loaded {
-    Loaded(const ModelFile& file, const LayerGraph& graph, const SessionPlans& plans,
-           const EmulatorOptions& how)
-        : device(open_emulator(read_environment().emulator, "gfx1100", how)),
-          weights(*device, file, graph, nullptr) {
-        weights.load(plans.buffers());
-    }
-    std::unique_ptr<Device> device;
-    Weights weights;
-};
-
 bool has_quant(const KernelSpec& spec) {
     return std::ranges::any_of(spec.constants, [](const auto& constant) {
         return find_quant(constant.second) != nullptr;
@@ -86,8 +73,11 @@ void try_model(const std::string& path, const SessionOptions& options, const std
     const LayerGraph graph = build_layer_graph(file);
     const Arch& arch = find_arch("gfx1100");
     const SessionPlans plans = session_plans(graph, file, arch, options);
-    const Loaded poisoned(file, graph, plans, {.schedule = schedule, .poison = kPoison});
-    const Loaded lds_poisoned(file, graph, plans, {.schedule = schedule, .poison = kLdsPoison});
+    const auto open = [&](const char* poison) {
+        return open_emulator(read_environment().emulator, "gfx1100",
+                             {.schedule = schedule, .poison = poison});
+    };
+    const std::unique_ptr<Device> poisoned = open(kPoison), lds_poisoned = open(kLdsPoison);
     testing::EmulatedObjects objects(arch);
     std::vector<const Plan*> list = {&plans.sampler};
     for (const Plan& plan : plans.steps) list.push_back(&plan);
@@ -99,17 +89,19 @@ void try_model(const std::string& path, const SessionOptions& options, const std
             fmt::print("{} {}\n", schedule, step.spec.to_string());
             std::fflush(stdout);
             for (const auto& [compiler, code] : objects.of(step.spec)) {
-                const auto trial = [&](const Loaded& on) {
-                    const auto module = on.device->load(code);
-                    TrialDevice device{.device = *on.device};
-                    return try_out({device, *module, *plan, step, graph, file,
-                                    [&](const std::string& name) { return on.weights.find(name); }})
-                        .failure;
+                const auto trial = [&](Device& on) -> std::string {
+                    const auto module = on.load(code);
+                    TrialDevice device{.device = on};
+                    try {
+                        return try_out({device, *module, *plan, step, graph, file}).failure;
+                    } catch (const DeviceError& error) {
+                        return error.what();
+                    }
                 };
-                std::string failure = trial(poisoned);
+                std::string failure = trial(*poisoned);
                 if (inactive_lane_fault(failure)) {
                     tried.lds_poison.insert(step.spec.name);
-                    failure = trial(lds_poisoned);
+                    failure = trial(*lds_poisoned);
                 }
                 ++tried.objects[compiler];
                 if (inactive_lane_fault(failure) && kMayFault.contains(step.spec.name)) {

@@ -1,0 +1,302 @@
+// Kernels broken on purpose, in every template: each one must be refused by its trial, on the CPU
+// device. What passes here says where a trial is too weak.
+#include <doctest/doctest.h>
+#include <fmt/format.h>
+
+#include <map>
+#include <set>
+
+#include "runtime/certify/certify.h"
+#include "runtime/cpu_device.h"
+#include "runtime/kernel_library.h"
+#include "tests/runtime/broken_templates.h"
+#include "tests/runtime/emulated_models.h"
+#include "tests/runtime/model_files.h"
+
+namespace hetune {
+namespace {
+
+struct Mutation {
+    const char* kernel;  // the template that is tried
+    const char* file;
+    const char* what;
+    const char* by;
+};
+
+constexpr Mutation kMutations[] = {
+    // Products.
+    {"gemv", "linear/gemv.hip", "y[i64(first + t) * kRows + row] = sum;",
+     "y[i64(first + t) * kRows + row] = sum * 1.001f;"},
+    {"gemv", "linear/gemv.hip", "if (first + t >= rows || row >= kRows) return;",
+     "if (first + t >= rows || row >= kRows - 1) return;"},
+    {"gemv", "linear/gemv.hip", "const int row = group_id() * kTileRows + lane_id();",
+     "const int row = group_id() * kTileRows + (lane_id() ^ 1);"},
+    {"gemv_fan", "linear/gemv_fan.hip", "if constexpr (kBias) sum += bias[row];",
+     "if constexpr (kBias) sum -= bias[row];"},
+    {"gemv_fan", "linear/gemv_fan.hip",
+     "sum *= norm_factor<kCols>(squares + i64(x.first + t) * (kCols / 32), kEps);",
+     "sum *= norm_factor<kCols>(squares + i64(x.first) * (kCols / 32), 1.0f);"},
+    {"gemv_fan", "linear/gemv_fan.hip", "if (row >= rows_of_w) return;",
+     "if (row >= rows_of_w - 1) return;"},
+    {"gemv_residual", "linear/gemv_residual.hip", "const float v = sum + residual[at];",
+     "const float v = sum + residual[row % 16 == 3 ? at - 1 : at];"},
+    {"gemv_residual", "linear/gemv_residual.hip", "store_block<kQuantisedOutput>(v * norm[row]",
+     "store_block<kQuantisedOutput>(v * norm[row ^ 1]"},
+    {"gemv_residual", "linear/gemv_residual.hip", "const float square = wave_sum(v * v);",
+     "const float square = wave_sum(v);"},
+    {"gemv_swiglu", "linear/gemv_swiglu.hip", "store_block<kQuantisedOutput>(silu(g) * u,",
+     "store_block<kQuantisedOutput>(silu(u) * g,"},
+    {"gemv_swiglu", "linear/gemv_swiglu.hip", "            u *= factor;", "            u *= 1.0f;"},
+    {"gemv_swiglu", "linear/gemv_swiglu.hip", "if (first + t >= rows) return;",
+     "if (first + t >= rows - 1) return;"},
+    {"gemm", "linear/gemm.hip", "if constexpr (kBias) v += bias[col];",
+     "if constexpr (kBias) v += bias[col ^ 1];"},
+    {"gemm", "linear/gemm.hip", "if constexpr (kResidual) v += residual[at];",
+     "if constexpr (kResidual) v += residual[at] * (row % 16 == 5 ? 1.1f : 1.0f);"},
+    {"gemm", "linear/gemm.hip", "half_row_scale<kCols>(x + i64(row_of(m)) *",
+     "half_row_scale<kCols>(x + i64(row_of(m ^ 1)) *"},
+    {"gemm_swiglu", "linear/gemm_swiglu.hip", "silu(g * scale) * (u * scale)",
+     "silu(g * scale) * u"},
+    {"gemm_swiglu", "linear/gemm_swiglu.hip", "weights({gate, up},", "weights({up, gate},"},
+    {"gemm_swiglu", "linear/gemm_swiglu.hip", "if (row >= rows ||", "if (row >= rows - 1 ||"},
+    // Attention.
+    {"head_norm_rope", "attention/head_norm_rope.hip", "float(step->position + row), head);",
+     "float(step->position), head);"},
+    {"kv_write", "attention/kv_write.hip",
+     "Kv::store_head<kKvHeads, kHeadSize>(v_cache + to, head, v + from);",
+     "Kv::store_head<kKvHeads, kHeadSize>(v_cache + to, head, k + from);"},
+    {"kv_write", "attention/kv_write.hip", "if (row >= step->rows || head >= kKvHeads) return;",
+     "if (row >= step->rows || head >= kKvHeads || (row == 2 && head == 1)) return;"},
+    {"kv_write", "attention/kv_write.hip", "i64(step->position + row) * Kv",
+     "i64(row == 1 ? step->position + 2 : step->position + row) * Kv"},
+    {"attention_split", "attention/attention_split.hip", "const int last = step->position + row;",
+     "const int last = step->position;"},
+    {"attention_split", "attention/attention_split.hip", "tile += kSplits * kWaves)",
+     "tile += 2 * kSplits * kWaves)"},
+    {"attention_split", "attention/attention_split.hip",
+     "waves[wave][g][kHeadSize + 1] = state.sum[g];",
+     "waves[wave][g][kHeadSize + 1] = state.sum[0];"},
+    {"attention_merge", "attention/attention_merge.hip", "y[head * kHeadSize + d] = sum * factor;",
+     "y[head * kHeadSize + d] = sum * weights;"},
+    {"attention_merge", "attention/attention_merge.hip", "const float factor = fast_rcp(weights);",
+     "const float factor = fast_rcp(2.0f * weights);"},
+    {"attention_merge", "attention/attention_merge.hip",
+     "for (int s = 0; s < kSplits; ++s)\n            sum +=",
+     "for (int s = 0; s < kSplits - 1; ++s)\n            sum +="},
+    {"attention_step", "attention/attention_step.hip", "float(last), heads[h]);",
+     "float(last + 1), heads[h]);"},
+    {"attention_step", "attention/attention_step.hip", "is_key ? k_norm : q_norm",
+     "is_key ? q_norm : k_norm"},
+    {"attention_step", "attention/attention_step.hip",
+     "Kv::store_head<kKvHeads, kHeadSize>(v_cache + at, kv_head, v + kv_head * kHeadSize);",
+     "Kv::store_head<kKvHeads, kHeadSize>(v_cache + at, kv_head, v);"},
+    {"attention_flash", "attention/attention_flash.hip",
+     "limit[s] = position + token_of(first_row + mat_row(s));",
+     "limit[s] = position + token_of(first_row + mat_row(s)) - 1;"},
+    {"attention_flash", "attention/attention_flash.hip", "v *= old[at.slot];", "v *= 1.0f;"},
+    {"attention_flash", "attention/attention_flash.hip", "first + 16 * j + at.col <= limit",
+     "first + at.col <= limit"},
+    // Elements, norms and copies.
+    {"binary", "elementwise/binary.hip", "Op::apply(a[at], b[at])",
+     "Op::apply(b[at], a[at] + 0.1f)"},
+    {"half_rows", "elementwise/half_rows.hip", "v[k] *= factor;",
+     "v[k] *= k == 7 ? 1.01f * factor : factor;"},
+    {"quantise", "elementwise/quantise.hip", "block * 32 + lane_id()]",
+     "block * 32 + (lane_id() ^ 1)]"},
+    {"scale_by_sigmoid", "elementwise/scale_by_sigmoid.hip", "sigmoid(s[row])", "sigmoid(s[0])"},
+    {"split_heads", "elementwise/split_heads.hip", "x[(2 * head + 1) * kHeadSize + d]",
+     "x[2 * head * kHeadSize + d]"},
+    {"take_row", "elementwise/take_row.hip", "i64(rows - 1) * kCols", "i64(rows - 2) * kCols"},
+    {"rmsnorm", "norm/rmsnorm.hip", "(1.0f / kCols) + kEps", "(1.0f / kCols) * 1.001f + kEps"},
+    {"gated_rmsnorm", "norm/gated_rmsnorm.hip", "silu(z[head + i])", "silu(z[i])"},
+    {"embed", "embed/embed.hip", "token % kTileRows, k % kSteps", "token % kTileRows, 0"},
+    {"embed_norm", "embed/embed_norm.hip", "values[i] *= norm[k * 32 + i];",
+     "values[i] *= norm[i];"},
+    {"embed_norm", "embed/embed_norm.hip", "squares[block] = square;",
+     "squares[block] = square - values[0];"},
+    // Experts.
+    {"router", "moe/router.hip", "ids + row * kUsed,", "ids + (row ^ 1) * kUsed,"},
+    {"router", "moe/choose_experts.h",
+     "const int winner = wave_min(best == top ? at : kExperts - 1);",
+     "const int winner = wave_max(best == top ? at : 0);"},
+    {"expert_groups", "moe/expert_groups.hip", "imin(at + kTokens, behind) - 1}",
+     "imin(at + kTokens, behind)}"},
+    {"moe_route", "moe/moe_route.hip", "x[column] * norm[column] : x[column]",
+     "x[column] * norm[column ^ 1] : x[column]"},
+    {"moe_route", "moe/moe_route.hip", "return sum * factor;", "return sum * factor * 1.01f;"},
+    {"moe_route", "moe/moe_route.hip", "if (is_last) *counter = 0;", ""},
+    {"moe_gate_up", "moe/moe_gate_up.hip", "ids[slot] * (kRows / kTileRows) + tile",
+     "ids[0] * (kRows / kTileRows) + tile"},
+    {"moe_gate_up", "moe/moe_gate_up.hip", "product<SharedGate, SharedUp>(shared_gate, shared_up,",
+     "product<SharedGate, SharedUp>(shared_up, shared_gate,"},
+    {"moe_gate_up", "moe/moe_gate_up.hip", "if (tile >= kRows / kTileRows) return;",
+     "if (tile >= kRows / kTileRows - 1) return;"},
+    {"moe_down", "moe/moe_down.hip", "fused_mul_add(shares[k],", "fused_mul_add(shares[0],"},
+    {"moe_down", "moe/moe_down.hip", "kSharedGate ? shares[kUsed] * own : own", "own"},
+    {"moe_down", "moe/moe_down.hip", "const float v = sum + residual[row];",
+     "const float v = sum + residual[lane_id()];"},
+    {"experts_gate_up", "moe/experts_gate_up.hip", "input{x, row, row};", "input{x, 0, 0};"},
+    {"experts_gate_up", "moe/experts_gate_up.hip", "ids[slot] *", "ids[slot ^ 1] *"},
+    {"experts_gate_up", "moe/experts_gate_up.hip", "silu(g[0]) * u[0]", "silu(u[0]) * g[0]"},
+    {"experts_down", "moe/experts_down.hip", "shares[first + k]", "shares[k]"},
+    {"experts_down", "moe/experts_down.hip", "{x, first + k, first + k}", "{x, first, first}"},
+    {"experts_down", "moe/experts_down.hip", "ids[first + k] *", "ids[first] *"},
+    {"experts_gate_up_grouped", "moe/experts_gate_up_grouped.hip",
+     "const int slot = order[chunk.first + t];",
+     "const int slot = order[chunk.first + (t > 0 ? t - 1 : t)];"},
+    {"experts_gate_up_grouped", "moe/experts_gate_up_grouped.hip",
+     "row_tile_dot<Up, kCols, kTokens, kWaves>(up, tile",
+     "row_tile_dot<Up, kCols, kTokens, kWaves>(up, group_id()"},
+    {"experts_gate_up_grouped", "moe/experts_gate_up_grouped.hip", "silu(gate_sum) * up_sum",
+     "silu(gate_sum + 0.01f) * up_sum"},
+    {"experts_down_grouped", "moe/experts_down_grouped.hip", "chunk.expert * (kRows / kTileRows)",
+     "(chunk.expert ^ 1) * (kRows / kTileRows)"},
+    {"experts_down_grouped", "moe/experts_down_grouped.hip", "slots.of<kQuantisedInput, 1>(x)",
+     "slots.of<kQuantisedInput, 2>(x)"},
+    {"experts_down_grouped", "moe/experts_down_grouped.hip", "if (t >= slots.count) return;",
+     "if (t >= slots.count - 1) return;"},
+    {"experts_gate_up_gemm", "moe/experts_gate_up_gemm.hip", "silu(g * scale) * (u * scale)",
+     "silu(g * scale) * (g * scale)"},
+    {"experts_gate_up_gemm", "moe/experts_gate_up_gemm.hip",
+     "const int matrix = chunk.expert * kTiles;", "const int matrix = 0;"},
+    {"experts_gate_up_gemm", "moe/experts_gate_up_gemm.hip", "if (chunk.first + m > chunk.last ||",
+     "if (chunk.first + m >= chunk.last ||"},
+    {"experts_down_gemm", "moe/experts_down_gemm.hip", "= sum * scale;",
+     "= sum * settled(scales[0]);"},
+    {"experts_down_gemm", "moe/experts_down_gemm.hip", "gemm_tile(sums, x, slot_of,",
+     "gemm_tile(sums, x, [&](int m) { return slot_of(m ^ 1); },"},
+    {"experts_down_gemm", "moe/experts_down_gemm.hip", "matrix + group_id() * Shape::kRowTiles",
+     "matrix"},
+    {"experts_sum", "moe/experts_sum.hip", "shares[row * kUsed + k]", "shares[k]"},
+    {"experts_sum", "moe/experts_sum.hip", "(i64(row) * kUsed + k) * kCols + col]",
+     "(i64(row) * kUsed + 0 * k) * kCols + col]"},
+    {"experts_sum", "moe/experts_sum.hip", "for (int k = 0; k < kUsed; ++k)",
+     "for (int k = 0; k < kUsed - 1; ++k)"},
+    // Recurrent layers.
+    {"causal_conv", "recurrent/causal_conv.hip",
+     "state[(position + 1 + j) % kTaps * kWidth + channel]",
+     "state[(position + j) % kTaps * kWidth + channel]"},
+    {"causal_conv", "recurrent/causal_conv.hip", "weights[j] = w[channel * kTaps + j];",
+     "weights[j] = w[channel * kTaps + kTaps - 1 - j];"},
+    {"causal_conv", "recurrent/causal_conv.hip",
+     "for (int row = imax(rows - kTaps, 0); row < rows; ++row)",
+     "for (int row = imax(rows - kTaps, 0); row < rows - 1; ++row)"},
+    {"delta_net", "recurrent/delta_net.hip", "fmax2(wave_sum(qq), kEps * kEps) * kKeySize)",
+     "fmax2(wave_sum(qq), kEps * kEps))"},
+    {"delta_net", "recurrent/delta_net.hip", "dt_bias[head]));", "dt_bias[0]));"},
+    {"delta_net", "recurrent/delta_net.hip", "k_scale * delta, decay * s[i]);",
+     "k_scale * delta, s[i]);"},
+    {"delta_net_prepare", "recurrent/delta_net_prepare.hip", "token < row ? rate[row]",
+     "token < row ? rate[token]"},
+    {"delta_net_prepare", "recurrent/delta_net_prepare.hip", "= kn * to_end;", "= kn;"},
+    {"delta_net_prepare", "recurrent/delta_net_prepare.hip", "token <= row ? decay * qk[t]",
+     "token < row ? decay * qk[t]"},
+    {"delta_net_chunk", "recurrent/delta_net_chunk.hip", "+ safe_column] - seen[t];",
+     "+ safe_column] + seen[t];"},
+    {"delta_net_chunk", "recurrent/delta_net_chunk.hip", "s[i] = decay * columns",
+     "s[i] = columns"},
+    {"delta_net_chunk", "recurrent/delta_net_chunk.hip",
+     "read, in + Chunk::kM + first_token * kChunk, d + lane);", "read, in + Chunk::kM, d + lane);"},
+    {"delta_net_matrix", "recurrent/delta_net_matrix.hip", "{ value *= decay; }",
+     "{ value *= 1.0f; }"},
+    {"delta_net_matrix", "recurrent/delta_net_matrix.hip",
+     "multiply_split(read, lds.m, token_tile, lds.d, column_tile);", ""},
+    {"delta_net_matrix", "recurrent/delta_net_matrix.hip", "if (row < rows && column < kValueSize)",
+     "if (row < rows - 1 && column < kValueSize)"},
+    {"delta_step", "recurrent/delta_step.hip", "decay * k_scale * seen);", "k_scale * seen);"},
+    {"delta_step", "recurrent/delta_step.hip", "k_scale * delta, decay * s[u][i]);",
+     "k_scale * delta, decay * s[u][0]);"},
+    {"delta_step", "recurrent/delta_step.hip", "silu(z[head * kValueSize + i])", "silu(z[i])"},
+    // Draws.
+    {"sample", "sampling/sample.hip", "const float inverse = fast_rcp(state->temperature);",
+     "const float inverse = 1.0f;"},
+    {"sample", "sampling/sample.hip", "if (state->min_p > 0.0f)", "if (state->min_p > 1.0f)"},
+    {"sample", "sampling/sample.hip", "if (state->top_p < 1.0f) {", "if (state->top_p < 0.0f) {"},
+    {"sample", "sampling/sample.hip", "if (state->top_k > 0 && state->top_k < kVocabulary)",
+     "if (state->top_k > 5 && state->top_k < kVocabulary)"},
+    {"sample", "sampling/sample.hip", "uniform(state->seed, u32(state->count))", "uniform(1, 1)"},
+    {"repeat", "sampling/repeat.hip", "done < loop->rounds &&", "done <= loop->rounds &&"},
+};
+
+// A step of a small model that a template is tried with.
+struct Subject {
+    std::shared_ptr<const ModelFile> file;
+    std::shared_ptr<const LayerGraph> graph;
+    std::shared_ptr<const SessionPlans> plans;
+    const Plan* plan;
+    const PlanStep* step;
+};
+
+// Of each template its different kernels, in the order of the models.
+std::map<std::string, std::vector<Subject>> subjects_of(const Arch& arch) {
+    std::map<std::string, std::vector<Subject>> by_template;
+    std::set<std::string> seen;
+    for (const auto& [shape, sessions] : testing::emulated_models()) {
+        const auto file = std::make_shared<const ModelFile>(
+            testing::written_model(shape, "Q4_K_M", HETUNE_BUILD_DIR "/test-models/mutations"));
+        const auto graph = std::make_shared<const LayerGraph>(build_layer_graph(*file));
+        for (SessionOptions options : sessions) {
+            options.context = 128;
+            for (const bool matrix : {options.prefill_rows >= kMatrixRows, false}) {
+                options.matrix = matrix;
+                const auto plans = std::make_shared<const SessionPlans>(
+                    session_plans(*graph, *file, arch, options));
+                std::vector<const Plan*> list = {&plans->sampler};
+                for (const Plan& plan : plans->steps) list.push_back(&plan);
+                for (const Plan* plan : list)
+                    for (const PlanStep& step : plan->steps)
+                        if (seen.insert(step.spec.to_string()).second)
+                            by_template[step.spec.name].push_back(
+                                {file, graph, plans, plan, &step});
+            }
+        }
+    }
+    return by_template;
+}
+
+std::string failure_of(Device& device, KernelLibrary& library, const Subject& subject) {
+    const CodeObject code = library.get({subject.step->spec}).at(0);
+    const auto module = device.load(code);
+    TrialDevice on{.device = device};
+    return try_out({on, *module, *subject.plan, *subject.step, *subject.graph, *subject.file})
+        .failure;
+}
+
+TEST_CASE("every mutation of every template is refused by a trial, and the templates pass") {
+    const auto device = open_cpu_device(0);
+    const auto subjects = subjects_of(device->arch());
+    KernelLibrary whole(device->arch(), code_store(), read_environment());
+    std::set<std::string> mutated;
+    int refused = 0;
+    for (const Mutation& m : kMutations) {
+        INFO(fmt::format("{}: {} -> {}", m.kernel, m.what, m.by));
+        const auto found = subjects.find(m.kernel);
+        if (found == subjects.end()) {
+            MESSAGE("no plan for the CPU has this kernel");
+            continue;
+        }
+        mutated.insert(m.kernel);
+        testing::BrokenTemplates templates;
+        templates.replace(m.file, m.what, m.by);
+        Environment environment = read_environment();
+        environment.template_dir = templates.path();
+        KernelLibrary broken(device->arch(), code_store(), environment);
+        // Until one of the template's kernels shows it: a flag may switch off what was changed.
+        std::string failure;
+        for (const Subject& subject : found->second) {
+            if (!failure.empty()) break;
+            failure = failure_of(*device, broken, subject);
+        }
+        CHECK(failure != "");
+        refused += failure.empty() ? 0 : 1;
+    }
+    for (const auto& [name, list] : subjects) {
+        CAPTURE(name);
+        CHECK(mutated.contains(name));
+        for (const Subject& subject : list) CHECK(failure_of(*device, whole, subject) == "");
+    }
+    MESSAGE(refused, " mutations refused, of ", subjects.size(), " templates");
+}
+
+}  // namespace
+}  // namespace hetune
