@@ -89,12 +89,43 @@ std::string ChatTemplate::render(const Json& messages, const ChatOptions& option
                             file_));
         return render_chat(messages, options.add_generation_prompt);
     }
-    Json variables = token_texts_;
-    if (options.variables.is_object()) variables.update(options.variables);
-    variables["messages"] = with_parsed_arguments(messages);
-    variables["add_generation_prompt"] = options.add_generation_prompt;
-    variables["tools"] = has_tools ? options.tools : Json(nullptr);
-    return template_->render(variables);
+    // Values first: they bound the depth, and copies of nested JSON recurse.
+    const auto value_of = [&](const char* what, const Json& json) {
+        try {
+            return jinja::Value::of_json(json);
+        } catch (const jinja::Fault& fault) {
+            throw std::runtime_error(fmt::format("{} of the chat: {}", what, fault.what()));
+        }
+    };
+    auto variables = std::make_shared<jinja::Dict>();
+    const auto set = [&](const std::string& name, jinja::Value value) {
+        variables->set(jinja::Value::text(name), std::move(value));
+    };
+    for (const auto& entry : token_texts_.items())
+        set(entry.key(), jinja::Value::text(entry.value().get<std::string>()));
+    if (options.variables.is_object())
+        for (const auto& entry : options.variables.items())
+            set(entry.key(), value_of("a variable", entry.value()));
+    value_of("the messages", messages);
+    set("messages", value_of("the messages", with_parsed_arguments(messages)));
+    set("add_generation_prompt", jinja::Value::of(options.add_generation_prompt));
+    set("tools", has_tools ? value_of("the tools", options.tools) : jinja::Value::none());
+    return template_->render(jinja::Value::of(std::move(variables)));
+}
+
+std::string ChatTemplate::render_variables(const jinja::Value& given) const {
+    auto variables = std::make_shared<jinja::Dict>();
+    const auto set = [&](const std::string& name, jinja::Value value) {
+        variables->set(jinja::Value::text(name), std::move(value));
+    };
+    for (const auto& entry : token_texts_.items())
+        set(entry.key(), jinja::Value::text(entry.value().get<std::string>()));
+    set("add_generation_prompt", jinja::Value::of(true));
+    set("tools", jinja::Value::none());
+    for (const auto& [name, value] : given.dict()->entries) variables->set(name, value);
+    const jinja::Value all = jinja::Value::of(std::move(variables));
+    if (template_) return template_->render(all);
+    return jinja::Template("chatml", named_template("chatml")).render(all);
 }
 
 std::vector<int32_t> ChatTemplate::encode(const Tokenizer& tokenizer, const std::string& rendered) {

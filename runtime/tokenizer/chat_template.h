@@ -48,6 +48,10 @@ class ChatTemplate {
     // says about messages that it refuses, or that there is no template to present tools.
     std::string render(const Json& messages, const ChatOptions& options = {}) const;
 
+    // The same, for the template's variables as a dict: messages and all others. What chat adds of
+    // itself is there unless `variables` has it: bos_token, eos_token, add_generation_prompt.
+    std::string render_variables(const jinja::Value& variables) const;
+
     // The ids of a rendered conversation: control tokens are parsed, and BOS stands in front just
     // once, whether the template writes it or the tokenizer adds it.
     static std::vector<int32_t> encode(const Tokenizer& tokenizer, const std::string& rendered);

@@ -3,31 +3,34 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "runtime/tokenizer/jinja/builtins.h"
 #include "runtime/tokenizer/jinja/lexer.h"
+#include "runtime/tokenizer/jinja/rendering.h"
 #include "runtime/tokenizer/jinja/value.h"
 
 namespace hetune::jinja {
 
-// One rendering. Its limits turn a template that runs away into an error.
-struct Rendering {
-    // Statements and loop items; a chat of 1000 messages takes some 20 000.
-    int64_t steps_left = 500'000;
-    int call_depth = 0;  // of macros
-    static constexpr int kMaxCallDepth = 100;
-};
-
-// The variables of a loop body, a macro call or the template itself.
-struct Scope {
-    Rendering& rendering;
-    Scope* parent = nullptr;
-    std::map<std::string, Value, std::less<>> variables = {};
+// The variables of a loop body, a macro call or the template itself. Lives as long as a macro that
+// was defined in it.
+struct Scope : Object, std::enable_shared_from_this<Scope> {
+    Scope(Rendering& the_rendering, std::shared_ptr<Scope> the_parent)
+        : rendering(the_rendering), parent(std::move(the_parent)) {}
+    static std::shared_ptr<Scope> within(Scope& parent) {
+        return std::make_shared<Scope>(parent.rendering, parent.shared_from_this());
+    }
+    std::string type() const override { return "scope"; }
+    void clear() override { variables.clear(); }
 
     Value find(const std::string& name) const;  // then among the globals, then undefined
     Scope& top() { return parent == nullptr ? *this : parent->top(); }
+
+    Rendering& rendering;
+    std::shared_ptr<Scope> parent;
+    std::map<std::string, Value, std::less<>> variables = {};
 };
 
 class Expression {
@@ -37,8 +40,14 @@ class Expression {
     // Throws TemplateError with the line and construct of the innermost node that failed.
     Value eval(Scope& scope) const;
     virtual std::string construct() const { return "expression"; }
+    virtual bool is_call() const { return false; }
+    // For the call of a {% call %} block: evaluates it with one more argument. None: no call.
+    virtual std::optional<Value> call_with(Scope&, const std::string&, const Value&) const {
+        return {};
+    }
 
   protected:
+    int line() const { return line_; }
     virtual Value compute(Scope& scope) const = 0;
 
   private:
@@ -64,25 +73,37 @@ class Statement {
 using Body = std::vector<std::unique_ptr<Statement>>;
 Flow run_body(const Body& body, Scope& scope, std::string& out);
 
-// Positional and name=value arguments of a call, filter or test.
+// Arguments of a call, filter or test: f(1, *list, a=2, **dict).
 struct ArgumentList {
     std::vector<ExpressionPtr> positional;
     std::vector<std::pair<std::string, ExpressionPtr>> named;
+    ExpressionPtr more_positional;  // nullptr: none
+    ExpressionPtr more_named;
     Arguments eval(Scope& scope) const;
 };
 
-// What an assignment writes to: names, or one attribute of a namespace.
+// What an assignment writes to: a name, an attribute of a namespace, or several targets.
 struct Target {
-    std::vector<std::string> names;
-    std::string attribute;  // of names[0]
-    bool unpacks = false;   // more than one name, or a comma
+    std::string name;
+    std::string attribute;      // of the namespace `name`
+    std::vector<Target> parts;  // of what is unpacked
+    bool unpacks = false;       // into `parts`
     void assign(Scope& scope, const Value& value) const;
+};
+
+// A filter by name; `filter` is nullptr where there is none, which is an error once it runs.
+struct FilterCall {
+    std::string name;
+    Filter filter;
+    ArgumentList arguments;
+    Value apply(const Value& input, Scope& scope) const;
 };
 
 // Makers of the nodes; the parser knows no more of them.
 ExpressionPtr make_constant(int line, Value value);
 ExpressionPtr make_name(int line, std::string name);
 ExpressionPtr make_list(int line, std::vector<ExpressionPtr> elements);
+ExpressionPtr make_tuple(int line, std::vector<ExpressionPtr> elements);
 ExpressionPtr make_dict(int line, std::vector<std::pair<ExpressionPtr, ExpressionPtr>> entries);
 ExpressionPtr make_attribute(int line, ExpressionPtr object, std::string name);
 ExpressionPtr make_item(int line, ExpressionPtr object, ExpressionPtr key);
@@ -90,8 +111,8 @@ ExpressionPtr make_item(int line, ExpressionPtr object, ExpressionPtr key);
 ExpressionPtr make_slice(int line, ExpressionPtr object, ExpressionPtr from, ExpressionPtr to,
                          ExpressionPtr step);
 ExpressionPtr make_call(int line, ExpressionPtr function, ArgumentList arguments);
-ExpressionPtr make_filter(int line, std::string name, Filter filter, ExpressionPtr input,
-                          ArgumentList arguments);
+ExpressionPtr make_filter(int line, FilterCall call, ExpressionPtr input);
+// `test` is nullptr where there is none.
 ExpressionPtr make_test(int line, std::string name, Test test, bool negated, ExpressionPtr input,
                         ArgumentList arguments);
 // `op`: "-", "+" or "not".
@@ -119,19 +140,32 @@ struct Loop {
     ExpressionPtr condition;  // nullptr: none
     Body body;
     Body otherwise;  // when there was nothing to loop over
+    bool recursive = false;
 };
 StatementPtr make_for(int line, Loop loop);
 StatementPtr make_jump(int line, Flow flow);
 StatementPtr make_set(int line, Target target, ExpressionPtr value);
-using FilterCall = std::pair<Filter, ArgumentList>;
 StatementPtr make_set_block(int line, Target target, Body body, std::vector<FilterCall> filters);
 struct MacroDefinition {
     std::string name;
     std::vector<std::string> parameters;
     std::vector<ExpressionPtr> defaults;  // per parameter; nullptr: undefined
     Body body;
+    bool takes_positional = false;  // more than its parameters, as varargs
+    bool takes_named = false;       // others than its parameters, as kwargs
+    bool takes_caller = false;      // the body of a {% call %} block
 };
-// A macro sees its arguments and the variables of the template's top level.
+// A macro sees its arguments and the variables of where it stands.
 StatementPtr make_macro(int line, MacroDefinition macro);
+// `call` is called with the body of the block as the function `caller`.
+StatementPtr make_call_block(int line, ExpressionPtr call, MacroDefinition caller);
+StatementPtr make_filter_block(int line, std::vector<FilterCall> filters, Body body);
+// Variables for the body alone; without any, it is a scope of its own. `from_top`: the body sees
+// the variables of the template's top level and no others, as a block does.
+StatementPtr make_with(int line, std::vector<std::pair<Target, ExpressionPtr>> variables, Body body,
+                       bool from_top = false);
+StatementPtr make_autoescape(int line, ExpressionPtr on, Body body);
+// A tag that loads another template, which is an error once it runs.
+StatementPtr make_loader(int line, std::string tag);
 
 }  // namespace hetune::jinja

@@ -1,6 +1,5 @@
-// What templates can call by name. Functions of Python's str and dict that chat templates use,
-// and Jinja's own filters and tests: https://jinja.palletsprojects.com/templates. Upper and lower
-// case are those of ASCII. All throw Fault.
+// What templates can call by name. Functions of Python's values, and Jinja's own filters, tests and
+// globals: https://jinja.palletsprojects.com/templates. All throw Fault.
 #pragma once
 
 #include <string_view>
@@ -12,14 +11,20 @@ namespace hetune::jinja {
 using Filter = Value (*)(const Value& input, const Arguments& arguments);
 using Test = bool (*)(const Value& input, const Arguments& arguments);
 
-// nullptr when hetune lacks it.
+// nullptr when there is none.
 Filter find_filter(std::string_view name);
+Filter find_text_filter(std::string_view name);  // those of find_filter() that make text
 Test find_test(std::string_view name);
 
 // The bound method `value.name`; undefined when the kind of `value` has none of this name.
 Value find_method(const Value& value, std::string_view name);
+Value find_text_method(const Value& text, std::string_view name);
+// True for methods of Python that change their list or dict: templates may not call them.
+bool changes(const Value& value, std::string_view name);
 
-// range, namespace, dict, raise_exception, strftime_now; undefined otherwise.
+// range, namespace, dict, cycler, joiner, raise_exception, strftime_now; undefined otherwise.
 Value find_global(std::string_view name);
+
+Value make_range(int64_t begin, int64_t end, int64_t step);
 
 }  // namespace hetune::jinja

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cmath>
 
 namespace hetune::jinja {
 namespace {
@@ -77,19 +78,19 @@ void ExpressionParser::count_node() {
         fail("expression", fmt::format("has more than {} parts", kMaxNodesPerTag));
 }
 
-ExpressionPtr ExpressionParser::parse_tuple() {
+ExpressionPtr ExpressionParser::parse_tuple(Parse element) {
     const int line = peek().line;
-    ExpressionPtr first = parse_expression();
+    ExpressionPtr first = (this->*element)();
     if (!at_operator(",")) return first;
     std::vector<ExpressionPtr> elements;
     elements.push_back(std::move(first));
     while (skip_operator(",")) {
         if (peek().kind == Kind::kStatementEnd || peek().kind == Kind::kOutputEnd ||
-            at_operator(")"))
+            at_operator(")") || at_operator("="))
             break;
-        elements.push_back(parse_expression());
+        elements.push_back((this->*element)());
     }
-    return make_list(line, std::move(elements));
+    return make_tuple(line, std::move(elements));
 }
 
 ExpressionPtr ExpressionParser::parse_expression() {
@@ -156,7 +157,7 @@ ExpressionPtr ExpressionParser::parse_comparison() {
 }
 
 ExpressionPtr ExpressionParser::parse_chain(std::initializer_list<std::string_view> ops,
-                                            ExpressionPtr (ExpressionParser::*operand)()) {
+                                            Parse operand) {
     ExpressionPtr left = (this->*operand)();
     while (peek().kind == Kind::kOperator && std::ranges::find(ops, peek().value) != ops.end()) {
         count_node();
@@ -173,7 +174,10 @@ ExpressionPtr ExpressionParser::parse_concat() {
     return parse_chain({"~"}, &ExpressionParser::parse_product);
 }
 ExpressionPtr ExpressionParser::parse_product() {
-    return parse_chain({"*", "/", "//", "%"}, &ExpressionParser::parse_unary);
+    return parse_chain({"*", "/", "//", "%"}, &ExpressionParser::parse_power);
+}
+ExpressionPtr ExpressionParser::parse_power() {
+    return parse_chain({"**"}, &ExpressionParser::parse_unary);
 }
 
 ExpressionPtr ExpressionParser::parse_unary(bool with_filters) {
@@ -183,8 +187,9 @@ ExpressionPtr ExpressionParser::parse_unary(bool with_filters) {
         const Token op = next();
         value = make_unary(op.line, op.value, parse_unary(false));
     } else {
-        value = parse_postfix(parse_primary());
+        value = parse_primary();
     }
+    value = parse_postfix(std::move(value));
     return with_filters ? parse_filters_and_tests(std::move(value)) : std::move(value);
 }
 
@@ -199,13 +204,14 @@ ExpressionPtr ExpressionParser::parse_primary() {
     }
     if (token.kind == Kind::kName) {
         const std::string name = next().value;
-        if (name == "true" || name == "True") return make_constant(line, Value::of(Json(true)));
-        if (name == "false" || name == "False") return make_constant(line, Value::of(Json(false)));
-        if (name == "none" || name == "None") return make_constant(line, Value::of(Json(nullptr)));
+        if (name == "true" || name == "True") return make_constant(line, Value::of(true));
+        if (name == "false" || name == "False") return make_constant(line, Value::of(false));
+        if (name == "none" || name == "None") return make_constant(line, Value::none());
+        names_.insert(name);
         return make_name(line, name);
     }
     if (skip_operator("(")) {
-        if (skip_operator(")")) return make_list(line, {});
+        if (skip_operator(")")) return make_tuple(line, {});
         ExpressionPtr value = parse_tuple();
         expect_operator(")", "parentheses");
         return value;
@@ -219,14 +225,25 @@ ExpressionPtr ExpressionParser::parse_number() {
     const Token token = next();
     if (token.kind == Kind::kFloat) {
         double value = 0;
-        std::from_chars(token.value.data(), token.value.data() + token.value.size(), value);
-        return make_constant(token.line, Value::of(Json(value)));
+        const auto [end, error] =
+            std::from_chars(token.value.data(), token.value.data() + token.value.size(), value);
+        // Too large is infinity, as in Python; too small is 0.
+        if (error == std::errc::result_out_of_range)
+            value = token.value.find('-') == std::string::npos ? HUGE_VAL : 0.0;
+        return make_constant(token.line, Value::of(value));
     }
-    int64_t value = 0;
-    if (std::from_chars(token.value.data(), token.value.data() + token.value.size(), value).ec !=
-        std::errc())
-        throw TemplateError(token.line, "number", fmt::format("{} is too large", token.value));
-    return make_constant(token.line, Value::of(Json(value)));
+    std::string_view digits = token.value;
+    int base = 10;
+    if (digits.size() > 1 && digits[0] == '0' && (digits[1] < '0' || digits[1] > '9')) {
+        base = digits[1] == 'x' || digits[1] == 'X'   ? 16
+               : digits[1] == 'o' || digits[1] == 'O' ? 8
+                                                      : 2;
+        digits.remove_prefix(2);
+    }
+    std::optional<Integer> value;
+    if (digits.size() < 4000) value = Integer::parse(digits, base);
+    if (!value) throw TemplateError(token.line, "number", token.value.substr(0, 40) + " is none");
+    return make_constant(token.line, Value::of(*value));
 }
 
 ExpressionPtr ExpressionParser::parse_list(int line) {
@@ -280,6 +297,13 @@ ExpressionPtr ExpressionParser::parse_subscript(ExpressionPtr object, int line) 
     ExpressionPtr from = part();
     if (!at_operator(":")) {
         if (from == nullptr) fail_unexpected("subscript");
+        if (at_operator(",")) {  // x[1, 2] has a tuple as its key
+            std::vector<ExpressionPtr> elements;
+            elements.push_back(std::move(from));
+            while (skip_operator(","))
+                if (!at_operator("]")) elements.push_back(parse_expression());
+            from = make_tuple(line, std::move(elements));
+        }
         expect_operator("]", "subscript");
         return make_item(line, std::move(object), std::move(from));
     }
@@ -299,7 +323,11 @@ ArgumentList ExpressionParser::parse_arguments() {
         if (skip_operator(")")) break;
         const bool named =
             peek().kind == Kind::kName && peek(1).kind == Kind::kOperator && peek(1).value == "=";
-        if (named) {
+        if (skip_operator("*")) {
+            arguments.more_positional = parse_expression();
+        } else if (skip_operator("**")) {
+            arguments.more_named = parse_expression();
+        } else if (named) {
             std::string name = next().value;
             next();
             arguments.named.emplace_back(std::move(name), parse_expression());
@@ -312,13 +340,18 @@ ArgumentList ExpressionParser::parse_arguments() {
     return arguments;
 }
 
-std::pair<std::string, Filter> ExpressionParser::parse_filter_name() {
-    const int line = peek().line;
-    std::string name = expect_name("filter");
-    const Filter filter = find_filter(name);
-    if (filter == nullptr)
-        throw TemplateError(line, fmt::format("filter '{}'", name), "hetune has no such filter");
-    return {std::move(name), filter};
+std::string ExpressionParser::dotted_name(std::string_view construct) {
+    std::string name = expect_name(construct);
+    while (skip_operator(".")) name += '.' + expect_name(construct);
+    return name;
+}
+
+FilterCall ExpressionParser::parse_filter_call() {
+    FilterCall call;
+    call.name = dotted_name("filter");
+    call.filter = find_filter(call.name);
+    if (skip_operator("(")) call.arguments = parse_arguments();
+    return call;
 }
 
 ExpressionPtr ExpressionParser::parse_filters_and_tests(ExpressionPtr value) {
@@ -326,11 +359,7 @@ ExpressionPtr ExpressionParser::parse_filters_and_tests(ExpressionPtr value) {
         const int line = peek().line;
         if (skip_operator("|")) {
             count_node();
-            auto [name, filter] = parse_filter_name();
-            ArgumentList arguments;
-            if (skip_operator("(")) arguments = parse_arguments();
-            value =
-                make_filter(line, std::move(name), filter, std::move(value), std::move(arguments));
+            value = make_filter(line, parse_filter_call(), std::move(value));
         } else if (skip_name("is")) {
             count_node();
             value = parse_test(std::move(value), line);
@@ -345,16 +374,15 @@ ExpressionPtr ExpressionParser::parse_filters_and_tests(ExpressionPtr value) {
 
 ExpressionPtr ExpressionParser::parse_test(ExpressionPtr value, int line) {
     const bool negated = skip_name("not");
-    std::string name = expect_name("test");
+    std::string name = dotted_name("test");
     const Test test = find_test(name);
-    if (test == nullptr)
-        throw TemplateError(line, fmt::format("test '{}'", name), "hetune has no such test");
     ArgumentList arguments;
     const Token& token = peek();
     const bool ends =
         token.kind == Kind::kName &&
         (token.value == "else" || token.value == "or" || token.value == "and" ||
          token.value == "is" || token.value == "if" || token.value == "in" || token.value == "not");
+    if (at_name("is")) fail("test", "one test cannot follow another");
     if (skip_operator("(")) {
         arguments = parse_arguments();
     } else if ((token.kind == Kind::kName && !ends) || token.kind == Kind::kString ||

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <initializer_list>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,13 +15,14 @@ class ExpressionParser {
   public:
     explicit ExpressionParser(std::vector<Token> tokens) : tokens_(std::move(tokens)) {}
 
-    // With commas: a list, as in `set a, b = 1, 2`.
-    ExpressionPtr parse_tuple();
+    // With commas: a tuple, as in `set a, b = 1, 2`.
+    ExpressionPtr parse_tuple() { return parse_tuple(&ExpressionParser::parse_expression); }
+    // For `for x in 1, 2 if z`, whose `if` a ternary would swallow.
+    ExpressionPtr parse_tuple_without_ternary() { return parse_tuple(&ExpressionParser::parse_or); }
     ExpressionPtr parse_expression();
-    // Without a ternary, whose `if` would swallow the one of `for x in y if z`.
-    ExpressionPtr parse_or();
-    ArgumentList parse_arguments();  // from behind the opening parenthesis
-    std::pair<std::string, Filter> parse_filter_name();
+    ArgumentList parse_arguments();                    // from behind the opening parenthesis
+    FilterCall parse_filter_call();                    // from behind the bar
+    std::set<std::string>& names() { return names_; }  // variables that were read so far
 
     const Token& peek(size_t ahead = 0) const;
     Token next();
@@ -29,6 +31,7 @@ class ExpressionParser {
     bool at_name(std::string_view name) const { return at(Token::Kind::kName, name); }
     bool skip_operator(std::string_view op);
     bool skip_name(std::string_view name);
+    std::string dotted_name(std::string_view construct);  // of a filter or test
     std::string expect_name(std::string_view construct);
     void expect_operator(std::string_view op, std::string_view construct);
     void expect(Token::Kind kind, std::string_view what, std::string_view construct);
@@ -36,15 +39,18 @@ class ExpressionParser {
     [[noreturn]] void fail_unexpected(std::string_view construct) const;
 
   private:
+    using Parse = ExpressionPtr (ExpressionParser::*)();
+    ExpressionPtr parse_tuple(Parse element);
+    ExpressionPtr parse_or();
     ExpressionPtr parse_and();
     ExpressionPtr parse_not();
     ExpressionPtr parse_comparison();
     // Left to right, of the operators in `ops`, with operands one level tighter.
-    ExpressionPtr parse_chain(std::initializer_list<std::string_view> ops,
-                              ExpressionPtr (ExpressionParser::*operand)());
+    ExpressionPtr parse_chain(std::initializer_list<std::string_view> ops, Parse operand);
     ExpressionPtr parse_sum();
     ExpressionPtr parse_concat();
     ExpressionPtr parse_product();
+    ExpressionPtr parse_power();
     ExpressionPtr parse_unary() { return parse_unary(true); }
     ExpressionPtr parse_unary(bool with_filters);
     ExpressionPtr parse_primary();
@@ -61,6 +67,7 @@ class ExpressionParser {
     std::vector<Token> tokens_;
     size_t at_ = 0;
     int nodes_ = 0;  // in the tag at hand
+    std::set<std::string> names_;
 };
 
 }  // namespace hetune::jinja

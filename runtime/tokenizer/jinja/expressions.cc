@@ -1,19 +1,21 @@
 // Evaluation of the expression nodes of ast.h.
 #include <fmt/format.h>
 
-#include <limits>
+#include <cmath>
 
 #include "runtime/tokenizer/jinja/ast.h"
 #include "runtime/tokenizer/jinja/operators.h"
+#include "runtime/tokenizer/jinja/print.h"
 
 namespace hetune::jinja {
 
 Value Scope::find(const std::string& name) const {
-    for (const Scope* scope = this; scope != nullptr; scope = scope->parent)
+    for (const Scope* scope = this; scope != nullptr; scope = scope->parent.get())
         if (const auto found = scope->variables.find(name); found != scope->variables.end())
             return found->second;
     Value global = find_global(name);
-    return global.is_undefined() ? Value::undefined(name) : global;
+    return global.is_undefined() ? Value::undefined(fmt::format("{} is undefined", text_repr(name)))
+                                 : global;
 }
 
 Value Expression::eval(Scope& scope) const {
@@ -30,7 +32,21 @@ Arguments ArgumentList::eval(Scope& scope) const {
         arguments.positional.push_back(argument->eval(scope));
     for (const auto& [name, argument] : named)
         arguments.named.emplace_back(name, argument->eval(scope));
+    if (more_positional != nullptr)
+        for (Value& value : more_positional->eval(scope).items())
+            arguments.positional.push_back(std::move(value));
+    if (more_named != nullptr) {
+        const Value given = more_named->eval(scope);
+        if (given.dict() == nullptr) throw Fault("** needs a dict, not " + given.kind());
+        for (const auto& [name, value] : given.dict()->entries)
+            arguments.named.emplace_back(name.as_text(), value);
+    }
     return arguments;
+}
+
+Value FilterCall::apply(const Value& input, Scope& scope) const {
+    if (filter == nullptr) throw Fault(fmt::format("there is no filter '{}'", name));
+    return filter(input, arguments.eval(scope));
 }
 
 namespace {
@@ -56,30 +72,30 @@ class Name : public Expression {
 
 class List : public Expression {
   public:
-    List(int line, std::vector<ExpressionPtr> elements)
-        : Expression(line), elements_(std::move(elements)) {}
+    List(int line, std::vector<ExpressionPtr> elements, bool tuple)
+        : Expression(line), elements_(std::move(elements)), tuple_(tuple) {}
     Value compute(Scope& scope) const override {
-        Json list = Json::array();
-        int64_t left = kMaxElements;
-        for (const ExpressionPtr& element : elements_)
-            list.push_back(to_json(element->eval(scope), left));
-        return Value::of(std::move(list));
+        std::vector<Value> values;
+        for (const ExpressionPtr& element : elements_) values.push_back(element->eval(scope));
+        return tuple_ ? Value::tuple(std::move(values)) : Value::list(std::move(values));
     }
-    std::string construct() const override { return "list"; }
+    std::string construct() const override { return tuple_ ? "tuple" : "list"; }
 
   private:
     std::vector<ExpressionPtr> elements_;
+    bool tuple_;
 };
 
-class Dict : public Expression {
+class DictNode : public Expression {
   public:
     using Entries = std::vector<std::pair<ExpressionPtr, ExpressionPtr>>;
-    Dict(int line, Entries entries) : Expression(line), entries_(std::move(entries)) {}
+    DictNode(int line, Entries entries) : Expression(line), entries_(std::move(entries)) {}
     Value compute(Scope& scope) const override {
-        Json dict = Json::object();
-        int64_t left = kMaxElements;
-        for (const auto& [key, value] : entries_)
-            dict[key->eval(scope).as_text()] = to_json(value->eval(scope), left);
+        auto dict = std::make_shared<Dict>();
+        for (const auto& [key, value] : entries_) {
+            const Value name = key->eval(scope);
+            dict->set(name, value->eval(scope));
+        }
         return Value::of(std::move(dict));
     }
     std::string construct() const override { return "dict"; }
@@ -92,11 +108,7 @@ class Attribute : public Expression {
   public:
     Attribute(int line, ExpressionPtr object, std::string name)
         : Expression(line), object_(std::move(object)), name_(std::move(name)) {}
-    Value compute(Scope& scope) const override {
-        const Value object = object_->eval(scope);
-        Value method = find_method(object, name_);
-        return method.is_undefined() ? item(object, Value::text(name_)) : method;
-    }
+    Value compute(Scope& scope) const override { return attribute(object_->eval(scope), name_); }
     std::string construct() const override { return "." + name_; }
 
   private:
@@ -110,17 +122,11 @@ class Item : public Expression {
         : Expression(line), object_(std::move(object)), key_(std::move(key)) {}
     Value compute(Scope& scope) const override {
         const Value object = object_->eval(scope);
-        const Value key = key_->eval(scope);
-        Value found = item(object, key);
-        return found.is_undefined() && key.is_text() ? with_method(object, key, found) : found;
+        return item(object, key_->eval(scope));
     }
     std::string construct() const override { return "[]"; }
 
   private:
-    static Value with_method(const Value& object, const Value& key, const Value& missing) {
-        Value method = find_method(object, key.as_text());
-        return method.is_undefined() ? missing : method;
-    }
     ExpressionPtr object_;
     ExpressionPtr key_;
 };
@@ -153,6 +159,14 @@ class Call : public Expression {
         const Value function = function_->eval(scope);
         return function.call(arguments_.eval(scope));
     }
+    bool is_call() const override { return true; }
+    std::optional<Value> call_with(Scope& scope, const std::string& name,
+                                   const Value& value) const override {
+        const Value function = function_->eval(scope);
+        Arguments arguments = arguments_.eval(scope);
+        arguments.named.emplace_back(name, value);
+        return function.call(arguments);
+    }
     std::string construct() const override { return function_->construct() + "()"; }
 
   private:
@@ -162,23 +176,14 @@ class Call : public Expression {
 
 class FilterNode : public Expression {
   public:
-    FilterNode(int line, std::string name, Filter filter, ExpressionPtr input, ArgumentList args)
-        : Expression(line),
-          name_(std::move(name)),
-          filter_(filter),
-          input_(std::move(input)),
-          arguments_(std::move(args)) {}
-    Value compute(Scope& scope) const override {
-        const Value input = input_->eval(scope);
-        return filter_(input, arguments_.eval(scope));
-    }
-    std::string construct() const override { return fmt::format("filter '{}'", name_); }
+    FilterNode(int line, FilterCall call, ExpressionPtr input)
+        : Expression(line), call_(std::move(call)), input_(std::move(input)) {}
+    Value compute(Scope& scope) const override { return call_.apply(input_->eval(scope), scope); }
+    std::string construct() const override { return fmt::format("filter '{}'", call_.name); }
 
   private:
-    std::string name_;
-    Filter filter_;
+    FilterCall call_;
     ExpressionPtr input_;
-    ArgumentList arguments_;
 };
 
 class TestNode : public Expression {
@@ -193,7 +198,8 @@ class TestNode : public Expression {
           arguments_(std::move(args)) {}
     Value compute(Scope& scope) const override {
         const Value input = input_->eval(scope);
-        return Value::of(Json(test_(input, arguments_.eval(scope)) != negated_));
+        if (test_ == nullptr) throw Fault(fmt::format("there is no test '{}'", name_));
+        return Value::of(test_(input, arguments_.eval(scope)) != negated_);
     }
     std::string construct() const override { return fmt::format("test '{}'", name_); }
 
@@ -211,13 +217,9 @@ class Unary : public Expression {
         : Expression(line), op_(std::move(op)), operand_(std::move(operand)) {}
     Value compute(Scope& scope) const override {
         const Value value = operand_->eval(scope);
-        if (op_ == "not") return Value::of(Json(!value.truthy()));
-        if (!value.is_number()) throw Fault("needs a number, not " + value.kind());
-        if (op_ == "+") return value;
-        if (!value.is_integer() && !value.is_bool()) return Value::of(Json(-value.as_double()));
-        if (value.as_integer() == std::numeric_limits<int64_t>::min())
-            throw Fault("the integer is too large");
-        return Value::of(Json(-value.as_integer()));
+        if (op_ == "not") return Value::of(!value.truthy());
+        if (op_ == "-") return negated(value);
+        return value.is_float() ? value : Value::of(value.as_integer());
     }
     std::string construct() const override { return fmt::format("operator '{}'", op_); }
 
@@ -251,10 +253,10 @@ class Comparison : public Expression {
         Value left = operands_[0]->eval(scope);
         for (size_t i = 0; i < ops_.size(); ++i) {
             Value right = operands_[i + 1]->eval(scope);
-            if (!holds(ops_[i], left, right)) return Value::of(Json(false));
+            if (!holds(ops_[i], left, right)) return Value::of(false);
             left = std::move(right);
         }
-        return Value::of(Json(true));
+        return Value::of(true);
     }
     std::string construct() const override { return fmt::format("operator '{}'", ops_[0]); }
 
@@ -264,6 +266,10 @@ class Comparison : public Expression {
         if (op == "!=") return !equal(a, b);
         if (op == "in") return contains(b, a);
         if (op == "not in") return !contains(b, a);
+        const auto is_nan = [](const Value& v) {
+            return v.is_float() && std::isnan(v.as_double());
+        };
+        if (a.is_number() && b.is_number() && (is_nan(a) || is_nan(b))) return false;
         const int order = compare(a, b);
         if (op == "<") return order < 0;
         if (op == "<=") return order <= 0;
@@ -282,7 +288,11 @@ class Ternary : public Expression {
           otherwise_(std::move(otherwise)) {}
     Value compute(Scope& scope) const override {
         if (condition_->eval(scope).truthy()) return then_->eval(scope);
-        return otherwise_ == nullptr ? Value() : otherwise_->eval(scope);
+        if (otherwise_ != nullptr) return otherwise_->eval(scope);
+        return Value::undefined(fmt::format(
+            "the inline if-expression on line {} evaluated to false and no else section was "
+            "defined.",
+            line()));
     }
 
   private:
@@ -298,10 +308,13 @@ ExpressionPtr make_name(int line, std::string name) {
     return std::make_unique<Name>(line, std::move(name));
 }
 ExpressionPtr make_list(int line, std::vector<ExpressionPtr> elements) {
-    return std::make_unique<List>(line, std::move(elements));
+    return std::make_unique<List>(line, std::move(elements), false);
+}
+ExpressionPtr make_tuple(int line, std::vector<ExpressionPtr> elements) {
+    return std::make_unique<List>(line, std::move(elements), true);
 }
 ExpressionPtr make_dict(int line, std::vector<std::pair<ExpressionPtr, ExpressionPtr>> entries) {
-    return std::make_unique<Dict>(line, std::move(entries));
+    return std::make_unique<DictNode>(line, std::move(entries));
 }
 ExpressionPtr make_attribute(int line, ExpressionPtr object, std::string name) {
     return std::make_unique<Attribute>(line, std::move(object), std::move(name));
@@ -317,10 +330,8 @@ ExpressionPtr make_slice(int line, ExpressionPtr object, ExpressionPtr from, Exp
 ExpressionPtr make_call(int line, ExpressionPtr function, ArgumentList arguments) {
     return std::make_unique<Call>(line, std::move(function), std::move(arguments));
 }
-ExpressionPtr make_filter(int line, std::string name, Filter filter, ExpressionPtr input,
-                          ArgumentList arguments) {
-    return std::make_unique<FilterNode>(line, std::move(name), filter, std::move(input),
-                                        std::move(arguments));
+ExpressionPtr make_filter(int line, FilterCall call, ExpressionPtr input) {
+    return std::make_unique<FilterNode>(line, std::move(call), std::move(input));
 }
 ExpressionPtr make_test(int line, std::string name, Test test, bool negated, ExpressionPtr input,
                         ArgumentList arguments) {

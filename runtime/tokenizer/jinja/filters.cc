@@ -1,176 +1,265 @@
-// The filters of builtins.h.
-#include <fmt/format.h>
-
+// The filters of builtins.h that work on lists, dicts and numbers.
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <unordered_map>
+#include <random>
 
 #include "runtime/tokenizer/jinja/builtins.h"
+#include "runtime/tokenizer/jinja/operators.h"
+#include "runtime/tokenizer/jinja/print.h"
 #include "runtime/tokenizer/jinja/text.h"
 
 namespace hetune::jinja {
 namespace {
 
-Value list_of(const std::vector<Value>& values) {
-    Json list = Json::array();
-    int64_t left = kMaxElements;
-    for (const Value& value : values) list.push_back(to_json(value, left));
-    return Value::of(std::move(list));
-}
-
-bool flag(const Arguments& arguments, size_t position, std::string_view name) {
-    const Value* value = arguments.find(position, name);
-    return value != nullptr && value->truthy();
-}
-
-const Value& required(const Arguments& arguments, size_t position, std::string_view name) {
-    const Value* value = arguments.find(position, name);
-    if (value == nullptr) throw Fault(fmt::format("the argument '{}' is missing", name));
-    return *value;
-}
-
-// "a.b.0" within `value`.
-Value dotted(const Value& value, const Value& path) {
-    if (!path.is_text()) return item(value, path);
-    Value found = value;
+// "a.b.0" as the parts by which a value is looked into; none: no part.
+std::vector<Value> path_of(const Value& path) {
+    if (path.is_none() || path.is_undefined()) return {};
+    if (!path.is_text()) return {path};
+    std::vector<Value> parts;
     for (const std::string& part : split(path.as_text(), ".", -1)) {
-        int64_t index = 0;
-        const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), index);
-        const bool number = error == std::errc() && end == part.data() + part.size();
-        found = item(found, number ? Value::of(Json(index)) : Value::text(part));
+        const auto index = Integer::parse(part, 10);
+        const bool number = index && is_all(part, "digit");
+        parts.push_back(number ? Value::of(*index) : Value::text(part));
     }
-    return found;
+    return parts;
+}
+
+Value dotted(Value value, const std::vector<Value>& path, const Value* fallback = nullptr) {
+    for (const Value& part : path) {
+        value = item(value, part);
+        if (fallback != nullptr && !fallback->is_none() && value.is_undefined()) value = *fallback;
+    }
+    return value;
+}
+
+// The attribute of a filter's argument, as a path.
+std::vector<Value> path_argument(const Arguments& arguments, size_t position) {
+    const Value* attribute = arguments.find(position, "attribute");
+    return attribute == nullptr ? std::vector<Value>() : path_of(*attribute);
+}
+
+Value without_case(const Value& value) {
+    return value.is_text() ? Value::text(lower(value.as_text())) : value;
 }
 
 Value default_filter(const Value& input, const Arguments& arguments) {
+    arguments.check({"default_value", "boolean"});
     const Value* given = arguments.find(0, "default_value");
-    const bool replace = input.is_undefined() || (flag(arguments, 1, "boolean") && !input.truthy());
-    if (!replace) return input;
+    const bool replaces = input.is_undefined() || (arguments.flag(1, "boolean") && !input.truthy());
+    if (!replaces) return input;
     return given == nullptr ? Value::text("") : *given;
 }
 
 Value tojson(const Value& input, const Arguments& arguments) {
+    // transformers' own, whose parameters have another order than Jinja's.
+    arguments.check({"ensure_ascii", "indent", "separators", "sort_keys"});
     JsonStyle style;
-    if (const Value* indent = arguments.find(0, "indent");
+    style.ensure_ascii = arguments.flag(0, "ensure_ascii");
+    style.sort_keys = arguments.flag(3, "sort_keys");
+    if (const Value* indent = arguments.find(1, "indent");
         indent != nullptr && !indent->is_none()) {
-        style.indent = static_cast<int>(std::clamp<int64_t>(indent->as_integer(), 0, 64));
+        style.indent =
+            indent->is_text()
+                ? indent->as_text()
+                : std::string(static_cast<size_t>(std::clamp<int64_t>(indent->as_int64(), 0, 64)),
+                              ' ');
         style.item_separator = ",";
     }
-    style.ensure_ascii = flag(arguments, 9, "ensure_ascii");
-    style.sort_keys = flag(arguments, 9, "sort_keys");
-    if (const Value* pair = arguments.find(9, "separators"); pair != nullptr && !pair->is_none()) {
-        style.item_separator = item(*pair, Value::of(Json(0))).as_text();
-        style.key_separator = item(*pair, Value::of(Json(1))).as_text();
+    if (const Value* pair = arguments.find(2, "separators"); pair != nullptr && !pair->is_none()) {
+        style.item_separator = item(*pair, Value::of(0)).as_text();
+        style.key_separator = item(*pair, Value::of(1)).as_text();
     }
-    return Value::text(json_text(input.json(), style));
+    return Value::text(json_text(input, style));
 }
 
 Value join(const Value& input, const Arguments& arguments) {
+    arguments.check({"d", "attribute"});
     const Value* separator = arguments.find(0, "d");
-    const Value* attribute = arguments.find(1, "attribute");
+    const std::vector<Value> path = path_argument(arguments, 1);
     std::string text;
     bool first = true;
     for (const Value& element : input.items()) {
         if (!first && separator != nullptr) text += separator->print();
         first = false;
-        text += (attribute == nullptr ? element : dotted(element, *attribute)).print();
+        text += dotted(element, path).print();
+        if (text.size() > kMaxTextBytes) throw Fault("makes a text of more than 64 MiB");
     }
     return Value::text(std::move(text));
 }
 
-Value pairs(const Value& input, const Arguments&) {
-    if (input.is_undefined()) return Value::of(Json::array());
+// A generator over what was computed at once.
+Value generated(std::vector<Value> values) {
+    return Value::iterator(
+        [values = std::move(values), at = size_t{0}]() mutable -> std::optional<Value> {
+            if (at == values.size()) return {};
+            return values[at++];
+        });
+}
+
+// A generator that computes each value from one of `input`, when it is asked for; none leaves it
+// out. As in Jinja, nothing happens before the first value, and an input that is empty or none
+// gives nothing.
+Value lazily(const Value& input, std::function<std::optional<Value>(const Value&)> make) {
+    struct State {
+        std::vector<Value> items;
+        size_t at = 0;
+        bool started = false;
+    };
+    return Value::iterator([input, make = std::move(make), state = State()]() mutable {
+        if (!state.started && input.truthy()) state.items = input.items();
+        state.started = true;
+        while (state.at < state.items.size())
+            if (auto made = make(state.items[state.at++])) return made;
+        return std::optional<Value>();
+    });
+}
+
+Value pairs(const Value& input, const Arguments& arguments) {
+    arguments.check({});
+    if (input.is_undefined()) return generated({});
     if (!input.is_dict()) throw Fault("needs a dict, not " + input.kind());
-    Json list = Json::array();
-    for (const auto& entry : input.json().items())
-        list.push_back(Json::array({entry.key(), entry.value()}));
-    return Value::of(std::move(list));
+    std::vector<Value> list;
+    for (const auto& [key, value] : input.dict()->entries)
+        list.push_back(Value::tuple({key, value}));
+    return generated(std::move(list));
+}
+
+// float(text); none for what is no number.
+std::optional<double> parse_float(std::string_view text) {
+    text = strip(text, "", true, true);
+    std::string digits;
+    for (size_t i = 0; i < text.size(); ++i) {
+        const auto is_digit = [&](size_t at) {
+            return at < text.size() && text[at] >= '0' && text[at] <= '9';
+        };
+        if (text[i] == '_' && i > 0 && is_digit(i - 1) && is_digit(i + 1)) continue;
+        digits += text[i];
+    }
+    std::string_view rest = digits;
+    const bool negative = rest.starts_with('-');
+    if (negative || rest.starts_with('+')) rest.remove_prefix(1);
+    if (rest.empty() || rest[0] == '-' || rest[0] == '+') return {};
+    double number = 0;
+    const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), number);
+    if (end != rest.data() + rest.size()) return {};
+    if (error == std::errc::result_out_of_range) {
+        // Python takes what is too large for infinity, and what is too small for 0.
+        const size_t exponent = rest.find_first_of("eE");
+        const bool small = exponent != std::string_view::npos &&
+                           rest.substr(exponent).find('-') != std::string_view::npos;
+        number = small ? 0.0 : HUGE_VAL;
+    } else if (error != std::errc()) {
+        return {};
+    }
+    return negative ? -number : number;
+}
+
+std::optional<Integer> parse_integer(std::string_view text, int64_t base) {
+    text = strip(text, "", true, true);
+    if (base != 0 && (base < 2 || base > 36)) return {};
+    std::string digits(text);
+    const size_t sign = digits.starts_with('-') || digits.starts_with('+') ? 1 : 0;
+    const std::string prefix = lower(digits.substr(sign, 2));
+    const int of_prefix = prefix == "0x" ? 16 : prefix == "0o" ? 8 : prefix == "0b" ? 2 : 0;
+    if (of_prefix != 0 && (base == 0 || base == of_prefix)) {
+        digits.erase(sign, 2);
+        if (digits.substr(sign).starts_with('_')) digits.erase(sign, 1);
+        base = of_prefix;
+    }
+    return Integer::parse(digits, base == 0 ? 10 : static_cast<int>(base));
 }
 
 Value to_integer(const Value& input, const Arguments& arguments) {
+    arguments.check({"default", "base"});
     const Value* given = arguments.find(0, "default");
-    const Value fallback = given == nullptr ? Value::of(Json(0)) : *given;
-    double number = 0;
-    if (input.is_integer()) return input;
-    if (input.is_number()) {
-        number = input.as_double();
-    } else if (input.is_text()) {
-        const std::string text(strip(input.as_text(), "", true, true));
-        const char* begin = text.data() + (text.starts_with('+') ? 1 : 0);
-        int64_t whole = 0;
-        const char* last = text.data() + text.size();
-        if (const auto [end, error] = std::from_chars(begin, last, whole);
-            error == std::errc() && end == last)
-            return Value::of(Json(whole));
-        if (const auto [end, error] = std::from_chars(begin, last, number);
-            error != std::errc() || end != last)
-            return fallback;
-    } else {
-        return fallback;
+    const Value fallback = given == nullptr ? Value::of(0) : *given;
+    input.need_defined();
+    std::optional<double> number;
+    if (input.is_whole()) return Value::of(input.as_integer());
+    if (input.is_float()) number = input.as_double();
+    if (number && std::isinf(*number)) throw Fault("infinity is no integer");
+    if (input.is_text()) {
+        const int64_t base = arguments.integer(1, "base").value_or(10);
+        if (const auto whole = parse_integer(input.as_text(), base)) return Value::of(*whole);
+        number = parse_float(input.as_text());
     }
-    if (!(std::abs(number) < 9e18)) return fallback;
-    return Value::of(Json(static_cast<int64_t>(number)));
+    if (!number || !std::isfinite(*number)) return fallback;
+    return Value::of(Integer::of_double(*number));
 }
 
 Value to_float(const Value& input, const Arguments& arguments) {
+    arguments.check({"default"});
     const Value* given = arguments.find(0, "default");
-    if (input.is_number()) return Value::of(Json(input.as_double()));
-    double number = 0;
-    if (input.is_text()) {
-        const std::string_view text = strip(input.as_text(), "", true, true);
-        const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-        if (error == std::errc() && end == text.data() + text.size())
-            return Value::of(Json(number));
-    }
-    return given == nullptr ? Value::of(Json(0.0)) : *given;
+    input.need_defined();
+    if (input.is_number()) return Value::of(input.as_double());
+    if (input.is_text())
+        if (const auto number = parse_float(input.as_text())) return Value::of(*number);
+    return given == nullptr ? Value::of(0.0) : *given;
 }
 
-Value end_of(const Value& input, bool last) {
+// `value` times ten to the `digits`, rounded by `how`, and back.
+Value round_filter(const Value& input, const Arguments& arguments) {
+    arguments.check({"precision", "method"});
+    const int64_t digits = arguments.integer(0, "precision").value_or(0);
+    const Value* given = arguments.find(1, "method");
+    const std::string method = given == nullptr ? "common" : given->as_text();
+    if (std::abs(digits) > 400) throw Fault("the precision is too large");
+    if (method == "ceil" || method == "floor") {
+        const double power = std::pow(10.0, static_cast<double>(digits));
+        const double scaled = input.as_double() * power;
+        return Value::of((method == "ceil" ? std::ceil(scaled) : std::floor(scaled)) / power);
+    }
+    if (method != "common") throw Fault("method must be common, ceil or floor");
+    if (input.is_whole()) {
+        if (digits >= 0) return Value::of(input.as_integer());
+        const Integer unit = Integer::power(10, -digits);
+        const Integer rest = Integer::modulo(input.as_integer(), unit);
+        const Integer down = input.as_integer() - rest;
+        const int half = Integer::compare(rest + rest, unit);
+        const bool odd = !Integer::modulo(Integer::floor_divide(down, unit), 2).is_zero();
+        return Value::of(half > 0 || (half == 0 && odd) ? down + unit : down);
+    }
+    const double value = input.as_double();
+    if (!std::isfinite(value)) return input;
+    if (digits < 0) {
+        const double power = std::pow(10.0, static_cast<double>(-digits));
+        return Value::of(std::nearbyint(value / power) * power);
+    }
+    // As digits, which rounds the exact value: 2.675 is below the middle.
+    return Value::of(*parse_float(fmt::format("{:.{}f}", value, digits)));
+}
+
+Value first_filter(const Value& input, const Arguments& arguments) {
+    arguments.check({});
     const std::vector<Value> items = input.items();
-    if (items.empty()) return Value::undefined(last ? "last of nothing" : "first of nothing");
-    return last ? items.back() : items.front();
+    return items.empty() ? Value::undefined("No first item, sequence was empty.") : items.front();
 }
 
-Value reverse_filter(const Value& input, const Arguments&) {
-    return slice(input, Value(), Value(), Value::of(Json(-1)));
+Value last_filter(const Value& input, const Arguments& arguments) {
+    arguments.check({});
+    if (input.is_iterator()) throw Fault("cannot walk " + input.kind() + " backwards");
+    const std::vector<Value> items = input.items();
+    return items.empty() ? Value::undefined("No last item, sequence was empty.") : items.back();
 }
 
-Value replace_filter(const Value& input, const Arguments& arguments) {
-    const Value* most = arguments.find(2, "count");
-    return Value::text(replace(input.print(), required(arguments, 0, "old").print(),
-                               required(arguments, 1, "new").print(),
-                               most == nullptr || most->is_none() ? -1 : most->as_integer()));
+Value random_filter(const Value& input, const Arguments& arguments) {
+    arguments.check({});
+    if (input.length() == 0) return Value::undefined("No random item, sequence was empty.");
+    static thread_local std::minstd_rand generator{std::random_device()()};
+    const auto at = std::uniform_int_distribution<int64_t>(0, input.length() - 1)(generator);
+    return item(input, Value::of(at));
 }
 
-Value trim(const Value& input, const Arguments& arguments) {
-    const Value* set = arguments.find(0, "chars");
-    return Value::text(std::string(
-        strip(input.print(), set == nullptr || set->is_none() ? "" : set->as_text(), true, true)));
+Value reverse_filter(const Value& input, const Arguments& arguments) {
+    arguments.check({});
+    if (input.is_text()) return slice(input, Value(), Value(), Value::of(-1));
+    std::vector<Value> items = input.items();
+    std::ranges::reverse(items);
+    return generated(std::move(items));
 }
 
-Value indent(const Value& input, const Arguments& arguments) {
-    const Value* width = arguments.find(0, "width");
-    const std::string margin =
-        width == nullptr ? std::string(4, ' ')
-        : width->is_text()
-            ? width->as_text()
-            : std::string(static_cast<size_t>(std::clamp<int64_t>(width->as_integer(), 0, 1000)),
-                          ' ');
-    const bool blank = flag(arguments, 2, "blank");
-    std::string text = flag(arguments, 1, "first") ? margin : "";
-    bool first = true;
-    for (const std::string& line : split(input.print(), "\n", -1)) {
-        if (!first) text += '\n';
-        if (!first && (blank || !line.empty())) text += margin;
-        text += line;
-        first = false;
-    }
-    return Value::text(std::move(text));
-}
-
-// What map, select and their kin do to one element. For the *attr forms the first argument names
-// the attribute; then follow the name of a test or filter and its arguments.
+// The arguments behind the first `skip` ones.
 Arguments behind(const Arguments& arguments, size_t skip) {
     Arguments rest;
     for (size_t i = skip; i < arguments.positional.size(); ++i)
@@ -179,128 +268,265 @@ Arguments behind(const Arguments& arguments, size_t skip) {
     return rest;
 }
 
-Value choose(const Value& input, const Arguments& arguments, bool by_attribute, bool wanted) {
-    const size_t at = by_attribute ? 1 : 0;
-    Test test = nullptr;
-    if (arguments.positional.size() > at) {
-        const std::string& name = arguments.positional[at].as_text();
-        test = find_test(name);
-        if (test == nullptr) throw Fault(fmt::format("hetune has no test '{}'", name));
-    }
-    const Arguments rest = behind(arguments, at + 1);
-    std::vector<Value> chosen;
-    for (const Value& element : input.items()) {
+// select and its kin: for the *attr forms the first argument names the attribute; then follow the
+// name of a test and its arguments.
+template <bool kByAttribute, bool kWanted>
+Value choose(const Value& input, const Arguments& arguments) {
+    return lazily(input, [arguments](const Value& element) -> std::optional<Value> {
+        const size_t at = kByAttribute ? 1 : 0;
         const Value value =
-            by_attribute ? dotted(element, required(arguments, 0, "attribute")) : element;
-        if ((test == nullptr ? value.truthy() : test(value, rest)) == wanted)
-            chosen.push_back(element);
-    }
-    return list_of(chosen);
+            kByAttribute ? dotted(element, path_of(arguments.need(0, "attribute"))) : element;
+        bool holds = value.truthy();
+        if (arguments.positional.size() > at) {
+            const std::string& name = arguments.positional[at].as_text();
+            const Test test = find_test(name);
+            if (test == nullptr) throw Fault(fmt::format("there is no test '{}'", name));
+            holds = test(value, behind(arguments, at + 1));
+        }
+        return holds == kWanted ? std::optional(element) : std::nullopt;
+    });
 }
 
 Value map_filter(const Value& input, const Arguments& arguments) {
-    std::vector<Value> mapped;
     if (arguments.positional.empty()) {
-        const Value& attribute = required(arguments, 0, "attribute");
+        const std::vector<Value> path = path_of(arguments.need(0, "attribute"));
         const Value* fallback = arguments.find(1, "default");
-        for (const Value& element : input.items()) {
-            Value value = dotted(element, attribute);
-            mapped.push_back(value.is_undefined() && fallback != nullptr ? *fallback : value);
-        }
-        return list_of(mapped);
+        return lazily(input, [path, given = fallback == nullptr ? Value::none()
+                                                                : *fallback](const Value& element) {
+            return std::optional(dotted(element, path, &given));
+        });
     }
-    const std::string& name = arguments.positional[0].as_text();
-    const Filter filter = find_filter(name);
-    if (filter == nullptr) throw Fault(fmt::format("hetune has no filter '{}'", name));
-    const Arguments rest = behind(arguments, 1);
-    for (const Value& element : input.items()) mapped.push_back(filter(element, rest));
-    return list_of(mapped);
+    return lazily(input, [arguments](const Value& element) {
+        const std::string& name = arguments.positional[0].as_text();
+        const Filter filter = find_filter(name);
+        if (filter == nullptr) throw Fault(fmt::format("there is no filter '{}'", name));
+        return std::optional(filter(element, behind(arguments, 1)));
+    });
 }
 
 Value sort_filter(const Value& input, const Arguments& arguments) {
+    arguments.check({"reverse", "case_sensitive", "attribute"});
+    std::vector<std::vector<Value>> paths;
     const Value* attribute = arguments.find(2, "attribute");
-    const bool cased = flag(arguments, 1, "case_sensitive");
-    const auto key = [&](const Value& element) {
-        const Value value = attribute == nullptr ? element : dotted(element, *attribute);
-        return value.is_text() && !cased ? Value::text(lower(value.as_text())) : value;
-    };
-    std::vector<Value> items = input.items();
-    const bool down = flag(arguments, 0, "reverse");
-    std::ranges::stable_sort(items, [&](const Value& a, const Value& b) {
-        return down ? compare(key(b), key(a)) < 0 : compare(key(a), key(b)) < 0;
+    if (attribute == nullptr || !attribute->is_text())
+        paths.push_back(attribute == nullptr ? std::vector<Value>() : path_of(*attribute));
+    else
+        for (const std::string& path : split(attribute->as_text(), ",", -1))
+            paths.push_back(path_of(Value::text(path)));
+    const bool cased = arguments.flag(1, "case_sensitive");
+    std::vector<std::pair<Value, Value>> keyed;  // key, element
+    for (const Value& element : input.items()) {
+        std::vector<Value> key;
+        for (const auto& path : paths) {
+            const Value part = dotted(element, path);
+            key.push_back(cased ? part : without_case(part));
+        }
+        keyed.emplace_back(Value::list(std::move(key)), element);
+    }
+    const bool down = arguments.flag(0, "reverse");
+    std::ranges::stable_sort(keyed, [&](const auto& a, const auto& b) {
+        return down ? compare(b.first, a.first) < 0 : compare(a.first, b.first) < 0;
     });
-    return list_of(items);
+    std::vector<Value> items;
+    for (auto& entry : keyed) items.push_back(std::move(entry.second));
+    return Value::list(std::move(items));
 }
 
 Value dictsort(const Value& input, const Arguments& arguments) {
-    Arguments by_key;
-    by_key.named = {{"attribute", Value::of(Json(0))}};
-    return sort_filter(pairs(input, arguments), by_key);
+    arguments.check({"case_sensitive", "by", "reverse"});
+    const Value* by = arguments.find(1, "by");
+    const std::string what = by == nullptr ? "key" : by->as_text();
+    if (what != "key" && what != "value") throw Fault("can only sort by key or value");
+    const Value sorted_by = Value::of(what == "key" ? 0 : 1);
+    Arguments given;
+    given.named = {{"attribute", sorted_by},
+                   {"case_sensitive", Value::of(arguments.flag(0, "case_sensitive"))},
+                   {"reverse", Value::of(arguments.flag(2, "reverse"))}};
+    if (!input.is_dict()) throw Fault("needs a dict, not " + input.kind());
+    return sort_filter(pairs(input, {}), given);
 }
 
-Value unique(const Value& input, const Arguments&) {
-    std::vector<Value> seen;
+Value unique(const Value& input, const Arguments& arguments) {
+    arguments.check({"case_sensitive", "attribute"});
+    const std::vector<Value> path = path_argument(arguments, 1);
+    const bool cased = arguments.flag(0, "case_sensitive");
+    return lazily(input,
+                  [path, cased,
+                   seen = std::make_shared<Dict>()](const Value& element) -> std::optional<Value> {
+                      const Value part = dotted(element, path);
+                      const Value key = cased ? part : without_case(part);
+                      if (seen->find(key) != nullptr) return {};
+                      seen->set(key, Value::none());
+                      return element;
+                  });
+}
+
+template <int kSign>
+Value extreme(const Value& input, const Arguments& arguments) {
+    arguments.check({"case_sensitive", "attribute"});
+    const std::vector<Value> path = path_argument(arguments, 1);
+    const bool cased = arguments.flag(0, "case_sensitive");
+    const std::vector<Value> items = input.items();
+    if (items.empty()) return Value::undefined("No aggregated item, sequence was empty.");
+    const auto key = [&](const Value& element) {
+        const Value part = dotted(element, path);
+        return cased ? part : without_case(part);
+    };
+    size_t best = 0;
+    Value best_key = key(items[0]);
+    for (size_t i = 1; i < items.size(); ++i) {
+        const Value next = key(items[i]);
+        if (compare(next, best_key) * kSign <= 0) continue;
+        best = i;
+        best_key = next;
+    }
+    return items[best];
+}
+
+Value sum(const Value& input, const Arguments& arguments) {
+    arguments.check({"attribute", "start"});
+    const Value* start = arguments.find(1, "start");
+    const std::vector<Value> path = path_argument(arguments, 0);
+    Value total = start == nullptr ? Value::of(0) : *start;
+    if (total.is_text()) throw Fault("cannot sum strings; join them");
+    for (const Value& element : input.items()) total = operate("+", total, dotted(element, path));
+    return total;
+}
+
+Value batch(const Value& input, const Arguments& arguments) {
+    arguments.check({"linecount", "fill_with"});
+    const int64_t count = arguments.need(0, "linecount").as_int64();
+    const Value* fill = arguments.find(1, "fill_with");
+    std::vector<Value> lines;
+    std::vector<Value> line;
+    for (const Value& element : input.items()) {
+        if (static_cast<int64_t>(line.size()) == count) {
+            lines.push_back(Value::list(std::move(line)));
+            line.clear();
+        }
+        line.push_back(element);
+    }
+    if (!line.empty()) {
+        if (count > kMaxElements) throw Fault("the line is too long");
+        if (fill != nullptr && !fill->is_none())
+            while (static_cast<int64_t>(line.size()) < count) line.push_back(*fill);
+        lines.push_back(Value::list(std::move(line)));
+    }
+    return generated(std::move(lines));
+}
+
+Value slice_filter(const Value& input, const Arguments& arguments) {
+    arguments.check({"slices", "fill_with"});
+    const int64_t slices = arguments.need(0, "slices").as_int64();
+    const Value* fill = arguments.find(1, "fill_with");
+    const std::vector<Value> items = input.items();
+    if (slices == 0) throw Fault("division by zero");
+    if (slices > kMaxElements) throw Fault("makes too many slices");
+    const auto size = static_cast<int64_t>(items.size());
+    std::vector<Value> parts;
+    int64_t at = 0;
+    for (int64_t i = 0; i < slices; ++i) {
+        const int64_t count = size / slices + (i < size % slices ? 1 : 0);
+        std::vector<Value> part(items.begin() + at, items.begin() + at + count);
+        at += count;
+        if (fill != nullptr && !fill->is_none() && i >= size % slices) part.push_back(*fill);
+        parts.push_back(Value::list(std::move(part)));
+    }
+    return generated(std::move(parts));
+}
+
+Value groupby(const Value& input, const Arguments& arguments) {
+    arguments.check({"attribute", "default", "case_sensitive"});
+    const std::vector<Value> path = path_of(arguments.need(0, "attribute"));
+    const Value* fallback = arguments.find(1, "default");
+    const bool cased = arguments.flag(2, "case_sensitive");
+    std::vector<std::pair<Value, Value>> keyed;  // key as it stands, element
     for (const Value& element : input.items())
-        if (std::ranges::none_of(seen, [&](const Value& other) { return equal(other, element); }))
-            seen.push_back(element);
-    return list_of(seen);
+        keyed.emplace_back(dotted(element, path, fallback), element);
+    const auto key = [&](const auto& entry) {
+        return cased ? entry.first : without_case(entry.first);
+    };
+    std::ranges::stable_sort(
+        keyed, [&](const auto& a, const auto& b) { return compare(key(a), key(b)) < 0; });
+    std::vector<Value> groups;
+    for (size_t i = 0; i < keyed.size();) {
+        const Value name = key(keyed[i]);
+        const Value grouper = keyed[i].first;
+        std::vector<Value> members;
+        for (; i < keyed.size() && equal(key(keyed[i]), name); ++i)
+            members.push_back(keyed[i].second);
+        Value group = Value::tuple({grouper, Value::list(std::move(members))});
+        group.sequence()->names = {"grouper", "list"};
+        groups.push_back(std::move(group));
+    }
+    return Value::list(std::move(groups));
 }
 
-Value absolute(const Value& input, const Arguments&) {
-    if (!input.is_integer()) return Value::of(Json(std::abs(input.as_double())));
-    return Value::of(Json(static_cast<int64_t>(std::llabs(input.as_integer()))));
+Value absolute(const Value& input, const Arguments& arguments) {
+    arguments.check({});
+    if (input.is_float()) return Value::of(std::abs(input.as_double()));
+    const Integer value = input.as_integer();
+    return Value::of(Integer::compare(value, Integer(0)) < 0 ? -value : value);
 }
 
-template <std::string (*kChange)(std::string_view)>
-Value changed(const Value& input, const Arguments&) {
-    return Value::text(kChange(input.print()));
+Value attribute_filter(const Value& input, const Arguments& arguments) {
+    arguments.check({"name"});
+    const std::string& name = arguments.need(0, "name").as_text();
+    input.need_defined();
+    // Attributes and methods only, no items.
+    if (!input.is_dict()) return attribute(input, name);
+    const Value method = find_method(input, name);
+    return method.is_undefined()
+               ? Value::undefined(fmt::format("'dict object' has no attribute {}", text_repr(name)))
+               : method;
 }
 
 }  // namespace
 
 Filter find_filter(std::string_view name) {
-    static const Filter length = [](const Value& input, const Arguments&) {
-        return Value::of(Json(input.length()));
+    static const Filter length = [](const Value& input, const Arguments& arguments) {
+        arguments.check({});
+        return Value::of(input.length());
     };
-    static const Filter text = [](const Value& input, const Arguments&) {
-        return Value::text(input.print());
+    static const Filter list = [](const Value& input, const Arguments& arguments) {
+        arguments.check({});
+        return Value::list(input.items());
     };
     static const std::unordered_map<std::string_view, Filter> kFilters = {
         {"abs", absolute},
-        {"capitalize", changed<capitalize>},
+        {"attr", attribute_filter},
+        {"batch", batch},
         {"count", length},
         {"d", default_filter},
         {"default", default_filter},
         {"dictsort", dictsort},
-        {"first", [](const Value& input, const Arguments&) { return end_of(input, false); }},
+        {"first", first_filter},
         {"float", to_float},
-        {"indent", indent},
+        {"groupby", groupby},
         {"int", to_integer},
         {"items", pairs},
         {"join", join},
-        {"last", [](const Value& input, const Arguments&) { return end_of(input, true); }},
+        {"last", last_filter},
         {"length", length},
-        {"list", [](const Value& input, const Arguments&) { return list_of(input.items()); }},
-        {"lower", changed<lower>},
+        {"list", list},
         {"map", map_filter},
-        {"reject", [](const Value& v, const Arguments& a) { return choose(v, a, false, false); }},
-        {"rejectattr",
-         [](const Value& v, const Arguments& a) { return choose(v, a, true, false); }},
-        {"replace", replace_filter},
+        {"max", extreme<1>},
+        {"min", extreme<-1>},
+        {"random", random_filter},
+        {"reject", choose<false, false>},
+        {"rejectattr", choose<true, false>},
         {"reverse", reverse_filter},
-        {"safe", text},
-        {"select", [](const Value& v, const Arguments& a) { return choose(v, a, false, true); }},
-        {"selectattr", [](const Value& v, const Arguments& a) { return choose(v, a, true, true); }},
+        {"round", round_filter},
+        {"select", choose<false, true>},
+        {"selectattr", choose<true, true>},
+        {"slice", slice_filter},
         {"sort", sort_filter},
-        {"string", text},
-        {"title", changed<title>},
+        {"sum", sum},
         {"tojson", tojson},
-        {"trim", trim},
         {"unique", unique},
-        {"upper", changed<upper>},
     };
     const auto found = kFilters.find(name);
-    return found == kFilters.end() ? nullptr : found->second;
+    return found == kFilters.end() ? find_text_filter(name) : found->second;
 }
 
 }  // namespace hetune::jinja

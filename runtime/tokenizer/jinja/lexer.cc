@@ -203,6 +203,15 @@ class Lexer {
 
     void number() {
         size_t end = 0;
+        // 0x1f, 0o17, 0b11
+        if (rest_.size() > 2 && rest_[0] == '0' &&
+            std::string_view("xXoObB").find(rest_[1]) != std::string_view::npos) {
+            end = 2;
+            while (end < rest_.size() && (is_name_start(rest_[end]) || is_digit(rest_[end]))) ++end;
+            std::string text(take(end));
+            std::erase(text, '_');
+            return add(Kind::kInteger, std::move(text));
+        }
         const auto digits = [&] {
             while (end < rest_.size() && (is_digit(rest_[end]) || rest_[end] == '_')) ++end;
         };

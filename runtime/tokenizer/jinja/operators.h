@@ -7,8 +7,9 @@
 
 namespace hetune::jinja {
 
-// `op`: + - * / // % on numbers, + of two texts or two lists, * of one and a number, and ~, which
-// joins what both print. Integers do not wrap. Throws Fault.
+// `op`: + - * / // % ** on numbers, + of two texts, lists or tuples, * of one and a number, % of a
+// text and what it formats, and ~, which joins what both print. Throws Fault.
 Value operate(const std::string& op, const Value& a, const Value& b);
+Value negated(const Value& value);  // -value
 
 }  // namespace hetune::jinja

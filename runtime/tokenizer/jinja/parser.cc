@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -31,8 +32,9 @@ class Parser {
 
     // Until `{%` and one of `ends`, which stays; or, where there are none, to the end.
     Body parse_body(const Names& ends) {
-        static const Names kClosing = {"endif",    "else",   "elif",         "endfor",
-                                       "endmacro", "endset", "endgeneration"};
+        static const Names kClosing = {"endif",    "else",     "elif",          "endfor",
+                                       "endmacro", "endset",   "endgeneration", "endcall",
+                                       "endwith",  "endblock", "endfilter",     "endautoescape"};
         if (++depth_ > kMaxBlockDepth) in_.fail("block", "blocks nest too deeply");
         Body body;
         while (in_.peek().kind != Kind::kEnd) {
@@ -88,8 +90,20 @@ class Parser {
             body.push_back(parse_macro(line));
         else if (name == "break" || name == "continue")
             body.push_back(parse_jump(line, name));
-        else if (name == "generation")
-            parse_generation(line, body);
+        else if (name == "generation")  // marks what the model wrote, for training
+            body.push_back(parse_scope(line, name));
+        else if (name == "call")
+            body.push_back(parse_call(line));
+        else if (name == "filter")
+            body.push_back(parse_filter(line));
+        else if (name == "with")
+            body.push_back(parse_with(line));
+        else if (name == "block")
+            body.push_back(parse_block(line));
+        else if (name == "autoescape")
+            body.push_back(parse_autoescape(line));
+        else if (name == "include" || name == "import" || name == "from" || name == "extends")
+            body.push_back(parse_loader(line, name));
         else
             throw TemplateError(line, fmt::format("tag '{}'", name), "hetune has no such tag");
     }
@@ -99,7 +113,7 @@ class Parser {
         std::string ended_by = "if";
         while (ended_by != "endif") {
             const bool is_else = ended_by == "else";
-            ExpressionPtr condition = is_else ? nullptr : in_.parse_tuple();
+            ExpressionPtr condition = is_else ? nullptr : in_.parse_tuple_without_ternary();
             const Names ends = is_else ? Names{"endif"} : Names{"elif", "else", "endif"};
             Body body = block("if", line, ends, ended_by);
             branches.push_back({std::move(condition), std::move(body)});
@@ -112,9 +126,9 @@ class Parser {
         Loop loop;
         loop.target = parse_target("for");
         in_.expect(Kind::kName, "in", "for");
-        loop.items = in_.parse_or();
+        loop.items = in_.parse_tuple_without_ternary();
         if (in_.skip_name("if")) loop.condition = in_.parse_expression();
-        if (in_.at_name("recursive")) in_.fail("for", "hetune has no recursive loops");
+        loop.recursive = in_.skip_name("recursive");
         std::string ended_by;
         ++loops_;
         loop.body = block("for", line, {"else", "endfor"}, ended_by);
@@ -124,18 +138,36 @@ class Parser {
         return make_for(line, std::move(loop));
     }
 
-    // Names with commas, in parentheses or not; or NAMESPACE.ATTRIBUTE.
+    // Names with commas, in parentheses or not, which may nest; or NAMESPACE.ATTRIBUTE.
     Target parse_target(const std::string& construct) {
+        Target first = parse_one_target(construct);
+        if (!in_.at_operator(",")) return first;
         Target target;
-        const bool parentheses = in_.skip_operator("(");
-        target.names.push_back(in_.expect_name(construct));
-        if (in_.skip_operator(".")) target.attribute = in_.expect_name(construct);
+        target.unpacks = true;
+        target.parts.push_back(std::move(first));
         while (in_.skip_operator(",")) {
-            target.unpacks = true;
-            if (in_.peek().kind != Kind::kName || in_.at_name("in")) break;
-            target.names.push_back(in_.expect_name(construct));
+            const bool more =
+                (in_.peek().kind == Kind::kName && !in_.at_name("in")) || in_.at_operator("(");
+            if (!more) break;
+            target.parts.push_back(parse_one_target(construct));
         }
-        if (parentheses) in_.expect_operator(")", construct);
+        return target;
+    }
+
+    Target parse_one_target(const std::string& construct) {
+        if (in_.skip_operator("(")) {
+            if (++depth_ > kMaxBlockDepth) in_.fail(construct, "targets nest too deeply");
+            Target inner = parse_target(construct);
+            in_.expect_operator(")", construct);
+            --depth_;
+            return inner;
+        }
+        Target target;
+        target.name = in_.expect_name(construct);
+        static const Names kConstants = {"true", "false", "none", "True", "False", "None"};
+        if (std::ranges::find(kConstants, target.name) != kConstants.end())
+            in_.fail(construct, fmt::format("cannot assign to '{}'", target.name));
+        if (in_.skip_operator(".")) target.attribute = in_.expect_name(construct);
         return target;
     }
 
@@ -147,34 +179,127 @@ class Parser {
             return make_set(line, std::move(target), std::move(value));
         }
         std::vector<FilterCall> filters;
-        while (in_.skip_operator("|")) {
-            const Filter filter = in_.parse_filter_name().second;
-            filters.emplace_back(filter,
-                                 in_.skip_operator("(") ? in_.parse_arguments() : ArgumentList());
-        }
+        while (in_.skip_operator("|")) filters.push_back(in_.parse_filter_call());
         std::string ended_by;
         Body body = block("set", line, {"endset"}, ended_by);
         end_tag("endset");
         return make_set_block(line, std::move(target), std::move(body), std::move(filters));
     }
 
-    StatementPtr parse_macro(int line) {
-        MacroDefinition macro;
-        macro.name = in_.expect_name("macro");
-        in_.expect_operator("(", "macro");
+    // From behind the opening parenthesis.
+    void parse_parameters(MacroDefinition& macro) {
         while (!in_.skip_operator(")")) {
             if (!macro.parameters.empty()) in_.expect_operator(",", "macro");
             if (in_.skip_operator(")")) break;
             macro.parameters.push_back(in_.expect_name("macro"));
+            const bool had_default = !macro.defaults.empty() && macro.defaults.back() != nullptr;
             macro.defaults.push_back(in_.skip_operator("=") ? in_.parse_expression() : nullptr);
+            if (had_default && macro.defaults.back() == nullptr)
+                in_.fail("macro", "a parameter without a default follows one with a default");
         }
+    }
+
+    // The body up to `end`, and which of the names that a call fills it uses.
+    void parse_macro_body(int line, const std::string& construct, std::string_view end,
+                          MacroDefinition& macro) {
         const int loops_outside = std::exchange(loops_, 0);
+        std::set<std::string> names_outside = std::exchange(in_.names(), {});
         std::string ended_by;
-        macro.body = block("macro", line, {"endmacro"}, ended_by);
+        macro.body = block(construct, line, {end}, ended_by);
+        const auto uses = [&](const char* name) {
+            return in_.names().contains(name) &&
+                   std::ranges::find(macro.parameters, name) == macro.parameters.end();
+        };
+        macro.takes_caller = uses("caller");
+        macro.takes_named = uses("kwargs");
+        macro.takes_positional = uses("varargs");
+        in_.names().merge(names_outside);
         loops_ = loops_outside;
+    }
+
+    StatementPtr parse_macro(int line) {
+        MacroDefinition macro;
+        macro.name = in_.expect_name("macro");
+        in_.expect_operator("(", "macro");
+        parse_parameters(macro);
+        parse_macro_body(line, "macro", "endmacro", macro);
         if (in_.at_name(macro.name)) in_.next();
         end_tag("endmacro");
         return make_macro(line, std::move(macro));
+    }
+
+    StatementPtr parse_call(int line) {
+        MacroDefinition caller;
+        caller.name = "caller";
+        if (in_.skip_operator("(")) parse_parameters(caller);
+        ExpressionPtr call = in_.parse_expression();
+        if (!call->is_call()) throw TemplateError(line, "call", "needs a call");
+        parse_macro_body(line, "call", "endcall", caller);
+        end_tag("endcall");
+        return make_call_block(line, std::move(call), std::move(caller));
+    }
+
+    StatementPtr parse_filter(int line) {
+        std::vector<FilterCall> filters;
+        do filters.push_back(in_.parse_filter_call());
+        while (in_.skip_operator("|"));
+        std::string ended_by;
+        Body body = block("filter", line, {"endfilter"}, ended_by);
+        end_tag("endfilter");
+        return make_filter_block(line, std::move(filters), std::move(body));
+    }
+
+    StatementPtr parse_with(int line) {
+        std::vector<std::pair<Target, ExpressionPtr>> variables;
+        while (in_.peek().kind != Kind::kStatementEnd) {
+            if (!variables.empty()) in_.expect_operator(",", "with");
+            Target target = parse_one_target("with");
+            in_.expect_operator("=", "with");
+            variables.emplace_back(std::move(target), in_.parse_expression());
+        }
+        std::string ended_by;
+        Body body = block("with", line, {"endwith"}, ended_by);
+        end_tag("endwith");
+        return make_with(line, std::move(variables), std::move(body));
+    }
+
+    StatementPtr parse_block(int line) {
+        const std::string name = in_.expect_name("block");
+        if (std::ranges::find(blocks_, name) != blocks_.end())
+            throw TemplateError(line, "block", fmt::format("'{}' is there twice", name));
+        blocks_.push_back(name);
+        const bool scoped = in_.skip_name("scoped");
+        in_.skip_name("required");
+        const int loops_outside = std::exchange(loops_, 0);
+        std::string ended_by;
+        Body body = block("block", line, {"endblock"}, ended_by);
+        loops_ = loops_outside;
+        if (in_.at_name(name)) in_.next();
+        end_tag("endblock");
+        return make_with(line, {}, std::move(body), !scoped);
+    }
+
+    // {% generation %}: a scope of its own.
+    StatementPtr parse_scope(int line, const std::string& tag) {
+        const std::string end = "end" + tag;
+        std::string ended_by;
+        Body body = block(tag, line, {end}, ended_by);
+        end_tag(end);
+        return make_with(line, {}, std::move(body));
+    }
+
+    StatementPtr parse_autoescape(int line) {
+        ExpressionPtr on = in_.parse_expression();
+        std::string ended_by;
+        Body body = block("autoescape", line, {"endautoescape"}, ended_by);
+        end_tag("endautoescape");
+        return make_autoescape(line, std::move(on), std::move(body));
+    }
+
+    StatementPtr parse_loader(int line, const std::string& tag) {
+        while (in_.peek().kind != Kind::kStatementEnd && in_.peek().kind != Kind::kEnd) in_.next();
+        end_tag(tag);
+        return make_loader(line, tag);
     }
 
     StatementPtr parse_jump(int line, const std::string& name) {
@@ -183,17 +308,10 @@ class Parser {
         return make_jump(line, name == "break" ? Flow::kBreak : Flow::kContinue);
     }
 
-    // Marks what the model wrote, for training; its body is output like any other.
-    void parse_generation(int line, Body& body) {
-        std::string ended_by;
-        Body inner = block("generation", line, {"endgeneration"}, ended_by);
-        end_tag("endgeneration");
-        for (StatementPtr& statement : inner) body.push_back(std::move(statement));
-    }
-
     ExpressionParser in_;
     int depth_ = 0;
     int loops_ = 0;  // open around the place at hand
+    std::vector<std::string> blocks_;
 };
 
 }  // namespace

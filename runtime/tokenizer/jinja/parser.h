@@ -1,5 +1,5 @@
-// Tokens to nodes. The grammar is Jinja's (jinja.palletsprojects.com/templates), less what loads
-// other templates, call and filter blocks, and recursive loops.
+// Tokens to nodes. The grammar is Jinja's (jinja.palletsprojects.com/templates) with loop controls;
+// tags that load other templates are read, and fail once they run.
 #pragma once
 
 #include <string_view>
@@ -8,7 +8,8 @@
 
 namespace hetune::jinja {
 
-// Throws TemplateError; also for filters and tests that hetune lacks.
+// Throws TemplateError. Filters and tests that do not exist are errors once they run, as Jinja has
+// it for those in branches.
 Body parse(std::string_view source);
 
 }  // namespace hetune::jinja

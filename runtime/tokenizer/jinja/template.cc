@@ -21,22 +21,27 @@ auto named(const std::string& name, Work work) {
 Template::Template(std::string name, std::string_view source)
     : name_(std::move(name)), body_(named(name_, [&] { return parse(source); })) {}
 
-std::string Template::render(const Json& variables) const {
+std::string Template::render(const Value& variables) const {
     return named(name_, [&] {
+        Rendering rendering;
+        const auto scope = std::make_shared<Scope>(rendering, nullptr);
+        Rendering::keep(scope);
+        for (const auto& [key, value] : variables.dict()->entries)
+            if (key.is_text()) scope->variables.insert_or_assign(key.as_text(), value);
+        std::string out;
+        run_body(body_, *scope, out);
+        return out;
+    });
+}
+
+std::string Template::render(const Json& variables) const {
+    return render(named(name_, [&] {
         try {
-            int64_t left = kMaxElements;
-            check_size(variables, left);
+            return Value::of_json(variables);
         } catch (const Fault& fault) {
             throw TemplateError(fmt::format("the variables: {}", fault.what()));
         }
-        Rendering rendering;
-        Scope scope{rendering};
-        for (const auto& entry : variables.items())
-            scope.variables.insert_or_assign(entry.key(), Value::of(Json(entry.value())));
-        std::string out;
-        run_body(body_, scope, out);
-        return out;
-    });
+    }));
 }
 
 }  // namespace hetune::jinja

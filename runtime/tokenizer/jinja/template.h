@@ -17,6 +17,7 @@ class Template {
     // `variables`: an object whose members the template sees by name. Throws TemplateError, also
     // where the template calls raise_exception.
     std::string render(const Json& variables) const;
+    std::string render(const Value& variables) const;  // a dict
 
   private:
     std::string name_;

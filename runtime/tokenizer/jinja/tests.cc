@@ -1,7 +1,6 @@
 // The tests of builtins.h: what may stand behind `is`.
-#include <unordered_map>
-
 #include "runtime/tokenizer/jinja/builtins.h"
+#include "runtime/tokenizer/jinja/operators.h"
 #include "runtime/tokenizer/jinja/text.h"
 
 namespace hetune::jinja {
@@ -12,17 +11,13 @@ const Value& other(const Arguments& arguments) {
     return arguments.positional[0];
 }
 
-bool is_bool_of(const Value& value, bool wanted) {
-    return value.is_bool() && value.json().get<bool>() == wanted;
+bool has_order(const Value& value) {  // len() and value[0] work
+    return value.has_positions() || value.is_dict() || value.is_undefined();
 }
 
-bool is_sequence(const Value& value) {
-    return value.is_text() || value.is_list() || value.is_dict() || value.is_undefined();
-}
-
-bool divides(const Value& value, int64_t divisor, int64_t remainder) {
-    if (divisor == 0) throw Fault("division by zero");
-    return divisor == -1 || std::abs(value.as_integer() % divisor) == remainder;
+// value % divisor == remainder
+bool leaves(const Value& value, const Value& divisor, int64_t remainder) {
+    return equal(operate("%", value, divisor), Value::of(remainder));
 }
 
 }  // namespace
@@ -44,35 +39,42 @@ Test find_test(std::string_view name) {
         {">", greater},
         {">=", at_least},
         {"boolean", [](V v, A) { return v.is_bool(); }},
-        {"callable", [](V v, A) { return v.is_function(); }},
+        {"callable",
+         [](V v, A) {
+             return v.is_undefined() || (v.object() != nullptr && v.object()->is_callable());
+         }},
         {"defined", [](V v, A) { return !v.is_undefined(); }},
-        {"divisibleby", [](V v, A a) { return divides(v, other(a).as_integer(), 0); }},
+        {"divisibleby", [](V v, A a) { return leaves(v, other(a), 0); }},
         {"eq", equal_to},
         {"equalto", equal_to},
-        {"even", [](V v, A) { return divides(v, 2, 0); }},
-        {"false", [](V v, A) { return is_bool_of(v, false); }},
-        {"float", [](V v, A) { return v.is_json() && v.json().is_number_float(); }},
+        {"escaped", [](V v, A) { return v.is_safe(); }},
+        {"even", [](V v, A) { return leaves(v, Value::of(2), 0); }},
+        {"false", [](V v, A) { return v.is_bool() && !v.as_bool(); }},
+        {"filter", [](V v, A) { return v.is_text() && find_filter(v.as_text()) != nullptr; }},
+        {"float", [](V v, A) { return v.is_float(); }},
         {"ge", at_least},
         {"greaterthan", greater},
         {"gt", greater},
         {"in", [](V v, A a) { return contains(other(a), v); }},
         {"integer", [](V v, A) { return v.is_integer(); }},
-        {"iterable", [](V v, A) { return is_sequence(v); }},
+        {"iterable",
+         [](V v, A) { return has_order(v) || v.sequence() != nullptr || v.is_iterator(); }},
         {"le", at_most},
         {"lessthan", less},
-        {"lower", [](V v, A) { return v.is_text() && v.as_text() == lower(v.as_text()); }},
+        {"lower", [](V v, A) { return is_all(v.print(), "lower"); }},
         {"lt", less},
         {"mapping", [](V v, A) { return v.is_dict(); }},
         {"ne", not_equal},
         {"none", [](V v, A) { return v.is_none(); }},
         {"number", [](V v, A) { return v.is_number(); }},
-        {"odd", [](V v, A) { return divides(v, 2, 1); }},
-        {"sameas", equal_to},
-        {"sequence", [](V v, A) { return is_sequence(v); }},
+        {"odd", [](V v, A) { return leaves(v, Value::of(2), 1); }},
+        {"sameas", [](V v, A a) { return same(v, other(a)); }},
+        {"sequence", [](V v, A) { return has_order(v); }},
         {"string", [](V v, A) { return v.is_text(); }},
-        {"true", [](V v, A) { return is_bool_of(v, true); }},
+        {"test", [](V v, A) { return v.is_text() && find_test(v.as_text()) != nullptr; }},
+        {"true", [](V v, A) { return v.is_bool() && v.as_bool(); }},
         {"undefined", [](V v, A) { return v.is_undefined(); }},
-        {"upper", [](V v, A) { return v.is_text() && v.as_text() == upper(v.as_text()); }},
+        {"upper", [](V v, A) { return is_all(v.print(), "upper"); }},
     };
     const auto found = kTests.find(name);
     return found == kTests.end() ? nullptr : found->second;

@@ -1,136 +1,147 @@
 #include "runtime/tokenizer/jinja/text.h"
 
-#include <fmt/format.h>
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
 
 #include <algorithm>
-#include <cmath>
+#include <memory>
+#include <stdexcept>
 
+#include "runtime/tokenizer/jinja/unicode_tables.h"
 #include "runtime/tokenizer/utf8.h"
 
 namespace hetune::jinja {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
-bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-char to_upper(char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c; }
-char to_lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
-
-// Python's repr(float): shortest digits that read back, always with a sign of being a float.
-std::string float_text(double value) {
-    if (std::isnan(value)) return "NaN";
-    if (std::isinf(value)) return value < 0 ? "-Infinity" : "Infinity";
-    std::string text = fmt::format("{}", value);
-    if (text.find_first_of(".e") == std::string::npos) text += ".0";
-    return text;
-}
-
-std::string python_string(std::string_view text) {
-    const bool has_single = text.find('\'') != std::string_view::npos;
-    const char quote = has_single && text.find('"') == std::string_view::npos ? '"' : '\'';
-    std::string out(1, quote);
-    for (const char c : text) {
-        const auto byte = static_cast<unsigned char>(c);
-        if (c == quote || c == '\\')
-            out += {'\\', c};
-        else if (c == '\n')
-            out += "\\n";
-        else if (c == '\r')
-            out += "\\r";
-        else if (c == '\t')
-            out += "\\t";
-        else if (byte < 0x20 || byte == 0x7F)
-            out += fmt::format("\\x{:02x}", byte);
-        else
-            out += c;
-    }
-    return out + quote;
-}
-
-std::string json_string(std::string_view text, bool ensure_ascii) {
-    std::string out = "\"";
-    for (std::string_view character : characters(text)) {
-        const Utf8Sequence sequence = first_utf8(character);
-        const char32_t c = sequence.code_point;
-        if (sequence.state != Utf8State::kValid)
-            out += ensure_ascii ? "\\ufffd" : kReplacementUtf8;
-        else if (c == '"')
-            out += "\\\"";
-        else if (c == '\\')
-            out += "\\\\";
-        else if (c == '\n')
-            out += "\\n";
-        else if (c == '\r')
-            out += "\\r";
-        else if (c == '\t')
-            out += "\\t";
-        else if (c == '\b')
-            out += "\\b";
-        else if (c == '\f')
-            out += "\\f";
-        else if (c < 0x20 || (ensure_ascii && c >= 0x7F && c < 0x10000))
-            out += fmt::format("\\u{:04x}", static_cast<uint32_t>(c));
-        else if (ensure_ascii && c >= 0x10000)
-            out += fmt::format("\\u{:04x}\\u{:04x}", 0xD800 + ((c - 0x10000) >> 10),
-                               0xDC00 + ((c - 0x10000) & 0x3FF));
-        else
-            out += character;
-    }
-    return out + '"';
-}
-
-class JsonWriter {
+// A class of characters by a pattern of PCRE2, as [\p{L}].
+class CharacterClass {
   public:
-    explicit JsonWriter(const JsonStyle& style) : style_(style) {}
-
-    void write(const Json& value, int depth) {
-        if (value.is_array()) {
-            if (value.empty()) return void(out += "[]");
-            out += '[';
-            for (size_t i = 0; i < value.size(); ++i) {
-                separate(i, depth + 1);
-                write(value[i], depth + 1);
-            }
-            new_line(depth);
-            out += ']';
-        } else if (value.is_object()) {
-            if (value.empty()) return void(out += "{}");
-            std::vector<std::pair<std::string, const Json*>> entries;
-            for (const auto& entry : value.items())
-                entries.emplace_back(entry.key(), &entry.value());
-            if (style_.sort_keys)
-                std::ranges::sort(entries, {}, &std::pair<std::string, const Json*>::first);
-            out += '{';
-            for (size_t i = 0; i < entries.size(); ++i) {
-                separate(i, depth + 1);
-                out += json_string(entries[i].first, style_.ensure_ascii) + style_.key_separator;
-                write(*entries[i].second, depth + 1);
-            }
-            new_line(depth);
-            out += '}';
-        } else if (value.is_string()) {
-            out += json_string(value.get_ref<const std::string&>(), style_.ensure_ascii);
-        } else if (value.is_number_float()) {
-            out += float_text(value.get<double>());
-        } else {
-            out += value.dump();
-        }
+    explicit CharacterClass(const char* pattern) {
+        int error = 0;
+        PCRE2_SIZE at = 0;
+        code_.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern), PCRE2_ZERO_TERMINATED,
+                                  PCRE2_UTF | PCRE2_UCP | PCRE2_ANCHORED, &error, &at, nullptr));
+        if (code_ == nullptr) throw std::logic_error(pattern);
     }
-    std::string out;
+    bool holds(std::string_view character) const {
+        const std::unique_ptr<pcre2_match_data, Free> match(
+            pcre2_match_data_create_from_pattern(code_.get(), nullptr));
+        return pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(character.data()),
+                           character.size(), 0, 0, match.get(), nullptr) > 0;
+    }
 
   private:
-    void separate(size_t index, int depth) {
-        if (index > 0) out += style_.item_separator;
-        new_line(depth);
-    }
-    void new_line(int depth) {
-        if (style_.indent < 0) return;
-        out += '\n';
-        out.append(static_cast<size_t>(style_.indent) * static_cast<size_t>(depth), ' ');
-    }
-
-    const JsonStyle& style_;
+    struct Free {
+        void operator()(pcre2_code* code) const { pcre2_code_free(code); }
+        void operator()(pcre2_match_data* match) const { pcre2_match_data_free(match); }
+    };
+    std::unique_ptr<pcre2_code, Free> code_;
 };
+
+template <size_t kRuns>
+const CaseRun* find_run(const CaseRun (&runs)[kRuns], char32_t c) {
+    const auto* run = std::ranges::lower_bound(runs, c, {}, &CaseRun::last);
+    if (run == std::end(runs) || c < run->first || (c - run->first) % run->step != 0)
+        return nullptr;
+    return run;
+}
+
+template <size_t kTexts>
+const char* find_text(const CaseText (&texts)[kTexts], char32_t c) {
+    const auto* found = std::ranges::lower_bound(texts, c, {}, &CaseText::from);
+    return found == std::end(texts) || found->from != c ? nullptr : found->to;
+}
+
+// Appends what `character` becomes; false where the tables have nothing for it.
+template <size_t kRuns, size_t kTexts>
+bool change(std::string_view character, const CaseRun (&runs)[kRuns],
+            const CaseText (&texts)[kTexts], std::string& out) {
+    const Utf8Sequence sequence = first_utf8(character);
+    if (sequence.state != Utf8State::kValid) return false;
+    const char32_t c = sequence.code_point;
+    if (const char* text = find_text(texts, c)) {
+        out += text;
+    } else if (const CaseRun* run = find_run(runs, c)) {
+        append_utf8(out, static_cast<char32_t>(static_cast<int64_t>(c) + run->delta));
+    } else {
+        return false;
+    }
+    return true;
+}
+
+void add_upper(std::string_view character, std::string& out) {
+    if (!change(character, kUpperRuns, kUpperTexts, out)) out += character;
+}
+void add_lower(std::string_view character, std::string& out) {
+    if (!change(character, kLowerRuns, kLowerTexts, out)) out += character;
+}
+void add_title(std::string_view character, std::string& out) {
+    if (!change(character, kTitleRuns, kTitleTexts, out)) add_upper(character, out);
+}
+
+bool is_cased(std::string_view character) {
+    static const CharacterClass cased(R"([\p{Cased}])");
+    return cased.holds(character);
+}
+
+// A capital sigma at the end of a word becomes another letter than within (Unicode 3.13).
+bool is_final_sigma(const std::vector<std::string_view>& all, size_t at) {
+    static const CharacterClass ignorable(R"([\p{Case_Ignorable}])");
+    size_t before = at;
+    while (before > 0 && ignorable.holds(all[before - 1])) --before;
+    if (before == 0 || !is_cased(all[before - 1])) return false;
+    size_t behind = at + 1;
+    while (behind < all.size() && ignorable.holds(all[behind])) ++behind;
+    return behind == all.size() || !is_cased(all[behind]);
+}
+
+void add_lower(const std::vector<std::string_view>& all, size_t at, std::string& out) {
+    if (all[at] == "Σ")
+        out += is_final_sigma(all, at) ? "ς" : "σ";
+    else
+        add_lower(all[at], out);
+}
+
+bool in(std::string_view character, const auto& ranges) {
+    const char32_t c = first_utf8(character).code_point;
+    return std::ranges::any_of(
+        ranges, [&](const CodePoints& range) { return c >= range.first && c <= range.last; });
+}
+
+// The character that ends at the end of `text`.
+std::string_view last_character(std::string_view text) {
+    size_t begin = text.size() - 1;
+    while (begin > 0 && text.size() - begin < 4 && (text[begin] & 0xC0) == 0x80) --begin;
+    if (static_cast<size_t>(first_utf8(text.substr(begin)).bytes) != text.size() - begin)
+        begin = text.size() - 1;  // no UTF-8: a byte
+    return text.substr(begin);
+}
+
+std::vector<std::string> split_from_right(std::string_view text, std::string_view separator,
+                                          int64_t most) {
+    std::vector<std::string> parts;
+    if (!separator.empty()) {
+        size_t found = 0;
+        while (static_cast<int64_t>(parts.size()) < most &&
+               (found = text.rfind(separator)) != std::string_view::npos) {
+            parts.emplace_back(text.substr(found + separator.size()));
+            text = text.substr(0, found);
+        }
+        parts.emplace_back(text);
+    } else {
+        text = strip(text, "", false, true);
+        while (!text.empty() && static_cast<int64_t>(parts.size()) < most) {
+            std::string_view rest = text;
+            while (!rest.empty() && !is_space(first_utf8(last_character(rest)).code_point))
+                rest.remove_suffix(last_character(rest).size());
+            parts.emplace_back(text.substr(rest.size()));
+            text = strip(rest, "", false, true);
+        }
+        if (!text.empty()) parts.emplace_back(text);
+    }
+    std::ranges::reverse(parts);
+    return parts;
+}
 
 }  // namespace
 
@@ -143,10 +154,24 @@ std::vector<std::string_view> characters(std::string_view text) {
     return all;
 }
 
+int64_t count_characters(std::string_view text) {
+    int64_t count = 0;
+    for (; !text.empty(); ++count) text.remove_prefix(static_cast<size_t>(first_utf8(text).bytes));
+    return count;
+}
+
 bool is_space(char32_t c) {
     return (c >= 0x09 && c <= 0x0D) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 ||
            c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 ||
            c == 0x202F || c == 0x205F || c == 0x3000;
+}
+
+bool is_printable(char32_t c) {
+    if (c < 0x7F) return c >= 0x20;
+    static const CharacterClass printable(R"([^\p{C}\p{Z}])");
+    std::string character;
+    append_utf8(character, c);
+    return printable.holds(character);
 }
 
 std::string_view strip(std::string_view text, std::string_view set, bool left, bool right) {
@@ -160,40 +185,124 @@ std::string_view strip(std::string_view text, std::string_view set, bool left, b
         text.remove_prefix(bytes);
     }
     while (right && !text.empty()) {
-        size_t begin = text.size() - 1;  // of the last character: before its continuation bytes
-        while (begin > 0 && text.size() - begin < 4 && (text[begin] & 0xC0) == 0x80) --begin;
-        if (!goes(text.substr(begin))) break;
-        text.remove_suffix(text.size() - begin);
+        const std::string_view last = last_character(text);
+        if (!goes(last)) break;
+        text.remove_suffix(last.size());
     }
     return text;
 }
 
 std::string upper(std::string_view text) {
-    std::string out(text);
-    std::ranges::transform(out, out.begin(), to_upper);
+    std::string out;
+    for (std::string_view character : characters(text)) add_upper(character, out);
     return out;
 }
 
 std::string lower(std::string_view text) {
-    std::string out(text);
-    std::ranges::transform(out, out.begin(), to_lower);
+    std::string out;
+    const auto all = characters(text);
+    for (size_t i = 0; i < all.size(); ++i) add_lower(all, i, out);
     return out;
 }
 
 std::string title(std::string_view text) {
-    std::string out = lower(text);
-    for (size_t i = 0; i < out.size(); ++i)
-        if (i == 0 || !is_letter(out[i - 1])) out[i] = to_upper(out[i]);
+    std::string out;
+    bool in_word = false;
+    const auto all = characters(text);
+    for (size_t i = 0; i < all.size(); ++i) {
+        if (in_word)
+            add_lower(all, i, out);
+        else
+            add_title(all[i], out);
+        in_word = is_cased(all[i]);
+    }
     return out;
 }
 
 std::string capitalize(std::string_view text) {
-    std::string out = lower(text);
-    if (!out.empty()) out[0] = to_upper(out[0]);
+    std::string out;
+    const auto all = characters(text);
+    for (size_t i = 0; i < all.size(); ++i) {
+        if (i == 0)
+            add_title(all[i], out);
+        else
+            add_lower(all, i, out);
+    }
     return out;
 }
 
-std::vector<std::string> split(std::string_view text, std::string_view separator, int64_t most) {
+std::string swap_case(std::string_view text) {
+    static const CharacterClass capital(R"([\p{Uppercase}])");
+    static const CharacterClass small(R"([\p{Lowercase}])");
+    std::string out;
+    const auto all = characters(text);
+    for (size_t i = 0; i < all.size(); ++i) {
+        if (capital.holds(all[i]))
+            add_lower(all, i, out);
+        else if (small.holds(all[i]))
+            add_upper(all[i], out);
+        else
+            out += all[i];
+    }
+    return out;
+}
+
+std::string fold_case(std::string_view text) {
+    std::string out;
+    for (std::string_view character : characters(text))
+        if (!change(character, kFoldRuns, kFoldTexts, out)) add_lower(character, out);
+    return out;
+}
+
+bool is_all(std::string_view text, std::string_view what) {
+    static const CharacterClass letter(R"([\p{L}])");
+    static const CharacterClass number(R"([\p{N}])");
+    static const CharacterClass decimal(R"([\p{Nd}])");
+    static const CharacterClass capital(R"([\p{Uppercase}])");
+    static const CharacterClass small(R"([\p{Lowercase}])");
+    static const CharacterClass titled(R"([\p{Lt}])");
+    static const CharacterClass name_part(R"([\p{Xid_Continue}])");
+    static const CharacterClass name_start(R"([_\p{Xid_Start}])");
+    const auto all = characters(text);
+    const auto each = [&](auto&& holds) { return !all.empty() && std::ranges::all_of(all, holds); };
+    using View = std::string_view;
+    const auto is_digit = [&](View c) { return decimal.holds(c) || in(c, kDigitsOnly); };
+    const auto is_numeric = [&](View c) { return number.holds(c) || in(c, kNumericLetters); };
+    if (what == "alpha") return each([&](View c) { return letter.holds(c); });
+    if (what == "alnum") return each([&](View c) { return letter.holds(c) || is_numeric(c); });
+    if (what == "decimal") return each([&](View c) { return decimal.holds(c); });
+    if (what == "digit") return each(is_digit);
+    if (what == "numeric") return each(is_numeric);
+    if (what == "space") return each([](View c) { return is_space(first_utf8(c).code_point); });
+    if (what == "ascii") return std::ranges::all_of(text, [](char c) { return (c & 0x80) == 0; });
+    if (what == "printable")
+        return std::ranges::all_of(all,
+                                   [](View c) { return is_printable(first_utf8(c).code_point); });
+    if (what == "identifier")
+        return each([&](View c) { return name_part.holds(c); }) && name_start.holds(all[0]);
+    if (what == "lower" || what == "upper") {
+        const auto& wanted = what == "lower" ? small : capital;
+        const auto& other = what == "lower" ? capital : small;
+        return std::ranges::any_of(all, [&](View c) { return wanted.holds(c); }) &&
+               std::ranges::none_of(all, [&](View c) { return other.holds(c) || titled.holds(c); });
+    }
+    if (what == "title") {
+        bool in_word = false;
+        bool any = false;
+        for (View c : all) {
+            const bool begins = capital.holds(c) || titled.holds(c);
+            if ((begins && in_word) || (small.holds(c) && !in_word)) return false;
+            in_word = begins || small.holds(c);
+            any |= in_word;
+        }
+        return any;
+    }
+    return false;
+}
+
+std::vector<std::string> split(std::string_view text, std::string_view separator, int64_t most,
+                               bool from_right) {
+    if (from_right && most >= 0) return split_from_right(text, separator, most);
     std::vector<std::string> parts;
     const auto left = [&] { return most < 0 || static_cast<int64_t>(parts.size()) < most; };
     if (!separator.empty()) {
@@ -222,6 +331,27 @@ std::vector<std::string> split(std::string_view text, std::string_view separator
     return parts;
 }
 
+std::vector<std::string_view> split_lines(std::string_view text, bool keep_ends) {
+    std::vector<std::string_view> lines;
+    size_t begin = 0;
+    for (size_t at = 0; at < text.size();) {
+        const Utf8Sequence next = first_utf8(text.substr(at));
+        const char32_t c = next.code_point;
+        size_t end = at + static_cast<size_t>(next.bytes);
+        const bool ends = next.state == Utf8State::kValid &&
+                          ((c >= 0x0A && c <= 0x0D) || (c >= 0x1C && c <= 0x1E) || c == 0x85 ||
+                           c == 0x2028 || c == 0x2029);
+        if (ends && c == '\r' && end < text.size() && text[end] == '\n') ++end;
+        if (ends) {
+            lines.push_back(text.substr(begin, (keep_ends ? end : at) - begin));
+            begin = end;
+        }
+        at = end;
+    }
+    if (begin < text.size()) lines.push_back(text.substr(begin));
+    return lines;
+}
+
 std::string replace(std::string_view text, std::string_view from, std::string_view to,
                     int64_t most) {
     std::string out;
@@ -244,47 +374,30 @@ std::string replace(std::string_view text, std::string_view from, std::string_vi
     return out.append(text);
 }
 
-std::string python_repr(const Json& value) {
-    const auto joined = [](const Json& container, auto&& one) {
-        std::string out;
-        for (const auto& entry : container.items()) {
-            if (!out.empty()) out += ", ";
-            out += one(entry);
+std::string escape_html(std::string_view text) {
+    std::string out;
+    for (const char c : text) {
+        switch (c) {
+            case '&':
+                out += "&amp;";
+                break;
+            case '<':
+                out += "&lt;";
+                break;
+            case '>':
+                out += "&gt;";
+                break;
+            case '"':
+                out += "&#34;";
+                break;
+            case '\'':
+                out += "&#39;";
+                break;
+            default:
+                out += c;
         }
-        return out;
-    };
-    switch (value.type()) {
-        case Json::value_t::null:
-            return "None";
-        case Json::value_t::boolean:
-            return value.get<bool>() ? "True" : "False";
-        case Json::value_t::string:
-            return python_string(value.get_ref<const std::string&>());
-        case Json::value_t::number_float: {
-            const double number = value.get<double>();
-            if (std::isfinite(number)) return float_text(number);
-            return std::isnan(number) ? "nan" : number < 0 ? "-inf" : "inf";
-        }
-        case Json::value_t::array:
-            return '[' +
-                   joined(value, [](const auto& entry) { return python_repr(entry.value()); }) +
-                   ']';
-        case Json::value_t::object:
-            return '{' +
-                   joined(value,
-                          [](const auto& entry) {
-                              return python_string(entry.key()) + ": " + python_repr(entry.value());
-                          }) +
-                   '}';
-        default:
-            return value.dump();
     }
-}
-
-std::string json_text(const Json& value, const JsonStyle& style) {
-    JsonWriter writer(style);
-    writer.write(value, 0);
-    return std::move(writer.out);
+    return out;
 }
 
 }  // namespace hetune::jinja

@@ -1,12 +1,128 @@
 #include "runtime/tokenizer/jinja/value.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
 
+#include "runtime/tokenizer/jinja/builtins.h"
+#include "runtime/tokenizer/jinja/print.h"
+#include "runtime/tokenizer/jinja/rendering.h"
 #include "runtime/tokenizer/jinja/text.h"
 
 namespace hetune::jinja {
+namespace {
+
+// Python's name of a type in messages of Jinja: "'dict object' has no attribute 'x'".
+std::string owner(const Value& value) {
+    return value.is_none() ? "None" : value.type() + " object";
+}
+
+Value missing(const Value& value, const Value& key) {
+    if (key.is_text())
+        return Value::undefined(
+            fmt::format("'{}' has no attribute {}", owner(value), text_repr(key.as_text())));
+    return Value::undefined(fmt::format("{} has no element {}", owner(value), repr(key)));
+}
+
+class NamedFunction : public Object {
+  public:
+    NamedFunction(std::string name, std::function<Value(const Arguments&)> body)
+        : name_(std::move(name)), body_(std::move(body)) {}
+    std::string type() const override { return "function"; }
+    std::string print(int) const override { return fmt::format("<function {}>", name_); }
+    bool is_callable() const override { return true; }
+    Value call(const Arguments& arguments) override { return body_(arguments); }
+
+  private:
+    std::string name_;
+    std::function<Value(const Arguments&)> body_;
+};
+
+void bound(int depth, int64_t weight) {
+    if (depth > kMaxDepth)
+        throw Fault(fmt::format("lists and dicts nest deeper than {}", kMaxDepth));
+    if (weight > kMaxElements) throw Fault(fmt::format("has more than {} elements", kMaxElements));
+}
+
+std::shared_ptr<Sequence> make_sequence(Sequence::Kind kind, std::vector<Value> items) {
+    Rendering::count_elements(items.size());
+    auto made = std::make_shared<Sequence>(Sequence{kind, std::move(items)});
+    for (const Value& item : made->items) {
+        made->depth = std::max(made->depth, item.depth() + 1);
+        made->weight += item.weight();
+    }
+    bound(made->depth, made->weight);
+    return made;
+}
+
+Value of_json(const Json& json, int depth) {
+    if (depth > kMaxDepth) bound(depth, 0);
+    switch (json.type()) {
+        case Json::value_t::null:
+        case Json::value_t::discarded:
+            return Value::none();
+        case Json::value_t::boolean:
+            return Value::of(json.get<bool>());
+        case Json::value_t::number_integer:
+            return Value::of(Integer(json.get<int64_t>()));
+        case Json::value_t::number_unsigned:
+            return Value::of(Integer::of_unsigned(json.get<uint64_t>()));
+        case Json::value_t::number_float:
+            return Value::of(json.get<double>());
+        case Json::value_t::string:
+            return Value::text(json.get_ref<const std::string&>());
+        case Json::value_t::array: {
+            std::vector<Value> items;
+            for (const Json& item : json) items.push_back(of_json(item, depth + 1));
+            return Value::list(std::move(items));
+        }
+        default: {
+            auto dict = std::make_shared<Dict>();
+            for (const auto& entry : json.items())
+                dict->set(Value::text(entry.key()), of_json(entry.value(), depth + 1));
+            return Value::of(std::move(dict));
+        }
+    }
+}
+
+std::optional<Value> at(const std::vector<Value>& items, int64_t position) {
+    const auto size = static_cast<int64_t>(items.size());
+    if (position < 0) position += size;
+    if (position < 0 || position >= size) return {};
+    return items[static_cast<size_t>(position)];
+}
+
+// value[key] proper; none where Python raises a LookupError or a TypeError.
+std::optional<Value> subscript(const Value& value, const Value& key) {
+    if (const Dict* dict = value.dict()) {
+        if (key.is_list() || key.is_dict()) return {};
+        const Value* found = dict->find(key);
+        return found == nullptr ? std::nullopt : std::optional(*found);
+    }
+    if (!key.is_whole() || !value.has_positions() || !key.as_integer().is_small()) return {};
+    if (!value.is_text()) return at(value.sequence()->items, key.as_int64());
+    const auto all = characters(value.as_text());
+    const auto size = static_cast<int64_t>(all.size());
+    const int64_t position = key.as_int64() < 0 ? key.as_int64() + size : key.as_int64();
+    if (position < 0 || position >= size) return {};
+    return Value::text(std::string(all[static_cast<size_t>(position)]), value.is_safe());
+}
+
+// A method or attribute proper. One that Jinja's sandbox closes is a value that nothing may be
+// done with.
+std::optional<Value> member(const Value& value, const std::string& name) {
+    std::optional<Value> found;
+    if (Object* object = value.object()) found = object->attribute(name);
+    if (!found)
+        if (Value method = find_method(value, name); !method.is_undefined())
+            found = std::move(method);
+    const bool internal = name.starts_with("__") && name.ends_with("__");
+    if (found || !(internal || changes(value, name))) return found;
+    return Value::undefined(
+        fmt::format("access to attribute '{}' of '{}' object is unsafe.", name, value.type()));
+}
+
+}  // namespace
 
 const Value* Arguments::find(size_t position, std::string_view name) const {
     if (position < positional.size()) return &positional[position];
@@ -15,242 +131,379 @@ const Value* Arguments::find(size_t position, std::string_view name) const {
     return nullptr;
 }
 
-void Arguments::at_most(size_t most) const {
-    if (positional.size() > most)
-        throw Fault(fmt::format("takes at most {} arguments, not {}", most, positional.size()));
+const Value& Arguments::need(size_t position, std::string_view name) const {
+    const Value* value = find(position, name);
+    if (value == nullptr) throw Fault(fmt::format("the argument '{}' is missing", name));
+    return *value;
 }
 
-Value Value::undefined(std::string name) {
-    Value value;
-    value.data_ = Undefined{std::move(name)};
-    return value;
-}
-Value Value::of(Json json) {
-    Value value;
-    value.data_ = std::make_shared<const Json>(std::move(json));
-    return value;
-}
-Value Value::text(std::string text) {
-    if (text.size() > kMaxTextBytes)
-        throw Fault(fmt::format("makes a text of more than {} MiB", kMaxTextBytes >> 20));
-    return of(Json(std::move(text)));
-}
-Value Value::part(const Value& whole, const Json& part) {
-    Value value;
-    value.data_ =
-        std::shared_ptr<const Json>(std::get<std::shared_ptr<const Json>>(whole.data_), &part);
-    return value;
-}
-Value Value::of(std::shared_ptr<Namespace> space) {
-    Value value;
-    value.data_ = std::move(space);
-    return value;
-}
-Value Value::of(Function function) {
-    Value value;
-    value.data_ = std::make_shared<const Function>(std::move(function));
-    return value;
+void Arguments::check(std::initializer_list<std::string_view> names) const {
+    if (positional.size() > names.size())
+        throw Fault(
+            fmt::format("takes at most {} arguments, not {}", names.size(), positional.size()));
+    for (const auto& [name, value] : named)
+        if (std::ranges::find(names, name) == names.end())
+            throw Fault(fmt::format("has no argument '{}'", name));
 }
 
-const Json& Value::json() const {
-    if (const auto* json = std::get_if<std::shared_ptr<const Json>>(&data_)) return **json;
-    throw Fault("cannot use " + kind());
+bool Arguments::flag(size_t position, std::string_view name, bool absent) const {
+    const Value* value = find(position, name);
+    return value == nullptr ? absent : value->truthy();
+}
+
+std::optional<int64_t> Arguments::integer(size_t position, std::string_view name) const {
+    const Value* value = find(position, name);
+    if (value == nullptr || value->is_none()) return {};
+    return value->as_int64();
+}
+
+Value Value::undefined(std::string message) {
+    return Value(Data(Undefined{std::make_shared<const std::string>(std::move(message))}));
+}
+Value Value::text(std::string text, bool safe) {
+    Rendering::count_text(text.size());
+    return Value(Data(std::make_shared<const Text>(Text{std::move(text), safe})));
+}
+Value Value::list(std::vector<Value> items) {
+    return of(make_sequence(Sequence::Kind::kList, std::move(items)));
+}
+Value Value::tuple(std::vector<Value> items) {
+    return of(make_sequence(Sequence::Kind::kTuple, std::move(items)));
+}
+Value Value::iterator(std::function<std::optional<Value>()> next) {
+    return Value(Data(std::make_shared<Iterator>(Iterator{std::move(next)})));
+}
+Value Value::function(std::string name, std::function<Value(const Arguments&)> body) {
+    return of(std::make_shared<NamedFunction>(std::move(name), std::move(body)));
+}
+Value Value::of_json(const Json& json) { return jinja::of_json(json, 0); }
+
+bool Value::is_safe() const { return is_text() && std::get<5>(data_)->safe; }
+bool Value::is_list() const {
+    const Sequence* s = sequence();
+    return s != nullptr && s->kind == Sequence::Kind::kList;
+}
+bool Value::is_tuple() const {
+    const Sequence* s = sequence();
+    return s != nullptr && s->kind == Sequence::Kind::kTuple;
+}
+bool Value::has_positions() const {
+    const Sequence* s = sequence();
+    return is_text() ||
+           (s != nullptr && (is_list() || is_tuple() || s->kind == Sequence::Kind::kRange));
+}
+Sequence* Value::sequence() const {
+    const auto* found = std::get_if<std::shared_ptr<Sequence>>(&data_);
+    return found == nullptr ? nullptr : found->get();
+}
+Dict* Value::dict() const {
+    const auto* found = std::get_if<std::shared_ptr<Dict>>(&data_);
+    return found == nullptr ? nullptr : found->get();
+}
+Object* Value::object() const {
+    const auto* found = std::get_if<std::shared_ptr<Object>>(&data_);
+    return found == nullptr ? nullptr : found->get();
+}
+
+void Value::need_defined() const {
+    if (is_undefined()) throw Fault(kind());
 }
 
 const std::string& Value::as_text() const {
+    need_defined();
     if (!is_text()) throw Fault("needs a string, not " + kind());
-    return json().get_ref<const std::string&>();
+    return std::get<5>(data_)->bytes;
 }
 
-int64_t Value::as_integer() const {
-    if (is_bool()) return json().get<bool>() ? 1 : 0;
+Integer Value::as_integer() const {
+    need_defined();
+    if (is_bool()) return as_bool() ? 1 : 0;
     if (!is_integer()) throw Fault("needs an integer, not " + kind());
-    return json().get<int64_t>();
+    return std::get<Integer>(data_);
 }
 
 double Value::as_double() const {
+    if (is_float()) return std::get<double>(data_);
+    need_defined();
     if (!is_number()) throw Fault("needs a number, not " + kind());
-    return is_bool() ? static_cast<double>(as_integer()) : json().get<double>();
-}
-
-Namespace* Value::as_namespace() const {
-    const auto* space = std::get_if<std::shared_ptr<Namespace>>(&data_);
-    return space == nullptr ? nullptr : space->get();
+    return as_integer().to_double();
 }
 
 Value Value::call(const Arguments& arguments) const {
-    if (!is_function()) throw Fault("cannot call " + kind());
-    return (*std::get<FunctionPtr>(data_))(arguments);
+    need_defined();
+    if (object() == nullptr || !object()->is_callable()) throw Fault("cannot call " + kind());
+    return object()->call(arguments);
 }
 
 bool Value::truthy() const {
-    if (is_undefined()) return false;
-    if (!is_json()) return true;
-    const Json& value = json();
-    if (value.is_boolean()) return value.get<bool>();
-    if (value.is_number()) return value.get<double>() != 0.0;
-    if (value.is_string()) return !value.get_ref<const std::string&>().empty();
-    return !value.empty();
+    if (is_undefined() || is_none()) return false;
+    if (is_bool()) return as_bool();
+    if (is_integer()) return !std::get<Integer>(data_).is_zero();
+    if (is_float()) return as_double() != 0.0;
+    if (is_text()) return !as_text().empty();
+    if (const Sequence* s = sequence()) return !s->items.empty();
+    if (const Dict* d = dict()) return !d->entries.empty();
+    return true;
 }
 
 std::string Value::print() const {
     if (is_undefined()) return "";
-    if (!is_json()) throw Fault("cannot print " + kind());
-    return is_text() ? as_text() : python_repr(json());
+    return is_text() ? as_text() : repr(*this);
+}
+
+std::string Value::type() const {
+    using Kind = Sequence::Kind;
+    if (const Sequence* s = sequence()) {
+        if (!s->names.empty()) return "_GroupTuple";
+        switch (s->kind) {
+            case Kind::kList:
+                return "list";
+            case Kind::kTuple:
+                return "tuple";
+            case Kind::kRange:
+                return "range";
+            case Kind::kKeys:
+                return "dict_keys";
+            case Kind::kValues:
+                return "dict_values";
+            case Kind::kItems:
+                return "dict_items";
+        }
+    }
+    if (const Object* o = object()) return o->type();
+    return is_undefined() ? "Undefined"
+           : is_none()    ? "NoneType"
+           : is_bool()    ? "bool"
+           : is_integer() ? "int"
+           : is_float()   ? "float"
+           : is_text()    ? is_safe() ? "Markup" : "str"
+           : is_dict()    ? "dict"
+                          : "generator";
 }
 
 std::string Value::kind() const {
-    if (const auto* missing = std::get_if<Undefined>(&data_))
-        return missing->name.empty() ? "an undefined value"
-                                     : fmt::format("'{}', which is undefined", missing->name);
-    if (is_function()) return "a function";
-    if (!is_json()) return "a namespace";
-    switch (json().type()) {
-        case Json::value_t::null:
-            return "none";
-        case Json::value_t::boolean:
-            return "a bool";
-        case Json::value_t::string:
-            return "a string";
-        case Json::value_t::array:
-            return "a list";
-        case Json::value_t::object:
-            return "a dict";
-        default:
-            return "a number";
-    }
+    if (const auto* undefined = std::get_if<Undefined>(&data_))
+        return undefined->message == nullptr ? "an undefined value" : *undefined->message;
+    if (is_none()) return "none";
+    if (is_text()) return "a string";
+    if (is_number() && !is_bool()) return "a number";
+    if (object() != nullptr && object()->is_callable()) return "a function";
+    if (is_dict() || is_bool() || is_list() || is_tuple()) return "a " + type();
+    return "a value of type " + type();
 }
 
 std::vector<Value> Value::items() const {
     std::vector<Value> items;
-    if (is_undefined()) return items;
-    const Json& value = json();
-    if (value.is_array()) {
-        items.reserve(value.size());
-        for (const Json& element : value) items.push_back(part(*this, element));
-    } else if (value.is_object()) {
-        for (const auto& entry : value.items()) items.push_back(text(entry.key()));
-    } else if (value.is_string()) {
+    if (const Sequence* s = sequence()) {
+        items = s->items;
+    } else if (const Dict* d = dict()) {
+        for (const auto& entry : d->entries) items.push_back(entry.first);
+    } else if (is_text()) {
         for (std::string_view character : characters(as_text()))
             items.push_back(text(std::string(character)));
-    } else {
+    } else if (is_iterator()) {
+        while (auto next = std::get<std::shared_ptr<Iterator>>(data_)->next())
+            items.push_back(*std::move(next));
+    } else if (!is_undefined()) {
         throw Fault("cannot loop over " + kind());
     }
+    Rendering::count_steps(static_cast<int64_t>(items.size() / 16));
     return items;
 }
 
 int64_t Value::length() const {
     if (is_undefined()) return 0;
-    if (is_text()) return static_cast<int64_t>(characters(as_text()).size());
-    if (!is_list() && !is_dict()) throw Fault(kind() + " has no length");
-    return static_cast<int64_t>(json().size());
+    if (const Sequence* s = sequence()) return static_cast<int64_t>(s->items.size());
+    if (const Dict* d = dict()) return static_cast<int64_t>(d->entries.size());
+    if (!is_text()) throw Fault(kind() + " has no length");
+    return count_characters(as_text());
+}
+
+const void* Value::identity() const {
+    return std::visit(
+        [](const auto& data) -> const void* {
+            if constexpr (requires { data.get(); })
+                return data.get();
+            else
+                return nullptr;
+        },
+        data_);
+}
+
+int Value::depth() const {
+    if (const Sequence* s = sequence()) return s->depth;
+    if (const Dict* d = dict()) return d->depth;
+    return 0;
+}
+
+int64_t Value::weight() const {
+    if (const Sequence* s = sequence()) return s->weight;
+    if (const Dict* d = dict()) return d->weight;
+    return 1;
+}
+
+void Dict::set(const Value& key, Value value) {
+    Rendering::count_elements(1);
+    depth = std::max({depth, value.depth() + 1, key.depth() + 1});
+    const size_t code = hash(key);
+    const auto [first, last] = index_.equal_range(code);
+    for (auto i = first; i != last; ++i) {
+        auto& entry = entries[i->second];
+        if (!equal(entry.first, key)) continue;
+        weight += value.weight() - entry.second.weight();
+        bound(depth, weight);
+        entry.second = std::move(value);
+        return;
+    }
+    weight += value.weight() + key.weight();
+    bound(depth, weight);
+    index_.emplace(code, entries.size());
+    entries.emplace_back(key, std::move(value));
+}
+
+const Value* Dict::find(const Value& key) const {
+    const auto [first, last] = index_.equal_range(hash(key));
+    for (auto i = first; i != last; ++i)
+        if (equal(entries[i->second].first, key)) return &entries[i->second].second;
+    return nullptr;
+}
+
+std::string Object::print(int) const { return fmt::format("<{} object>", type()); }
+Value Object::call(const Arguments&) { throw Fault("cannot call " + type()); }
+
+std::string Namespace::print(int depth) const {
+    std::string out;
+    for (const auto& [key, value] : values.entries) {
+        if (!out.empty()) out += ", ";
+        out += repr(key, depth + 1) + ": " + repr(value, depth + 1);
+        if (out.size() > kMaxTextBytes) throw Fault("makes a text of more than 64 MiB");
+    }
+    return fmt::format("<Namespace {{{}}}>", out);
+}
+
+std::optional<Value> Namespace::attribute(std::string_view name) {
+    const Value* found = values.find(Value::text(std::string(name)));
+    return found == nullptr ? std::nullopt : std::optional(*found);
 }
 
 bool equal(const Value& a, const Value& b) {
     if (a.is_undefined() || b.is_undefined()) return a.is_undefined() && b.is_undefined();
-    if (!a.is_json() || !b.is_json())
-        return a.as_namespace() != nullptr && a.as_namespace() == b.as_namespace();
-    if (a.is_number() && b.is_number()) return compare(a, b) == 0;
-    if (a.is_list() && b.is_list()) {
-        return std::ranges::equal(a.json(), b.json(), [&](const Json& x, const Json& y) {
-            return equal(Value::part(a, x), Value::part(b, y));
+    if (a.is_number() && b.is_number()) {
+        if (a.is_whole() && b.is_whole())
+            return Integer::compare(a.as_integer(), b.as_integer()) == 0;
+        if (a.is_float() && b.is_float()) return a.as_double() == b.as_double();
+        const double real = a.is_float() ? a.as_double() : b.as_double();
+        return !std::isnan(real) &&
+               Integer::compare(a.is_float() ? b.as_integer() : a.as_integer(), real) == 0;
+    }
+    if (a.is_text() && b.is_text()) return a.as_text() == b.as_text();
+    if (a.is_none() || b.is_none()) return a.is_none() && b.is_none();
+    if (a.identity() != nullptr && a.identity() == b.identity()) return true;
+    if (a.sequence() != nullptr && b.sequence() != nullptr)
+        return a.sequence()->kind == b.sequence()->kind &&
+               std::ranges::equal(a.sequence()->items, b.sequence()->items, equal);
+    if (a.is_dict() && b.is_dict()) {
+        if (a.length() != b.length()) return false;
+        return std::ranges::all_of(a.dict()->entries, [&](const auto& entry) {
+            const Value* other = b.dict()->find(entry.first);
+            return other != nullptr && equal(entry.second, *other);
         });
     }
-    if (a.is_dict() && b.is_dict()) {
-        if (a.json().size() != b.json().size()) return false;
-        for (const auto& entry : a.json().items()) {
-            const auto other = b.json().find(entry.key());
-            if (other == b.json().end() ||
-                !equal(Value::part(a, entry.value()), Value::part(b, *other)))
-                return false;
-        }
-        return true;
-    }
-    return a.json() == b.json();
+    return false;
+}
+
+bool same(const Value& a, const Value& b) {
+    if (a.type() != b.type()) return false;
+    if (a.sequence() != nullptr || a.is_dict() || a.object() != nullptr || a.is_iterator())
+        return a.identity() == b.identity();
+    return equal(a, b);  // Python keeps short texts and small numbers once
 }
 
 int compare(const Value& a, const Value& b) {
     const auto sign = [](const auto& x, const auto& y) { return x < y ? -1 : y < x ? 1 : 0; };
+    a.need_defined();
+    b.need_defined();
     if (a.is_text() && b.is_text()) return sign(a.as_text(), b.as_text());
-    if (!a.is_number() || !b.is_number())
-        throw Fault(fmt::format("cannot compare {} with {}", a.kind(), b.kind()));
-    const auto whole = [](const Value& v) { return v.is_integer() || v.is_bool(); };
-    if (whole(a) && whole(b)) return sign(a.as_integer(), b.as_integer());
-    return sign(a.as_double(), b.as_double());
+    if (a.is_number() && b.is_number()) {
+        if (a.is_whole() && b.is_whole()) return Integer::compare(a.as_integer(), b.as_integer());
+        if (a.is_float() && b.is_float()) return sign(a.as_double(), b.as_double());
+        return a.is_float() ? -Integer::compare(b.as_integer(), a.as_double())
+                            : Integer::compare(a.as_integer(), b.as_double());
+    }
+    const bool lists = (a.is_list() && b.is_list()) || (a.is_tuple() && b.is_tuple());
+    if (!lists) throw Fault(fmt::format("cannot compare {} with {}", a.kind(), b.kind()));
+    const auto& x = a.sequence()->items;
+    const auto& y = b.sequence()->items;
+    for (size_t i = 0; i < std::min(x.size(), y.size()); ++i)
+        if (!equal(x[i], y[i])) return compare(x[i], y[i]);
+    return sign(x.size(), y.size());
 }
 
 bool contains(const Value& haystack, const Value& needle) {
-    if (haystack.is_undefined()) return false;
     if (haystack.is_text()) return haystack.as_text().find(needle.as_text()) != std::string::npos;
-    if (haystack.is_dict()) return needle.is_text() && haystack.json().contains(needle.as_text());
-    if (!haystack.is_list()) throw Fault("cannot look for something in " + haystack.kind());
-    return std::ranges::any_of(haystack.json(), [&](const Json& element) {
-        return equal(Value::part(haystack, element), needle);
-    });
+    if (haystack.is_dict()) return haystack.dict()->find(needle) != nullptr;
+    if (haystack.object() != nullptr || haystack.is_none() || haystack.is_number())
+        throw Fault("cannot look for something in " + haystack.kind());
+    return std::ranges::any_of(haystack.items(),
+                               [&](const Value& element) { return equal(element, needle); });
 }
 
-Json to_json(const Value& value, int64_t& elements_left) {
-    if (value.is_undefined()) return nullptr;
-    if (!value.is_json()) throw Fault("cannot put " + value.kind() + " into a list or dict");
-    check_size(value.json(), elements_left);
-    return value.json();
+size_t hash(const Value& value) {
+    if (value.is_text()) return std::hash<std::string>()(value.as_text());
+    if (value.is_whole()) return value.as_integer().hash();
+    if (value.is_float()) {
+        const double number = value.as_double();
+        return std::isfinite(number) && number == std::trunc(number)
+                   ? Integer::of_double(number).hash()
+                   : std::hash<double>()(number);
+    }
+    if (value.is_tuple()) {
+        size_t code = 7;
+        for (const Value& item : value.sequence()->items) code = code * 1000003 ^ hash(item);
+        return code;
+    }
+    if (value.is_dict() || (value.sequence() != nullptr && !value.is_tuple()))
+        throw Fault(value.kind() + " cannot be the key of a dict");
+    return std::hash<const void*>()(value.identity()) + (value.is_none() ? 1 : 0);
+}
+
+Value item(const Value& value, const Value& key) {
+    value.need_defined();
+    if (auto found = subscript(value, key)) return *std::move(found);
+    if (key.is_text())
+        if (auto found = member(value, key.as_text())) return *std::move(found);
+    return missing(value, key);
+}
+
+Value attribute(const Value& value, const std::string& name) {
+    value.need_defined();
+    if (auto found = member(value, name)) return *std::move(found);
+    const Value key = Value::text(name);
+    if (auto found = subscript(value, key)) return *std::move(found);
+    return missing(value, key);
 }
 
 namespace {
 
-void count_elements(const Json& json, int64_t& elements_left, int depth) {
-    if (depth > 100) throw Fault("lists and dicts nest deeper than 100");
-    if (--elements_left < 0) throw Fault(fmt::format("has more than {} elements", kMaxElements));
-    if (!json.is_structured()) return;
-    for (const Json& element : json) count_elements(element, elements_left, depth + 1);
-}
-
 // Python's rule for one end of a slice: negative counts from the end, then clamp to [low, high].
 int64_t slice_end(const Value& end, int64_t fallback, int64_t size, int64_t low, int64_t high) {
     if (end.is_undefined() || end.is_none()) return fallback;
-    const int64_t at = end.as_integer();
-    return std::clamp(at < 0 ? at + size : at, low, high);
+    const Integer at = end.as_integer();
+    if (!at.is_small()) return Integer::compare(at, Integer(0)) < 0 ? low : high;
+    return std::clamp(at.small() < 0 ? at.small() + size : at.small(), low, high);
 }
 
 }  // namespace
 
-void check_size(const Json& json, int64_t& elements_left) {
-    count_elements(json, elements_left, 0);
-}
-
-Value item(const Value& value, const Value& key) {
-    if (value.is_dict()) {
-        if (!key.is_text()) return Value::undefined(key.print());
-        const auto found = value.json().find(key.as_text());
-        return found == value.json().end() ? Value::undefined(key.as_text())
-                                           : Value::part(value, *found);
-    }
-    if (Namespace* space = value.as_namespace(); space != nullptr && key.is_text()) {
-        const auto found = space->find(key.as_text());
-        return found == space->end() ? Value::undefined(key.as_text()) : found->second;
-    }
-    if (value.is_list() && (key.is_integer() || key.is_bool())) {
-        const int64_t size = value.length();
-        const int64_t at = key.as_integer() < 0 ? key.as_integer() + size : key.as_integer();
-        if (at < 0 || at >= size) return Value::undefined(fmt::format("[{}]", key.as_integer()));
-        return Value::part(value, value.json()[static_cast<size_t>(at)]);
-    }
-    if (value.is_text() && key.is_integer()) {
-        const auto all = characters(value.as_text());
-        const auto size = static_cast<int64_t>(all.size());
-        const int64_t at = key.as_integer() < 0 ? key.as_integer() + size : key.as_integer();
-        if (at < 0 || at >= size) return Value::undefined(fmt::format("[{}]", key.as_integer()));
-        return Value::text(std::string(all[static_cast<size_t>(at)]));
-    }
-    if (value.is_undefined()) throw Fault("cannot look into " + value.kind());
-    return Value::undefined(key.print());
-}
-
 Value slice(const Value& value, const Value& from, const Value& to, const Value& step_value) {
+    value.need_defined();
     const int64_t step =
-        step_value.is_undefined() || step_value.is_none() ? 1 : step_value.as_integer();
+        step_value.is_undefined() || step_value.is_none() ? 1 : step_value.as_int64();
     if (step == 0) throw Fault("the step of a slice is 0");
-    if (!value.is_text() && !value.is_list()) throw Fault("cannot slice " + value.kind());
+    if (value.is_dict()) throw Fault("cannot slice a dict");
+    // Jinja has undefined for what cannot be sliced.
+    if (!value.has_positions())
+        return Value::undefined(fmt::format("{} cannot be sliced", owner(value)));
     const std::vector<Value> all = value.items();
     const auto size = static_cast<int64_t>(all.size());
     const int64_t low = step > 0 ? 0 : -1;
@@ -258,18 +511,25 @@ Value slice(const Value& value, const Value& from, const Value& to, const Value&
     int64_t at = slice_end(from, step > 0 ? low : high, size, low, high);
     const int64_t end = slice_end(to, step > 0 ? high : low, size, low, high);
 
-    Json list = Json::array();
-    std::string text;
+    std::vector<Value> items;
+    const int64_t begin = at;
     while (step > 0 ? at < end : at > end) {
-        const Value& element = all[static_cast<size_t>(at)];
-        if (value.is_text())
-            text += element.as_text();
-        else
-            list.push_back(element.json());
+        items.push_back(all[static_cast<size_t>(at)]);
         if (step > 0 ? step >= end - at : step <= end - at) break;  // and no overflow of at + step
         at += step;
     }
-    return value.is_text() ? Value::text(text) : Value::of(std::move(list));
+    if (value.is_tuple()) return Value::tuple(std::move(items));
+    if (value.is_list()) return Value::list(std::move(items));
+    if (!value.is_text()) {  // a range of a range
+        const Sequence& range = *value.sequence();
+        const int64_t stride =
+            range.items.size() > 1 ? range.items[1].as_int64() - range.items[0].as_int64() : 1;
+        const int64_t first = range.items.empty() ? 0 : range.items[0].as_int64();
+        return make_range(first + begin * stride, first + end * stride, stride * step);
+    }
+    std::string text;
+    for (const Value& character : items) text += character.as_text();
+    return Value::text(std::move(text), value.is_safe());
 }
 
 }  // namespace hetune::jinja
