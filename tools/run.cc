@@ -3,16 +3,18 @@
 #include <fmt/ranges.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
-#include <iostream>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <random>
 
 #include "runtime/sampling.h"
 #include "runtime/tokenizer/chat_template.h"
+#include "tools/chat_input.h"
 #include "tools/command.h"
 #include "tools/model_options.h"
 #include "tools/options.h"
@@ -44,12 +46,15 @@ std::atomic<bool> interrupted = false;
 
 // The first Ctrl-C ends a generation, one that comes when nothing is being generated the program.
 void on_interrupt(int) {
-    if (interrupted.exchange(true)) _exit(130);
+    if (!interrupted.exchange(true)) return;
+    ChatInput::restore();
+    _exit(130);
 }
 
 struct Totals {
     Generated last;
-    double first_token_seconds = 0;  // since the start of the process
+    double first_token_seconds = 0;  // since the start of the process, less what a person took
+    double typing_seconds = 0;
     int64_t prompt_tokens = 0, tokens = 0;
     double prefill_seconds = 0, decode_seconds = 0;
     double decoded = 0;  // tokens that decode_seconds are for
@@ -109,7 +114,8 @@ std::string summary_text(const ModelInfo& info, const Totals& t) {
 // Prints as it arrives, unless the answer is JSON.
 auto printer(const RunArguments& args, Totals& totals) {
     return [&args, &totals](std::string_view text) {
-        if (totals.first_token_seconds == 0) totals.first_token_seconds = seconds_since_start();
+        if (totals.first_token_seconds == 0)
+            totals.first_token_seconds = seconds_since_start() - totals.typing_seconds;
         // Text that nobody takes ends the generation; main() says why.
         if (!args.json && (std::fwrite(text.data(), 1, text.size(), stdout) < text.size() ||
                            std::fflush(stdout) != 0))
@@ -151,51 +157,69 @@ bool take_back(std::vector<Message>& messages, std::string_view role) {
     return false;
 }
 
+// "/word" alone, so that a path or a fraction in a question is no command.
+bool is_command(std::string_view line) {
+    return line.size() > 1 && line[0] == '/' &&
+           std::ranges::all_of(line.substr(1), [](char c) { return c >= 'a' && c <= 'z'; });
+}
+
 // Turn by turn until the end of input. Ctrl-C stops an answer and keeps the conversation.
 void converse(const RunArguments& args, Model& model, Totals& totals) {
-    const bool terminal = isatty(STDIN_FILENO) != 0;
-    if (terminal)
+    ChatInput input;
+    if (input.is_terminal())
         tell(
-            "An empty line or Ctrl-D ends; Ctrl-C stops an answer; /regen asks for another answer, "
-            "/undo takes the last turn back, /reset starts anew.\n");
+            "/exit or Ctrl-D ends; Ctrl-C stops an answer; /regen asks for another answer, /undo "
+            "takes the last turn back, /reset starts anew.\n");
     auto messages = opening(args);
     Model::Options options = args.options;
     for (;;) {
-        if (terminal) fmt::print("> ");
+        if (input.is_terminal()) fmt::print("> ");
         std::fflush(stdout);
-        std::string line;
         interrupted = true;  // while waiting for input, Ctrl-C ends the program
-        if (!std::getline(std::cin, line) || line.empty()) break;
+        const auto asked = Clock::now();
+        const std::optional<std::string> line = input.next();
+        if (!line || *line == "/exit") break;
+        totals.typing_seconds += std::chrono::duration<double>(Clock::now() - asked).count();
         interrupted = false;
-        if (line == "/reset") {
+        if (*line == "/reset") {
             messages = opening(args);
             model.reset();
             continue;
         }
-        if (line == "/undo") {
+        if (*line == "/undo") {
             if (!take_back(messages, "user")) tell("There is no turn to take back.\n");
             continue;
         }
         const auto before = messages;
-        if (line == "/regen") {
+        if (*line == "/regen") {
+            if (options.sampling.temperature <= 0) {
+                tell("At temperature 0 the answer would be the same; start with --temp 0.8.\n");
+                continue;
+            }
             if (!take_back(messages, "assistant")) {
                 tell("There is no answer yet.\n");
                 continue;
             }
             ++options.sampling.seed;  // or the draws would be the same
+        } else if (is_command(*line)) {
+            tell("{} is no command; there are /exit, /regen, /reset and /undo.\n", *line);
+            continue;
         } else {
-            messages.push_back({"user", line});
+            messages.push_back({"user", *line});
         }
         try {
             const Generated g = model.chat(messages, options, printer(args, totals));
             messages.push_back({"assistant", g.text});
             totals.add(g);
-            if (g.stop == "context") tell("\nThe context is full; /reset starts anew.");
+            if (!args.json) fmt::print("\n");
+            std::fflush(stdout);
+            if (g.stop == "context") tell("The context is full; /reset starts anew.\n");
+            if (g.stop == "length")
+                tell("The answer was cut at {} tokens (-n).\n", g.tokens.size());
         } catch (const std::runtime_error& error) {
             tell("hetune: {}\n", error.what());
             messages = before;
         }
-        if (!args.json) fmt::print("\n");
     }
 }
 
