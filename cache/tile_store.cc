@@ -21,6 +21,7 @@ namespace hetune {
 namespace {
 
 constexpr std::chrono::milliseconds kPoll{20};
+constexpr uint64_t kFullBytes = 1 << 20;  // a disk with less room is full for code objects too
 constexpr int64_t kPartialSeconds = 24 * 3600;
 constexpr off64_t kWriteBackBytes = 256 << 20;  // a disk of 10 MB/s needs 26 s for a piece
 
@@ -84,7 +85,8 @@ std::string name_of_writer(const FileHandle& partial) {
     return writer > 0 ? fmt::format("process {}", writer) : "another process";
 }
 
-std::string gigabytes(uint64_t bytes) {
+std::string size_text(uint64_t bytes) {
+    if (bytes < 1 << 30) return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1 << 20));
     return fmt::format("{:.2f} GiB", static_cast<double>(bytes) / (1 << 30));
 }
 
@@ -300,8 +302,8 @@ TileStore::Begun TileStore::begin(const CacheKey& model, std::string_view layout
     for (const auto& [name, bytes] : tensors) head.entries.push_back({name, bytes, 0, {}, {}});
     const uint64_t bytes = lay_out_tiles(head);
     if (bytes > max_bytes_)
-        return not_because(fmt::format("{} needed, HETUNE_TILES_SIZE is {}", gigabytes(bytes),
-                                       gigabytes(max_bytes_)));
+        return not_because(fmt::format("{} needed, HETUNE_TILES_SIZE is {}", size_text(bytes),
+                                       size_text(max_bytes_)));
     const auto target = pack_path(folder_.writable(), model, layout);
     const auto partial = partial_path(target);
     if (mkdir(target.parent_path().c_str(), 0700) == 0) sync_folder(folder_.writable() / "tiles");
@@ -322,8 +324,10 @@ TileStore::Begun TileStore::begin(const CacheKey& model, std::string_view layout
     const uint64_t allocated = allocated_bytes(*file);
     if (const uint64_t room = free_bytes(folder_.writable()) + allocated; room < bytes) {
         unlink(partial.c_str());
-        return not_because(fmt::format("{} needed, {} free in {}", gigabytes(bytes),
-                                       gigabytes(room), folder_.writable().string()));
+        if (room < kFullBytes)
+            throw std::system_error(ENOSPC, std::generic_category(), partial.string());
+        return not_because(fmt::format("{} needed, {} free in {}", size_text(bytes),
+                                       size_text(room), folder_.writable().string()));
     }
     struct stat info;
     if (fstat(file->get(), &info) != 0) fail(partial);
