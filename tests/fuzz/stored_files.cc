@@ -56,28 +56,31 @@ void run_tiles(std::string_view input) {
     }
     put(repaired, kTileHashAt, CacheKey{});
     put(repaired, kTileHashAt, content_hash(repaired.data(), kTileHeadBytes + directory_bytes));
-    const auto entries = decode_tile_head(bytes_of(repaired));
-    if (!entries) return;
-    for (const TileEntry& entry : *entries)
+    const auto head = decode_tile_head(bytes_of(repaired));
+    if (!head) return;
+    for (const TileEntry& entry : head->entries)
         require(entry.offset <= repaired.size() && entry.bytes <= repaired.size() - entry.offset,
                 "a tensor outside of its pack");
-    const auto pack = TilePack::open(scratch_file("pack.tiles", repaired));
-    if (!pack) return;
-    for (const TileEntry& entry : *entries) pack->verify(entry.name);
+    const auto opened = TilePack::open_any(scratch_file("pack.tiles", repaired));
+    if (!opened.pack) return;
+    for (const TileEntry& entry : head->entries) opened.pack->verify(entry.name);
 }
 
 std::vector<std::string> tile_seeds() {
-    std::vector<TileEntry> entries(2);
-    entries[0] = {.name = "a", .bytes = 100};
-    entries[1] = {.name = "blk.0.b", .bytes = 5000};
-    const uint64_t bytes = lay_out_tiles(entries);
-    std::string file(bytes, 'x');
-    for (TileEntry& entry : entries)
-        entry.hash = content_hash(file.data() + entry.offset, entry.bytes);
-    const auto head = encode_tile_head(entries, bytes);
-    std::memcpy(file.data(), head.data(), head.size());
-    std::string small = text_of(encode_tile_head({}, 4096));
+    TileHead tiles{.model = sample_key(1), .layout = "v1-gfx1100", .entries = {}};
+    std::string small = text_of(encode_tile_head(tiles, 4096));
     small.resize(4096);
+    tiles.entries.resize(2);
+    tiles.entries[0].name = "a";
+    tiles.entries[0].bytes = 100;
+    tiles.entries[1].name = "blk.0.b";
+    tiles.entries[1].bytes = 5000;
+    const uint64_t bytes = lay_out_tiles(tiles);
+    std::string file(bytes, 'x');
+    for (TileEntry& entry : tiles.entries)
+        entry.hash = content_hash(file.data() + entry.offset, entry.bytes);
+    const auto head = encode_tile_head(tiles, bytes);
+    std::memcpy(file.data(), head.data(), head.size());
     return {file, small};
 }
 
