@@ -143,6 +143,10 @@ void Model::Impl::load_session(const LayerGraph&) {
     info.device = about.name;
     info.arch = device->arch().name;
     info.compiler = library->compiler().identity();
+    // A compiler that is not installed has more than a name to say (absent_compiler.h).
+    const std::string maker = library->compiler().name();
+    if (options.warn && !info.compiler.starts_with(maker + " "))
+        options.warn("kernels by " + maker);
     info.memory_bytes = session->memory().total();
     info.memory_table = memory_table(session->memory());
     info.kernels_compiled = library->statistics().compiled;
