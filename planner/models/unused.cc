@@ -102,11 +102,16 @@ int block_of(std::string_view tensor) {
     return block;
 }
 
-bool is_harmless(const Tensor& tensor, const LayerGraph& graph, int blocks) {
+// Blocks of multi-token prediction have tensors of their own kind.
+bool is_predicting(const ModelFile& file, int block) {
+    return file.find_tensor(fmt::format("blk.{}.nextn.eh_proj.weight", block)) != nullptr;
+}
+
+bool is_harmless(const ModelFile& file, const Tensor& tensor, const LayerGraph& graph, int blocks) {
     // For activations in 4 bits on other engines; the product of floats does not need it.
     if (tensor.name.ends_with(".input_scale")) return true;
     const int block = block_of(tensor.name);
-    return block >= graph.layers && block < blocks;  // multi-token prediction, left out with a note
+    return block >= graph.layers && block < blocks && is_predicting(file, block);
 }
 
 // Keys of this program's kind that stand under another name than the architecture's: a model that
@@ -136,7 +141,7 @@ std::vector<std::string> unused_parts(const ModelFile& file, const LayerGraph& g
             read.insert(weight.substr(0, weight.find('[')));
     if (!graph.rope_divisors.empty()) read.insert(graph.rope_divisors);
     for (const Tensor& tensor : file.tensors())
-        if (!read.contains(tensor.name) && !is_harmless(tensor, graph, blocks))
+        if (!read.contains(tensor.name) && !is_harmless(file, tensor, graph, blocks))
             unused.push_back(block_of(tensor.name) >= blocks
                                  ? fmt::format("{} (block_count is {})", tensor.name, blocks)
                                  : tensor.name);
