@@ -312,8 +312,9 @@ PlanArg PlanBuilder::turns() {
 
 PlanArg PlanBuilder::kv(int layer, const char* which, int64_t heads, int64_t head_size) {
     if (options.kv == KvType::kQ8 && head_size % 16 != 0)
-        throw ModelError(fmt::format("{}: heads of {} values; --kv q8 needs a multiple of 16",
-                                     file.path().string(), head_size));
+        throw ModelError(fmt::format(
+            "{}: heads of {} values; ModelOptions::kv_type = \"q8\" needs a multiple of 16",
+            file.path().string(), head_size));
     return {buffer(fmt::format("kv.{}.{}", layer, which), BufferRole::kKv, 0,
                    kv_row_bytes(options.kv, heads, head_size)),
             0};

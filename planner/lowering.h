@@ -17,7 +17,7 @@ namespace hetune {
 // Sizes of kernel_templates' XBlock, StepState, SamplerState and ring of tokens.
 constexpr int64_t kXBlockBytes = 48;
 constexpr int64_t kStepBytes = 8;
-constexpr int64_t kSamplerBytes = 4 * (8 + 2 + 16 + 1024);
+constexpr int64_t kSamplerBytes = 4 * (9 + 2 + 16 + 1024);
 constexpr int64_t kTokenRingBytes = 4 * 64;
 constexpr int64_t kLoopBytes = 16;
 

@@ -10,7 +10,7 @@
 #include <cstring>
 #include <utility>
 
-#include "planner/model_error.h"
+#include "planner/errors.h"
 
 namespace hetune {
 

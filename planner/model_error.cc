@@ -1,6 +1,6 @@
-#include "planner/model_error.h"
-
 #include <algorithm>
+
+#include "planner/errors.h"
 
 namespace hetune {
 

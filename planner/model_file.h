@@ -19,7 +19,7 @@
 #include <variant>
 #include <vector>
 
-#include "planner/model_error.h"
+#include "planner/errors.h"
 
 namespace hetune {
 

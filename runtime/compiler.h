@@ -13,37 +13,10 @@
 #include "cache/code_object.h"
 #include "kernel_templates/catalogue.h"
 #include "planner/arch.h"
+#include "planner/errors.h"
 #include "runtime/environment.h"
 
 namespace hetune {
-
-// A kernel that could not be compiled. what(): one line with kernel, arch, compiler and cause;
-// log(): everything the compiler said.
-class CompileError : public std::runtime_error {
-  public:
-    // Only kSource and kGate speak of the kernel; every other cause speaks of this machine, now.
-    enum class Cause {
-        kSource,       // the compiler itself said what is wrong with the source
-        kGate,         // the object breaks a limit of the arch or a promise of its template
-        kCrash,        // the compiler ended by a signal of its own, or made no sense
-        kKilled,       // someone else ended the compiler; for lack of memory the kernel does
-        kTimeout,      // no answer in time
-        kOutOfMemory,  // the compiler said so
-        kDiskFull,     // no space, a quota, or nothing may be written
-        kLimit,        // of processes, open files, file size or processor time
-        kNoCompiler,   // there is none, or it cannot be started
-    };
-    CompileError(Cause cause, const std::string& line, std::string log = {})
-        : std::runtime_error(line), cause_(cause), log_(std::move(log)) {}
-    Cause cause() const { return cause_; }
-    // True where the same compiler would say the same again: such a refusal may be stored.
-    bool is_verdict() const { return cause_ == Cause::kSource || cause_ == Cause::kGate; }
-    const std::string& log() const { return log_; }
-
-  private:
-    Cause cause_;
-    std::string log_;
-};
 
 // One kernel to compile. Sources are self-contained: every header is already inside.
 struct CompileRequest {

@@ -185,8 +185,16 @@ const RegisterBackend kCpu{{
     .name = "cpu",
     .preference = 0,
     .description = "the same kernels on the CPU, lanes as fibers",
-    .unavailable = [] { return std::string(); },
-    .open = [] { return open_cpu_device(0); },
+    .devices =
+        [] {
+            const auto device = open_cpu_device(1);
+            const DeviceInfo info = device->info();
+            return std::vector<FoundDevice>{{.name = info.name,
+                                             .arch = device->arch().name,
+                                             .memory_bytes = info.memory_bytes,
+                                             .integrated = true}};
+        },
+    .open = [](int) { return open_cpu_device(0); },
 }};
 
 }  // namespace

@@ -1,9 +1,14 @@
 #include "runtime/device.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
+#include <tuple>
+#include <utility>
 #include <vector>
+
+#include "runtime/memory.h"
 
 namespace hetune {
 
@@ -35,6 +40,19 @@ void Device::copy(Buffer& to, const Buffer& from) {
     upload(to, 0, host);
 }
 
+std::string Backend::unavailable() const {
+    try {
+        std::string why;
+        for (const FoundDevice& device : devices()) {
+            if (device.unusable.empty()) return {};
+            if (why.empty()) why = device.unusable;
+        }
+        return why;
+    } catch (const DeviceError& error) {
+        return error.what();
+    }
+}
+
 std::vector<Backend>& backends() {
     static std::vector<Backend> list;
     return list;
@@ -48,18 +66,103 @@ RegisterBackend::RegisterBackend(Backend backend) {
     list.insert(at, std::move(backend));
 }
 
-std::unique_ptr<Device> open_device(std::string_view name) {
+namespace {
+
+bool is_better(const ListedDevice& a, const ListedDevice& b) {
+    const auto rank = [](const ListedDevice& d) {
+        return std::tuple(d.backend->preference > 0, !d.found.integrated, d.backend->preference,
+                          d.found.memory_bytes);
+    };
+    return rank(a) > rank(b);
+}
+
+// One line for each device and backend that cannot be used.
+std::vector<std::string> reasons_of(const DeviceList& list) {
+    std::vector<std::string> reasons = list.missing;
+    for (const ListedDevice& device : list.devices)
+        if (!device.found.unusable.empty()) reasons.push_back(device.found.unusable);
+    return reasons;
+}
+
+std::unique_ptr<Device> open_at(int index, std::string_view backend) {
+    const DeviceList list = list_devices(backend);
+    for (const ListedDevice& device : list.devices) {
+        if (device.index != index) continue;
+        if (!device.found.unusable.empty()) throw DeviceError(device.found.unusable);
+        return device.backend->open(device.found.ordinal);
+    }
+    const auto count =
+        std::ranges::count_if(list.devices, [](const auto& device) { return device.index >= 0; });
+    throw OptionError(
+        fmt::format("ModelOptions::device is {}, but {} {}: `hetune devices` lists all", index,
+                    count == 1 ? "there is 1 GPU" : fmt::format("there are {} GPUs", count),
+                    backend.empty() ? "here" : fmt::format("of the backend '{}'", backend)));
+}
+
+}  // namespace
+
+DeviceList list_devices(std::string_view name) {
+    DeviceList list;
     std::string known;
+    bool any = false;
+    int next = 0;
     for (const Backend& backend : backends()) {
         known += (known.empty() ? "" : ", ") + backend.name;
-        if (!name.empty() && backend.name != name) continue;
-        const std::string why_not = backend.unavailable();
-        if (why_not.empty()) return backend.open();
-        if (!name.empty())
-            throw DeviceError(fmt::format("backend '{}' cannot run here: {}", name, why_not));
+        const bool asked = name.empty() ? backend.preference >= 0 : backend.name == name;
+        any |= asked;
+        // The indices of this backend's devices depend on those before it.
+        if (!asked && backend.preference <= 0) continue;
+        try {
+            for (FoundDevice& found : backend.devices()) {
+                const int index = backend.preference > 0 ? next++ : -1;
+                if (asked) list.devices.push_back({index, &backend, std::move(found)});
+            }
+        } catch (const DeviceError& error) {
+            const std::string prefix = backend.name + ": ", text = error.what();
+            if (asked) list.missing.push_back(text.starts_with(prefix) ? text : prefix + text);
+        }
     }
-    if (name.empty()) throw DeviceError("no backend can run here; `hetune doctor` says why");
-    throw DeviceError(fmt::format("unknown backend '{}'; known: {}", name, known));
+    if (!any)
+        throw OptionError(
+            fmt::format("ModelOptions::backend is '{}'; known: {}, reference", name, known));
+    return list;
+}
+
+std::unique_ptr<Device> open_device(const DeviceWish& wish,
+                                    const std::function<void(const std::string& line)>& warn) {
+    if (wish.index >= 0) return open_at(wish.index, wish.backend);
+    DeviceList list = list_devices(wish.backend);
+    std::vector<std::string> reasons = reasons_of(list);
+    std::ranges::stable_sort(list.devices, is_better);
+    for (const ListedDevice& device : list.devices) {
+        if (!device.found.unusable.empty()) continue;
+        const bool for_want_of_a_gpu = wish.backend.empty() && device.backend->preference <= 0;
+        if (for_want_of_a_gpu && wish.model_bytes > kLargestOnCpu)
+            throw DeviceError(
+                fmt::format("no GPU can be used: {}. A model of {} is slow on the CPU; with "
+                            "ModelOptions::backend = \"cpu\" it runs there all the same",
+                            fmt::join(reasons, "; "), readable_bytes(wish.model_bytes)));
+        try {
+            auto opened = device.backend->open(device.found.ordinal);
+            if (for_want_of_a_gpu && warn)
+                warn(
+                    fmt::format("no GPU is used, the model runs on the CPU: {} "
+                                "(ModelOptions::backend = \"cpu\" is silent)",
+                                fmt::join(reasons, "; ")));
+            return opened;
+        } catch (const DeviceError& error) {
+            reasons.emplace_back(error.what());
+        }
+    }
+    throw DeviceError(fmt::format("{}: {}",
+                                  wish.backend.empty()
+                                      ? "no backend can run here"
+                                      : fmt::format("backend '{}' cannot run here", wish.backend),
+                                  fmt::join(reasons, "; ")));
+}
+
+std::unique_ptr<Device> open_device(std::string_view backend) {
+    return open_device({.backend = std::string(backend)}, {});
 }
 
 }  // namespace hetune

@@ -16,15 +16,9 @@
 
 #include "cache/code_object.h"
 #include "planner/arch.h"
+#include "planner/errors.h"
 
 namespace hetune {
-
-// A refused call of a driver, or a device that is not there. Names the call, the status and what
-// to do.
-class DeviceError : public std::runtime_error {
-  public:
-    using std::runtime_error::runtime_error;
-};
 
 struct LaunchShape {
     uint32_t groups[3] = {1, 1, 1};
@@ -143,21 +137,61 @@ class Device {
     virtual void* native_stream() { return nullptr; }
 };
 
+// A device as its driver lists it, not opened.
+struct FoundDevice {
+    int ordinal = 0;  // the driver's
+    std::string name, arch;
+    uint64_t memory_bytes = 0;
+    bool integrated = false;
+    std::string unusable;  // one line; empty where it can be opened
+};
+
 // Backends register themselves from their own file (runtime/cpu_device.cc, ...).
 struct Backend {
-    std::string name;         // "hip"
-    int preference = 0;       // the highest that has a device is chosen
+    std::string name;  // "hip"
+    // Of several backends with equally good devices the highest is chosen. Above 0: it has GPUs.
+    int preference = 0;
     std::string description;  // one line for `hetune doctor`
-    // Why it cannot run here, or empty when it can.
-    std::function<std::string()> unavailable;
-    std::function<std::unique_ptr<Device>()> open;  // throws DeviceError
+    // In the driver's order. Throws DeviceError with the reason where there is none.
+    std::function<std::vector<FoundDevice>()> devices;
+    std::function<std::unique_ptr<Device>(int ordinal)> open;  // throws DeviceError
+
+    // Why it cannot run here: empty where one of its devices is usable.
+    std::string unavailable() const;
 };
 std::vector<Backend>& backends();
 struct RegisterBackend {
     explicit RegisterBackend(Backend backend);
 };
 
-// `name` empty: the preferred backend that is available. Throws DeviceError.
-std::unique_ptr<Device> open_device(std::string_view name);
+// The best usable device first: one with memory of its own before an integrated one, then the
+// preferred backend's, then the one with more memory.
+struct ListedDevice {
+    int index =
+        -1;  // among all GPUs in the order of backends and drivers; -1: of the CPU or a test
+    const Backend* backend = nullptr;
+    FoundDevice found;
+};
+struct DeviceList {
+    std::vector<ListedDevice> devices;  // usable and not, by index, those without an index last
+    std::vector<std::string> missing;  // "hip: no libamdhip64.so.7; ...": backends without a device
+};
+// Asks the drivers anew. With a name, only that backend; indices stay those of all.
+DeviceList list_devices(std::string_view backend = {});
+
+// Which device to open.
+struct DeviceWish {
+    std::string backend;      // empty: that of the best GPU
+    int index = -1;           // a ListedDevice's; -1: the best
+    int64_t model_bytes = 0;  // a larger model than kLargestOnCpu takes the CPU only by its name
+};
+constexpr int64_t kLargestOnCpu = int64_t{512} << 20;
+
+// Throws DeviceError with a reason for each device that there is, and OptionError for an index or
+// backend that there is not. `warn` gets the reasons where a model takes the CPU for want of a GPU.
+std::unique_ptr<Device> open_device(const DeviceWish& wish,
+                                    const std::function<void(const std::string& line)>& warn);
+// The same for a model of any size, without a word.
+std::unique_ptr<Device> open_device(std::string_view backend);
 
 }  // namespace hetune

@@ -303,26 +303,28 @@ class EmulatorDevice : public Device {
     EmulatorGraph* recording_ = nullptr;
 };
 
-std::string why_no_emulator() {
-    const std::string program = read_environment().emulator;
-    if (program.empty()) return "HETUNE_EMULATOR names no program";
-    if (access(program.c_str(), X_OK) != 0)
-        return fmt::format("HETUNE_EMULATOR={} is no program that can be run", program);
-    return {};
+std::unique_ptr<Device> open_named_emulator() {
+    const Environment environment = read_environment();
+    if (environment.emulator.empty())
+        throw DeviceError("emulator: HETUNE_EMULATOR names no program");
+    if (access(environment.emulator.c_str(), X_OK) != 0)
+        throw DeviceError(fmt::format("emulator: HETUNE_EMULATOR={} is no program that can be run",
+                                      environment.emulator));
+    return open_emulator(environment.emulator,
+                         environment.emulator_arch.empty() ? "gfx1100" : environment.emulator_arch);
 }
 
 const RegisterBackend kEmulator{{
     .name = "emulator",
     .preference = -10,  // below the CPU, which is always there
     .description = "AMD code objects on an instruction emulator, for tests",
-    .unavailable = why_no_emulator,
-    .open =
+    .devices =
         [] {
-            const Environment environment = read_environment();
-            return open_emulator(environment.emulator, environment.emulator_arch.empty()
-                                                           ? "gfx1100"
-                                                           : environment.emulator_arch);
+            const auto device = open_named_emulator();
+            return std::vector<FoundDevice>{
+                {.name = device->info().name, .arch = device->arch().name}};
         },
+    .open = [](int) { return open_named_emulator(); },
 }};
 
 }  // namespace

@@ -16,6 +16,7 @@
 #include "cache/error.h"
 #include "cache/json_text.h"
 #include "runtime/compile/absent_compiler.h"
+#include "runtime/first_exception.h"
 
 namespace hetune {
 namespace {
@@ -202,7 +203,7 @@ std::vector<KernelLibrary::Attempt> KernelLibrary::attempt(
         throw CompileError(
             CompileError::Cause::kNoCompiler,
             fmt::format("{} of {} kernels for {} by {} are not in the cache, and "
-                        "compiling is switched off (--no-jit, HETUNE_NO_JIT); `hetune "
+                        "compiling is switched off (ModelOptions::no_jit, HETUNE_NO_JIT); `hetune "
                         "prewarm --arch {} --compiler {}` makes them:{}",
                         missing.size(), specs.size(), arch_.name, compiler_->name(), arch_.name,
                         compiler_->name(), names));
@@ -211,8 +212,9 @@ std::vector<KernelLibrary::Attempt> KernelLibrary::attempt(
     std::atomic<size_t> next = 0;
     size_t done = 0;
     std::mutex mutex;
+    FirstException broken;  // of `progress`: kernels in hand are finished, no more begun
     auto work = [&] {
-        for (size_t at = next++; at < missing.size(); at = next++) {
+        for (size_t at = next++; at < missing.size() && !broken.any(); at = next++) {
             const size_t i = missing[at];
             bool mine = false;
             try {
@@ -229,7 +231,10 @@ std::vector<KernelLibrary::Attempt> KernelLibrary::attempt(
                 attempts[i].failure = std::current_exception();
             }
             const std::lock_guard lock(mutex);
-            if (++done; progress) progress(done, missing.size());
+            ++done;
+            broken.guard([&] {
+                if (progress) progress(done, missing.size());
+            });
         }
     };
     if (progress) progress(0, missing.size());
@@ -241,6 +246,7 @@ std::vector<KernelLibrary::Attempt> KernelLibrary::attempt(
         if (threads.empty()) work();
     }
     threads.clear();
+    broken.rethrow();
     return attempts;
 }
 

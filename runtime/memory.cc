@@ -79,8 +79,9 @@ void check_memory(const MemoryNeeds& needs, int64_t limit, const std::string& de
     throw MemoryError(fmt::format(
         "the model does not fit: {} needed, {} free on {}\n{}{}", readable_bytes(needs.total()),
         readable_bytes(limit), device, memory_table(needs),
-        context > 0 ? fmt::format("  The largest context that fits: --ctx {}", context)
-                    : "  It does not fit at any context; take a smaller quantisation."));
+        context > 0
+            ? fmt::format("  The largest context that fits: ModelOptions::context = {}", context)
+            : "  It does not fit at any context; take a smaller quantisation."));
 }
 
 }  // namespace hetune

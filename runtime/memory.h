@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "planner/errors.h"
 #include "planner/plan.h"
 
 namespace hetune {
@@ -22,12 +23,6 @@ struct MemoryNeeds {
     int64_t kv() const { return kv_per_token * context; }
     int64_t total() const { return weights + kv() + state + snapshots + scratch + code; }
     bool operator==(const MemoryNeeds&) const = default;
-};
-
-// What does not fit. what(): one line, then a table, then what to do.
-class MemoryError : public std::runtime_error {
-  public:
-    using std::runtime_error::runtime_error;
 };
 
 // Of plans that run in one session: weights, KV and state are shared, and the largest scratch.

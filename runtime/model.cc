@@ -1,12 +1,18 @@
 // hetune::Model: what hetune.h promises, put together from the parts.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <chrono>
+#include <exception>
+#include <limits>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <utility>
 
 #include "cache/code_store.h"
+#include "planner/kv_type.h"
 #include "planner/plan_text.h"
 #include "runtime/hetune.h"
 #include "runtime/model_parts.h"
@@ -32,30 +38,85 @@ class Stopwatch {
     std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-int32_t most_likely(std::span<const float> logits) {
-    return static_cast<int32_t>(std::ranges::max_element(logits) - logits.begin());
+void check_option(const char* member, int64_t value, int64_t low, int64_t high) {
+    if (value < low || value > high)
+        throw OptionError(
+            fmt::format("ModelOptions::{} is {}; it must be {} to {}", member, value, low, high));
 }
+
+void check_options(const ModelOptions& options) {
+    constexpr int64_t kMost = 1 << 30;
+    check_option("device", options.device, -1, kMost);
+    check_option("context", options.context, 0, kMost);
+    check_option("prefill_rows", options.prefill_rows, 0, 4096);
+    check_option("memory_limit", options.memory_limit, 0, std::numeric_limits<int64_t>::max());
+    check_option("state_snapshots", options.state_snapshots, 0, 1024);
+    check_option("jobs", options.jobs, 0, 1024);
+    const auto one_of = [](const char* member, const std::string& value,
+                           const std::vector<std::string>& known) {
+        if (std::ranges::find(known, value) == known.end())
+            throw OptionError(fmt::format("ModelOptions::{} is '{}'; it must be one of {}", member,
+                                          value, fmt::join(known, ", ")));
+    };
+    one_of("kv_type", options.kv_type, kv_type_names());
+    one_of("certify", options.certify, {"off", "once", "always"});
+}
+
+// Tokens that may be drawn: those behind the last one in use are padding. 0: all.
+int32_t drawable_tokens(const Tokenizer& tokenizer) {
+    int32_t count = tokenizer.vocabulary_size();
+    while (count > 0 && tokenizer.vocabulary().type(count - 1) == TokenType::kUnused) --count;
+    return count;
+}
+
+// Calls what the user of the library gave, from any thread, one call at a time. An exception of a
+// warning is kept for the thread that uses the Model.
+class Callbacks {
+  public:
+    Callbacks(decltype(ModelOptions::progress) progress, decltype(ModelOptions::warn) warn)
+        : progress_(std::move(progress)), warn_(std::move(warn)) {}
+
+    void progress(std::string_view stage, size_t done, size_t total) {
+        const std::lock_guard lock(mutex_);
+        if (progress_) progress_(stage, done, total);
+    }
+    void warn(const std::string& line) noexcept {
+        const std::lock_guard lock(mutex_);
+        try {
+            if (warn_) warn_(line);
+        } catch (...) {
+            if (!thrown_) thrown_ = std::current_exception();
+        }
+    }
+    void rethrow() {
+        const std::lock_guard lock(mutex_);
+        if (thrown_) std::rethrow_exception(std::exchange(thrown_, nullptr));
+    }
+
+  private:
+    std::mutex mutex_;
+    decltype(ModelOptions::progress) progress_;
+    decltype(ModelOptions::warn) warn_;
+    std::exception_ptr thrown_;
+};
 
 }  // namespace
 
 struct __attribute__((visibility("hidden"))) Model::Impl {
     Impl(const std::string& path, ModelOptions the_options)
-        : options(std::move(the_options)), file(path) {}
+        : options(std::move(the_options)),
+          callbacks(std::move(options.progress), std::move(options.warn)),
+          file(path) {}
 
     void load();
-    void load_session(const LayerGraph& graph);
+    void load_session();
     void record(const SessionOptions& wanted);  // as recipes
     // What `hetune autotune` found for this device and compiler; says what is stale.
     Tunings chosen_tunings(const CacheOptions& cache, const Environment& environment);
-    // One token after another, from the compiled session or from the oracle.
-    int32_t prompt(std::span<const int32_t> tokens, const Sampling& sampling,
-                   const DrawLimit& limit);
-    int32_t next();
-    // Cuts context and history back to the first `count` tokens of the history.
-    void truncate(size_t count);
     int64_t room() const { return engine->context() - engine->position(); }
 
-    ModelOptions options;
+    ModelOptions options;  // without the callbacks
+    Callbacks callbacks;
     ModelFile file;
     std::optional<ModelText> text;
     ModelInfo info;
@@ -64,10 +125,9 @@ struct __attribute__((visibility("hidden"))) Model::Impl {
     std::unique_ptr<Device> device;
     std::optional<KernelLibrary> library;
     std::unique_ptr<Engine> engine;
-    Session* session = nullptr;           // engine, where it is compiled
-    std::vector<int32_t> oracle_pending;  // drawn, but not yet in the oracle's context
-    std::vector<int32_t> ends;            // tokens that end a generation
-    std::vector<int32_t> history;         // all tokens of the context, and the one drawn last
+    Session* session = nullptr;  // engine, where it is compiled
+    std::vector<int32_t> ends;   // tokens that end a generation
+    int32_t drawable = 0;        // tokens that may be drawn
 };
 
 void Model::Impl::load() {
@@ -80,31 +140,36 @@ void Model::Impl::load() {
     info.architecture = graph.architecture;
     info.trained_context = graph.trained_context;
     info.vocabulary = graph.vocabulary;
-    if (options.context < 0)
-        throw std::runtime_error(fmt::format("--ctx {} is negative", options.context));
     if (options.context == 0) options.context = std::min(graph.trained_context, kDefaultContext);
     info.context = options.context;
     text.emplace(file,
                  TextOptions{.pre_tokenizer = options.pre_tokenizer,
                              .chat = {.source = options.chat_template}},
                  graph.vocabulary);
-    if (text->has_tokenizer() && !text->tokenizer().guess().empty() && options.warn)
-        options.warn(text->tokenizer().guess());
+    if (text->has_tokenizer() && !text->tokenizer().guess().empty())
+        callbacks.warn(text->tokenizer().guess());
     if (options.backend == "reference") {
         info.backend = info.device = info.arch = "reference";
         engine = std::make_unique<ReferenceEngine>(file, std::move(graph), options.context);
     } else {
-        load_session(graph);
+        load_session();
     }
-    if (text->has_tokenizer())
-        for (int32_t token = 0; token < text->tokenizer().vocabulary_size(); ++token)
-            if (text->tokenizer().ends_generation(token)) ends.push_back(token);
+    if (text->has_tokenizer()) {
+        const Tokenizer& tokenizer = text->tokenizer();
+        drawable = drawable_tokens(tokenizer);
+        for (int32_t token = 0; token < tokenizer.vocabulary_size(); ++token)
+            if (tokenizer.ends_generation(token)) ends.push_back(token);
+    }
     info.load_seconds = watch.seconds();
 }
 
-void Model::Impl::load_session(const LayerGraph&) {
-    const CacheOptions cache = cache_options_from_environment(options.warn);
-    device = open_device(options.backend);
+void Model::Impl::load_session() {
+    const auto warn = [this](const std::string& line) { callbacks.warn(line); };
+    const CacheOptions cache = cache_options_from_environment(warn);
+    device = open_device({.backend = options.backend,
+                          .index = options.device,
+                          .model_bytes = static_cast<int64_t>(file.bytes())},
+                         warn);
     codes.emplace(cache);
     if (options.tiles) tiles.emplace(cache);
     Environment environment = read_environment();
@@ -126,11 +191,10 @@ void Model::Impl::load_session(const LayerGraph&) {
         made = std::make_unique<Session>(
             file, *device, *library, tiles ? &*tiles : nullptr, wanted,
             [this](const std::string& stage, size_t done, size_t total) {
-                if (options.progress) options.progress(stage, done, total);
+                callbacks.progress(stage, done, total);
             },
-            SessionChecks{.certify = certify_mode(options.certify),
-                          .retry = options.retry,
-                          .warn = options.warn});
+            SessionChecks{
+                .certify = certify_mode(options.certify), .retry = options.retry, .warn = warn});
     } catch (const CompileError&) {
         record(wanted);
         throw;
@@ -168,100 +232,104 @@ void Model::Impl::record(const SessionOptions& wanted) {
 Tunings Model::Impl::chosen_tunings(const CacheOptions& cache, const Environment& environment) {
     const auto chosen = stored_tunings(cache, device->arch(), device->info().name,
                                        library->compiler().identity(), tune_use(environment.tune));
-    if (chosen.stale > 0 && options.warn)
-        options.warn(fmt::format(
+    if (chosen.stale > 0)
+        callbacks.warn(fmt::format(
             "{} of {} tunings were found with another compiler; `hetune autotune` tries "
             "them again (HETUNE_TUNE=off does without)",
             chosen.stale, chosen.used));
     return chosen.tunings;
 }
 
-int32_t Model::Impl::prompt(std::span<const int32_t> tokens, const Sampling& sampling,
-                            const DrawLimit& limit) {
-    if (session != nullptr) return session->prompt(tokens, sampling, limit);
-    if (sampling.temperature > 0)
-        throw std::runtime_error("the reference backend only decodes greedily; leave --temp at 0");
-    oracle_pending.insert(oracle_pending.end(), tokens.begin(), tokens.end());
-    return next();
-}
-
-int32_t Model::Impl::next() {
-    if (session != nullptr) return session->next();
-    const int32_t token = most_likely(engine->forward(oracle_pending, false));
-    oracle_pending = {token};
-    return token;
-}
-
-void Model::Impl::truncate(size_t count) {
-    history.resize(count);
-    if (session != nullptr) return session->truncate(static_cast<int64_t>(count));
-    const auto held = static_cast<size_t>(engine->position());
-    if (count < held) engine->truncate(static_cast<int64_t>(count));
-    oracle_pending.resize(count < held ? 0 : count - held);
-}
-
-Model::Model(const std::string& path, ModelOptions options)
-    : impl_(std::make_unique<Impl>(path, std::move(options))) {
+Model::Model(const std::string& path, ModelOptions options) {
+    check_options(options);
+    impl_ = std::make_unique<Impl>(path, std::move(options));
     impl_->load();
+    impl_->callbacks.rethrow();
 }
 Model::~Model() = default;
 Model::Model(Model&&) noexcept = default;
 Model& Model::operator=(Model&&) noexcept = default;
 
-const ModelInfo& Model::info() const { return impl_->info; }
+Model::Impl& Model::impl() const {
+    if (impl_ == nullptr) throw std::runtime_error("this hetune::Model was moved from");
+    return *impl_;
+}
+
+const ModelInfo& Model::info() const { return impl().info; }
 
 std::vector<int32_t> Model::tokenize(std::string_view text, bool parse_special) const {
-    return impl_->text->tokenizer().encode_prompt(text, true, parse_special);
+    return impl().text->tokenizer().encode_prompt(text, true, parse_special);
 }
 std::string Model::detokenize(std::span<const int32_t> tokens) const {
-    return impl_->text->tokenizer().decode(tokens);
+    return impl().text->tokenizer().decode(tokens);
 }
 
 Generated Model::generate(std::string_view prompt, const Options& options, const OnText& on_text) {
-    return generate(impl_->text->tokenizer().encode_prompt(prompt, position() == 0, true), options,
-                    on_text);
+    const bool first = impl().engine->tokens().empty();
+    return generate(impl().text->tokenizer().encode_prompt(prompt, first, true), options, on_text);
 }
 
 Generated Model::generate(std::span<const int32_t> prompt, const Options& options,
                           const OnText& on_text) {
+    Impl& model = impl();
+    if (options.max_tokens < 0)
+        throw OptionError(fmt::format("Model::Options::max_tokens is {}; it must be 0 or more",
+                                      options.max_tokens));
+    check_sampling(options.sampling);
     Generated result{.prompt_tokens = static_cast<int64_t>(prompt.size()), .stop = "length"};
-    if (options.max_tokens < 1) return result;
+    if (options.max_tokens == 0) {
+        const Stopwatch prefill;
+        model.engine->forward(prompt, false);
+        result.prefill_seconds = prefill.seconds();
+        return result;
+    }
     std::optional<StreamDecoder> decoder;  // none without a tokenizer: the tokens alone
-    if (impl_->text->has_tokenizer()) decoder.emplace(impl_->text->tokenizer());
-    auto say = [&](const std::string& text) {
+    if (model.text->has_tokenizer()) decoder.emplace(model.text->tokenizer());
+    const auto says_stop = [&](const std::string& text) {
         result.text += text;
-        return text.empty() || !on_text || on_text(text);
+        return !text.empty() && on_text && !on_text(text);
     };
-    const Stopwatch prefill;
     const DrawLimit limit{.draws = options.max_tokens,
-                          .ends = options.ignore_end ? std::span<const int32_t>() : impl_->ends};
-    result.tokens.reserve(static_cast<size_t>(std::min(options.max_tokens, impl_->room())));
-    impl_->history.reserve(static_cast<size_t>(impl_->engine->context()) + 1);
-    int32_t token = impl_->prompt(prompt, options.sampling, limit);
-    impl_->history.insert(impl_->history.end(), prompt.begin(), prompt.end());
+                          .ends = options.ignore_end ? std::span<const int32_t>() : model.ends,
+                          .vocabulary = model.drawable,
+                          .cancelled = options.cancelled};
+    result.tokens.reserve(static_cast<size_t>(std::min(options.max_tokens, model.room())));
+    const Stopwatch prefill;
+    int32_t token = 0;
+    try {
+        token = model.engine->prompt(prompt, options.sampling, limit);
+    } catch (const Cancelled&) {
+        result.stop = "stopped";
+        result.prefill_seconds = prefill.seconds();
+        return result;
+    }
     result.prefill_seconds = prefill.seconds();
     const Stopwatch decode;
     for (;;) {
-        impl_->history.push_back(token);
-        const bool ends = std::ranges::find(impl_->ends, token) != impl_->ends.end();
+        const bool ends = std::ranges::find(model.ends, token) != model.ends.end();
         if (ends && !options.ignore_end) {
             result.stop = "end";
             break;
         }
         result.tokens.push_back(token);
-        if (!say(decoder ? decoder->feed(token) : "")) {
+        if (says_stop(decoder ? decoder->feed(token) : "")) {
             result.stop = "stopped";
             break;
         }
-        if (static_cast<int64_t>(result.tokens.size()) >= options.max_tokens) break;
-        if (impl_->room() < 1) {
+        if (std::ssize(result.tokens) >= options.max_tokens) break;
+        if (model.room() < 1) {
             result.stop = "context";
             break;
         }
-        token = impl_->next();
+        token = model.engine->next();
     }
     result.decode_seconds = decode.seconds();
-    say(decoder ? decoder->flush() : "");
+    const std::string rest = decoder ? decoder->flush() : "";
+    if (result.stop == "stopped")
+        result.text += rest;
+    else
+        says_stop(rest);
+    model.callbacks.rethrow();
     return result;
 }
 
@@ -270,43 +338,58 @@ Generated Model::chat(const std::vector<Message>& conversation, const Options& o
     nlohmann::ordered_json messages = nlohmann::ordered_json::array();
     for (const Message& message : conversation)
         messages.push_back({{"role", message.role}, {"content", message.content}});
+    Impl& model = impl();
     ChatOptions chat;
     chat.variables = chat_variables(options.chat_template_kwargs);
     const std::vector<int32_t> tokens = ChatTemplate::encode(
-        impl_->text->tokenizer(), impl_->text->chat_template().render(messages, chat));
+        model.text->tokenizer(), model.text->chat_template().render(messages, chat));
+    if (tokens.empty())
+        throw std::runtime_error("the chat template makes no text of these messages");
     // What the context already holds need not be computed again. Where the conversation was edited,
     // or the template rewrites earlier turns, it goes back to where they part; one token is left to
     // run.
-    const auto& held = impl_->history;
+    const std::span<const int32_t> held = model.engine->tokens();
     const auto parting = std::ranges::mismatch(held, tokens).in1 - held.begin();
     const size_t kept = std::min(static_cast<size_t>(parting), tokens.size() - 1);
-    if (kept < held.size()) impl_->truncate(kept);
+    if (kept < held.size()) model.engine->truncate(static_cast<int64_t>(kept));
     return generate(std::span(tokens).subspan(kept), options, on_text);
 }
 
 std::vector<float> Model::logits(std::span<const int32_t> tokens, bool every_position) {
-    impl_->history.insert(impl_->history.end(), tokens.begin(), tokens.end());
-    return impl_->engine->forward(tokens, every_position);
+    std::vector<float> logits = impl().engine->forward(tokens, every_position);
+    impl().callbacks.rethrow();
+    return logits;
 }
 
-const ModelFile& ModelParts::file(const Model& model) { return model.impl_->file; }
-Session* ModelParts::session(const Model& model) { return model.impl_->session; }
-KernelLibrary& ModelParts::library(const Model& model) { return *model.impl_->library; }
+const ModelFile& ModelParts::file(const Model& model) { return model.impl().file; }
+Session* ModelParts::session(const Model& model) { return model.impl().session; }
+KernelLibrary& ModelParts::library(const Model& model) { return *model.impl().library; }
 
-void Model::reset() {
-    impl_->engine->reset();
-    impl_->history.clear();
-    impl_->oracle_pending.clear();
-}
-int64_t Model::position() const { return impl_->engine->position(); }
+void Model::reset() { impl().engine->reset(); }
+int64_t Model::position() const { return impl().engine->position(); }
 
 std::string Model::plan(bool prefill, bool json) const {
-    if (impl_->session == nullptr) return {};
-    const Plan plan =
-        impl_->session->plan_for(prefill ? impl_->session->options().prefill_rows : 1, false);
-    const Arch& arch = impl_->device->arch();
-    return json ? plan_json(plan, arch, impl_->info.context).dump(2)
-                : plan_text(plan, arch, impl_->info.context);
+    const Session* session = impl().session;
+    if (session == nullptr) return {};
+    const Plan plan = session->plan_for(prefill ? session->options().prefill_rows : 1, false);
+    const Arch& arch = impl().device->arch();
+    const int64_t context = impl().info.context;
+    return json ? plan_json(plan, arch, context).dump(2) : plan_text(plan, arch, context);
+}
+
+std::vector<DeviceListing> devices(std::vector<std::string>* unavailable) {
+    DeviceList list = list_devices();
+    std::vector<DeviceListing> listings;
+    for (const ListedDevice& device : list.devices)
+        listings.push_back({.index = device.index,
+                            .backend = device.backend->name,
+                            .name = device.found.name,
+                            .arch = device.found.arch,
+                            .memory_bytes = static_cast<int64_t>(device.found.memory_bytes),
+                            .integrated = device.found.integrated,
+                            .unusable = device.found.unusable});
+    if (unavailable != nullptr) *unavailable = std::move(list.missing);
+    return listings;
 }
 
 const char* version() { return HETUNE_VERSION; }

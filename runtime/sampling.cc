@@ -8,6 +8,9 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "planner/errors.h"
+#include "planner/lowering.h"
+
 namespace hetune {
 namespace {
 
@@ -16,21 +19,26 @@ namespace device {
 #include "kernel_templates/sampling/sampler_state.h"
 }  // namespace device
 
-void check(const char* name, double value, double low, double high) {
+static_assert(sizeof(device::SamplerState) == kSamplerBytes);
+static_assert(device::kTokenRing * sizeof(int32_t) == kTokenRingBytes);
+static_assert(sizeof(device::LoopState) == kLoopBytes);
+static_assert(device::kNoToken == kNothingDrawn);
+
+void check(const char* member, double value, double low, double high) {
     if (!(value >= low && value <= high))
-        throw std::runtime_error(
-            fmt::format("{} is {}; it must be {} to {}", name, value, low, high));
+        throw OptionError(
+            fmt::format("Sampling::{} is {}; it must be {} to {}", member, value, low, high));
 }
 
 }  // namespace
 
 void check_sampling(const Sampling& s) {
-    check("--temp", s.temperature, 0, 100);
-    check("--top-k", s.top_k, 0, 1 << 30);
-    check("--top-p", s.top_p, 1e-6, 1);
-    check("--min-p", s.min_p, 0, 1);
-    check("--repeat-penalty", s.repeat_penalty, 0.01, 100);
-    check("--repeat-window", s.repeat_window, 0, device::kHistory);
+    check("temperature", s.temperature, 0, 100);
+    check("top_k", s.top_k, 0, 1 << 30);
+    check("top_p", s.top_p, 1e-6, 1);
+    check("min_p", s.min_p, 0, 1);
+    check("repeat_penalty", s.repeat_penalty, 0.01, 100);
+    check("repeat_window", s.repeat_window, 0, device::kHistory);
 }
 
 int most_ends() { return device::kEnds; }
@@ -44,10 +52,11 @@ std::vector<std::byte> sampler_state(const Sampling& s, std::span<const int32_t>
     state.repeat_penalty = static_cast<float>(s.repeat_penalty);
     state.top_k = s.top_k;
     state.window = s.repeat_window;
+    state.vocabulary = limit.vocabulary > 0 ? limit.vocabulary : INT32_MAX;
     state.seed = s.seed;
     const auto kept = history.last(std::min(history.size(), static_cast<size_t>(device::kHistory)));
     std::ranges::copy(kept, state.history);
-    state.count = static_cast<int32_t>(kept.size());
+    state.count = static_cast<int32_t>(first_draw(history.size()));
     state.left = static_cast<int32_t>(std::min<int64_t>(limit.draws, 1 << 30));
     assert(limit.ends.size() <= device::kEnds);
     std::ranges::copy(limit.ends, state.ends);
@@ -55,6 +64,10 @@ std::vector<std::byte> sampler_state(const Sampling& s, std::span<const int32_t>
     std::vector<std::byte> bytes(sizeof state);
     std::memcpy(bytes.data(), &state, sizeof state);
     return bytes;
+}
+
+uint32_t first_draw(size_t history) {
+    return static_cast<uint32_t>(std::min(history, static_cast<size_t>(device::kHistory)));
 }
 
 int64_t sampler_count_offset() { return offsetof(device::SamplerState, count); }

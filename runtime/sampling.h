@@ -1,7 +1,8 @@
-// The host's side of the sampler (kernel_templates/sampling).
+// The host's side of the sampler on the device (kernel_templates/sampling).
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -9,22 +10,32 @@
 
 namespace hetune {
 
-// Throws std::runtime_error naming the option that is out of range.
+// Throws OptionError naming the member of Sampling that is out of range.
 void check_sampling(const Sampling& sampling);
 
-// When the device stops drawing by itself.
+// Which tokens may be drawn, and when drawing stops by itself.
 struct DrawLimit {
     int64_t draws = 1 << 30;
-    std::span<const int32_t> ends =
-        {};  // tokens behind which nothing is drawn; at most most_ends()
+    // Tokens behind which nothing is drawn; at most most_ends().
+    std::span<const int32_t> ends = {};
+    // Only tokens below this id are drawn; 0: all. The rows of a model's output behind its
+    // vocabulary are padding.
+    int32_t vocabulary = 0;
+    // Asked in the calling thread between the steps of a prompt; true ends the prompt.
+    std::function<bool()> cancelled = {};
 };
 int most_ends();
+
+// In the ring instead of a token, where a logit is NaN or infinite.
+constexpr int32_t kNothingDrawn = -1;
 
 // The device's SamplerState (kernel_templates/sampling/sampler_state.h) before the first draw;
 // `history` are the tokens so far.
 std::vector<std::byte> sampler_state(const Sampling& sampling, std::span<const int32_t> history,
                                      const DrawLimit& limit = {});
 int64_t sampler_count_offset();  // of `count` in it
+// The number of the first draw behind so many tokens.
+uint32_t first_draw(size_t history);
 int token_ring_size();
 
 // The device's LoopState (kernel_templates/sampling/loop_state.h) of a loop that takes so many

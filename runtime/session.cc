@@ -6,8 +6,11 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
-#include <exception>
 #include <mutex>
+#include <optional>
+
+#include "runtime/bad_numbers.h"
+#include "runtime/first_exception.h"
 
 namespace hetune {
 namespace {
@@ -51,6 +54,8 @@ class Part : public Buffer {
     size_t bytes_;
 };
 
+size_t rows_of(const BoundPlan& plan) { return static_cast<size_t>(plan.plan().options.rows); }
+
 }  // namespace
 
 Session::Session(const ModelFile& file, Device& device, KernelLibrary& library, TileStore* tiles,
@@ -59,6 +64,8 @@ Session::Session(const ModelFile& file, Device& device, KernelLibrary& library, 
       device_(device),
       graph_(build_layer_graph(file)),
       options_(std::move(options)),
+      memory_limit_(options_.memory_limit > 0 ? options_.memory_limit
+                                              : static_cast<int64_t>(device.info().free_bytes)),
       weights_(device, file, graph_, tiles) {
     options_.prefill_rows = prefill_rows(options_, device.arch());
     if (!device.info().graph_loops) options_.loops = false;
@@ -113,11 +120,9 @@ void Session::refuse(const KernelSpec& spec, const std::string& reason,
 bool Session::make_kernels(Loading& loading) {
     Stopwatch watch;
     const std::vector<Plan>& plans = loading.plans.steps;
-    const DeviceInfo info = device_.info();
-    const int64_t limit =
-        options_.memory_limit > 0 ? options_.memory_limit : static_cast<int64_t>(info.free_bytes);
-    check_memory(memory_needs(plans, options_.context, 0, options_.state_snapshots), limit,
-                 info.name);
+    const std::string device_name = device_.info().name;
+    check_memory(memory_needs(plans, options_.context, 0, options_.state_snapshots), memory_limit_,
+                 device_name);
     const std::vector<KernelSpec> wanted = loading.plans.kernels();
     const auto made =
         loading.library.make(wanted, loading.checks.retry, [&](size_t done, size_t total) {
@@ -134,7 +139,7 @@ bool Session::make_kernels(Loading& loading) {
     }
     if (!complete) return false;
     memory_ = memory_needs(plans, options_.context, code_bytes, options_.state_snapshots);
-    check_memory(memory_, limit, info.name);
+    check_memory(memory_, memory_limit_, device_name);
     for (size_t i = 0; i < wanted.size(); ++i) {
         auto& module = modules_[wanted[i].to_string()];
         if (module == nullptr) module = device_.load(made[i].code);
@@ -167,11 +172,11 @@ bool Session::certify_kernels(Loading& loading) {
     std::mutex telling;
     size_t done = known;
     bool fresh = false;  // nothing is worth telling of a certificate that was there
-    std::exception_ptr error;
+    FirstException error;
 #pragma omp parallel for schedule(dynamic, 1) \
     num_threads(std::min(omp_get_max_threads(), kTrialThreads))
-    for (size_t i = 0; i < unknown.size(); ++i) {
-        try {
+    for (size_t i = 0; i < unknown.size(); ++i)
+        error.guard([&] {
             const auto& [plan, step] = unknown[i];
             const TrialSubject subject{
                 on, *modules_.at(step->spec.to_string()), *plan, *step, graph_, file_};
@@ -181,12 +186,8 @@ bool Session::certify_kernels(Loading& loading) {
             fresh |= tried[i].fresh;
             ++done;
             if (fresh && loading.progress) loading.progress("certify", done, uses.size());
-        } catch (...) {
-            const std::lock_guard lock(telling);
-            error = std::current_exception();
-        }
-    }
-    if (error) std::rethrow_exception(error);
+        });
+    error.rethrow();
     bool complete = true;
     for (CertifiedKernel& kernel : tried) {
         const Certificate& certificate = kernel.certificate;
@@ -282,12 +283,12 @@ void Session::reset() {
     snapshots_->clear();
 }
 
-void Session::truncate(int64_t position) {
-    if (position < 0 || position > static_cast<int64_t>(tokens_.size()))
+void Session::truncate(int64_t count) {
+    if (count < 0 || count > std::ssize(tokens_))
         throw std::runtime_error(fmt::format("the context of {} tokens cannot be cut back to {}",
-                                             tokens_.size(), position));
-    tokens_.resize(static_cast<size_t>(position));
-    rewind(std::min(position, position_));
+                                             tokens_.size(), count));
+    tokens_.resize(static_cast<size_t>(count));
+    rewind(std::min(count, position_));
 }
 
 void Session::advance(int64_t tokens) {
@@ -326,77 +327,103 @@ void Session::step(Bound& bound, std::span<const int32_t> tokens) {
     advance(static_cast<int64_t>(tokens.size()));
 }
 
-void Session::run_to(int64_t end) {
+void Session::run_to(int64_t end, const std::function<bool()>& cancelled) {
     while (position_ < end) {
+        if (cancelled && cancelled()) throw Cancelled();
         const auto rest = std::span(tokens_).subspan(static_cast<size_t>(position_),
                                                      static_cast<size_t>(end - position_));
         Bound& bound = rest.size() == 1 ? decode_ : prefill_;
-        step(bound, rest.first(std::min(rest.size(),
-                                        static_cast<size_t>(bound.plan->plan().options.rows))));
+        step(bound, rest.first(std::min(rest.size(), rows_of(*bound.plan))));
     }
 }
 
-void Session::check_tokens(std::span<const int32_t> tokens) const {
-    if (position_ + static_cast<int64_t>(tokens.size()) > options_.context)
-        throw std::runtime_error(fmt::format("the context of {} tokens is full", options_.context));
-    for (const int32_t token : tokens)
-        if (token < 0 || token >= graph_.vocabulary)
-            throw std::runtime_error(
-                fmt::format("token {} is outside the vocabulary of {}", token, graph_.vocabulary));
+void Session::append(std::span<const int32_t> tokens, const std::function<void()>& work) {
+    settle();
+    check_fits(tokens, std::ssize(tokens_), options_.context, graph_.vocabulary);
+    tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
+    try {
+        work();
+    } catch (const DeviceError&) {
+        throw;
+    } catch (...) {
+        tokens_.resize(static_cast<size_t>(position_));
+        throw;
+    }
 }
 
 std::vector<float> Session::forward(std::span<const int32_t> tokens, bool every_row) {
-    settle();
-    check_tokens(tokens);
-    tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
     std::vector<float> logits;
-    while (!tokens.empty()) {
-        Bound& bound = tokens.size() == 1 ? decode_ : every_row ? all_ : prefill_;
-        const size_t rows =
-            std::min(tokens.size(), static_cast<size_t>(bound.plan->plan().options.rows));
-        step(bound, tokens.first(rows));
-        tokens = tokens.subspan(rows);
-        if (!every_row && !tokens.empty()) continue;
-        const size_t count = (every_row ? rows : 1) * static_cast<size_t>(graph_.vocabulary);
-        logits.resize(logits.size() + count);
-        device_.download(std::as_writable_bytes(std::span(logits).last(count)), *bound.logits, 0);
-    }
+    if (tokens.empty()) return logits;
+    append(tokens, [&] {
+        const auto vocabulary = static_cast<size_t>(graph_.vocabulary);
+        const auto read = [&](const Bound& bound, size_t rows) {
+            logits.resize(logits.size() + rows * vocabulary);
+            device_.download(std::as_writable_bytes(std::span(logits).last(rows * vocabulary)),
+                             *bound.logits, 0);
+        };
+        run_to(std::ssize(tokens_) - (every_row ? std::ssize(tokens) : 0));
+        if (!every_row) read(decode_, 1);  // all plans for the last row share these logits
+        while (position_ < std::ssize(tokens_)) {
+            const auto rest = std::span(tokens_).subspan(static_cast<size_t>(position_));
+            Bound& bound = rest.size() == 1 || all_.plan == nullptr ? decode_ : all_;
+            const size_t rows = std::min(rest.size(), rows_of(*bound.plan));
+            step(bound, rest.first(rows));
+            read(bound, rows);
+        }
+    });
+    if (!all_finite(logits)) throw_number_error();
     return logits;
 }
 
 void Session::trace(std::span<const int32_t> tokens, const AfterStep& after) {
-    settle();
-    check_tokens(tokens);
-    tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
-    BoundPlan& plan = *all_.plan;
-    while (!tokens.empty()) {
-        const size_t rows = std::min(tokens.size(), static_cast<size_t>(plan.plan().options.rows));
-        put_inputs(all_, tokens.first(rows));
+    append(tokens, [&] {
+        Bound& plan = all_.plan != nullptr ? all_ : decode_;
+        run_to(std::ssize(tokens_) - std::ssize(tokens));
+        trace_to(std::ssize(tokens_), plan, [&](const BoundPlan& bound, size_t step, int rows) {
+            after(bound, step, rows);
+            return true;
+        });
+    });
+}
+
+void Session::trace_to(int64_t end, Bound& bound, const GoesOn& goes_on) {
+    BoundPlan& plan = *bound.plan;
+    while (position_ < end) {
+        const size_t rows = std::min(static_cast<size_t>(end - position_), rows_of(plan));
+        put_inputs(bound, std::span(tokens_).subspan(static_cast<size_t>(position_), rows));
         for (size_t i = 0; i < plan.plan().steps.size(); ++i) {
             plan.launch(static_cast<int>(rows), i, i + 1);
-            after(plan, i, static_cast<int>(rows));
+            if (!goes_on(plan, i, static_cast<int>(rows))) return;
         }
         position_ += static_cast<int64_t>(rows);
-        tokens = tokens.subspan(rows);
     }
+}
+
+void Session::throw_number_error() {
+    const std::vector<int32_t> tokens = tokens_;
+    std::optional<BadNumber> first;
+    const auto look = [&](const BoundPlan& plan, size_t step, int rows) {
+        first = find_bad_number(device_, plan, step, rows, position_);
+        return !first;
+    };
+    reset();
+    tokens_ = tokens;
+    // By the plans that forward() and prompt() take, since another kernel may be right.
+    trace_to(std::ssize(tokens) - 1, prefill_, look);
+    if (!first) trace_to(std::ssize(tokens), decode_, look);
+    reset();
+    throw NumberError(number_error_text(file_, options_, first, std::ssize(tokens)));
 }
 
 int32_t Session::prompt(std::span<const int32_t> tokens, const Sampling& sampling,
                         const DrawLimit& limit) {
     check_sampling(sampling);
-    settle();
-    tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
-    const std::span<const int32_t> rest =
-        std::span(tokens_).subspan(static_cast<size_t>(position_));
-    if (rest.empty()) throw std::runtime_error("the prompt has no token");
-    try {
-        check_tokens(rest);
-    } catch (...) {
-        tokens_.resize(tokens_.size() - tokens.size());
-        throw;
-    }
-    snapshots_->keep(position_);  // the end of the answer before
-    run_to(static_cast<int64_t>(tokens_.size()));
+    if (tokens.empty() && position_ == std::ssize(tokens_))
+        throw std::runtime_error("the prompt has no token");
+    append(tokens, [&] {
+        snapshots_->keep(position_);  // the end of the answer before
+        run_to(std::ssize(tokens_), limit.cancelled);
+    });
     snapshots_->keep(position_);
     // Without a limit the device draws as it is asked to.
     const bool limited = limit.draws > 0 && limit.ends.size() <= static_cast<size_t>(most_ends());
@@ -472,8 +499,7 @@ int32_t Session::next() {
 }
 
 void Session::launch_ahead() {
-    if (room() < 1)
-        throw std::runtime_error(fmt::format("the context of {} tokens is full", options_.context));
+    if (room() < 1) throw_context_full(options_.context);
     if (in_flight_ == 0) launch_steps(1);
     while (in_flight_ - landed_ < kStepsInFlight) {
         const int64_t most = launchable();
@@ -521,6 +547,7 @@ int32_t Session::drawn_token() {
     std::memcpy(&token,
                 ring_.bytes + static_cast<size_t>(drawn_++ % token_ring_size()) * sizeof token,
                 sizeof token);
+    if (token == kNothingDrawn) throw_number_error();
     tokens_.push_back(token);
     // Behind it launches do nothing.
     if (std::ranges::find(ends_, token) != ends_.end()) {

@@ -54,24 +54,24 @@ class Session : public Engine {
             const SessionChecks& checks = {});
     ~Session() override;
 
+    // Without SessionOptions::all_logits the logits of every row come from the decode plan, one
+    // token after another.
     std::vector<float> forward(std::span<const int32_t> tokens, bool every_row) override;
 
-    // Like forward with every_row (which all_logits is for), but launches one kernel after another
-    // and calls `after` behind each, while its results are there to read.
+    // Like forward with every_row, but launches one kernel after another and calls `after` behind
+    // each, while its results are there to read. Does not look at the logits.
     using AfterStep = std::function<void(const BoundPlan& plan, size_t step, int rows)>;
     void trace(std::span<const int32_t> tokens, const AfterStep& after);
 
-    // Generation, on the device from logits to token. `prompt` appends tokens to the context and
-    // draws the next token; `next` appends the drawn token and draws another. Where a prompt
-    // follows drawn tokens, the last of them is appended first.
+    // Draws on the device, from logits to token.
     //
     // A caller that says in `limit` how many tokens it will draw, those of `prompt` included, lets
     // the device run ahead of the host by a few steps or a burst. It stops by itself behind an end
     // token and the last draw; a caller that stops earlier makes the next call restore recurrent
     // state from the nearest snapshot.
     int32_t prompt(std::span<const int32_t> tokens, const Sampling& sampling,
-                   const DrawLimit& limit = {.draws = 0});
-    int32_t next();
+                   const DrawLimit& limit = {.draws = 0}) override;
+    int32_t next() override;
     // The parts of next(), for whoever has something to do between them: launches what is missing
     // behind the draws in flight, sleeps until the oldest is done, takes it.
     void launch_ahead();
@@ -91,11 +91,11 @@ class Session : public Engine {
     Place place();
     void go_back(const Place& place);
 
+    std::span<const int32_t> tokens() const override { return tokens_; }
     void reset() override;
     // A recurrent state is restored from the nearest snapshot, kept at the ends of prompts and
-    // answers and now and then between, and runs from there. A token drawn last and not yet part of
-    // the context is given up.
-    void truncate(int64_t position) override;
+    // answers and now and then between, and runs from there.
+    void truncate(int64_t count) override;
     int64_t position() const override { return position_; }
     int64_t vocabulary() const override { return graph_.vocabulary; }
     int64_t context() const override { return options_.context; }
@@ -121,7 +121,7 @@ class Session : public Engine {
         Buffer* tokens = nullptr;
         Buffer* logits = nullptr;
     };
-    // What a load goes by.
+    // What the steps of a load have in common.
     struct Loading {
         KernelLibrary& library;
         const LoadProgress& progress;
@@ -141,10 +141,18 @@ class Session : public Engine {
     void step(Bound& bound, std::span<const int32_t> tokens);
     // The state that `position` was reached with may be kept.
     void advance(int64_t tokens);
-    // Runs tokens_ from position_ to `end`, in steps.
-    void run_to(int64_t end);
-    void check_tokens(std::span<const int32_t> tokens) const;
+    // Runs tokens_ from position_ to `end`, in steps. Asks `cancelled` between two steps and throws
+    // Cancelled when the answer is true.
+    void run_to(int64_t end, const std::function<bool()>& cancelled = {});
+    // Appends tokens to tokens_ and runs `work`. When that throws, tokens_ ends where the work did.
+    void append(std::span<const int32_t> tokens, const std::function<void()>& work);
+    // Runs tokens_ from position_ to `end` as trace() does, until `goes_on` answers false.
+    using GoesOn = std::function<bool(const BoundPlan& plan, size_t step, int rows)>;
+    void trace_to(int64_t end, Bound& bound, const GoesOn& goes_on);
     int32_t drawn_token();
+    // Finds out where the context's logits ceased to be numbers, empties the context, and throws
+    // NumberError.
+    [[noreturn]] void throw_number_error();
     void record_steps(int64_t steps);
     void capture_burst();
     // How many draws may be launched behind those in flight, and how many of them as one graph.
@@ -162,6 +170,7 @@ class Session : public Engine {
     Device& device_;
     LayerGraph graph_;
     SessionOptions options_;
+    int64_t memory_limit_;  // as it was before anything was allocated
     Weights weights_;
     Modules modules_;
     std::map<std::string, CacheKey> objects_;  // hash of each module's object, by spec

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <map>
 
+#include "runtime/bad_numbers.h"
+
 namespace hetune {
 namespace {
 
@@ -69,6 +71,10 @@ ModelComparison verify(Session& session, ReferenceEngine& oracle, std::span<cons
             if (!(error <= worst)) worst = error;
         }
     });
+    if (!all_finite(logits)) {
+        session.reset();
+        session.forward(tokens, true);  // throws, with the place
+    }
     for (ValueError& value : report.values) {
         const double peak = largest(oracle_values.at(value.name).rows);
         if (peak > 0) value.relative /= peak;

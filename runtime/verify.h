@@ -29,7 +29,8 @@ struct ModelComparison {
     std::vector<ValueError> values;
 };
 
-// Both engines are reset first. The session is made with all_logits.
+// Both engines are reset first. The session is made with all_logits. Throws NumberError where
+// logits of either side are NaN or infinite.
 ModelComparison verify(Session& session, ReferenceEngine& oracle, std::span<const int32_t> tokens);
 
 // The worst value of each layer, in order of layers, -1 first.

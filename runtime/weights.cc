@@ -5,9 +5,12 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <mutex>
 
 #include "cache/model_identity.h"
 #include "kernel_templates/quant/registry.h"
+#include "runtime/bad_numbers.h"
+#include "runtime/first_exception.h"
 
 namespace hetune {
 namespace {
@@ -45,9 +48,14 @@ void pack(const ModelFile& file, const PlanBuffer& buffer, std::span<std::byte> 
     const int64_t row_tiles = (tensor.rows() + 31) / 32;
     const int64_t tile_bytes = tiles_bytes(format, 32, tensor.cols());
     auto* tiles = reinterpret_cast<uint8_t*>(to.data());
+    FirstException failure;
 #pragma omp parallel for schedule(dynamic, 4)
     for (int64_t i = 0; i < row_tiles; ++i)
-        pack_rows(format, tensor, i, i + 1, tiles + i * tile_bytes);
+        failure.guard([&] {
+            check_weights(file, tensor, i * 32, std::min(i * 32 + 32, tensor.rows()));
+            pack_rows(format, tensor, i, i + 1, tiles + i * tile_bytes);
+        });
+    failure.rethrow();
 }
 
 // A run of rows of one tensor: what one thread hashes or packs at a time.
@@ -176,35 +184,40 @@ bool pack_all(const ModelFile& file, const std::vector<PlanBuffer>& buffers,
     }
     if (progress) progress(done, buffers.size());
     std::atomic<bool> failed = false;
+    std::mutex telling;
+    FirstException error;
 #pragma omp parallel
     {
         std::vector<uint8_t> packed;
 #pragma omp for schedule(dynamic, 1)
-        for (size_t i = 0; i < blocks.size(); ++i) {
-            if (failed) continue;
-            const Block& block = blocks[i];
-            const size_t t = block.tensor;
-            const Tensor& tensor = file.tensor(buffers[t].tensor);
-            const int64_t tiles = (tensor.rows() + 31) / 32;
-            const int64_t tile_bytes = buffers[t].bytes / tiles;
-            const int64_t first = block.first / 32, last = (block.last + 31) / 32;
-            packed.resize(static_cast<size_t>((last - first) * tile_bytes));
-            pack_rows(*find_quant(tensor.ggml_type), tensor, first, last, packed.data());
-            hashes[t][static_cast<size_t>(block.index)] = hash_block(tensor, block);
-            if (!writer.write(t, static_cast<uint64_t>(first * tile_bytes),
-                              std::as_bytes(std::span(packed))))
-                failed = true;
-            if (--left[t] > 0 || failed) continue;
-            const CacheKey source = hash_of_blocks(hashes[t]);
-            if (!expected.empty() && source != expected[t]) {
-                failed = true;
-                continue;
-            }
-            writer.finish_tensor(t, source);
-#pragma omp critical
-            if (progress) progress(++done, buffers.size());
-        }
+        for (size_t i = 0; i < blocks.size(); ++i)
+            error.guard([&] {
+                if (failed) return;
+                const Block& block = blocks[i];
+                const size_t t = block.tensor;
+                const Tensor& tensor = file.tensor(buffers[t].tensor);
+                const int64_t tiles = (tensor.rows() + 31) / 32;
+                const int64_t tile_bytes = buffers[t].bytes / tiles;
+                const int64_t first = block.first / 32, last = (block.last + 31) / 32;
+                check_weights(file, tensor, block.first, block.last);
+                packed.resize(static_cast<size_t>((last - first) * tile_bytes));
+                pack_rows(*find_quant(tensor.ggml_type), tensor, first, last, packed.data());
+                hashes[t][static_cast<size_t>(block.index)] = hash_block(tensor, block);
+                if (!writer.write(t, static_cast<uint64_t>(first * tile_bytes),
+                                  std::as_bytes(std::span(packed))))
+                    failed = true;
+                if (--left[t] > 0 || failed) return;
+                const CacheKey source = hash_of_blocks(hashes[t]);
+                if (!expected.empty() && source != expected[t]) {
+                    failed = true;
+                    return;
+                }
+                writer.finish_tensor(t, source);
+                const std::lock_guard lock(telling);
+                if (progress) progress(++done, buffers.size());
+            });
     }
+    error.rethrow();
     return !failed;
 }
 
@@ -232,6 +245,10 @@ void Weights::load(const std::vector<PlanBuffer>& buffers, const Progress& progr
         if (buffer.role != BufferRole::kRaw && buffer.role != BufferRole::kTurns) continue;
         const std::vector<float> table =
             buffer.role == BufferRole::kTurns ? turns_table(graph_) : std::vector<float>();
+        if (buffer.role == BufferRole::kRaw) {
+            const Tensor& tensor = file_.tensor(buffer.tensor);
+            check_weights(file_, tensor, 0, tensor.rows());
+        }
         const auto data =
             buffer.role == BufferRole::kTurns ? bytes_of(table) : file_.tensor(buffer.tensor).data;
         auto made = device_.allocate(data.size());

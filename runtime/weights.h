@@ -54,7 +54,8 @@ class ModelTiles {
 
 class Weights {
   public:
-    // Counts tensors done of those that are packed.
+    // Counts tensors done of those that are packed. Any thread calls it, one at a time; load()
+    // throws what it throws, once the tensors in hand are done.
     using Progress = ModelTiles::Progress;
 
     // `store` may be nullptr: tiles are packed anew, in memory. All four outlive this.
@@ -62,7 +63,8 @@ class Weights {
         : device_(device), file_(file), graph_(graph), store_(store) {}
 
     // Makes what these buffers need (those of role kTiles, kRaw and kTurns). Tiles are mapped from
-    // the store, or repacked with all cores and kept there.
+    // the store, or repacked with all cores and kept there. Throws ModelError for a tensor with
+    // NaN or infinity, as far as it is read from the file.
     void load(const std::vector<PlanBuffer>& buffers, const Progress& progress = {});
     // The memory of a loaded buffer; nullptr when there is none of that name.
     Buffer* find(const std::string& name) const;

@@ -55,12 +55,9 @@ void on_interrupt(int) { g_interrupted = true; }
 std::unique_ptr<Device> device_for(const AutotuneArguments& args) {
     if (args.arch.empty()) return open_device(args.backend);
     const Arch& arch = find_arch(args.arch);
-    for (const Backend& backend : backends())
-        if ((args.backend.empty() || backend.name == args.backend) &&
-            backend.unavailable().empty()) {
-            auto device = backend.open();
-            if (device->arch().name == arch.name) return device;
-        }
+    for (const ListedDevice& listed : list_devices(args.backend).devices)
+        if (listed.found.unusable.empty() && listed.found.arch == arch.name)
+            return listed.backend->open(listed.found.ordinal);
     return nullptr;
 }
 

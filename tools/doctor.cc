@@ -16,21 +16,28 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-Json device_report(const Backend& backend) {
-    Json report = {{"backend", backend.name}, {"description", backend.description}};
-    std::string why_not = backend.unavailable();
-    if (why_not.empty()) try {
-            const auto device = backend.open();
-            const DeviceInfo info = device->info();
-            report["name"] = info.name;
-            report["arch"] = device->arch().name;
-            report["driver"] = info.driver;
-            report["memory_bytes"] = info.memory_bytes;
-        } catch (const std::runtime_error& error) {
-            why_not = error.what();
+// One entry for each device of a backend, or one that says why there is none.
+void report_devices(const Backend& backend, Json& devices) {
+    const Json about = {{"backend", backend.name}, {"description", backend.description}};
+    try {
+        for (const FoundDevice& found : backend.devices()) {
+            Json report = about;
+            report["name"] = found.name;
+            report["arch"] = found.arch;
+            report["memory_bytes"] = found.memory_bytes;
+            std::string why_not = found.unusable;
+            if (why_not.empty()) try {
+                    report["driver"] = backend.open(found.ordinal)->info().driver;
+                } catch (const std::runtime_error& error) {
+                    why_not = error.what();
+                }
+            report["unavailable"] = why_not;
+            devices.push_back(report);
         }
-    report["unavailable"] = why_not;
-    return report;
+    } catch (const DeviceError& error) {
+        devices.push_back(about);
+        devices.back()["unavailable"] = error.what();
+    }
 }
 
 // Archs for which it compiles the smallest kernel, here and now; the others with the reason.
@@ -165,7 +172,7 @@ const RegisterCommand kDoctor{
             if (compilers.empty())
                 throw std::runtime_error(fmt::format("unknown compiler '{}'; known: {}",
                                                      options->compiler, fmt::join(names, ", ")));
-            for (const Backend& backend : backends()) devices.push_back(device_report(backend));
+            for (const Backend& backend : backends()) report_devices(backend, devices);
             const auto disassembler = find_disassembler(environment);
             const Json report = {
                 {"version", HETUNE_VERSION},

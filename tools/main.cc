@@ -9,7 +9,9 @@
 #include <system_error>
 #include <utility>
 
+#include "planner/errors.h"
 #include "tools/command.h"
+#include "tools/option_names.h"
 #include "tools/options.h"
 #include "tools/process_limits.h"
 #include "tools/terminal.h"
@@ -39,7 +41,7 @@ std::vector<std::string> command_names() {
 }
 
 int fail(std::string_view command, const std::string& why, int status = kFailed) {
-    tell("hetune: {}{}{}\n", command, command.empty() ? "" : ": ", why);
+    tell("hetune: {}{}{}\n", command, command.empty() ? "" : ": ", with_option_names(why));
     return status;
 }
 
@@ -49,6 +51,8 @@ int guarded(const std::string& command, const CommandBody& body) try {
     return body();
 } catch (const UsageError& error) {
     return fail(command, error.what(), kUsage);
+} catch (const OptionError& error) {
+    return fail("", error.what(), kUsage);
 } catch (const std::bad_alloc&) {
     return fail(command, "there is not enough memory; a smaller -c or -j takes less");
 } catch (const std::filesystem::filesystem_error& error) {

@@ -5,6 +5,7 @@
 #include "cache/options.h"
 #include "planner/kv_type.h"
 #include "runtime/tokenizer/pre_tokenizer.h"
+#include "tools/option_names.h"
 #include "tools/options.h"
 #include "tools/progress.h"
 
@@ -15,8 +16,11 @@ void ModelArguments::add_to(CLI::App& app) {
         ->check(not_empty())
         ->required();
     app.add_option("--backend", options.backend,
-                   "hip, cuda, cpu or reference; default: the best there is")
+                   "hip, cuda, cpu or reference; default: that of the best GPU")
         ->check(backend_option());
+    app.add_option("--device", options.device,
+                   "index of a GPU in `hetune devices`; default: the best one")
+        ->check(whole_number(0, 1 << 30));
     app.add_option("--compiler", options.compiler,
                    "hiprtc, comgr, clang or nvrtc; default: the best there is")
         ->check(compiler_option());
@@ -75,7 +79,7 @@ Model ModelArguments::load() {
             progress->update(stage, done, total);
         };
     options.warn = [progress](const std::string& line) {
-        progress->say("hetune: warning: " + line);
+        progress->say("hetune: warning: " + with_option_names(line));
     };
     Model model(file, options);
     progress->clear();

@@ -17,9 +17,9 @@ struct ModelArguments {
     bool quiet = false;  // no progress
     ModelOptions options;
 
-    // FILE, --backend, --compiler, --ctx, --fusion, --activations, --kv, --state-snapshots, --pre,
-    // --allow-unused, --no-tiles, --memory-limit, --jobs, --certify, --retry, --any-compiler-build,
-    // --no-jit.
+    // FILE, --backend, --device, --compiler, --ctx, --fusion, --activations, --kv,
+    // --state-snapshots, --pre, --allow-unused, --no-tiles, --memory-limit, --jobs, --certify,
+    // --retry, --any-compiler-build, --no-jit.
     void add_to(CLI::App& app);
     // Loads it, with a progress bar on stderr and warnings below it.
     Model load();

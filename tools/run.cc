@@ -17,6 +17,7 @@
 #include "tools/chat_input.h"
 #include "tools/command.h"
 #include "tools/model_options.h"
+#include "tools/option_names.h"
 #include "tools/options.h"
 #include "tools/terminal.h"
 #include "tools/token_input.h"
@@ -217,7 +218,7 @@ void converse(const RunArguments& args, Model& model, Totals& totals) {
             if (g.stop == "length")
                 tell("The answer was cut at {} tokens (-n).\n", g.tokens.size());
         } catch (const std::runtime_error& error) {
-            tell("hetune: {}\n", error.what());
+            tell("hetune: {}\n", with_option_names(error.what()));
             messages = before;
         }
     }
@@ -234,8 +235,6 @@ void check(RunArguments& args, bool has_prompt) {
     } catch (const std::runtime_error& error) {
         throw UsageError(error.what());
     }
-    if (args.model.options.backend == "reference" && args.options.sampling.temperature > 0)
-        throw UsageError("--backend reference only takes the most likely token; leave --temp at 0");
     if (has_prompt && !args.chat && !args.system.empty())
         throw UsageError("--system is for a conversation; add --chat, or leave out -p");
 }
@@ -244,6 +243,7 @@ int run(RunArguments& args, bool has_prompt) {
     check(args, has_prompt);
     Model model = args.model.load();
     if (!args.model.quiet && !args.json) tell("{}\n", device_line(model.info()));
+    args.options.cancelled = [] { return interrupted.load(); };
     std::signal(SIGINT, on_interrupt);
     Totals totals;
     if (has_prompt)

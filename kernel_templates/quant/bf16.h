@@ -28,6 +28,9 @@ struct BF16 {
 #if defined(HETUNE_HOST)
     static void pack_row(u8* tile, int lane, const u8* row) { to_planes16(tile, lane, row, 4); }
     static void unpack_row(u8* row, int lane, const u8* tile) { from_planes16(row, lane, tile, 4); }
+    static bool finite(const u8* block) {
+        return (block[1] & 0x7f) != 0x7f || (block[0] & 0x80) == 0;
+    }
     static void dequantise(const u8* block, float* out) {
         *out = bf16_to_float(u16(block[0] | block[1] << 8));
     }

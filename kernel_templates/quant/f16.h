@@ -28,6 +28,7 @@ struct F16 {
 #if defined(HETUNE_HOST)
     static void pack_row(u8* tile, int lane, const u8* row) { to_planes16(tile, lane, row, 4); }
     static void unpack_row(u8* row, int lane, const u8* tile) { from_planes16(row, lane, tile, 4); }
+    static bool finite(const u8* block) { return half_is_finite(block); }
     static void dequantise(const u8* block, float* out) {
         *out = half_to_float(u16(block[0] | block[1] << 8));
     }

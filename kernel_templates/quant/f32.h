@@ -26,6 +26,9 @@ struct F32 {
 #if defined(HETUNE_HOST)
     static void pack_row(u8* tile, int lane, const u8* row) { to_planes16(tile, lane, row, 8); }
     static void unpack_row(u8* row, int lane, const u8* tile) { from_planes16(row, lane, tile, 8); }
+    static bool finite(const u8* block) {
+        return (block[3] & 0x7f) != 0x7f || (block[2] & 0x80) == 0;
+    }
     static void dequantise(const u8* block, float* out) { __builtin_memcpy(out, block, 4); }
 #endif
 };

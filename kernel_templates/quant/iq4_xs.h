@@ -50,6 +50,7 @@ struct IQ4_XS {
         __builtin_memcpy(block, tile + 8 * lane, 8);
         from_planes16(block + 8, lane, tile + 256, 8);
     }
+    static bool finite(const u8* block) { return half_is_finite(block); }
     static void dequantise(const u8* block, float* out) {
         const float d = half_to_float(u16(block[0] | block[1] << 8));
         const int upper = block[2] | block[3] << 8;

@@ -59,6 +59,9 @@ struct Q2_K {
         from_planes16(block, lane, tile + kScalesAt, 1);
         unpack_two_bits(block + 16, lane, tile + kLowAt);
     }
+    static bool finite(const u8* block) {
+        return half_is_finite(block + 80) && half_is_finite(block + 82);
+    }
     static void dequantise(const u8* block, float* out) {
         const float d = half_to_float(u16(block[80] | block[81] << 8));
         const float dmin = half_to_float(u16(block[82] | block[83] << 8));

@@ -93,6 +93,7 @@ struct Q3_K {
                           field(high_word(const_cast<u8*>(tile), lane, s)[l % 4], l / 4, 1));
         unpack_two_bits(block + 32, lane, tile + kLowAt);
     }
+    static bool finite(const u8* block) { return half_is_finite(block + 108); }
     static void dequantise(const u8* block, float* out) {
         const float d = half_to_float(u16(block[108] | block[109] << 8));
         const u8* packed = block + 96;

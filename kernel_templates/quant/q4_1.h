@@ -44,6 +44,9 @@ struct Q4_1 {
         __builtin_memcpy(block, tile + 4 * lane, 4);
         from_planes16(block + 4, lane, tile + 128, 1);
     }
+    static bool finite(const u8* block) {
+        return half_is_finite(block) && half_is_finite(block + 2);
+    }
     static void dequantise(const u8* block, float* out) {
         const float d = half_to_float(u16(block[0] | block[1] << 8));
         const float m = half_to_float(u16(block[2] | block[3] << 8));

@@ -39,6 +39,9 @@ struct Q4_K {
         from_planes16(block, lane, tile, 1);
         unpack_k_nibbles(block + 16, lane, tile + 512);
     }
+    static bool finite(const u8* block) {
+        return half_is_finite(block) && half_is_finite(block + 2);
+    }
     static void dequantise(const u8* block, float* out) {
         const float d = half_to_float(u16(block[0] | block[1] << 8));
         const float dmin = half_to_float(u16(block[2] | block[3] << 8));

@@ -57,6 +57,7 @@ struct Q5_0 {
             set_field(block[2 + k / 8], k % 8, 1, field(high[k % 4], k / 4, 1));
         from_planes16(block + 6, lane, tile + 192, 1);
     }
+    static bool finite(const u8* block) { return half_is_finite(block); }
     static void dequantise(const u8* block, float* out) {
         const float d = half_to_float(u16(block[0] | block[1] << 8));
         for (int k = 0; k < 32; ++k) {

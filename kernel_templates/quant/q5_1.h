@@ -58,6 +58,9 @@ struct Q5_1 {
             set_field(block[4 + k / 8], k % 8, 1, field(high[k % 4], k / 4, 1));
         from_planes16(block + 8, lane, tile + 256, 1);
     }
+    static bool finite(const u8* block) {
+        return half_is_finite(block) && half_is_finite(block + 2);
+    }
     static void dequantise(const u8* block, float* out) {
         const float d = half_to_float(u16(block[0] | block[1] << 8));
         const float m = half_to_float(u16(block[2] | block[3] << 8));

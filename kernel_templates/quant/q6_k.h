@@ -74,6 +74,7 @@ struct Q6_K {
             set_field(block[low_byte(k)], low_shift(k), 4, field(byte, k % 32 / 16 * 4, 4));
         }
     }
+    static bool finite(const u8* block) { return half_is_finite(block + 208); }
     static void dequantise(const u8* block, float* out) {
         const float d = half_to_float(u16(block[208] | block[209] << 8));
         const i8* scales = reinterpret_cast<const i8*>(block + 192);

@@ -49,6 +49,7 @@ struct Q8_0 {
         __builtin_memcpy(block, tile + 2 * lane, 2);
         from_planes16(block + 2, lane, tile + 64, 2);
     }
+    static bool finite(const u8* block) { return half_is_finite(block); }
     static void dequantise(const u8* block, float* out) {
         const float d = half_to_float(u16(block[0] | block[1] << 8));
         for (int k = 0; k < 32; ++k) out[k] = d * float(i8(block[2 + k]));

@@ -25,11 +25,19 @@ constexpr QuantFormat describe() {
             .pack_row = Quant::pack_row,
             .unpack_row = Quant::unpack_row,
             .dequantise = Quant::dequantise,
-            .load = [](const uint8_t* tile, int lane, int step, float* out) {
-                float values[32];
-                device::load_floats<Quant>(tile, lane, step, values);
-                std::memcpy(out, values, sizeof values);
-            }};
+            .finite =
+                [](const uint8_t* blocks, int64_t count) {
+                    bool all = true;
+                    for (int64_t i = 0; i < count; ++i)
+                        all &= Quant::finite(blocks + i * Quant::kBlockBytes);
+                    return all;
+                },
+            .load =
+                [](const uint8_t* tile, int lane, int step, float* out) {
+                    float values[32];
+                    device::load_floats<Quant>(tile, lane, step, values);
+                    std::memcpy(out, values, sizeof values);
+                }};
 }
 
 constexpr QuantFormat kFormats[] = {

@@ -22,6 +22,9 @@ struct QuantFormat {
     void (*unpack_row)(uint8_t* blocks, int lane, const uint8_t* tile);
     // The oracle's: block_elems values of one block.
     void (*dequantise)(const uint8_t* block, float* out);
+    // Whether all scales and offsets of so many blocks, or all weights of a format without scales,
+    // are finite.
+    bool (*finite)(const uint8_t* blocks, int64_t count);
     // The kernels' own loads, run on the host: 32 values of row `lane` at column 32 * step.
     void (*load)(const uint8_t* tile, int lane, int step, float* out);
 };

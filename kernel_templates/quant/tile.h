@@ -29,6 +29,7 @@
 //       static void unpack_row(u8* blocks, int lane, const u8* tile);
 //       // Host only, for the oracle: written apart from load(), from the format's definition.
 //       static void dequantise(const u8* block, float* out);  // kBlockElems values
+//       static bool finite(const u8* block);  // no scale or weight of it is NaN or infinite
 //   };
 //
 // A tile is 32 rows by kTileElems columns. A lane owns a row: it needs no other lane for its dot
@@ -124,6 +125,7 @@ inline void from_planes16(u8* row, int lane, const u8* planes, int count) {
     for (int p = 0; p < count; ++p)
         __builtin_memcpy(row + 16 * p, planes + 512 * p + lane * 16, 16);
 }
+inline bool half_is_finite(const u8* p) { return (p[1] & 0x7c) != 0x7c; }
 // Bit field `bits` wide at bit `at` of a byte.
 inline int field(u8 byte, int at, int bits) { return byte >> at & ((1 << bits) - 1); }
 inline void set_field(u8& byte, int at, int bits, int value) {

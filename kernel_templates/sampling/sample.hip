@@ -7,6 +7,9 @@
 // Nothing is sorted: a cut is a threshold on the logit, found by bisecting the 32 bits of an
 // order-preserving integer, one pass over the logits each; equal logits stay or go together. The
 // draw walks the tokens in order of their ids, so it depends on seed and count alone.
+//
+// A logit that is NaN or infinite ends the generation with kNoToken. runtime/reference/sampler.h
+// says the same plainly.
 #include "elementwise/step_state.h"
 #include "prelude/prelude.h"
 #include "sampling/sampler_state.h"
@@ -25,25 +28,29 @@ DEVICE inline u32 ordered(float v) {
 }
 DEVICE inline float from_ordered(u32 v) { return float_of(v & 0x80000000u ? v & 0x7fffffffu : ~v); }
 
-// Sum over the vocabulary of term(logit), the same in every lane.
+constexpr u32 kInfinity = 0x7f800000u;     // bits of the number; those of a NaN are larger
+constexpr float kLeast = -3.40282347e38f;  // the least number
+
+// Sum over `count` logits of term(logit), the same in every lane.
 template <class Term>
-DEVICE inline float total(const float* logits, float* shared, Term&& term) {
+DEVICE inline float total(const float* logits, int count, float* shared, Term&& term) {
     float sum = 0.0f;
-    for (int i = thread_id(); i < kVocabulary; i += kThreads) sum += term(logits[i]);
+    for (int i = thread_id(); i < count; i += kThreads) sum += term(logits[i]);
     return group_sum<kWaves>(sum, shared);
 }
 
 // The highest threshold t for which the terms of logits >= t still add up to `wanted`.
 template <class Term>
-DEVICE inline float threshold(const float* logits, float* shared, float peak, float wanted,
-                              Term&& term) {
-    u32 low = 0, high = ordered(peak);  // `low` reaches it; above `high` nothing is left
-    if (total(logits, shared, [&](float v) { return v >= peak ? term(v) : 0.0f; }) >= wanted)
-        return peak;
+DEVICE inline float threshold(const float* logits, int count, float* shared, float peak,
+                              float wanted, Term&& term) {
+    u32 low = ordered(kLeast), high = ordered(peak);  // `low` reaches it; above `high` is nothing
+    const auto above = [&](float t) {
+        return total(logits, count, shared, [&](float v) { return v >= t ? term(v) : 0.0f; });
+    };
+    if (above(peak) >= wanted) return peak;
     while (high - low > 1) {
         const u32 middle = low + (high - low) / 2;
-        const float t = from_ordered(middle);
-        const float sum = total(logits, shared, [&](float v) { return v >= t ? term(v) : 0.0f; });
+        const float sum = above(from_ordered(middle));
         if (sum >= wanted)
             low = middle;
         else
@@ -83,6 +90,7 @@ extern "C" KERNEL(kWaves* kWaveSize) void sample(
     SHARED int best[kWaves];
     const int thread = thread_id();
     if (step->rows < 1) return;
+    const int count = imin(kVocabulary, state->vocabulary);
 
     const int window = imin(imin(state->window, state->count), kHistory);
     if (state->repeat_penalty != 1.0f) {
@@ -93,47 +101,62 @@ extern "C" KERNEL(kWaves* kWaveSize) void sample(
                 first = first && state->history[(state->count - 1 - j) % kHistory] != token;
             if (first) {
                 const float v = logits[token];
-                logits[token] = v > 0.0f ? v / state->repeat_penalty : v * state->repeat_penalty;
+                const float w = v > 0.0f ? v / state->repeat_penalty : v * state->repeat_penalty;
+                // A number stays one.
+                const bool overflows =
+                    (bits_of(v) & kInfinity) != kInfinity && (bits_of(w) & kInfinity) == kInfinity;
+                logits[token] = !overflows ? w : v > 0.0f ? -kLeast : kLeast;
             }
         }
         fence_device();
         barrier();
     }
 
-    float peak = -3.4e38f;
-    int at = 0;
-    for (int i = thread; i < kVocabulary; i += kThreads)
-        if (logits[i] > peak) {
-            peak = logits[i];
+    float peak = float_of(kInfinity | 0x80000000u);
+    int at = kVocabulary;
+    u32 widest = 0;
+    for (int i = thread; i < count; i += kThreads) {
+        const float v = logits[i];
+        const u32 magnitude = bits_of(v) & 0x7fffffffu;
+        widest = magnitude > widest ? magnitude : widest;
+        if (v > peak) {
+            peak = v;
             at = i;
         }
+    }
     const float own = peak;
-    peak = group_max<kWaves>(peak, shared);
+    peak = group_max<kWaves>(widest < kInfinity ? peak : float_of(kInfinity), shared);
 
     int token = kVocabulary;
-    if (state->temperature <= 0.0f) {
+    if ((bits_of(peak) & kInfinity) == kInfinity) {
+        // Not a token, so that none is drawn below.
+    } else if (state->temperature <= 0.0f) {
         const int first = wave_min(own == peak ? at : kVocabulary);
         if (lane_id() == 0) best[kWaves == 1 ? 0 : wave_id()] = first;
         barrier();
         UNROLL
         for (int w = 0; w < kWaves; ++w) token = imin(token, best[w]);
     } else {
-        float cut = -3.4e38f;
-        if (state->top_k > 0 && state->top_k < kVocabulary)
-            cut = threshold(logits, shared, peak, float(state->top_k), [](float) { return 1.0f; });
+        float cut = kLeast;
+        if (state->top_k > 0 && state->top_k < count)
+            cut = threshold(logits, count, shared, peak, float(state->top_k),
+                            [](float) { return 1.0f; });
         if (state->top_p < 1.0f) {
             auto mass = [&](float v) { return v >= cut ? fast_exp(v - peak) : 0.0f; };
-            const float all = total(logits, shared, mass);
-            cut = fmax2(cut, threshold(logits, shared, peak, state->top_p * all, mass));
+            const float all = total(logits, count, shared, mass);
+            cut = fmax2(cut, threshold(logits, count, shared, peak, state->top_p * all, mass));
         }
         if (state->min_p > 0.0f)
             cut = fmax2(cut, peak + fast_log2(state->min_p) * 0.693147180559945f);
+        cut = fmin2(cut, peak);  // rounding never cuts the peak off
 
-        const float inverse = fast_rcp(state->temperature);
+        // Both factors are finite, whatever the temperature: 0 times infinity would be NaN.
+        const float inverse = fast_rcp(fmax2(state->temperature, 1e-30f));
         auto weight = [&](int i) {
-            return logits[i] >= cut ? fast_exp((logits[i] - peak) * inverse) : 0.0f;
+            const float v = logits[i];
+            return v >= cut ? fast_exp(fmax2(v - peak, kLeast) * inverse) : 0.0f;
         };
-        const int from = thread * kChunk, to = imin(from + kChunk, kVocabulary);
+        const int from = thread * kChunk, to = imin(from + kChunk, count);
         float sum = 0.0f;
         for (int i = from; i < to; ++i) sum += weight(i);
         sums[thread] = sum;
@@ -165,14 +188,16 @@ extern "C" KERNEL(kWaves* kWaveSize) void sample(
         token = best[0];
     }
     if (thread == 0) {
-        bool more = --state->left > 0;
+        const bool none = token < 0 || token >= count;
+        if (none) token = kNoToken;
+        bool more = --state->left > 0 && !none;
         for (int i = 0; i < state->end_count; ++i) more = more && token != state->ends[i];
         ring[state->count % kTokenRing] = token;
         state->history[state->count % kHistory] = token;
         state->count += 1;
         step->position += 1;
         step->rows = more ? 1 : 0;
-        tokens[0] = token;
+        tokens[0] = none ? 0 : token;
     }
 }
 EXPORT_KERNEL(sample)

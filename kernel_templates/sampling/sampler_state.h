@@ -7,6 +7,8 @@
 constexpr int kHistory = 1024;  // tokens remembered for the repetition penalty
 constexpr int kEnds = 16;
 constexpr int kTokenRing = 64;  // draws that the host may be behind
+// In the ring instead of a token: a logit is NaN or infinite. Nothing is drawn behind it.
+constexpr int kNoToken = -1;
 
 struct SamplerState {
     float temperature;     // 0: the most likely token
@@ -15,6 +17,7 @@ struct SamplerState {
     float repeat_penalty;  // divides logits of repeated tokens (multiplies negative ones); 1: none
     i32 top_k;             // keep this many; 0: all
     i32 window;            // how many tokens back a repetition counts, at most kHistory
+    i32 vocabulary;        // only tokens below this id are drawn; logits behind it are padding
     u32 seed;
     i32 count;  // tokens in the history so far; the newest is history[(count - 1) % kHistory]
     i32 left;   // draws until the device stops by itself: StepState.rows becomes 0, and with

@@ -92,6 +92,7 @@ GpuApi load_cuda() {
     DriverCall<int(int*)> version;
     DriverCall<int(char*, int, int)> name;
     DriverCall<int(int*, int, int)> attribute;
+    DriverCall<int(size_t*, int)> memory;
     DriverCall<int(void**, int)> retain;
     DriverCall<int(int)> release;
     DriverCall<int(void*)> set_current;
@@ -100,6 +101,7 @@ GpuApi load_cuda() {
     cuda.find(version, "cuDriverGetVersion");
     cuda.find(name, "cuDeviceGetName");
     cuda.find(attribute, "cuDeviceGetAttribute");
+    cuda.find(memory, "cuDeviceTotalMem_v2");
     cuda.find(retain, "cuDevicePrimaryCtxRetain");
     cuda.find(release, "cuDevicePrimaryCtxRelease_v2");
     cuda.find(set_current, "cuCtxSetCurrent");
@@ -129,6 +131,8 @@ GpuApi load_cuda() {
         };
         char text[256] = "";
         gpu_check(check, name(text, sizeof text, device), name.name);
+        size_t bytes = 0;
+        gpu_check(check, memory(&bytes, device), memory.name);
         int driver = 0;  // 1000 * major + 10 * minor
         gpu_check(check, version(&driver), version.name);
         return GpuFacts{
@@ -137,6 +141,7 @@ GpuApi load_cuda() {
                                 number(kComputeCapabilityMinor)),
             .driver = fmt::format("CUDA {}.{}, {}", driver / 1000, driver % 1000 / 10,
                                   kernel_driver("nvidia")),
+            .memory_bytes = bytes,
             .compute_units = number(kMultiprocessorCount),
             .unified_memory = number(kIntegrated) != 0,
             // Graphs keep the overlap since CUDA 12.3.
@@ -155,8 +160,8 @@ const RegisterBackend kCuda{{
     .name = "cuda",
     .preference = 20,
     .description = "NVIDIA GPUs through the CUDA driver",
-    .unavailable = [] { return why_no_gpu(load_cuda); },
-    .open = [] { return open_gpu(load_cuda()); },
+    .devices = [] { return gpu_devices(load_cuda()); },
+    .open = [](int ordinal) { return open_gpu(load_cuda(), ordinal); },
 }};
 
 }  // namespace

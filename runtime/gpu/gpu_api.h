@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <string>
 
@@ -66,6 +67,7 @@ struct GpuFacts {
     std::string name;    // "AMD Radeon RX 7900 XTX"
     std::string arch;    // "gfx1100", "sm_90"
     std::string driver;  // "HIP 6.2.41133, Linux 6.12.1", "CUDA 13.0, nvidia 580.159.04"
+    uint64_t memory_bytes = 0;
     int compute_units = 0;
     bool unified_memory = false;
     bool overlaps_launches = false;  // launch_overlapped may be used

@@ -212,9 +212,11 @@ class GpuDevice : public Device {
             record();
         } catch (...) {
             end();
-            // A launch that a body may not have was not run: the device is as it was.
             if (poison_.empty()) throw;
+            // A launch that a body may not have was not run: the device is as it was. After any
+            // other failure it does not work any more, and waiting for it says so.
             poison_.clear();
+            wait();
             return nullptr;
         }
         void* executable = nullptr;
@@ -343,27 +345,15 @@ class GpuDevice : public Device {
     int capture_status_ = 0;
 };
 
-struct Choice {
-    int ordinal;
-    const Arch* arch;
-};
-
-Choice choose(const GpuApi& api) {
-    int count = 0;
-    gpu_check(api, api.device_count(&count), api.device_count.name);
-    if (count == 0) throw DeviceError(fmt::format("{} finds no device", api.library));
-    std::string why;
-    for (int i = 0; i < count; ++i) {
-        const GpuFacts facts = api.facts(i);
-        try {
-            return {i, &find_arch(facts.arch)};
-        } catch (const std::runtime_error& unknown) {
-            if (why.empty())
-                why = fmt::format("{}: device {} ({}): {}", api.backend, i, facts.name,
-                                  unknown.what());
-        }
-    }
-    throw DeviceError(why);
+// Cards that the driver runs as another arch of the same instructions when the environment says so.
+std::string unknown_arch(const GpuFacts& facts, const std::string& unknown) {
+    for (const char* arch : {"gfx1031", "gfx1032", "gfx1033", "gfx1034", "gfx1035", "gfx1036"})
+        if (facts.arch == arch)
+            return fmt::format(
+                "{} is no arch that hetune knows; HSA_OVERRIDE_GFX_VERSION=10.3.0 "
+                "makes HIP run it as gfx1030",
+                arch);
+    return unknown;
 }
 
 }  // namespace
@@ -374,18 +364,39 @@ void gpu_check(const GpuApi& api, int status, const std::string& call) {
         fmt::format("{}: {} failed: {} ({})", api.backend, call, status, api.error_text(status)));
 }
 
-std::unique_ptr<Device> open_gpu(GpuApi api) {
-    const auto [ordinal, arch] = choose(api);
-    return std::make_unique<GpuDevice>(std::move(api), ordinal, *arch);
+std::vector<FoundDevice> gpu_devices(const GpuApi& api) {
+    int count = 0;
+    gpu_check(api, api.device_count(&count), api.device_count.name);
+    if (count == 0)
+        throw DeviceError(fmt::format("{}: {} finds no device", api.backend, api.library));
+    std::vector<FoundDevice> devices;
+    for (int i = 0; i < count; ++i) {
+        FoundDevice& device = devices.emplace_back(FoundDevice{.ordinal = i});
+        std::string why;
+        try {
+            const GpuFacts facts = api.facts(i);
+            device.name = facts.name;
+            device.arch = facts.arch;
+            device.memory_bytes = facts.memory_bytes;
+            device.integrated = facts.unified_memory;
+            try {
+                find_arch(facts.arch);
+            } catch (const std::runtime_error& unknown) {
+                why = unknown_arch(facts, unknown.what());
+            }
+        } catch (const DeviceError& error) {
+            why = error.what();
+        }
+        if (!why.empty())
+            device.unusable = fmt::format("{}: device {} ({}): {}", api.backend, i,
+                                          device.name.empty() ? "unknown" : device.name, why);
+    }
+    return devices;
 }
 
-std::string why_no_gpu(const std::function<GpuApi()>& load) {
-    try {
-        choose(load());
-        return {};
-    } catch (const DeviceError& error) {
-        return error.what();
-    }
+std::unique_ptr<Device> open_gpu(GpuApi api, int ordinal) {
+    const Arch& arch = find_arch(api.facts(ordinal).arch);
+    return std::make_unique<GpuDevice>(std::move(api), ordinal, arch);
 }
 
 }  // namespace hetune

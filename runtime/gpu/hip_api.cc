@@ -111,11 +111,14 @@ GpuApi load_hip(const Environment& environment) {
         int number = 0;  // major * 10^7 + minor * 10^5 + patch
         gpu_check(check, version(&number), version.name);
         const std::string arch(bytes.data() + layout.arch);
+        uint64_t memory;
+        std::memcpy(&memory, bytes.data() + layout.total_memory, sizeof memory);
         return GpuFacts{
             .name = bytes.data() + layout.name,
             .arch = arch.substr(0, arch.find(':')),
             .driver = fmt::format("HIP {}.{}.{}, {}", number / 10000000, number / 100000 % 100,
                                   number % 100000, kernel_driver("amdgpu")),
+            .memory_bytes = memory,
             .compute_units = int_at(bytes, layout.compute_units),
             .unified_memory = int_at(bytes, layout.integrated) != 0};
     };
@@ -131,8 +134,8 @@ const RegisterBackend kHip{{
     .name = "hip",
     .preference = 30,
     .description = "AMD GPUs through the HIP runtime of ROCm",
-    .unavailable = [] { return why_no_gpu([] { return load_hip(read_environment()); }); },
-    .open = [] { return open_gpu(load_hip(read_environment())); },
+    .devices = [] { return gpu_devices(load_hip(read_environment())); },
+    .open = [](int ordinal) { return open_gpu(load_hip(read_environment()), ordinal); },
 }};
 
 }  // namespace

@@ -2,8 +2,18 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <optional>
+
+#include "runtime/bad_numbers.h"
+#include "runtime/reference/sampler.h"
+
 namespace hetune {
 namespace {
+
+// Tokens of a prompt between two questions whether to go on; fewer dequantise the weights too
+// often.
+constexpr int64_t kPromptRows = 32;
 
 std::map<std::string, ReferenceEngine::Primitive>& primitives() {
     static std::map<std::string, ReferenceEngine::Primitive> map;
@@ -42,29 +52,87 @@ void ReferenceEngine::reset() {
 }
 
 // From the start: nothing keeps old states here.
-void ReferenceEngine::truncate(int64_t position) {
-    if (position < 0 || position > position_)
-        throw std::runtime_error(
-            fmt::format("the context of {} tokens cannot be cut back to {}", position_, position));
-    const std::vector<int32_t> kept(tokens_.begin(), tokens_.begin() + position);
+void ReferenceEngine::truncate(int64_t count) {
+    if (count < 0 || count > std::ssize(tokens_))
+        throw std::runtime_error(fmt::format("the context of {} tokens cannot be cut back to {}",
+                                             tokens_.size(), count));
+    tokens_.resize(static_cast<size_t>(count));
+    if (count >= position_) return;
+    const std::vector<int32_t> kept = std::move(tokens_);
     reset();
-    if (!kept.empty()) forward(kept, false);
+    tokens_ = kept;
+    run_to(count);
 }
 
-std::vector<float> ReferenceEngine::forward(std::span<const int32_t> tokens, bool every_row) {
-    if (position_ + static_cast<int64_t>(tokens.size()) > context_)
-        throw std::runtime_error(fmt::format("the context of {} tokens is full", context_));
-    for (const int32_t token : tokens)
-        if (token < 0 || token >= graph_.vocabulary)
-            throw std::runtime_error(
-                fmt::format("token {} is outside the vocabulary of {}", token, graph_.vocabulary));
+std::span<const float> ReferenceEngine::run_to(int64_t end) {
+    if (position_ >= end) return {};
+    const auto tokens = std::span(tokens_).subspan(static_cast<size_t>(position_),
+                                                   static_cast<size_t>(end - position_));
     for (const Op& op : graph_.ops)
         primitives().at(op.kind)(
             Step{file_, graph_, op, tokens, position_, context_, values_, state_});
-    position_ += static_cast<int64_t>(tokens.size());
+    position_ = end;
+    return values_[static_cast<size_t>(graph_.logits)];
+}
+
+std::vector<float> ReferenceEngine::forward(std::span<const int32_t> tokens, bool every_row) {
+    check_fits(tokens, std::ssize(tokens_), context_, graph_.vocabulary);
+    if (tokens.empty()) return {};
+    run_to(std::ssize(tokens_));
     tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
-    const auto& logits = values_[static_cast<size_t>(graph_.logits)];
-    return every_row ? logits : std::vector<float>(logits.end() - graph_.vocabulary, logits.end());
+    std::span<const float> logits = run_to(std::ssize(tokens_));
+    if (!every_row) logits = logits.last(static_cast<size_t>(graph_.vocabulary));
+    if (!all_finite(logits)) throw_number_error();
+    return {logits.begin(), logits.end()};
+}
+
+int32_t ReferenceEngine::prompt(std::span<const int32_t> tokens, const Sampling& sampling,
+                                const DrawLimit& limit) {
+    check_sampling(sampling);
+    check_fits(tokens, std::ssize(tokens_), context_, graph_.vocabulary);
+    if (tokens.empty() && position_ == std::ssize(tokens_))
+        throw std::runtime_error("the prompt has no token");
+    tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
+    std::span<const float> logits;
+    while (position_ < std::ssize(tokens_)) {
+        if (limit.cancelled && limit.cancelled()) {
+            tokens_.resize(static_cast<size_t>(position_));
+            throw Cancelled();
+        }
+        logits = run_to(std::min(position_ + kPromptRows, std::ssize(tokens_)));
+    }
+    sampling_ = sampling;
+    drawable_ = limit.vocabulary > 0 ? limit.vocabulary : static_cast<int32_t>(graph_.vocabulary);
+    draws_ = first_draw(tokens_.size());
+    return draw(logits);
+}
+
+int32_t ReferenceEngine::next() {
+    if (position_ >= context_) throw_context_full(context_);
+    return draw(run_to(std::ssize(tokens_)));
+}
+
+int32_t ReferenceEngine::draw(std::span<const float> logits) {
+    const auto of_vocabulary =
+        logits.last(static_cast<size_t>(graph_.vocabulary)).first(static_cast<size_t>(drawable_));
+    const int32_t token = reference::draw(of_vocabulary, sampling_, tokens_, draws_++).token;
+    if (token == kNothingDrawn) throw_number_error();
+    tokens_.push_back(token);
+    return token;
+}
+
+void ReferenceEngine::throw_number_error() {
+    std::optional<BadNumber> first;
+    const auto rows = std::ssize(values_[static_cast<size_t>(graph_.logits)]) / graph_.vocabulary;
+    for (const Op& op : graph_.ops)
+        for (const ValueId id : op.outputs)
+            if (!first)
+                first = find_bad_number(
+                    values_[static_cast<size_t>(id)], graph_.values[static_cast<size_t>(id)].width,
+                    position_ - rows, graph_.values[static_cast<size_t>(id)].name);
+    const auto tokens = std::ssize(tokens_);
+    reset();
+    throw NumberError(number_error_text(file_, std::nullopt, first, tokens));
 }
 
 }  // namespace hetune

@@ -17,8 +17,14 @@ class ReferenceEngine : public Engine {
     ReferenceEngine(const ModelFile& file, LayerGraph graph, int64_t context);
 
     std::vector<float> forward(std::span<const int32_t> tokens, bool every_row) override;
+    // Draws with runtime/reference/sampler.h; asks DrawLimit::cancelled now and then
+    // within a prompt.
+    int32_t prompt(std::span<const int32_t> tokens, const Sampling& sampling,
+                   const DrawLimit& limit) override;
+    int32_t next() override;
+    std::span<const int32_t> tokens() const override { return tokens_; }
     void reset() override;
-    void truncate(int64_t position) override;
+    void truncate(int64_t count) override;
     int64_t position() const override { return position_; }
     int64_t vocabulary() const override { return graph_.vocabulary; }
     int64_t context() const override { return context_; }
@@ -52,11 +58,19 @@ class ReferenceEngine : public Engine {
     };
 
   private:
+    // Runs tokens_ from position_ to `end`; gives the logits of each of them.
+    std::span<const float> run_to(int64_t end);
+    int32_t draw(std::span<const float> logits);
+    [[noreturn]] void throw_number_error();
+
     const ModelFile& file_;
     LayerGraph graph_;
     int64_t context_;
     int64_t position_ = 0;
-    std::vector<int32_t> tokens_;  // of the context
+    std::vector<int32_t> tokens_;  // of the context, and the one drawn last
+    Sampling sampling_;            // of the generation
+    int32_t drawable_ = 0;         // DrawLimit::vocabulary
+    uint32_t draws_ = 0;           // the number of the next one
     std::vector<std::vector<float>> values_;
     std::map<std::string, std::vector<float>> state_;
 };

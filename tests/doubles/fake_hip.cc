@@ -56,6 +56,20 @@ Status run(Fake& fake, FakeModule* module, const LaunchShape& shape,
     }
 }
 
+// Of a list "gfx1103,gfx1100" the device's own entry; the last one holds for all behind it.
+std::string entry(const std::string& list, int device) {
+    size_t at = 0;
+    for (; device > 0; --device) {
+        const size_t comma = list.find(',', at);
+        if (comma == std::string::npos) break;
+        at = comma + 1;
+    }
+    return list.substr(at, list.find(',', at) - at);
+}
+size_t memory_of(int device) {
+    return std::stoull(entry(setting("HETUNE_FAKE_HIP_MEMORY", "1073741824"), device));
+}
+
 int properties(const char* call, const HipPropertyLayout& layout, void* to, int device) {
     return enter(call, [&](Fake&) {
         if (device < 0 || device >= number("HETUNE_FAKE_HIP_DEVICES", "1")) return kInvalidDevice;
@@ -64,9 +78,10 @@ int properties(const char* call, const HipPropertyLayout& layout, void* to, int 
         const auto put = [&](size_t at, const void* value, size_t n) {
             std::memcpy(bytes + at, value, n);
         };
-        const std::string arch = setting("HETUNE_FAKE_HIP_ARCH", "gfx1100");
-        const size_t memory = std::stoull(setting("HETUNE_FAKE_HIP_MEMORY", "1073741824"));
-        const int units = 96, integrated = number("HETUNE_FAKE_HIP_INTEGRATED", "0");
+        const std::string arch = entry(setting("HETUNE_FAKE_HIP_ARCH", "gfx1100"), device);
+        const size_t memory = memory_of(device);
+        const int units = 96;
+        const int integrated = std::stoi(entry(setting("HETUNE_FAKE_HIP_INTEGRATED", "0"), device));
         put(layout.name, "HIP double", 11);
         put(layout.total_memory, &memory, sizeof memory);
         put(layout.compute_units, &units, sizeof units);
@@ -131,8 +146,11 @@ HIP_EXPORT int hipGetDeviceCount(int* count) {
     });
 }
 HIP_EXPORT int hipSetDevice(int device) {
-    return enter("hipSetDevice", [&](Fake&) {
-        return device < number("HETUNE_FAKE_HIP_DEVICES", "1") ? kSuccess : kInvalidDevice;
+    return enter("hipSetDevice", [&](Fake& fake) {
+        if (device >= number("HETUNE_FAKE_HIP_DEVICES", "1")) return kInvalidDevice;
+        if (entry(setting("HETUNE_FAKE_HIP_BROKEN", "0"), device) == "1") return kUnknown;
+        fake.device = device;
+        return kSuccess;
     });
 }
 HIP_EXPORT int hipDriverGetVersion(int* version) {
@@ -153,15 +171,14 @@ HIP_EXPORT int hipGetDeviceProperties(void* to, int device) {
 
 HIP_EXPORT int hipMemGetInfo(size_t* free, size_t* total) {
     return enter("hipMemGetInfo", [&](Fake& fake) {
-        *total = std::stoull(setting("HETUNE_FAKE_HIP_MEMORY", "1073741824"));
+        *total = memory_of(fake.device);
         *free = *total - fake.memory.used();
         return kSuccess;
     });
 }
 HIP_EXPORT int hipMalloc(void** address, size_t bytes) {
     return enter("hipMalloc", [&](Fake& fake) {
-        const size_t limit = std::stoull(setting("HETUNE_FAKE_HIP_MEMORY", "1073741824"));
-        *address = fake.memory.allocate(bytes, limit);
+        *address = fake.memory.allocate(bytes, memory_of(fake.device));
         return *address == nullptr ? kOutOfMemory : kSuccess;
     });
 }

@@ -96,6 +96,7 @@ class Objects {
 
 struct Fake {
     std::mutex mutex;
+    int device = 0;  // the current one
     FakeMemory memory;
     Objects<Stream> streams;
     Objects<FakeModule> modules;

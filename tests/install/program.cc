@@ -3,6 +3,11 @@
 #include <iostream>
 
 int main(int, char** argv) {
+    try {
+        hetune::Model missing("/nowhere.gguf");
+        return 1;
+    } catch (const hetune::ModelError&) {  // the same type in the library and here
+    }
     hetune::Model model(argv[1], {.backend = "cpu", .context = 256});
     const auto written =
         model.generate("Ownership is", {.max_tokens = 8}, [](std::string_view text) {

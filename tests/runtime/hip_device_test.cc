@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "device_cases.h"
+#include "runtime/gpu/gpu_device.h"
 
 namespace hetune {
 namespace {
@@ -107,6 +108,60 @@ TEST_CASE("An unknown arch is named beside the known ones") {
     const std::string error = open_error();
     CHECK(error.find("device 0 (HIP double): unknown arch 'gfx803'") != std::string::npos);
     CHECK(error.find("gfx1151") != std::string::npos);
+}
+
+TEST_CASE("The best of several GPUs is opened: not integrated, then the one with more memory") {
+    const Double hip;
+    const Variables cards{{"HETUNE_FAKE_HIP_DEVICES", "4"},
+                          {"HETUNE_FAKE_HIP_ARCH", "gfx1103,gfx1100,gfx1101,gfx906"},
+                          {"HETUNE_FAKE_HIP_INTEGRATED", "1,0"},
+                          {"HETUNE_FAKE_HIP_MEMORY", "9000000,2000000,3000000,8000000"}};
+    const DeviceList list = list_devices("hip");
+    REQUIRE(list.devices.size() == 4);
+    for (int i = 0; i < 4; ++i) CHECK(list.devices[static_cast<size_t>(i)].index == i);
+    CHECK(list.devices[0].found.integrated);
+    CHECK(list.devices[1].found.memory_bytes == 2000000);
+    CHECK(list.devices[2].found.unusable == "");
+    CHECK(list.devices[3].found.unusable.find(
+              "hip: device 3 (HIP double): unknown arch 'gfx906'") == 0);
+    CHECK(open_device("hip")->arch().name == "gfx1101");
+    CHECK(open_device("")->arch().name == "gfx1101");
+    CHECK(open_device({.index = 0}, {})->arch().name == "gfx1103");
+    const auto second = open_device({.backend = "hip", .index = 1}, {});
+    CHECK(second->arch().name == "gfx1100");
+    CHECK(second->info().memory_bytes == 2000000);
+    CHECK(error_of([] { open_device({.index = 3}, {}); }).find("unknown arch 'gfx906'") !=
+          std::string::npos);
+    CHECK_THROWS_WITH_AS(open_device({.backend = "hip", .index = 4}, {}),
+                         doctest::Contains("ModelOptions::device is 4, but there are 4 GPUs"),
+                         OptionError);
+    // One that cannot be opened makes way for the next best.
+    const Variables broken{{"HETUNE_FAKE_HIP_BROKEN", "0,0,1"}};
+    CHECK(open_device("hip")->arch().name == "gfx1100");
+}
+
+TEST_CASE("A small model takes the CPU where no GPU can be used, and says why; a large one fails") {
+    const Double hip;
+    const Variables old{{"HETUNE_FAKE_HIP_ARCH", "gfx1032,gfx803"},
+                        {"HETUNE_FAKE_HIP_DEVICES", "2"}};
+    std::vector<std::string> lines;
+    const auto warn = [&](const std::string& line) { lines.push_back(line); };
+    const auto names_each_device = [](const std::string& text) {
+        CHECK(text.find("hip: device 0 (HIP double): gfx1032 is no arch that hetune knows; "
+                        "HSA_OVERRIDE_GFX_VERSION=10.3.0") != std::string::npos);
+        CHECK(text.find("hip: device 1 (HIP double): unknown arch 'gfx803'") != std::string::npos);
+        CHECK(text.find("cuda: ") != std::string::npos);
+        CHECK(text.find("ModelOptions::backend = \"cpu\"") != std::string::npos);
+        CHECK(text.find('\n') == std::string::npos);
+    };
+    if (!open_device("")->info().backend.starts_with("cpu")) return;  // there is an NVIDIA GPU
+    CHECK(open_device({.model_bytes = kLargestOnCpu}, warn)->info().backend == "cpu");
+    REQUIRE(lines.size() == 1);
+    names_each_device(lines[0]);
+    names_each_device(error_of([&] { open_device({.model_bytes = kLargestOnCpu + 1}, warn); }));
+    lines.clear();
+    open_device({.backend = "cpu", .model_bytes = kLargestOnCpu + 1}, warn);
+    CHECK(lines.empty());
 }
 
 TEST_CASE("The HIP device reads arch, name, memory and version from HIP 5 and 6 properties") {
@@ -330,6 +385,98 @@ TEST_CASE("A buffer may be freed on another thread than the one that made it") {
     const auto device = open_device("hip");
     auto buffer = device->allocate(64);
     std::jthread([&] { buffer.reset(); }).join();
+}
+
+// A driver with loops, in whose body a launch is refused; afterwards `broken` tells whether the
+// device still works.
+bool broken = false;
+int fails() { return 719; }
+int works() { return broken ? 719 : 0; }
+
+GpuApi driver_with_loops() {
+    GpuApi api;
+    api.backend = "table";
+    const auto call = [](auto& to, const char* name, auto* function) { to = {name, function}; };
+    call(
+        api.memory_info, "memory_info", +[](size_t*, size_t*) { return 0; });
+    call(
+        api.allocate, "allocate", +[](void** address, size_t bytes) {
+            *address = std::calloc(1, bytes);
+            return 0;
+        });
+    call(
+        api.free, "free", +[](void* address) {
+            std::free(address);
+            return 0;
+        });
+    call(
+        api.to_device, "to_device", +[](void*, const void*, size_t, void*) { return works(); });
+    call(
+        api.stream_create, "stream_create", +[](void** stream, unsigned) {
+            *stream = nullptr;
+            return 0;
+        });
+    const auto ends = +[](void*) { return 0; };
+    for (auto* release : {&api.stream_destroy, &api.event_destroy, &api.module_unload,
+                          &api.graph_destroy, &api.executable_destroy, &api.host_free})
+        call(*release, "release", ends);
+    call(
+        api.module_load, "module_load", +[](void** module, const void*) {
+            *module = nullptr;
+            return 0;
+        });
+    call(
+        api.module_function, "module_function", +[](void**, void*, const char*) { return 0; });
+    call(
+        api.launch, "launch",
+        +[](void*, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void*,
+            void**, void**) { return fails(); });
+    call(
+        api.event_create, "event_create", +[](void** event, unsigned) {
+            *event = nullptr;
+            return 0;
+        });
+    call(
+        api.event_record, "event_record", +[](void*, void*) { return works(); });
+    call(
+        api.event_synchronize, "event_synchronize", +[](void*) { return works(); });
+    call(
+        api.capture_to, "capture_to",
+        +[](void*, void*, const void*, const void*, size_t, int) { return 0; });
+    call(
+        api.capture_end, "capture_end", +[](void*, void**) { return 0; });
+    api.facts = [](int) {
+        return GpuFacts{.name = "a table", .arch = "sm_90", .graph_loops = true};
+    };
+    api.attach = [](int) { return [] { return 0; }; };
+    api.make_loop = [](GpuLoop*) { return 0; };
+    api.error_text = [](int) { return std::string("an error"); };
+    return api;
+}
+
+TEST_CASE("a launch that a loop's body refuses leaves the device usable; a fault does not") {
+    for (const bool fault : {false, true}) {
+        CAPTURE(fault);
+        broken = false;
+        const auto device = open_gpu(driver_with_loops(), 0);
+        const auto handle = device->allocate(8);
+        const auto module = device->load(CodeObject{.bytes = {std::byte{1}}, .entry = "kernel"});
+        const auto capture = [&] {
+            return device->capture_loop(*handle, [&] {
+                broken = fault;
+                device->launch(*module, {}, {});
+            });
+        };
+        if (fault) {
+            CHECK_THROWS_AS(capture(), DeviceError);
+            CHECK_THROWS_WITH_AS(device->synchronize(), doctest::Contains("failed before"),
+                                 DeviceError);
+        } else {
+            CHECK(capture() == nullptr);
+            device->synchronize();
+        }
+        broken = false;
+    }
 }
 
 }  // namespace hetune

@@ -149,6 +149,36 @@ TEST_CASE("a prompt longer than the context is an error before it is printed") {
     CHECK(!result.says("one two"));
 }
 
+TEST_CASE("devices lists the CPU without an index, and says why a backend has none") {
+    TestFolder folder;
+    const std::string no_gpu = "HETUNE_HIP_LIBRARY=/nowhere/libamdhip64.so";
+    const auto listed = run_hetune(folder.path(), "devices --json", no_gpu).json();
+    const auto& cpu = listed["devices"].back();
+    CHECK(cpu["backend"] == "cpu");
+    CHECK(cpu["index"].is_null());
+    CHECK(cpu["memory_bytes"] > 0);
+    CHECK(cpu["unusable"] == "");
+    CHECK(std::ranges::any_of(listed["missing"], [](const auto& line) {
+        return line.template get<std::string>().starts_with("hip: no /nowhere/libamdhip64.so");
+    }));
+    const CommandResult text = run_hetune(folder.path(), "devices", no_gpu);
+    CHECK(text.status == 0);
+    CHECK(text.says("no hip: no /nowhere/libamdhip64.so"));
+}
+
+TEST_CASE("errors of the library name the command's options, and wrong values exit 2") {
+    TestFolder folder;
+    const CommandResult device =
+        run_hetune(folder.path(), "run '" + kTiny + "' --device 99 -p a -n 1");
+    CHECK(device.status == 2);
+    CHECK(device.says("hetune: --device is 99, but there "));
+    const CommandResult memory = run_hetune(
+        folder.path(), "run '" + kTiny + "' --backend cpu -c 2048 --memory-limit 10M -p a -n 1");
+    CHECK(memory.status == 1);
+    CHECK(memory.says("The largest context that fits: --ctx 8"));
+    CHECK(!memory.says("ModelOptions"));
+}
+
 TEST_CASE("every command has help with an example") {
     TestFolder folder;
     for (const char* name : {"run", "inspect", "tokenize", "logits", "verify", "plan", "bench",
