@@ -25,7 +25,7 @@ constexpr uint64_t kFullBytes = 1 << 20;  // a disk with less room is full for c
 constexpr int64_t kPartialSeconds = 24 * 3600;
 constexpr off64_t kWriteBackBytes = 256 << 20;  // a disk of 10 MB/s needs 26 s for a piece
 
-[[noreturn]] void fail(const std::filesystem::path& path) {
+[[noreturn]] void fail_at(const std::filesystem::path& path) {
     throw std::system_error(errno, std::generic_category(), path.string());
 }
 
@@ -49,10 +49,10 @@ bool is_current(const FileHandle& file, const std::filesystem::path& path) {
 std::optional<FileHandle> lock_partial(const std::filesystem::path& path) {
     for (;;) {
         FileHandle file(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-        if (!file) fail(path);
+        if (!file) fail_at(path);
         if (flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
             if (errno == EWOULDBLOCK) return std::nullopt;
-            fail(path);
+            fail_at(path);
         }
         // Between our open and our lock its writer may have given it its final name.
         if (is_current(file, path)) return file;
@@ -73,7 +73,7 @@ uint64_t free_bytes(const std::filesystem::path& folder) {
 // Reserves the blocks: a store into a mapping of a full disk would be a SIGBUS.
 void reserve(const FileHandle& file, const std::filesystem::path& path, uint64_t bytes) {
     errno = posix_fallocate(file.get(), 0, static_cast<off_t>(bytes));
-    if (errno != 0) fail(path);
+    if (errno != 0) fail_at(path);
 }
 
 // "process 4711": who writes a partial pack.
@@ -164,11 +164,11 @@ bool TileWriter::commit() try {
         throw CacheError("commit of a tile pack before all of its tensors are finished");
     const std::filesystem::path partial = partial_path(target_);
     write_back();
-    if (fsync(file_.get()) != 0) fail(partial);
+    if (fsync(file_.get()) != 0) fail_at(partial);
     const auto head = encode_tile_head(head_, mapping_.bytes().size());
     std::ranges::copy(head, mapping_.bytes().begin());
-    if (fsync(file_.get()) != 0) fail(partial);
-    if (rename(partial.c_str(), target_.c_str()) != 0) fail(target_);
+    if (fsync(file_.get()) != 0) fail_at(partial);
+    if (rename(partial.c_str(), target_.c_str()) != 0) fail_at(target_);
     sync_folder(target_.parent_path());
     return true;
 } catch (const std::system_error& error) {
@@ -330,9 +330,9 @@ TileStore::Begun TileStore::begin(const CacheKey& model, std::string_view layout
                                        size_text(room), folder_.writable().string()));
     }
     struct stat info;
-    if (fstat(file->get(), &info) != 0) fail(partial);
+    if (fstat(file->get(), &info) != 0) fail_at(partial);
     if (static_cast<uint64_t>(info.st_size) != bytes && ftruncate(file->get(), 0) != 0)
-        fail(partial);
+        fail_at(partial);
     try {
         reserve(*file, partial, bytes);
     } catch (const std::system_error&) {
