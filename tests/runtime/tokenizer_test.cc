@@ -218,6 +218,11 @@ TEST_CASE("Pre-tokenizers differ where their models do") {
     CHECK(split("qwen2", "").empty());
     CHECK(split("tekken", "camelCase HTTPServer 12//") ==
           Words{"camel", "Case", " HTTPServer", " ", "1", "2", "//"});
+    // As the models' own files cut, and llama.cpp does not: vowel signs and accents stay with their
+    // letters, and É is a capital letter.
+    CHECK(split("tekken", "हिन्दी e\u0301t\u0301 เมื่อ aÉ") ==
+          Words{"हिन्दी", " e\u0301t\u0301", " เมื่อ", " a", "É"});
+    CHECK(split("gpt-4o", "தமிழ் ВесНа") == Words{"தமிழ்", " Вес", "На"});
     CHECK(split("gpt-4o", "Don'T 1234") == Words{"Don'T", " ", "123", "4"});
     CHECK(split("smollm", "a 12") == Words{"a", " ", "1", "2"});
     CHECK(split("falcon", "a`b 1234") == Words{"a", "`", "b", " ", "123", "4"});
@@ -227,6 +232,105 @@ TEST_CASE("Pre-tokenizers differ where their models do") {
     CHECK(split("deepseek-coder", "a, 12") == Words{"a", ",", " ", "1", "2"});
     CHECK(split("deepseek-v3", "a.b 1234 中文") == Words{"a", ".b", " ", "123", "4", " ", "中文"});
     CHECK(split("seed-coder", "x;\n") == Words{"x", ";", "\n"});
+}
+
+TEST_CASE("Every pre-tokenizer cuts runs of any length") {
+    for (const std::string& name : pre_tokenizer_names())
+        for (const std::string_view piece :
+             {"ACGT", "acgt", "中", "ก", "e\u0301", " ", "\n", "7", ".", "<", "\xFF", "aB"}) {
+            CAPTURE(name);
+            CAPTURE(piece);
+            std::string text;
+            while (text.size() < 200'000) text += piece;
+            std::string joined;
+            for (const std::string& word : split(name.c_str(), text)) joined += word;
+            CHECK(joined == text);
+        }
+}
+
+TEST_CASE("Answers end with all tokens that llama.cpp takes, by id and by name") {
+    const auto ends = [](std::vector<std::string> names, const char* key = nullptr) {
+        std::vector<std::string> tokens = {"<unk>", "<s>", "zz"};
+        tokens.insert(tokens.end(), names.begin(), names.end());
+        GgufWriter writer;
+        writer.set("tokenizer.ggml.model", "llama").set("tokenizer.ggml.tokens", tokens);
+        if (key != nullptr) writer.set(key, 3u);
+        const Tokenizer tokenizer = tokenizer_of(writer);
+        std::vector<bool> found;
+        for (size_t i = 0; i < names.size(); ++i)
+            found.push_back(tokenizer.ends_generation(static_cast<int32_t>(i + 3)));
+        return found;
+    };
+    for (const char* name : {"<|eot_id|>",
+                             "<|im_end|>",
+                             "<|end|>",
+                             "<|return|>",
+                             "<|call|>",
+                             "<|flush|>",
+                             "<|calls|>",
+                             "<end_of_turn>",
+                             "<|endoftext|>",
+                             "</s>",
+                             "<|eom_id|>",
+                             "<EOT>",
+                             "_<EOT>",
+                             "[EOT]",
+                             "[EOS]",
+                             "<|end_of_text|>",
+                             "<end_of_utterance>",
+                             "<eos>",
+                             "<turn|>",
+                             "<|tool_response>",
+                             "<｜end▁of▁sentence｜>",
+                             "[e~[",
+                             "<|fim_pad|>",
+                             "<fim_pad>",
+                             "<PAD>",
+                             "[PAD]",
+                             "<|fim_repo|>",
+                             "<|repo_name|>",
+                             "<reponame>",
+                             "<|file_sep|>"}) {
+        CAPTURE(name);
+        CHECK(ends({name}) == std::vector{true});
+    }
+    for (const char* key : {"eos", "eot", "eom", "fim_pad", "fim_rep", "fim_sep"}) {
+        CAPTURE(key);
+        CHECK(ends({"plain"}, ("tokenizer.ggml." + std::string(key) + "_token_id").c_str()) ==
+              std::vector{true});
+    }
+    CHECK(ends({"plain"}) == std::vector{false});
+    CHECK(ends({"<|fim_prefix|>"}, "tokenizer.ggml.fim_pre_token_id") == std::vector{false});
+    CHECK(ends({"<|end|>", "<|return|>", "<|call|>"}) == std::vector{false, true, true});
+    CHECK(ends({"</s>", "<|tool_response>"}) == std::vector{false, true});
+}
+
+TEST_CASE("A prompt to go on from never ends with EOS") {
+    const Tokenizer tokenizer =
+        tokenizer_of(sentence_piece().set("tokenizer.ggml.add_eos_token", true));
+    CHECK(tokenizer.encode("he", true, false) == Ids{1, kMark, kHe, 2});
+    CHECK(tokenizer.encode_prompt("he", true, false) == Ids{1, kMark, kHe});
+}
+
+TEST_CASE("A byte token that names no byte stands for its text") {
+    std::vector<std::string> tokens = {"<unk>", "<s>", "</s>", "<0xZZ>", "<0x4", "<0x41>"};
+    GgufWriter writer;
+    writer.set("tokenizer.ggml.model", "llama")
+        .set("tokenizer.ggml.tokens", tokens)
+        .set("tokenizer.ggml.token_type", std::vector<int32_t>{2, 3, 3, 6, 6, 6});
+    const Tokenizer tokenizer = tokenizer_of(writer);
+    CHECK(tokenizer.piece(3) == "<0xZZ>");
+    CHECK(tokenizer.piece(4) == "<0x4");
+    CHECK(tokenizer.piece(5) == "A");
+}
+
+TEST_CASE("A file that names no pre-tokenizer is said to be cut by a guess") {
+    GgufWriter writer;
+    writer.set("tokenizer.ggml.model", "gpt2")
+        .set("tokenizer.ggml.tokens", std::vector<std::string>{"a", "b", "ab"})
+        .set("tokenizer.ggml.merges", std::vector<std::string>{"a b"});
+    CHECK(contains(tokenizer_of(writer).guess(), "which is a guess"));
+    CHECK(tokenizer_of(writer.set("tokenizer.ggml.pre", "gpt-2")).guess().empty());
 }
 
 TEST_CASE(
@@ -341,7 +445,7 @@ TEST_CASE("Tokenizer refuses files that contradict themselves") {
     CHECK(contains(error_of(GgufWriter{}), "tokenizer.ggml.tokens"));
     CHECK(
         contains(error_of(GgufWriter{}.set("tokenizer.ggml.tokens", std::vector<std::string>{"a"})),
-                 "lacks the metadata key 'tokenizer.ggml.model'"));
+                 "names no kind of tokenizer (tokenizer.ggml.model)"));
     CHECK(contains(error_of(tiny_as("mystery")),
                    "pre-tokenizer 'mystery' is not known; --pre NAME takes another one. hetune has "
                    "a.x-4.0, bloom, chatglm-bpe, "));
