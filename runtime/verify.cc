@@ -80,6 +80,7 @@ ModelComparison verify(Session& session, ReferenceEngine& oracle, std::span<cons
         if (peak > 0) value.relative /= peak;
     }
     report.logits = compare_logits(wanted, logits, session.vocabulary());
+    report.model_logits = std::move(logits);
     return report;
 }
 

@@ -27,6 +27,7 @@ struct ModelComparison {
     LogitsDistance logits;
     // Of every value that both sides keep in float (fusion leaves fewer of them), in order.
     std::vector<ValueError> values;
+    std::vector<float> model_logits = {};  // [rows, vocabulary]
 };
 
 // Both engines are reset first. The session is made with all_logits. Throws NumberError where

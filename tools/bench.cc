@@ -100,8 +100,7 @@ int run(BenchArguments& args) {
             if (std::ranges::find(cases, !prompt, &BenchCase::decode) != cases.end())
                 (prompt ? report.prompt_kernels : report.kernels) =
                     measure_kernels(session, prompt, cases.front().depth, report.rates);
-    const DeviceInfo device = session.device().info();
-    report.device_bytes = static_cast<int64_t>(device.memory_bytes - device.free_bytes);
+    report.device_bytes = model.info().memory_bytes;
     rusage usage{};
     getrusage(RUSAGE_SELF, &usage);
     report.host_peak_bytes = int64_t{usage.ru_maxrss} * 1024;

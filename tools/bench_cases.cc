@@ -95,8 +95,12 @@ std::string BenchCase::name() const {
 }
 
 Spread spread_of(std::vector<double> values) {
+    std::vector<double> samples = values;
     std::ranges::sort(values);
-    return {values[values.size() / 2], values.front(), values.back()};
+    const size_t middle = values.size() / 2;
+    const double median =
+        values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+    return {median, values.front(), values.back(), std::move(samples)};
 }
 
 double BenchResult::seconds() const {

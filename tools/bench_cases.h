@@ -21,6 +21,7 @@ struct BenchCase {
 
 struct Spread {
     double median = 0, least = 0, most = 0;
+    std::vector<double> samples = {};  // in the order of measuring
 };
 Spread spread_of(std::vector<double> values);
 

@@ -21,6 +21,7 @@ struct Row {
     std::string test;
     std::string left_out;
     double median = 0, least = 0, most = 0;
+    std::vector<double> samples;
     double gb_s = 0, read_percent = 0, tflops = 0, matrix_percent = 0;
     int64_t launches = 0;
     double host_us = 0, process_percent = 0;
@@ -30,7 +31,8 @@ std::vector<Row> rows_of(const BenchReport& report) {
     std::vector<Row> rows;
     for (const BenchResult& r : report.results)
         rows.push_back({r.what.name(), r.left_out, r.tokens_per_second.median,
-                        r.tokens_per_second.least, r.tokens_per_second.most, r.gb_s(),
+                        r.tokens_per_second.least, r.tokens_per_second.most,
+                        r.tokens_per_second.samples, r.gb_s(),
                         percent(r.gb_s(), report.rates.read_gb_s), r.tflops(),
                         percent(r.tflops(), report.rates.matrix_tflops), r.launches, r.host_us,
                         r.process_percent});
@@ -202,7 +204,8 @@ std::string json(const BenchReport& report) {
         }
         out["tests"].push_back(
             {{"test", r.test},
-             {"tok_s", {{"median", r.median}, {"min", r.least}, {"max", r.most}}},
+             {"tok_s",
+              {{"median", r.median}, {"min", r.least}, {"max", r.most}, {"samples", r.samples}}},
              {"gb_s", r.gb_s},
              {"read_percent", r.read_percent},
              {"tflop_s", r.tflops},

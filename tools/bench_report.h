@@ -16,7 +16,7 @@ struct BenchReport {
     std::string kv, activations;
     int repeats = 0;
     DeviceRates rates;
-    int64_t device_bytes = 0;     // taken on the device when the cases had run
+    int64_t device_bytes = 0;     // weights, KV cache, activations and code
     int64_t host_peak_bytes = 0;  // of this process
     std::vector<BenchResult> results;
     std::vector<KernelTime> kernels, prompt_kernels;  // of a token, of a step of a prompt

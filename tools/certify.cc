@@ -6,6 +6,7 @@
 #include "runtime/model_parts.h"
 #include "tools/command.h"
 #include "tools/model_options.h"
+#include "tools/terminal.h"
 
 namespace hetune {
 namespace {
@@ -38,8 +39,8 @@ Json report_json(const Model& model, const std::vector<CertifiedKernel>& kernels
 }
 
 void print_report(const Model& model, const std::vector<CertifiedKernel>& kernels) {
-    fmt::print("{}\n\n{:<24} {:<14} {:>8} {:>10} {:>10} {:>10} {:>8}\n", device_line(model.info()),
-               "kernel", "output", "samples", "worst", "mean", "allowed", "ms");
+    fmt::print("{:<24} {:<14} {:>8} {:>10} {:>10} {:>10} {:>8}\n", "kernel", "output", "samples",
+               "worst", "mean", "allowed", "ms");
     double ms = 0, launch_ms = 0;
     int fresh = 0;
     for (const CertifiedKernel& kernel : kernels) {
@@ -69,6 +70,7 @@ int run(CertifyArguments& args) {
     if (session == nullptr)
         throw std::runtime_error(
             "--backend reference has no kernels: it is what they are compared with");
+    if (!args.json) tell("{}\n", device_line(model.info()));
     if (args.json)
         fmt::print("{}\n", report_json(model, session->certificates()).dump(2));
     else

@@ -28,7 +28,7 @@ void rmsnorm(const Step& s) {
 void linear(const Step& s) {
     const int64_t width = s.width(s.op.outputs[0]);
     const auto out = s.out(0);
-    reference::linear(s.weight(0), 0, width, s.in(0), out);
+    reference::linear(s.weight(0), 0, width, s.factor(s.in(0), 0, 1), out);
     if (s.op.weights.size() < 2) return;
     const std::vector<float> bias = reference::weight_vector(s.weight(1));
     for (size_t i = 0; i < out.size(); ++i) out[i] += bias[i % static_cast<size_t>(width)];
@@ -83,6 +83,9 @@ void attention(const Step& s) {
     v.resize(static_cast<size_t>(s.position * stride));
     k.insert(k.end(), s.in(1).begin(), s.in(1).end());
     v.insert(v.end(), s.in(2).begin(), s.in(2).end());
+    for (auto* cache : {&k, &v})
+        reference::round_to_kv(std::span(*cache).subspan(static_cast<size_t>(s.position * stride)),
+                               s.rounding.kv, static_cast<size_t>(size));
     const auto q = s.in(0);
     const auto out = s.out(0);
 #pragma omp parallel for

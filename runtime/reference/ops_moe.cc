@@ -39,7 +39,7 @@ void experts(const Step& s) {
         s.op.weights.size() > 3 ? reference::weight_vector(s.weight(3)) : std::vector<float>();
     const auto out = s.out(0);
     for (size_t r = 0; r < static_cast<size_t>(s.rows()); ++r) {
-        const auto x = s.in(0).subspan(r * width, width);
+        const std::vector<float> x = s.factor(s.in(0).subspan(r * width, width), 0, 2);
         std::ranges::fill(sum, 0.0);
         for (size_t i = 0; i < used; ++i) {
             const auto expert = static_cast<int64_t>(s.in(1)[r * used + i]);
@@ -50,7 +50,7 @@ void experts(const Step& s) {
             for (size_t k = 0; k < gate.size(); ++k)
                 gate[k] = static_cast<float>(reference::silu(static_cast<double>(gate[k])) *
                                              static_cast<double>(up[k]));
-            reference::linear(s.weight(2), expert * hidden, hidden, gate, down);
+            reference::linear(s.weight(2), expert * hidden, hidden, s.factor(gate, 2, 1), down);
             for (size_t k = 0; k < sum.size(); ++k)
                 sum[k] += static_cast<double>(s.in(2)[r * used + i]) * static_cast<double>(down[k]);
         }

@@ -163,6 +163,43 @@ Routes route(std::span<const float> logits, size_t used, bool renormalise, size_
     return routes;
 }
 
+void round_to_8_bits(std::span<float> values, size_t block) {
+    for (size_t at = 0; at < values.size(); at += block) {
+        const auto part = values.subspan(at, std::min(block, values.size() - at));
+        float peak = 0;
+        for (const float v : part) peak = std::max(peak, std::fabs(v));
+        if (!(peak > 0)) continue;
+        const float scale = peak * (1.0f / 127.0f), inverse = 127.0f * (1.0f / peak);
+        for (float& v : part) v = scale * std::nearbyint(v * inverse);
+    }
+}
+
+namespace {
+
+// To `bits` bits of fraction, ties to even, from an exponent of `least` on; below, steps are equal.
+float round_fraction(float v, int bits, int least) {
+    if (v == 0 || !std::isfinite(v)) return v;
+    const int exponent = std::max(std::ilogb(v), least);
+    return std::ldexp(std::nearbyint(std::ldexp(v, bits - exponent)), exponent - bits);
+}
+
+}  // namespace
+
+void round_to_kv(std::span<float> values, KvType type, size_t head_size) {
+    switch (type) {
+        case KvType::kF32:
+            return;
+        case KvType::kF16:
+            for (float& v : values) v = round_fraction(v, 10, -14);
+            return;
+        case KvType::kBF16:
+            for (float& v : values) v = round_fraction(v, 7, -126);
+            return;
+        case KvType::kQ8:
+            return round_to_8_bits(values, head_size);
+    }
+}
+
 double sigmoid(double x) { return 1.0 / (1.0 + std::exp(-x)); }
 double silu(double x) { return x * sigmoid(x); }
 double softplus(double x) { return x > 20.0 ? x : std::log1p(std::exp(x)); }

@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "planner/kv_type.h"
 #include "planner/model_file.h"
 
 namespace hetune::reference {
@@ -45,6 +46,10 @@ struct Routes {
 // up to most, the lower group first on a tie.
 Routes route(std::span<const float> logits, size_t used, bool renormalise, size_t groups = 1,
              size_t groups_used = 1);
+// To 255 levels of the largest magnitude of each `block` values, as the kernels' XBlock.
+void round_to_8_bits(std::span<float> values, size_t block);
+// To what a KV cache holds; `values` are whole heads.
+void round_to_kv(std::span<float> values, KvType type, size_t head_size);
 double silu(double x);
 double sigmoid(double x);
 double softplus(double x);

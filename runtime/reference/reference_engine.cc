@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <optional>
 
+#include "kernel_templates/quant/registry.h"
 #include "runtime/bad_numbers.h"
+#include "runtime/reference/primitives.h"
 #include "runtime/reference/sampler.h"
 
 namespace hetune {
@@ -37,8 +39,25 @@ std::span<float> ReferenceEngine::Step::out(size_t index) const {
     return value;
 }
 
-ReferenceEngine::ReferenceEngine(const ModelFile& file, LayerGraph graph, int64_t context)
-    : file_(file), graph_(std::move(graph)), context_(context), values_(graph_.values.size()) {
+// Kernels take activations in 8 bits where every weight that they multiply with them allows it.
+std::vector<float> ReferenceEngine::Step::factor(std::span<const float> x, size_t first,
+                                                 size_t count) const {
+    std::vector<float> values(x.begin(), x.end());
+    for (size_t i = first; i < first + count; ++i) {
+        const QuantFormat* format = find_quant(weight(i).ggml_type);
+        if (!rounding.activations || format == nullptr || !format->integer) return values;
+    }
+    reference::round_to_8_bits(values, 32);
+    return values;
+}
+
+ReferenceEngine::ReferenceEngine(const ModelFile& file, LayerGraph graph, int64_t context,
+                                 OracleRounding rounding)
+    : file_(file),
+      graph_(std::move(graph)),
+      context_(context),
+      rounding_(rounding),
+      values_(graph_.values.size()) {
     for (const Op& op : graph_.ops)
         if (!primitives().contains(op.kind))
             throw ModelError(fmt::format("{}: the reference backend has no primitive '{}'",
@@ -70,7 +89,7 @@ std::span<const float> ReferenceEngine::run_to(int64_t end) {
                                                    static_cast<size_t>(end - position_));
     for (const Op& op : graph_.ops)
         primitives().at(op.kind)(
-            Step{file_, graph_, op, tokens, position_, context_, values_, state_});
+            Step{file_, graph_, op, tokens, position_, context_, values_, state_, rounding_});
     position_ = end;
     return values_[static_cast<size_t>(graph_.logits)];
 }

@@ -6,15 +6,24 @@
 #include <string>
 #include <vector>
 
+#include "planner/kv_type.h"
 #include "planner/layer_graph.h"
 #include "runtime/engine.h"
 
 namespace hetune {
 
+// Where the oracle rounds as kernels do, so that a distance to it is a fault and no rounding.
+struct OracleRounding {
+    // Inputs of products with integer formats to 8 bits, in blocks of 32 with one scale (XBlock).
+    bool activations = false;
+    KvType kv = KvType::kF32;  // keys and values as the KV cache holds them
+};
+
 class ReferenceEngine : public Engine {
   public:
     // The file must outlive the engine.
-    ReferenceEngine(const ModelFile& file, LayerGraph graph, int64_t context);
+    ReferenceEngine(const ModelFile& file, LayerGraph graph, int64_t context,
+                    OracleRounding rounding = {});
 
     std::vector<float> forward(std::span<const int32_t> tokens, bool every_row) override;
     // Draws with runtime/reference/sampler.h; asks DrawLimit::cancelled now and then
@@ -45,12 +54,15 @@ class ReferenceEngine : public Engine {
         std::vector<std::vector<float>>& values;
         // Kept between forwards: KV caches, recurrent states.
         std::map<std::string, std::vector<float>>& state;
+        OracleRounding rounding;
 
         int64_t rows() const { return static_cast<int64_t>(tokens.size()); }
         std::span<const float> in(size_t index) const;
         std::span<float> out(size_t index) const;  // resized to [rows, width]
         int64_t width(ValueId id) const { return graph.values[static_cast<size_t>(id)].width; }
         const Tensor& weight(size_t index) const { return file.tensor(op.weights[index]); }
+        // `x` as a product with the first `count` weights from `first` on reads it.
+        std::vector<float> factor(std::span<const float> x, size_t first, size_t count) const;
     };
     using Primitive = void (*)(const Step&);
     struct Register {
@@ -66,6 +78,7 @@ class ReferenceEngine : public Engine {
     const ModelFile& file_;
     LayerGraph graph_;
     int64_t context_;
+    OracleRounding rounding_;
     int64_t position_ = 0;
     std::vector<int32_t> tokens_;  // of the context, and the one drawn last
     Sampling sampling_;            // of the generation
