@@ -66,6 +66,7 @@ KernelLibrary::KernelLibrary(const Arch& arch, CodeStore& store, Environment env
                 absent_.push_back(
                     make_absent_compiler(made_by.compiler, made_by.options, error.what()));
         if (absent_.empty()) throw;
+        has_compiler_ = false;
         use(make_absent_compiler(absent_[0]->identity(), absent_[0]->options(arch_)[0],
                                  error.what()));
     }
@@ -304,7 +305,8 @@ std::vector<KernelLibrary::Made> KernelLibrary::make(const std::vector<KernelSpe
                                                      bool retry, const Progress& progress) {
     std::vector<Made> made(specs.size());
     const auto skip = [&](const CacheKey& key, size_t i) {
-        const auto known = retry ? std::nullopt : known_refusal(key, environment_.no_jit);
+        const bool may_compile = has_compiler_ && !environment_.no_jit;
+        const auto known = retry && may_compile ? std::nullopt : known_refusal(key, !may_compile);
         if (known) made[i] = {.refused = *known, .remembered = true};
         return known.has_value();
     };

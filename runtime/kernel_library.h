@@ -104,6 +104,7 @@ class KernelLibrary {
     std::unique_ptr<Compiler> compiler_;
     std::once_flag disassembler_once_;
     std::unique_ptr<Disassembler> disassembler_;  // from the first compile on, where there is LLVM
+    bool has_compiler_ = true;  // else one that made objects of the cache and is not here
     std::string options_;
     int jobs_;
     std::map<CacheKey, CacheKey> other_builds_;  // own key -> key of the object in its place
