@@ -104,7 +104,7 @@ TEST_CASE("wrong usage is one line in hetune's words, before anything is opened;
 
 TEST_CASE("a result that stdout does not take is a failure with one line") {
     TestFolder folder;
-    for (const std::string command :
+    for (const std::string& command :
          {std::string("--help"), std::string("--version"), "inspect " + kTiny,
           "inspect --json " + kTiny, "tokenize --text a " + kTiny, "plan --arch gfx1100 " + kTiny,
           "run --backend reference -n 1 -p a -q " + kTiny}) {
