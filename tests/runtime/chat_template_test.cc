@@ -135,7 +135,7 @@ TEST_CASE("Chats that cannot be rendered are refused with a reason") {
     const std::string broken = message_of_error([] { Model("{% if x %}\n{{ y }"); });
     CHECK(broken.find(".gguf: tokenizer.chat_template: line 2, tag: '}' closes nothing") !=
           std::string::npos);
-    CHECK_THROWS_AS(Model("{{ 1 | mystery }}"), ModelError);
+    CHECK_THROWS_AS(Model("{{ 1 | }}"), ModelError);
 }
 
 TEST_CASE("A chat has one BOS, whether the template writes it or the tokenizer adds it") {

@@ -79,7 +79,7 @@ TEST_CASE("Template renders what Jinja2 renders in every corner of the language"
 
 TEST_CASE("JSON of any depth is read without recursion and refused beyond the bound") {
     CHECK_THROWS_WITH(parse_json(std::string(1'000'000, '[')), "nests deeper than 100");
-    CHECK_THROWS_WITH(parse_json("[1, 2"), "is no JSON at byte 7");
+    CHECK_THROWS_WITH(parse_json("[1, 2"), "is no JSON at byte 6");
     CHECK(repr(parse_json(R"({"b": 1, "a": [123456789012345678901234567890, 1.5, null]})")) ==
           "{'b': 1, 'a': [123456789012345678901234567890, 1.5, None]}");
 }
@@ -146,7 +146,7 @@ TEST_CASE("Templates that run away end with an error") {
     std::string nested;
     for (int i = 0; i < 100'000; ++i) nested += "{% if 1 %}";
     CHECK(error_of(nested).find("nest too deeply") != std::string::npos);
-    CHECK(error_of("{{ 10 ** 10 ** 10 ** 10 }}").find("bits") != std::string::npos);
+    CHECK(error_of("{{ 2 ** 99999999 }}").find("bits") != std::string::npos);
     CHECK(error_of("{{ 2 ** 60000 }}").find("4300 digits") != std::string::npos);
     CHECK(error_of("{% set ns = namespace(p=0) %}{% for i in range(99999) %}"
                    "{% set ns.p = namespace(p=ns.p) %}{% endfor %}x") == "rendered: x");

@@ -500,10 +500,7 @@ Value slice(const Value& value, const Value& from, const Value& to, const Value&
     const int64_t step =
         step_value.is_undefined() || step_value.is_none() ? 1 : step_value.as_int64();
     if (step == 0) throw Fault("the step of a slice is 0");
-    if (value.is_dict()) throw Fault("cannot slice a dict");
-    // Jinja has undefined for what cannot be sliced.
-    if (!value.has_positions())
-        return Value::undefined(fmt::format("{} cannot be sliced", owner(value)));
+    if (!value.has_positions()) throw Fault("cannot slice " + value.kind());
     const std::vector<Value> all = value.items();
     const auto size = static_cast<int64_t>(all.size());
     const int64_t low = step > 0 ? 0 : -1;
