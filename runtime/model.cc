@@ -134,7 +134,7 @@ void Model::Impl::load() {
     const Stopwatch watch;
     LayerGraph graph = build_layer_graph(file);
     const std::string unused = require_all_used(file, graph, options.allow_unused);
-    if (!unused.empty() && options.warn) options.warn(unused);
+    if (!unused.empty()) callbacks.warn(unused);
     info.file = file.path().string();
     info.name = graph.name;
     info.architecture = graph.architecture;
@@ -209,8 +209,7 @@ void Model::Impl::load_session() {
     info.compiler = library->compiler().identity();
     // A compiler that is not installed has more than a name to say (absent_compiler.h).
     const std::string maker = library->compiler().name();
-    if (options.warn && !info.compiler.starts_with(maker + " "))
-        options.warn("kernels by " + maker);
+    if (!info.compiler.starts_with(maker + " ")) callbacks.warn("kernels by " + maker);
     info.memory_bytes = session->memory().total();
     info.memory_table = memory_table(session->memory());
     info.kernels_compiled = library->statistics().compiled;

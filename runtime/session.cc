@@ -361,7 +361,9 @@ std::vector<float> Session::forward(std::span<const int32_t> tokens, bool every_
             device_.download(std::as_writable_bytes(std::span(logits).last(rows * vocabulary)),
                              *bound.logits, 0);
         };
-        run_to(std::ssize(tokens_) - (every_row ? std::ssize(tokens) : 0));
+        // A drawn token goes through the decode plan, whatever comes behind it.
+        run_to(std::ssize(tokens_) - std::ssize(tokens));
+        if (!every_row) run_to(std::ssize(tokens_));
         if (!every_row) read(decode_, 1);  // all plans for the last row share these logits
         while (position_ < std::ssize(tokens_)) {
             const auto rest = std::span(tokens_).subspan(static_cast<size_t>(position_));

@@ -3,6 +3,10 @@ function(hetune_hip_double target)
     add_library(${target} MODULE
         doubles/fake_hip.cc
         doubles/fake_memory.cc
+        ${CMAKE_SOURCE_DIR}/cache/folder.cc
+        ${CMAKE_SOURCE_DIR}/cache/scratch_folder.cc
+        ${CMAKE_SOURCE_DIR}/cache/temp_file.cc
+        ${CMAKE_SOURCE_DIR}/runtime/compile/compiler_end.cc
         ${CMAKE_SOURCE_DIR}/runtime/cpu_kernel.cc
         ${CMAKE_SOURCE_DIR}/runtime/lane_fibers.cc)
     target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR})

@@ -452,7 +452,7 @@ void check_mixture(const Mixture& m) {
                            {"kQuantisedInput", text(m.quantised)},
                            {"kQuantisedOutput", text(m.quantised)},
                            {"kWaves", text(m.waves)}}});
-    up_grouped.in(order).in(chunks).in(gate.tiles()).in(up.tiles()).in(first.get<uint8_t>(4));
+    up_grouped.in(order).in(chunks).in(gate.tiles()).in(up.tiles()).in(first.get<uint8_t>(5));
     up_grouped.out(activations.size());
     up_grouped.launch({kInner / 32, kChunks}, static_cast<uint32_t>(32 * m.waves));
     CHECK(up_grouped.get<uint8_t>(5) == activations);

@@ -203,6 +203,7 @@ std::unique_ptr<Compiler> scripted_clang(const ScratchFolder& folder, const std:
         chmod(file.c_str(), 0700);
     }
     Environment forced = environment();
+    forced.worker = HETUNE_WORKER_PROGRAM;  // clang's guard; the fake worker is none
     forced.clang = clang;
     forced.compile_timeout = limit;
     return choose_compiler(find_arch("gfx1100"), forced, "clang");
@@ -235,12 +236,13 @@ TEST_CASE("what clang's end says is of the source only where clang points at it"
              Case{"echo 'libLLVM.so: failed to map segment from shared object' >&2; exit 127",
                   Cause::kOutOfMemory},
              Case{"echo 'error: Too many open files' >&2; exit 1", Cause::kLimit},
-             Case{"kill -9 $$", Cause::kKilled},
-             Case{"kill -15 $$", Cause::kKilled},
-             Case{"kill -11 $$", Cause::kCrash},
-             Case{"kill -25 $$", Cause::kLimit},
-             Case{"exit 139", Cause::kCrash},
-             Case{"exit 137", Cause::kKilled},
+             Case{"kill -9 $$", Cause::kKilled}, Case{"kill -15 $$", Cause::kKilled},
+             Case{"kill -11 $$", Cause::kCrash}, Case{"kill -24 $$", Cause::kLimit},
+             // SIGXFSZ, which our children ignore: they meet EFBIG; a driver's own may die of it.
+             Case{"exit 153", Cause::kLimit},
+             Case{"echo 'LLVM ERROR: IO failure on output stream: File too large' >&2; exit 1",
+                  Cause::kLimit},
+             Case{"exit 139", Cause::kCrash}, Case{"exit 137", Cause::kKilled},
              Case{"exit 0", Cause::kCrash},  // without an object
          }) {
         CAPTURE(c.commands);

@@ -10,6 +10,7 @@
 #include <set>
 #include <thread>
 
+#include "cache/json_text.h"
 #include "tests/planner/small_model.h"
 #include "tests/tools/hetune_command.h"
 
@@ -186,16 +187,17 @@ nlohmann::json another_point(const nlohmann::json& tuning) {
 std::string planted(const Box& box, const std::string& compiler,
                     std::map<std::string, nlohmann::json>& points) {
     const CommandResult exported = box.run("tune export 2>/dev/null");
-    nlohmann::json json = exported.json();
+    auto json = nlohmann::ordered_json::parse(exported.output);
+    json.erase("check");
     for (auto& one : json["tunings"]) {
         one["point"] = another_point(one);
-        points[one["shape"]] = one["point"];
+        points[one["shape"].get<std::string>()] = one["point"];
         one["us"] = 0.001;
         one["compiler"] = compiler.empty() ? one["compiler"].get<std::string>() : compiler;
         one["origin"] = {{"box", "other"}};
     }
     const fs::path path = box.folder.path() / "planted.json";
-    std::ofstream(path) << json;
+    std::ofstream(path) << sealed_json(json);
     return path.string();
 }
 

@@ -86,7 +86,7 @@ TEST_CASE("recipes of two boxes are merged, in a file or in the folder") {
         run_hetune(other.path() / "cache", fmt::format("cache recipes merge {} -o {}", two, all));
     CHECK(broken.status == 1);
     CHECK(broken.lines() == 1);
-    CHECK(broken.says("two.recipes:3: it is no recipe"));
+    CHECK(broken.says("two.recipes:3: it is no JSON"));
 }
 
 TEST_CASE("recipes replayed on another box serve the run, and compile for another arch") {
