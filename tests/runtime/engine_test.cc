@@ -377,10 +377,11 @@ TEST_CASE("a kernel that is refused behind the weights does not make a model too
         Loaded loaded(kTiny, options);
         needed = loaded.session.memory().total();
     }
-    CodeStore store({});  // forgets what is refused here
+    const TestFolder folder;  // or the other tests would find what is refused here
+    CodeStore store({.folder = folder.path(), .layers = {run_store()}});
     FilledDevice device(static_cast<uint64_t>(needed + needed / 4));
     device.broken = [](const ScriptedLaunch& launch) { return launch.entry == "gemv_swiglu"; };
-    KernelLibrary library(device.arch(), code_store(), read_environment());
+    KernelLibrary library(device.arch(), store, read_environment());
     Session session(file, device, library, nullptr, options, {}, {.certify = CertifyMode::kAlways});
     CHECK(session.options().refused.size() >= 1);
     CHECK(session.forward(Tokens{5, 17, 300}, false).size() == 4096);
