@@ -58,8 +58,9 @@ int guarded(const std::string& command, const CommandBody& body) try {
 } catch (const std::filesystem::filesystem_error& error) {
     return fail(command, fmt::format("{}: {}", error.path1().string(), error.code().message()));
 } catch (const std::system_error& error) {
-    return std::ferror(stdout) != 0 ? kFailed  // close_results() says it
-                                    : fail(command, error.what());
+    if (std::ferror(stdout) == 0) return fail(command, error.what());
+    keep_write_error(error.code().value());  // of fmt::print; close_results() says it
+    return kFailed;
 } catch (const fmt::format_error& error) {
     return fail(command, fmt::format("a fault of hetune, please report it: {}", error.what()));
 } catch (const std::runtime_error& error) {

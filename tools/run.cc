@@ -118,9 +118,7 @@ auto printer(const RunArguments& args, Totals& totals) {
         if (totals.first_token_seconds == 0)
             totals.first_token_seconds = seconds_since_start() - totals.typing_seconds;
         // Text that nobody takes ends the generation; main() says why.
-        if (!args.json && (std::fwrite(text.data(), 1, text.size(), stdout) < text.size() ||
-                           std::fflush(stdout) != 0))
-            return false;
+        if (!args.json && (!write_result(text) || !flush_results())) return false;
         return !interrupted.load();
     };
 }
@@ -143,7 +141,7 @@ void run_once(const RunArguments& args, Model& model, Totals& totals) {
         g = model.generate(args.prompt, args.options, printer(args, totals));
     }
     if (!args.json) fmt::print("\n");
-    std::fflush(stdout);  // before the statistics, where both go to one file
+    flush_results();  // before the statistics, where both go to one file
     totals.add(g);
 }
 
@@ -175,7 +173,7 @@ void converse(const RunArguments& args, Model& model, Totals& totals) {
     Model::Options options = args.options;
     for (;;) {
         if (input.is_terminal()) fmt::print("> ");
-        std::fflush(stdout);
+        flush_results();
         interrupted = true;  // while waiting for input, Ctrl-C ends the program
         const auto asked = Clock::now();
         const std::optional<std::string> line = input.next();
@@ -213,7 +211,7 @@ void converse(const RunArguments& args, Model& model, Totals& totals) {
             messages.push_back({"assistant", g.text});
             totals.add(g);
             if (!args.json) fmt::print("\n");
-            std::fflush(stdout);
+            flush_results();
             if (g.stop == "context") tell("The context is full; /reset starts anew.\n");
             if (g.stop == "length")
                 tell("The answer was cut at {} tokens (-n).\n", g.tokens.size());

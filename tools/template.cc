@@ -6,6 +6,7 @@
 #include "runtime/tokenizer/jinja/json_input.h"
 #include "runtime/tokenizer/model_text.h"
 #include "tools/command.h"
+#include "tools/terminal.h"
 #include "tools/token_input.h"
 
 namespace hetune {
@@ -65,7 +66,7 @@ const RegisterCommand kTemplate{
         app.footer("Example: hetune template model.gguf --variables chat.json");
         return [options] {
             const std::string text = rendering(*options);
-            std::fwrite(text.data(), 1, text.size(), stdout);
+            write_result(text);
             return 0;
         };
     }};

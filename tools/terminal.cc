@@ -10,6 +10,11 @@
 #include <cstring>
 
 namespace hetune {
+namespace {
+
+int first_write_error = 0;  // errno; of the thread that runs the command
+
+}  // namespace
 
 void vtell(fmt::string_view format, fmt::format_args args) {
     const std::string text = fmt::vformat(format, args);
@@ -24,14 +29,34 @@ void guard_standard_streams() {
     std::signal(SIGPIPE, SIG_IGN);
 }
 
+void keep_write_error(int reason) {
+    if (first_write_error == 0) first_write_error = reason;
+}
+
+bool write_result(std::string_view text) {
+    errno = 0;
+    if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size()) return true;
+    keep_write_error(errno);
+    return false;
+}
+
+bool flush_results() {
+    errno = 0;
+    if (std::fflush(stdout) == 0) return true;
+    keep_write_error(errno);
+    return false;
+}
+
 int close_results(int status) {
     const bool failed_before = std::ferror(stdout) != 0;
-    errno = 0;
-    // A write that failed before fails again here, and says why. Some file systems tell of a full
-    // disk only when the file is closed.
-    const bool failed = std::fflush(stdout) != 0 || close(STDOUT_FILENO) != 0;
+    bool failed = !flush_results();
+    // Some file systems tell of a full disk only when the file is closed.
+    if (close(STDOUT_FILENO) != 0) {
+        keep_write_error(errno);
+        failed = true;
+    }
     if (!failed_before && !failed) return status;
-    const int reason = errno;
+    const int reason = first_write_error;
     if (reason == EPIPE) {
         std::signal(SIGPIPE, SIG_DFL);
         std::raise(SIGPIPE);

@@ -5,6 +5,8 @@
 
 #include <fmt/core.h>
 
+#include <string_view>
+
 namespace hetune {
 
 void vtell(fmt::string_view format, fmt::format_args args);
@@ -18,6 +20,15 @@ void tell(fmt::format_string<Args...> format, Args&&... args) {
 // that no file of this process gets their number; writing to them fails as before. SIGPIPE is
 // ignored: a command goes on when only stderr has lost its reader.
 void guard_standard_streams();
+
+// Result text that fmt::print does not write, and what is buffered of results. False when stdout
+// did not take it; close_results() tells the reason.
+bool write_result(std::string_view text);
+bool flush_results();
+
+// The reason, an errno, why a write to stdout failed; close_results() tells the first one. stdio
+// keeps only that there was a failure.
+void keep_write_error(int reason);
 
 // Call last in main(): closes stdout. Returns `status`, or 1 behind a line on stderr when some
 // result was not written. A reader of stdout that has gone away ends this process by SIGPIPE,

@@ -54,7 +54,7 @@ void print_decoded(const Options& options, const Tokenizer& tokenizer) {
                        .dump());
         return;
     }
-    std::fwrite(text.data(), 1, text.size(), stdout);
+    write_result(text);
     fmt::print("\n");
 }
 

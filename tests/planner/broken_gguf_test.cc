@@ -277,7 +277,18 @@ const std::vector<Fault>& faults() {
          [](GgufWriter& f) { f.set("qwen3.attention.novelty", "yes"); }},
         {"a key under another architecture", "llama.rope.scaling.factor = 2",
          [](GgufWriter& f) { f.set("llama.rope.scaling.factor", 2.0f); }},
-        // The tokenizer.
+        // Split files.
+        {"a part whose name has no number", "-of-",
+         [](GgufWriter& f) { f.set("split.count", 2u); }},
+        {"a negative number of parts", "split.count",
+         [](GgufWriter& f) { f.set("split.count", -2); }},
+    };
+    return list;
+}
+
+// Of the tokenizer, which is optional: the file loads, and token ids work.
+const std::vector<Fault>& tokenizer_faults() {
+    static const std::vector<Fault> list = {
         {"no tokens", "tokenizer.ggml.tokens",
          [](GgufWriter& f) { f.remove("tokenizer.ggml.tokens"); }},
         {"tokens that are numbers", "tokenizer.ggml.tokens",
@@ -296,13 +307,6 @@ const std::vector<Fault>& faults() {
          [](GgufWriter& f) { f.set("tokenizer.ggml.model", "bert"); }},
         {"an unknown pre-tokenizer", "'martian'",
          [](GgufWriter& f) { f.set("tokenizer.ggml.pre", "martian"); }},
-        {"a chat template that is a number", "chat_template",
-         [](GgufWriter& f) { f.set("tokenizer.chat_template", 1u); }},
-        // Split files.
-        {"a part whose name has no number", "-of-",
-         [](GgufWriter& f) { f.set("split.count", 2u); }},
-        {"a negative number of parts", "split.count",
-         [](GgufWriter& f) { f.set("split.count", -2); }},
     };
     return list;
 }
@@ -409,6 +413,88 @@ TEST_CASE("every fault gets one line that names the file and the fault") {
         CHECK(error.find(fault.word) != std::string::npos);
         CHECK(std::ranges::none_of(error, [](unsigned char c) { return c < 0x20 || c == 0x7F; }));
     }
+}
+
+template <class Use>
+std::string error_of_use(const Use& use) {
+    try {
+        use();
+    } catch (const ModelError& error) {
+        return error.what();
+    }
+    return {};
+}
+
+// With token ids, of one token.
+void check_computes(Model& model) {
+    Model::Options options;
+    options.max_tokens = 1;
+    options.ignore_end = true;
+    const std::vector<int32_t> prompt = {0};
+    CHECK(model.generate(prompt, options, {}).tokens.size() == 1);
+    model.reset();
+}
+
+TEST_CASE("a fault of the tokenizer leaves token ids, and text gets an error that names it") {
+    TestFolder folder;
+    const auto path = folder.path() / "model.gguf";
+    for (const Fault& fault : tokenizer_faults()) {
+        CAPTURE(fault.what);
+        GgufWriter file = small_model();
+        file.set("tokenizer.chat_template", "ab");
+        fault.make(file);
+        file.write(path);
+        CHECK(error_of(path) == "");
+        Model model(path.string(), {.backend = "reference", .context = 8});
+        check_computes(model);
+        const std::vector<int32_t> ids = {0};
+        for (const std::string& error :
+             {error_of_use([&] { model.tokenize("ab"); }),
+              error_of_use([&] { model.detokenize(ids); }),
+              error_of_use([&] { model.generate("ab", Model::Options(), {}); }), error_of_use([&] {
+                  model.chat({Message{"user", "ab"}}, Model::Options(), {});
+              })}) {
+            CAPTURE(error);
+            CHECK(error.starts_with(path.string() + ": "));
+            CHECK(error.find(fault.word) != std::string::npos);
+            CHECK(error.find("token ids can (--tokens)") != std::string::npos);
+            CHECK(
+                std::ranges::none_of(error, [](unsigned char c) { return c < 0x20 || c == 0x7F; }));
+        }
+        const CommandResult run = run_hetune(
+            folder.path(),
+            fmt::format("run {} --backend reference -p ab -n 1 -q >/dev/null", path.string()));
+        CAPTURE(run.output);
+        CHECK(run.status == 1);
+        CHECK(run.lines() == 1);
+        CHECK(run.says(path.string()));
+        CHECK(run.says(fault.word));
+    }
+}
+
+TEST_CASE("a chat template that is a number leaves text, and a chat gets an error that names it") {
+    TestFolder folder;
+    const auto path = folder.path() / "model.gguf";
+    small_model().set("tokenizer.chat_template", 1u).write(path);
+    CHECK(error_of(path) == "");
+    Model model(path.string(), {.backend = "reference", .context = 8});
+    check_computes(model);
+    CHECK(model.tokenize("ab") == std::vector<int32_t>{2});
+    const std::string error = error_of_use([&] {
+        model.chat({Message{"user", "ab"}}, Model::Options(), {});
+    });
+    CAPTURE(error);
+    CHECK(error.starts_with(path.string() + ": "));
+    CHECK(error.find("chat_template") != std::string::npos);
+    CHECK(error.find("--chat-template FILE or NAME") != std::string::npos);
+    const std::string command =
+        fmt::format("run {} --backend reference -p ab -n 1 -q >/dev/null", path.string());
+    CHECK(run_hetune(folder.path(), command).status == 0);
+    const CommandResult chat = run_hetune(folder.path(), command + " --chat");
+    CAPTURE(chat.output);
+    CHECK(chat.status == 1);
+    CHECK(chat.lines() == 1);
+    CHECK(chat.says("tokenizer.chat_template"));
 }
 
 TEST_CASE("a file cut off anywhere in its header, or in its data, is refused") {

@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <fstream>
+#include <vector>
 
 #include "tests/tools/hetune_command.h"
 
@@ -295,19 +296,34 @@ TEST_CASE("a conversation asks for another answer with /regen and takes turns ba
     const std::string model = tiny_with_chat(folder);
     std::ofstream(folder.path() / "turns")
         << "Hello\n/regen\nMore\n/undo\nMore\n/undo\n/undo\n/undo\n/regen\n\n";
-    const CommandResult result =
-        run_hetune(folder.path(), fmt::format("run {} --backend reference -c 128 -n 3 -q < {}",
-                                              model, (folder.path() / "turns").string()));
-    CAPTURE(result.output);
-    CHECK(result.status == 0);
-    // Greedy, so that the same turn has the same answer.
-    const size_t first_end = result.output.find('\n');
-    const std::string first = result.output.substr(0, first_end + 1);
-    const size_t more_end = result.output.find('\n', 2 * first.size());
-    const std::string more =
-        result.output.substr(2 * first.size(), more_end + 1 - 2 * first.size());
-    CHECK(result.output == first + first + more + more +
-                               "There is no turn to take back.\nThere is no answer yet.\n");
+    const std::string cut = "The answer was cut at 3 tokens (-n).\n";
+    const auto answers = [&](const std::string& options) {
+        const CommandResult result = run_hetune(
+            folder.path(), fmt::format("run {} --backend reference -c 128 -n 3 -q {} < {}", model,
+                                       options, (folder.path() / "turns").string()));
+        CAPTURE(result.output);
+        CHECK(result.status == 0);
+        std::vector<std::string> parts;  // the answers, and what stands behind the last one
+        size_t start = 0;
+        for (size_t end; (end = result.output.find(cut, start)) != std::string::npos;
+             start = end + cut.size())
+            parts.push_back(result.output.substr(start, end - start));
+        parts.push_back(result.output.substr(start));
+        return parts;
+    };
+    const auto drawn = answers("--temp 0.8 --seed 1");
+    REQUIRE(drawn.size() == 5);
+    CHECK(drawn[0] != drawn[1]);
+    CHECK(drawn[2] == drawn[3]);  // the same turn, with the same seed
+    CHECK(drawn[4] == "There is no turn to take back.\nThere is no answer yet.\n");
+
+    const std::string same =
+        "At temperature 0 the answer would be the same; start with --temp 0.8.\n";
+    const auto greedy = answers("");
+    REQUIRE(greedy.size() == 4);
+    REQUIRE(greedy[1].starts_with(same));
+    CHECK(greedy[1].substr(same.size()) == greedy[2]);
+    CHECK(greedy[3] == "There is no turn to take back.\n" + same);
 }
 
 }  // namespace
