@@ -33,26 +33,12 @@ inline constexpr int64_t kMaxElements = 1 << 20;
 inline constexpr size_t kMaxTextBytes = 64 << 20;
 
 class Value;
+struct Arguments;
 struct Text;
 struct Sequence;
 struct Dict;
 struct Iterator;
 class Object;
-
-// Positional and name=value arguments of a call, filter or test.
-struct Arguments {
-    std::vector<Value> positional = {};
-    std::vector<std::pair<std::string, Value>> named = {};
-
-    // The argument at `position` or called `name`; nullptr when it was not given.
-    const Value* find(size_t position, std::string_view name) const;
-    // Throws Fault when it is missing.
-    const Value& need(size_t position, std::string_view name) const;
-    // Throws Fault for more positional arguments than `names`, and for a name that is not in it.
-    void check(std::initializer_list<std::string_view> names) const;
-    bool flag(size_t position, std::string_view name, bool absent = false) const;
-    std::optional<int64_t> integer(size_t position, std::string_view name) const;  // none: None too
-};
 
 // Cheap to copy: what is large is shared, as in Python. Not for two threads at once.
 class Value {
@@ -129,6 +115,21 @@ class Value {
                               std::shared_ptr<Iterator>, std::shared_ptr<Object>>;
     explicit Value(Data data) : data_(std::move(data)) {}
     Data data_;
+};
+
+// Positional and name=value arguments of a call, filter or test.
+struct Arguments {
+    std::vector<Value> positional = {};
+    std::vector<std::pair<std::string, Value>> named = {};
+
+    // The argument at `position` or called `name`; nullptr when it was not given.
+    const Value* find(size_t position, std::string_view name) const;
+    // Throws Fault when it is missing.
+    const Value& need(size_t position, std::string_view name) const;
+    // Throws Fault for more positional arguments than `names`, and for a name that is not in it.
+    void check(std::initializer_list<std::string_view> names) const;
+    bool flag(size_t position, std::string_view name, bool absent = false) const;
+    std::optional<int64_t> integer(size_t position, std::string_view name) const;  // none: None too
 };
 
 struct Text {
