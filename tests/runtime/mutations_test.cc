@@ -209,12 +209,13 @@ constexpr Mutation kMutations[] = {
      "k_scale * delta, decay * s[u][0]);"},
     {"delta_step", "recurrent/delta_step.hip", "silu(z[head * kValueSize + i])", "silu(z[i])"},
     // Draws.
-    {"sample", "sampling/sample.hip", "const float inverse = fast_rcp(state->temperature);",
+    {"sample", "sampling/sample.hip",
+     "const float inverse = fast_rcp(fmax2(state->temperature, 1e-30f));",
      "const float inverse = 1.0f;"},
     {"sample", "sampling/sample.hip", "if (state->min_p > 0.0f)", "if (state->min_p > 1.0f)"},
     {"sample", "sampling/sample.hip", "if (state->top_p < 1.0f) {", "if (state->top_p < 0.0f) {"},
-    {"sample", "sampling/sample.hip", "if (state->top_k > 0 && state->top_k < kVocabulary)",
-     "if (state->top_k > 5 && state->top_k < kVocabulary)"},
+    {"sample", "sampling/sample.hip", "if (state->top_k > 0 && state->top_k < count)",
+     "if (state->top_k > 5 && state->top_k < count)"},
     {"sample", "sampling/sample.hip", "uniform(state->seed, u32(state->count))", "uniform(1, 1)"},
     {"repeat", "sampling/repeat.hip", "done < loop->rounds &&", "done <= loop->rounds &&"},
 };
