@@ -112,7 +112,7 @@ class CodeStore {
     bool wants_recipes() const;
     void record(const Recipe& recipe);  // best effort
 
-    // What is known about the objects, in the same folder and layers.
+    // Facts about the objects, in the same folder and layers.
     FactStore& facts() { return facts_; }
 
     CacheStatistics statistics() const;  // of this store, since it was opened

@@ -1,4 +1,4 @@
-// What is known about kernels: certificates of trials, refusals of compilers, counts of
+// Facts about kernels: certificates of trials, refusals of compilers, counts of
 // instructions. A code object never changes, and any copy of it will do; a fact may be found anew,
 // and the newest one is true. So facts have a place of their own, facts/ab/KEY in the folder, and
 // the local one is asked first.

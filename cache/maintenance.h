@@ -32,7 +32,7 @@ struct Removed {
 Removed evict_objects(CacheFolder& folder, uint64_t max_bytes,
                       std::optional<int64_t> max_age_seconds = {});
 
-// What `hetune cache verify` found. Everything is read; the index is brought in line with the
+// Findings of `hetune cache verify`. Everything is read; the index is brought in line with the
 // files, and with `repair` whatever is damaged is removed.
 struct VerifyReport {
     uint64_t objects = 0;  // good ones
@@ -43,7 +43,7 @@ struct VerifyReport {
     std::vector<std::string> damaged;     // of all five, by path
     std::vector<std::string> strange;     // files that this hetune did not write; left alone
     std::vector<std::string> unreadable;  // no right to read it, an I/O error; left alone
-    // What a killed writer leaves: not wrong, and mended.
+    // Leftovers of a killed writer: no damage, and removed.
     uint64_t rows_without_file = 0;
     uint64_t files_without_row = 0;
     std::string index_problem;  // what SQLite says; empty when it is sound

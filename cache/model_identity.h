@@ -14,8 +14,8 @@
 
 namespace hetune {
 
-// What names a model: all of its header (metadata, vocabulary and tensor directory), its size, and
-// one hash for each tensor. `whole`: the hashes are over all bytes of the tensors; else over
+// The identity of a model: all of its header (metadata, vocabulary and tensor directory), its size,
+// and one hash for each tensor. `whole`: the hashes are over all bytes of the tensors; else over
 // samples, and files that differ elsewhere have the same name.
 CacheKey model_identity(std::span<const std::byte> header, uint64_t file_bytes, bool whole,
                         std::span<const CacheKey> tensors);
