@@ -136,9 +136,9 @@ const RegisterCommand kBench{
         app.add_option("-r,--repeat", args->repeats, "runs of each test, behind one to warm up")
             ->check(whole_number(1, 1000))
             ->capture_default_str();
-        app.add_option(
-               "--budget", args->budget,
-               "leave out tests that would not end within this time, loading included: 90s, 3m, 1h")
+        app.add_option("--budget", args->budget,
+                       "leave out tests that would not end within this time, not counting the "
+                       "load: 90s, 3m, 1h")
             ->check(time_option());
         app.add_flag(
             "--steps", args->steps,
