@@ -2,9 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <queue>
-
+#include "runtime/tokenizer/merge_queue.h"
 #include "runtime/tokenizer/utf8.h"
 
 namespace hetune {
@@ -41,24 +39,25 @@ uint64_t pair_key(int32_t left, int32_t right) {
 
 // Reused from word to word, so that encoding allocates per text and not per word.
 struct ByteLevelBpe::Workspace {
-    static constexpr int32_t kEnd = -1;
-    struct Node {
-        Symbol symbol;  // kEnd once it is merged into its left neighbour
-        int32_t previous;
-        int32_t next;
-    };
-    struct Candidate {
-        int32_t rank;
-        int32_t left;  // node; the leftmost of equal rank goes first
-        Symbol left_symbol;
-        Symbol right_symbol;
-        Symbol result;
-        bool operator>(const Candidate& other) const {
-            return rank != other.rank ? rank > other.rank : left > other.left;
-        }
-    };
-    std::vector<Node> nodes;
-    std::priority_queue<Candidate, std::vector<Candidate>, std::greater<>> queue;
+    // A number for each byte of the word. At the first byte of a piece: its symbol. At the second
+    // and the last byte: minus the length of the piece. Between: negative.
+    std::vector<int32_t> slots;
+    MergeQueue queue;
+
+    int32_t end() const { return static_cast<int32_t>(slots.size()); }
+    // Where the piece behind the one at `begin` begins; end(): there is none.
+    int32_t next(int32_t begin) const {
+        return begin + 1 < end() && slots[begin + 1] < 0 ? begin - slots[begin + 1] : begin + 1;
+    }
+    // `begin` is not 0.
+    int32_t previous(int32_t begin) const {
+        return slots[begin - 1] < 0 ? begin + slots[begin - 1] : begin - 1;
+    }
+    void merge(int32_t left, int32_t right, Symbol result) {
+        const int32_t behind = next(right);
+        slots[left] = result;
+        slots[left + 1] = slots[right] = slots[behind - 1] = left - behind;
+    }
 };
 
 ByteLevelBpe::ByteLevelBpe(const ModelFile& file, const Vocabulary& vocabulary,
@@ -75,6 +74,7 @@ ByteLevelBpe::ByteLevelBpe(const ModelFile& file, const Vocabulary& vocabulary,
     if (merges == nullptr) fail("lacks the metadata key 'tokenizer.ggml.merges'");
     if (merges->size() > 1u << 30) fail("tokenizer.ggml.merges has more entries than ranks");
     merges_.reserve(merges->size());
+    rank_.reserve(merges->size());
     int32_t rank = 0;
     for (const MetaValue& merge : *merges) {
         const auto* text = std::get_if<std::string>(&merge.value);
@@ -87,8 +87,8 @@ ByteLevelBpe::ByteLevelBpe(const ModelFile& file, const Vocabulary& vocabulary,
         const std::string right = text->substr(space + 1);
         const Symbol left_symbol = symbol_of(left);
         const Symbol right_symbol = symbol_of(right);
-        merges_.try_emplace(pair_key(left_symbol, right_symbol),
-                            Merge{rank++, symbol_of(left + right)});
+        merges_.push_back({left_symbol, right_symbol, symbol_of(left + right)});
+        rank_.try_emplace(pair_key(left_symbol, right_symbol), rank++);
     }
 }
 
@@ -98,11 +98,6 @@ ByteLevelBpe::Symbol ByteLevelBpe::symbol_of(std::string_view text) {
     const auto [entry, is_new] = extra_.try_emplace(std::string(text), next);
     if (is_new) extra_text_.emplace_back(text);
     return entry->second;
-}
-
-const ByteLevelBpe::Merge* ByteLevelBpe::find_merge(Symbol left, Symbol right) const {
-    const auto found = merges_.find(pair_key(left, right));
-    return found == merges_.end() ? nullptr : &found->second;
 }
 
 void ByteLevelBpe::encode(std::string_view text, std::vector<int32_t>& ids) const {
@@ -120,40 +115,28 @@ void ByteLevelBpe::encode_word(std::string_view word, Workspace& work,
             return;
         }
     }
-    auto& nodes = work.nodes;
-    nodes.clear();
-    const auto count = static_cast<int32_t>(word.size());
-    for (int32_t i = 0; i < count; ++i)
-        nodes.push_back({byte_symbol_[static_cast<uint8_t>(word[i])], i - 1,
-                         i + 1 < count ? i + 1 : Workspace::kEnd});
-
-    const auto consider = [&](int32_t left) {
-        if (left == Workspace::kEnd || nodes[left].next == Workspace::kEnd) return;
-        const Symbol a = nodes[left].symbol;
-        const Symbol b = nodes[nodes[left].next].symbol;
-        if (const Merge* merge = find_merge(a, b))
-            work.queue.push({merge->rank, left, a, b, merge->result});
+    work.slots.clear();
+    for (const char c : word) work.slots.push_back(byte_symbol_[static_cast<uint8_t>(c)]);
+    work.queue.reset(word.size());
+    const auto consider = [&](int32_t left, int32_t right) {
+        if (right == work.end()) return;
+        const auto found = rank_.find(pair_key(work.slots[left], work.slots[right]));
+        if (found != rank_.end()) work.queue.add(found->second, left);
     };
-    for (int32_t i = 0; i < count; ++i) consider(i);
+    for (int32_t i = 0; i < work.end(); ++i) consider(i, i + 1);
 
-    while (!work.queue.empty()) {
-        const Workspace::Candidate best = work.queue.top();
-        work.queue.pop();
-        Workspace::Node& left = nodes[best.left];
+    while (const auto best = work.queue.take()) {
+        const int32_t left = best->left;
+        const Merge& merge = merges_[static_cast<size_t>(best->rank)];
         // Either side may have been merged since.
-        if (left.symbol != best.left_symbol || left.next == Workspace::kEnd ||
-            nodes[left.next].symbol != best.right_symbol)
-            continue;
-        Workspace::Node& right = nodes[left.next];
-        left.symbol = best.result;
-        left.next = right.next;
-        if (right.next != Workspace::kEnd) nodes[right.next].previous = best.left;
-        right.symbol = Workspace::kEnd;
-        consider(left.previous);
-        consider(best.left);
+        if (work.slots[left] != merge.left) continue;
+        const int32_t right = work.next(left);
+        if (right == work.end() || work.slots[right] != merge.right) continue;
+        work.merge(left, right, merge.result);
+        if (left > 0) consider(work.previous(left), left);
+        consider(left, work.next(left));
     }
-    for (int32_t i = count == 0 ? Workspace::kEnd : 0; i != Workspace::kEnd; i = nodes[i].next)
-        emit(nodes[i].symbol, ids);
+    for (int32_t i = 0; i < work.end(); i = work.next(i)) emit(work.slots[i], ids);
 }
 
 void ByteLevelBpe::emit(Symbol symbol, std::vector<int32_t>& ids) const {

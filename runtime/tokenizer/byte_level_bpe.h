@@ -23,13 +23,11 @@ class ByteLevelBpe : public SubwordModel {
     // A symbol is a token id or, from vocabulary_.size() on, a text that only merges know.
     using Symbol = int32_t;
     struct Merge {
-        int32_t rank;
-        Symbol result;
+        Symbol left, right, result;
     };
     struct Workspace;
 
     Symbol symbol_of(std::string_view text);
-    const Merge* find_merge(Symbol left, Symbol right) const;
     void encode_word(std::string_view word, Workspace& work, std::vector<int32_t>& ids) const;
     void emit(Symbol symbol, std::vector<int32_t>& ids) const;
 
@@ -39,7 +37,8 @@ class ByteLevelBpe : public SubwordModel {
     std::array<Symbol, 256> byte_symbol_;
     std::unordered_map<std::string, Symbol> extra_;  // symbols that are no token
     std::vector<std::string> extra_text_;            // by symbol - vocabulary_.size()
-    std::unordered_map<uint64_t, Merge> merges_;     // by left << 32 | right
+    std::vector<Merge> merges_;                      // by rank
+    std::unordered_map<uint64_t, int32_t> rank_;     // by left << 32 | right
 };
 
 }  // namespace hetune

@@ -2,33 +2,52 @@
 
 #include <fmt/format.h>
 
+#include <bit>
 #include <charconv>
+#include <limits>
 #include <optional>
-#include <queue>
 
+#include "runtime/tokenizer/merge_queue.h"
 #include "runtime/tokenizer/utf8.h"
 
 namespace hetune {
 namespace {
 
 constexpr std::string_view kSpaceMark = "\xE2\x96\x81";  // U+2581
-constexpr int64_t kEnd = -1;
 
-struct Node {
-    size_t begin;
-    size_t bytes;  // 0 once it is merged into its left neighbour
-    int64_t previous;
-    int64_t next;
-};
+// The pieces of a text while they are merged: a number for each byte. At the first byte of a piece:
+// its length in bytes. At its last byte, if that is another: minus its length. Between: below 0.
+struct Pieces {
+    std::vector<int32_t> slots;
 
-struct Candidate {
-    float score;
-    int64_t left;
-    size_t bytes;  // of the union: another number tells that a side has been merged since
-    bool operator<(const Candidate& other) const {
-        return score != other.score ? score < other.score : left > other.left;
+    explicit Pieces(std::string_view text) : slots(text.size(), -1) {
+        for (int32_t at = 0; at < end(); at += slots[at])
+            set(at, first_utf8(text.substr(static_cast<size_t>(at))).bytes);
+    }
+    int32_t end() const { return static_cast<int32_t>(slots.size()); }
+    int32_t next(int32_t begin) const { return begin + slots[begin]; }
+    // `begin` is not 0.
+    int32_t previous(int32_t begin) const {
+        return slots[begin - 1] < 0 ? begin + slots[begin - 1] : begin - 1;
+    }
+    void merge(int32_t left, int32_t right) {
+        const int32_t bytes = slots[left] + slots[right];
+        slots[right] = -1;
+        set(left, bytes);
+    }
+
+  private:
+    void set(int32_t begin, int32_t bytes) {
+        slots[begin + bytes - 1] = -bytes;
+        slots[begin] = bytes;
     }
 };
+
+// Ranks in the order of scores, the highest first.
+int32_t rank_of(float score) {
+    const auto bits = std::bit_cast<int32_t>(-score + 0.0f);  // no minus zero
+    return bits >= 0 ? bits : std::numeric_limits<int32_t>::min() - bits;
+}
 
 // The byte of "<0x41>"; none where the text is another, as in a damaged file.
 std::optional<char> named_byte(std::string_view text) {
@@ -63,44 +82,36 @@ SentencePiece::SentencePiece(const Vocabulary& vocabulary) : vocabulary_(vocabul
 void SentencePiece::encode(std::string_view raw, std::vector<int32_t>& ids) const {
     const std::string text = replace_all(raw, " ", kSpaceMark);
     const std::string_view view = text;
-
-    std::vector<Node> nodes;
-    for (size_t at = 0; at < view.size();) {
-        const auto bytes = static_cast<size_t>(first_utf8(view.substr(at)).bytes);
-        const auto index = static_cast<int64_t>(nodes.size());
-        nodes.push_back({at, bytes, index - 1, index + 1});
-        at += bytes;
-    }
-    if (nodes.empty()) return;
-    nodes.back().next = kEnd;
-
-    std::priority_queue<Candidate> queue;
-    const auto consider = [&](int64_t left) {
-        if (left == kEnd || nodes[left].next == kEnd) return;
-        const size_t bytes = nodes[left].bytes + nodes[nodes[left].next].bytes;
-        const int32_t id = vocabulary_.find(view.substr(nodes[left].begin, bytes));
-        if (id != kNoToken) queue.push({vocabulary_.score(id), left, bytes});
+    Pieces pieces(view);
+    MergeQueue queue;
+    queue.reset(view.size());
+    const auto token_of_pair = [&](int32_t left, int32_t right) {
+        return vocabulary_.find(
+            view.substr(static_cast<size_t>(left), static_cast<size_t>(pieces.next(right) - left)));
     };
-    for (size_t i = 0; i < nodes.size(); ++i) consider(static_cast<int64_t>(i));
+    const auto consider = [&](int32_t left, int32_t right) {
+        if (right == pieces.end()) return;
+        const int32_t id = token_of_pair(left, right);
+        if (id != kNoToken) queue.add(rank_of(vocabulary_.score(id)), left);
+    };
+    for (int32_t i = 0; i < pieces.end(); i = pieces.next(i)) consider(i, pieces.next(i));
 
-    while (!queue.empty()) {
-        const Candidate best = queue.top();
-        queue.pop();
-        Node& left = nodes[best.left];
-        if (left.bytes == 0 || left.next == kEnd ||
-            left.bytes + nodes[left.next].bytes != best.bytes)
-            continue;
-        Node& right = nodes[left.next];
-        left.bytes = best.bytes;
-        left.next = right.next;
-        if (right.next != kEnd) nodes[right.next].previous = best.left;
-        right.bytes = 0;
-        consider(left.previous);
-        consider(best.left);
+    while (const auto best = queue.take()) {
+        const int32_t left = best->left;
+        if (pieces.slots[left] < 0) continue;  // merged into its left neighbour
+        const int32_t right = pieces.next(left);
+        if (right == pieces.end()) continue;
+        // Either side may have been merged since, into a pair that is no token or has another rank.
+        const int32_t id = token_of_pair(left, right);
+        if (id == kNoToken || rank_of(vocabulary_.score(id)) != best->rank) continue;
+        pieces.merge(left, right);
+        if (left > 0) consider(pieces.previous(left), left);
+        consider(left, pieces.next(left));
     }
 
-    for (int64_t i = 0; i != kEnd; i = nodes[i].next) {
-        const std::string_view piece = view.substr(nodes[i].begin, nodes[i].bytes);
+    for (int32_t i = 0; i < pieces.end(); i = pieces.next(i)) {
+        const std::string_view piece =
+            view.substr(static_cast<size_t>(i), static_cast<size_t>(pieces.slots[i]));
         if (const int32_t id = vocabulary_.find(piece); id != kNoToken) {
             ids.push_back(id);
             continue;

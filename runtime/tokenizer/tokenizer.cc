@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <limits>
+
 #include "runtime/tokenizer/byte_level_bpe.h"
 #include "runtime/tokenizer/pre_tokenizer.h"
 #include "runtime/tokenizer/sentence_piece.h"
@@ -70,6 +72,11 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, bool add_special,
 
 std::vector<int32_t> Tokenizer::encode_prompt(std::string_view text, bool add_special,
                                               bool parse_special) const {
+    // Places in a text are numbered with 31 bits, and SentencePiece makes three bytes of a space.
+    constexpr size_t kMost = std::numeric_limits<int32_t>::max() / 3;
+    if (text.size() > kMost)
+        throw std::runtime_error(
+            fmt::format("a text of {} bytes is too long; {} are the most", text.size(), kMost));
     std::vector<int32_t> ids;
     if (add_special && add_bos_) ids.push_back(bos());
     bool behind_special = true;

@@ -35,8 +35,12 @@ TokenType token_type(const ModelFile& file, const MetaValue& value, size_t id) {
 int32_t special_id(const ModelFile& file, std::string_view name, int32_t vocabulary,
                    int32_t fallback) {
     const std::string key = fmt::format("tokenizer.ggml.{}_token_id", name);
-    const int64_t id = file.get_int(key, fallback < vocabulary ? fallback : kNoToken);
-    if (file.find(key) != nullptr && (id < 0 || id >= vocabulary))
+    const int64_t without = fallback < vocabulary ? fallback : kNoToken;
+    const int64_t id = file.get_int(key, without);
+    // Converters write -1 for "none", which as an unsigned number is this one.
+    if (id == -1 || id == std::numeric_limits<uint32_t>::max())
+        return static_cast<int32_t>(without);
+    if (id < 0 || id >= vocabulary)
         fail(file, fmt::format("{} is {}, outside the vocabulary of {}", key, id, vocabulary));
     return static_cast<int32_t>(id);
 }

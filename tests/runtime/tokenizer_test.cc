@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <random>
 
@@ -161,6 +162,67 @@ TEST_CASE("Long texts take time in proportion, whatever they repeat") {
         CAPTURE(unit);
         CHECK(tiny().decode(tiny().encode(text, false, true), true) == text);
     }
+}
+
+// Texts beyond 4096 bytes are merged with another queue than short ones.
+TEST_CASE("A long word is merged as a plain scan for the lowest rank merges it") {
+    const ModelFile file(HETUNE_TEST_MODELS "/tiny-Q4_K_M.gguf");
+    std::map<std::pair<std::string, std::string>, int> ranks;
+    for (const MetaValue& merge : *file.find_array("tokenizer.ggml.merges")) {
+        const auto& text = std::get<std::string>(merge.value);
+        const size_t space = text.find(' ');
+        ranks.try_emplace({text.substr(0, space), text.substr(space + 1)},
+                          static_cast<int>(ranks.size()));
+    }
+    std::mt19937 random(5);
+    for (const std::string letters : {"e", "ab", "etaoinshr"}) {
+        CAPTURE(letters);
+        std::string text(4500, 'e');
+        for (char& c : text) c = letters[random() % letters.size()];
+        std::vector<std::string> parts;
+        for (const char c : text) parts.emplace_back(1, c);
+        std::vector<int> rank;  // of each part and the next; -1: they do not merge
+        const auto rank_at = [&](size_t i) {
+            const auto found =
+                i + 1 < parts.size() ? ranks.find({parts[i], parts[i + 1]}) : ranks.end();
+            return found == ranks.end() ? -1 : found->second;
+        };
+        for (size_t i = 0; i < parts.size(); ++i) rank.push_back(rank_at(i));
+        for (;;) {
+            size_t best = parts.size();
+            for (size_t i = 0; i < rank.size(); ++i)
+                if (rank[i] >= 0 && (best == parts.size() || rank[i] < rank[best])) best = i;
+            if (best == parts.size()) break;
+            parts[best] += parts[best + 1];
+            parts.erase(parts.begin() + static_cast<ptrdiff_t>(best) + 1);
+            rank.erase(rank.begin() + static_cast<ptrdiff_t>(best) + 1);
+            rank[best] = rank_at(best);
+            if (best > 0) rank[best - 1] = rank_at(best - 1);
+        }
+        Words pieces;
+        for (const int32_t id : tiny().encode(text, false, false))
+            pieces.push_back(tiny().piece(id));
+        CHECK(pieces == parts);
+    }
+}
+
+TEST_CASE("SentencePiece cuts a long text as its parts") {
+    const Tokenizer tokenizer =
+        tokenizer_of(sentence_piece().set("tokenizer.ggml.add_space_prefix", false));
+    // Nothing merges across a line break, which is a byte token.
+    std::mt19937 random(7);
+    std::string text;
+    Ids parts;
+    for (int line = 0; line < 800; ++line) {
+        std::string words;
+        for (int i = 0; i < 12; ++i) words += "hello \xC3\xA9h"[random() % 9];
+        words += '\n';
+        text += words;
+        const Ids ids = tokenizer.encode(words, false, false);
+        parts.insert(parts.end(), ids.begin(), ids.end());
+    }
+    REQUIRE(text.size() > 4096);
+    CHECK(tokenizer.encode(text, false, false) == parts);
 }
 
 TEST_CASE("StreamDecoder gives whole characters only, and U+FFFD for what is none") {
@@ -439,6 +501,14 @@ TEST_CASE("SentencePiece puts a space behind every special token") {
     CHECK(tokenizer.piece(kInst) == "[INST]");
     CHECK(tokenizer.piece(kE) == "e");
     CHECK(tokenizer.piece(kH) == "h");
+}
+
+TEST_CASE("A special token whose id is -1 is none") {
+    const Tokenizer tokenizer = tokenizer_of(tiny_as("qwen2")
+                                                 .set("tokenizer.ggml.bos_token_id", UINT32_MAX)
+                                                 .set("tokenizer.ggml.eos_token_id", -1));
+    CHECK(tokenizer.bos() == kNoToken);
+    CHECK(tokenizer.eos() == kNoToken);
 }
 
 TEST_CASE("Tokenizer refuses files that contradict themselves") {
