@@ -350,6 +350,23 @@ void ModelTiles::compare(const TilePack& pack) {
     remember();
 }
 
+ModelTiles::Comparison ModelTiles::compare_whole(bool mend) {
+    using State = Comparison::State;
+    const auto pack = store_.open(model_, layout_);
+    if (!pack) return {};
+    const std::string path = pack->path().string();
+    if (!is_good(*pack)) {
+        if (mend) store_.discard(*pack);
+        return {State::kDamaged, path};
+    }
+    if (made_from(*pack, file_)) return {State::kSame, path};
+    if (mend) {
+        model_ = identify_model(file_, true);
+        remember();
+    }
+    return {State::kOther, path};
+}
+
 void ModelTiles::remember() {
     store_.remember_model(settled_stat(file_.parts(), file_.statuses()), model_);
     sampled_ = false;

@@ -39,6 +39,15 @@ class ModelTiles {
     std::optional<StoredTiles> find_or_make(const std::vector<PlanBuffer>& buffers,
                                             const Progress& progress = {});
 
+    // The pack that a load would take, read whole and compared with all bytes of the file, whatever
+    // the status of the file proves. `mend`: a damaged pack is removed; where the pack is of other
+    // content, the next load repacks the file.
+    struct Comparison {
+        enum class State { kNone, kSame, kOther, kDamaged } state = State::kNone;
+        std::string path;  // of the pack
+    };
+    Comparison compare_whole(bool mend);
+
   private:
     void compare(const TilePack& pack);
     void remember();

@@ -3,10 +3,13 @@
 
 #include <charconv>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "cache/maintenance.h"
 #include "cache/tile_store.h"
+#include "runtime/weights.h"
 #include "tools/cache_commands.h"
+#include "tools/options.h"
 
 namespace hetune {
 namespace {
@@ -15,23 +18,30 @@ using Json = nlohmann::ordered_json;
 
 constexpr int kDamaged = 1;
 
-// "30d", "12h", "90m", "45s" in seconds.
-int64_t parse_age(const std::string& text) {
+// "30d", "12h", "90m", "45s" in seconds; empty for another text.
+std::optional<int64_t> parse_age(const std::string& text) {
     int64_t number = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
     const std::string unit(end, text.data() + text.size());
     const std::map<std::string, int64_t> seconds = {{"s", 1}, {"m", 60}, {"h", 3600}, {"d", 86400}};
     const auto found = seconds.find(unit);
     if (error != std::errc() || found == seconds.end() || number < 0 || number > 1'000'000)
-        throw CacheError(
-            fmt::format("--age {}: give a number and s, m, h or d, such as 30d", text));
+        return std::nullopt;
     return number * found->second;
 }
 
-uint64_t parse_size_option(const char* name, const std::string& text, uint64_t otherwise) {
-    if (text.empty()) return otherwise;
-    if (const auto size = parse_size(text)) return *size;
-    throw CacheError(fmt::format("{} {}: give a size such as 500M or 2G", name, text));
+std::string check_age(const std::string& text) {
+    if (parse_age(text)) return {};
+    return fmt::format("'{}' is no age; give a number and s, m, h or d, such as 30d", text);
+}
+
+// Unlike size_option(), 0 is a size here: everything goes.
+std::string check_limit(const std::string& text) {
+    return parse_size(text) ? "" : fmt::format("'{}' is no size; write 500M or 2G", text);
+}
+
+uint64_t limit_of(const std::string& text, uint64_t otherwise) {
+    return text.empty() ? otherwise : parse_size(text).value();
 }
 
 int verify(bool repair, bool json) {
@@ -71,6 +81,34 @@ int verify(bool repair, bool json) {
     return report.clean() || (repair && report.unreadable.empty()) ? 0 : 1;
 }
 
+// Compares a model file with what a load would take from the cache in its place.
+int verify_model(const std::string& path, bool repair, bool json) {
+    using State = ModelTiles::Comparison::State;
+    const CacheOptions options = cache_options();
+    if (repair) require_writable(CacheFolder(options));
+    const ModelFile file(path);
+    TileStore store(options);
+    const auto [state, pack] = ModelTiles(file, store).compare_whole(repair);
+    const bool good = state == State::kNone || state == State::kSame;
+    if (json) {
+        const char* const names[] = {"none", "same", "other", "damaged"};
+        print_json({{"file", path},
+                    {"tiles", pack.empty() ? Json(nullptr) : Json(pack)},
+                    {"state", names[static_cast<int>(state)]},
+                    {"repaired", repair && !good}});
+        return good || repair ? 0 : kDamaged;
+    }
+    if (state == State::kNone) fmt::print("{}: the cache has no tiles of this file\n", path);
+    if (state == State::kSame) fmt::print("{}: its tiles are those of its bytes: {}\n", path, pack);
+    if (state == State::kOther)
+        fmt::print("{}: has changed: its tiles are of other bytes: {}\n", path, pack);
+    if (state == State::kDamaged) fmt::print("damaged{}: {}\n", repair ? " and removed" : "", pack);
+    if (!good)
+        fmt::print("{}\n", repair ? "repaired: the next load repacks it"
+                                  : "`hetune cache verify FILE --repair` mends this");
+    return good || repair ? 0 : kDamaged;
+}
+
 void print_removed(const Removed& removed, bool json) {
     if (json)
         print_json({{"objects", removed.objects},
@@ -85,11 +123,18 @@ void print_removed(const Removed& removed, bool json) {
 
 CommandBody cache_verify(CLI::App& app) {
     auto repair = std::make_shared<bool>(false);
+    auto file = std::make_shared<std::string>();
+    app.add_option("FILE", *file,
+                   "instead of the cache: a model file, compared whole with its tiles")
+        ->check(not_empty());
     app.add_flag("--repair", *repair, "Remove what is damaged and mend the index");
     app.footer(
-        "Exit code 1 when something is wrong and not repaired. Example:\n"
-        "  hetune cache verify --repair");
-    return [repair, json = json_flag(app)] { return verify(*repair, *json); };
+        "Exit code 1 when something is wrong and not repaired. Examples:\n"
+        "  hetune cache verify --repair\n"
+        "  hetune cache verify model.gguf");
+    return [repair, file, json = json_flag(app)] {
+        return file->empty() ? verify(*repair, *json) : verify_model(*file, *repair, *json);
+    };
 }
 
 CommandBody cache_gc(CLI::App& app) {
@@ -99,9 +144,12 @@ CommandBody cache_gc(CLI::App& app) {
         std::string age;
     };
     auto limits = std::make_shared<Limits>();
-    app.add_option("--size", limits->size, "What code objects may take (HETUNE_CACHE_SIZE)");
-    app.add_option("--tiles-size", limits->tiles_size, "What tiles may take (HETUNE_TILES_SIZE)");
-    app.add_option("--age", limits->age, "Remove code objects unused for that long: 30d, 12h");
+    app.add_option("--size", limits->size, "What code objects may take (HETUNE_CACHE_SIZE)")
+        ->check(check_limit);
+    app.add_option("--tiles-size", limits->tiles_size, "What tiles may take (HETUNE_TILES_SIZE)")
+        ->check(check_limit);
+    app.add_option("--age", limits->age, "Remove code objects unused for that long: 30d, 12h")
+        ->check(check_age);
     app.footer("Example:\n  hetune cache gc --size 500M --age 30d");
     return [limits, json = json_flag(app)] {
         const CacheOptions options = cache_options();
@@ -109,9 +157,8 @@ CommandBody cache_gc(CLI::App& app) {
         require_writable(folder);
         std::optional<int64_t> age;
         if (!limits->age.empty()) age = parse_age(limits->age);
-        const uint64_t bytes = parse_size_option("--size", limits->size, options.max_bytes);
-        const uint64_t tile_bytes =
-            parse_size_option("--tiles-size", limits->tiles_size, options.max_tile_bytes);
+        const uint64_t bytes = limit_of(limits->size, options.max_bytes);
+        const uint64_t tile_bytes = limit_of(limits->tiles_size, options.max_tile_bytes);
         Removed removed = evict_objects(folder, bytes, age);
         removed.pack_bytes = evict_tile_packs(folder.writable(), tile_bytes);
         print_removed(removed, *json);

@@ -164,6 +164,39 @@ TEST_CASE("a writer that has the model mapped changes no time stamp, and is noti
     close(file);
 }
 
+TEST_CASE("a comparison on demand finds what samples of a large file miss") {
+    namespace fs = std::filesystem;
+    using State = ModelTiles::Comparison::State;
+    const TestFolder folder;
+    const fs::path model = folder.path() / "model.gguf";
+    fs::copy_file(kModels + "/tiny-Q4_K_M.gguf", model);
+    // 0: as a model too large to be read at each start is treated.
+    TileStore store({.folder = folder.path() / "cache", .hashed_model_bytes = 0});
+    const auto compare = [&](bool mend) {
+        const ModelFile file(model);
+        return ModelTiles(file, store).compare_whole(mend).state;
+    };
+    CHECK(compare(false) == State::kNone);
+    load(store, model);
+    CHECK(compare(false) == State::kSame);
+    uint64_t between = 0;  // two of the 64 pages of 4096 bytes that are samples
+    {
+        const ModelFile file(model);
+        const Tensor& tensor = file.tensor("token_embd.weight");
+        REQUIRE(tensor.bytes() > 2 * 64 * 4096);
+        between = tensor.offset + 6000;
+    }
+    flip(model, between);
+    CHECK(compare(false) == State::kOther);
+    CHECK(compare(true) == State::kOther);
+    CHECK(load(store, model).buffers == truth(model));
+    const auto packs = list_tile_packs(folder.path() / "cache");
+    REQUIRE(!packs.empty());
+    for (const TilePackFile& pack : packs) flip(pack.path, pack.bytes / 2);
+    CHECK(compare(true) == State::kDamaged);
+    CHECK(load(store, model).buffers == truth(model));
+}
+
 TEST_CASE("a changed vocabulary makes another model") {
     namespace fs = std::filesystem;
     const TestFolder folder;

@@ -83,14 +83,23 @@ TEST_CASE("verify exits 1 on damage, and --repair mends it") {
     CHECK(hetune_cache(folder, "verify --json").json()["clean"] == true);
 }
 
+TEST_CASE("verify of a model file says whether the cache has tiles of it") {
+    TestFolder folder;
+    const std::string tiny = HETUNE_TEST_MODELS "/tiny-Q4_K_M.gguf";
+    const CommandResult none = hetune_cache(folder, "verify --json " + tiny);
+    CHECK(none.status == 0);
+    CHECK(none.json()["state"] == "none");
+    CHECK(hetune_cache(folder, "verify /nowhere.gguf").status == 1);
+}
+
 TEST_CASE("gc shrinks to a size, and refuses a size or an age it cannot read") {
     TestFolder folder;
     fill(folder);
     CHECK(hetune_cache(folder, "gc --age 1h --json").json()["objects"] == 0);
     CHECK(hetune_cache(folder, "gc --size 1.2k --json").json()["objects"] == 2);
     CHECK(hetune_cache(folder, "gc --size 0 --json").json()["objects"] == 2);
-    CHECK(hetune_cache(folder, "gc --size much").status == 1);
-    CHECK(hetune_cache(folder, "gc --age 30").status == 1);
+    CHECK(hetune_cache(folder, "gc --size much").status == 2);
+    CHECK(hetune_cache(folder, "gc --age 30").status == 2);
 }
 
 TEST_CASE("export and import carry a cache to another place; clear asks for --yes") {
