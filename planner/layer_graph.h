@@ -112,8 +112,8 @@ void require_language_model(const ModelFile& file);
 
 // Reads the header of the file only, and the divisors of rope. Throws ModelError: not a language
 // model (says what it is), unknown architecture (lists the known ones), a missing or misshapen
-// tensor, a hyper-parameter out of range. Does not throw for LayerGraph::unused: planning and
-// compiling need not care; whoever computes with the file calls require_all_used.
+// tensor, a hyper-parameter out of range. Does not throw for LayerGraph::unused: whoever
+// offers to go on without calls require_all_used.
 LayerGraph build_layer_graph(const ModelFile& file);
 
 // Throws ModelError with the names of LayerGraph::unused, where there are any; with `allow` gives

@@ -2,11 +2,11 @@
 
 #include <fmt/format.h>
 
-#include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "planner/ggml_type.h"
+#include "planner/read_file.h"
 #include "planner/synth/gguf_output.h"
 
 namespace hetune {
@@ -23,8 +23,7 @@ std::vector<std::byte> bytes_of(const GgufOutput& file) {
 class Description {
   public:
     explicit Description(const std::filesystem::path& path) : path_(path) {
-        std::ifstream file(path, std::ios::binary);
-        if (!file) fail("cannot be read");
+        const std::string text = read_file(path);
         // nlohmann frees and copies nested values by recursion: a text must not choose how deep.
         const auto within_depth = [&](int depth, Json::parse_event_t, Json&) {
             if (depth > kMaxDepth)
@@ -32,7 +31,7 @@ class Description {
                                  kMaxDepth));
             return true;
         };
-        json_ = Json::parse(file, within_depth, false);
+        json_ = Json::parse(text, within_depth, false);
         if (!json_.is_object() || !json_["metadata"].is_object() || !json_["tensors"].is_array())
             fail(
                 "is no description of a model; `hetune inspect MODEL --json --tensors` prints one");

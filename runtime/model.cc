@@ -140,6 +140,11 @@ void Model::Impl::load() {
     info.architecture = graph.architecture;
     info.trained_context = graph.trained_context;
     info.vocabulary = graph.vocabulary;
+    if (options.context == 0 && file.find(graph.architecture + ".context_length") == nullptr)
+        callbacks.warn(
+            fmt::format("{}: names no context length ({}.context_length); {} tokens are a guess, "
+                        "and -c gives another",
+                        info.file, graph.architecture, kDefaultContext));
     if (options.context == 0) options.context = std::min(graph.trained_context, kDefaultContext);
     info.context = options.context;
     text.emplace(file,

@@ -15,6 +15,7 @@
 #include "runtime/tune/tuner.h"
 #include "runtime/tune/tunings_for.h"
 #include "tools/cache_commands.h"
+#include "tools/model_options.h"
 #include "tools/options.h"
 #include "tools/progress.h"
 #include "tools/report/report.h"
@@ -45,7 +46,7 @@ struct AutotuneArguments {
     int64_t context = 0;
     uint64_t seed = 0;
     int jobs = 0;
-    bool again = false, kernels_only = false, json = false;
+    bool again = false, kernels_only = false, json = false, allow_unused = false;
 };
 
 std::atomic<bool> g_interrupted = false;
@@ -237,6 +238,7 @@ int run(const AutotuneArguments& args) {
     const bool header = device == nullptr || args.weights == "synthetic";
     const ModelFile file(args.file,
                          header ? ModelFile::Open::kHeaderOnly : ModelFile::Open::kWhole);
+    check_all_used(file, build_layer_graph(file), args.allow_unused);
     CodeStore codes(cache);
     std::optional<KernelLibrary> library;
     try {
@@ -329,6 +331,7 @@ const RegisterCommand kAutotune{
             ->capture_default_str();
         app.add_option("-j,--jobs", args->jobs, "compilers at once; default: one per core")
             ->check(whole_number(1, 1024));
+        add_allow_unused(app, args->allow_unused);
         app.add_flag("--again", args->again,
                      "also shapes that have a result of this device and compiler");
         app.add_flag("--kernels-only", args->kernels_only,

@@ -8,6 +8,7 @@
 #include "tools/option_names.h"
 #include "tools/options.h"
 #include "tools/progress.h"
+#include "tools/terminal.h"
 
 namespace hetune {
 
@@ -46,8 +47,7 @@ void ModelArguments::add_to(CLI::App& app) {
     app.add_option("--pre", options.pre_tokenizer,
                    "pre-tokenizer, instead of the file's: qwen2, llama-bpe, ...")
         ->check(one_of(pre_tokenizer_names()));
-    app.add_flag("--allow-unused", options.allow_unused,
-                 "go on where the file has tensors or settings that nothing reads");
+    add_allow_unused(app, options.allow_unused);
     app.add_flag("!--no-tiles", options.tiles, "do not keep repacked weights on disk");
     app.add_option("--memory-limit", memory_limit,
                    "most memory to take, as 8G; default: what is free")
@@ -65,6 +65,16 @@ void ModelArguments::add_to(CLI::App& app) {
                  "HETUNE_TRUSTED_KEYS signed");
     app.add_flag("--no-jit", options.no_jit,
                  "compile nothing; list the kernels that are missing and fail");
+}
+
+void add_allow_unused(CLI::App& app, bool& allow) {
+    app.add_flag("--allow-unused", allow,
+                 "go on where the file has tensors or settings that nothing reads");
+}
+
+void check_all_used(const ModelFile& file, const LayerGraph& graph, bool allow) {
+    const std::string unused = require_all_used(file, graph, allow);
+    if (!unused.empty()) tell("hetune: warning: {}\n", unused);
 }
 
 Model ModelArguments::load() {

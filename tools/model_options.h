@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "planner/layer_graph.h"
 #include "runtime/hetune.h"
 
 namespace hetune {
@@ -24,6 +25,13 @@ struct ModelArguments {
     // Loads it, with a progress bar on stderr and warnings below it.
     Model load();
 };
+
+// --allow-unused, for commands that plan with a file and do not load it.
+void add_allow_unused(CLI::App& app, bool& allow);
+
+// Throws ModelError where the file has tensors or settings that nothing reads; with `allow` prints
+// the same as a warning. Kernels of such a file would compute another model.
+void check_all_used(const ModelFile& file, const LayerGraph& graph, bool allow);
 
 // "x86-64-v3 (cpu: AMD EPYC …), compiler clang": one line about what was chosen.
 std::string device_line(const ModelInfo& info);

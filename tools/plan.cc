@@ -13,6 +13,7 @@
 #include "runtime/tune/tunings_for.h"
 #include "tools/cache_commands.h"
 #include "tools/command.h"
+#include "tools/model_options.h"
 #include "tools/options.h"
 #include "tools/plan_kernels.h"
 #include "tools/report/report.h"
@@ -33,7 +34,7 @@ struct PlanArguments {
     std::string kv = "f16";
     int jobs = 0;
     bool json = false;
-    bool resources = false;
+    bool resources = false, allow_unused = false;
     std::string source, isa, dump, html;
 };
 
@@ -77,6 +78,7 @@ std::string compiler_identity(const Arch& arch, const PlanArguments& args) try {
 Planned make(const PlanArguments& args) {
     const ModelFile file(args.file, ModelFile::Open::kHeaderOnly);
     const LayerGraph graph = build_layer_graph(file);
+    check_all_used(file, graph, args.allow_unused);
     Planned made{.arch = chosen_arch(args)};
     PlanOptions options = plan_options(args, made.arch);
     const TuneUse use = tune_use(read_environment().tune);
@@ -242,6 +244,7 @@ const RegisterCommand kPlan{
             ->check(compiler_option());
         app.add_option("-j,--jobs", args->jobs, "compilers at once; default: one per core")
             ->check(whole_number(1, 1024));
+        add_allow_unused(app, args->allow_unused);
         app.add_flag("--resources", args->resources,
                      "compile, and show registers, LDS, spills and code size");
         auto* instead = app.add_option_group("instead", "Instead of the plan");

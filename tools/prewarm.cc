@@ -19,6 +19,7 @@
 #include "runtime/tune/tunings_for.h"
 #include "runtime/weights.h"
 #include "tools/cache_commands.h"
+#include "tools/model_options.h"
 #include "tools/options.h"
 #include "tools/progress.h"
 #include "tools/terminal.h"
@@ -44,7 +45,7 @@ struct PrewarmArguments {
     std::string bundle, key;
     int jobs = 0;
     bool tiles = false, check = false, dry_run = false, retry = false, json = false;
-    bool any_compiler_build = false;
+    bool any_compiler_build = false, allow_unused = false;
 
     bool compiles() const { return !check && !dry_run; }
 };
@@ -110,7 +111,7 @@ class Prewarm {
         : args_(args), shard_(parse_shard(args.shard)), cache_(cache_options()), store_(cache_) {
         if (!args.key.empty()) key_ = SigningKey::load(args.key);
         if (args.recipes.empty())
-            file_.emplace(open_model(args));
+            open(args);
         else
             recipes_ = read_recipes(args.recipes);
         Environment environment = read_environment();
@@ -141,6 +142,11 @@ class Prewarm {
     }
 
   private:
+    void open(const PrewarmArguments& args) {
+        file_.emplace(open_model(args));
+        check_all_used(*file_, build_layer_graph(*file_), args.allow_unused);
+    }
+
     std::vector<KernelSpec> kernels(const Job& job) const {
         return file_ ? kernels_of_sessions(*file_, job.arch, sessions_on(job))
                      : kernels_of_recipes(recipes_, job.arch, job.refused);
@@ -386,6 +392,7 @@ const RegisterCommand kPrewarm{
         app.add_flag("--any-compiler-build", args->any_compiler_build,
                      "take kernels of another build of the compiler, from bundles that a key of "
                      "HETUNE_TRUSTED_KEYS signed");
+        add_allow_unused(app, args->allow_unused);
         app.add_flag("--tiles", args->tiles, "repack the weights too; needs the whole file")
             ->excludes(recipes);
         auto* output =

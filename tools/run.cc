@@ -295,7 +295,15 @@ const RegisterCommand kRun{
                        "chat template, instead of the file's: a Jinja file, or one of " +
                            fmt::format("{}", fmt::join(template_names(), ", ")));
         app.add_option("--chat-template-kwargs", args->options.chat_template_kwargs,
-                       "more variables of the chat template, as {\"enable_thinking\": false}");
+                       "more variables of the chat template, as {\"enable_thinking\": false}")
+            ->check([](const std::string& text) -> std::string {
+                try {
+                    chat_variables(text);
+                    return {};
+                } catch (const std::runtime_error&) {
+                    return fmt::format("'{}' is no JSON object", text);
+                }
+            });
         app.add_flag("--chat", args->chat, "put the prompt into the model's chat template");
         app.add_option("--system", args->system, "system message of a conversation");
         app.add_flag("--json", args->json, "one JSON object instead of text");

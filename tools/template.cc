@@ -3,6 +3,7 @@
 
 #include <cstdio>
 
+#include "planner/read_file.h"
 #include "runtime/tokenizer/jinja/json_input.h"
 #include "runtime/tokenizer/model_text.h"
 #include "tools/command.h"
@@ -29,7 +30,7 @@ bool is_model(const std::string& path) {
 jinja::Value variables_of(const std::string& path) {
     if (path.empty()) return jinja::Value::of(std::make_shared<jinja::Dict>());
     try {
-        jinja::Value variables = jinja::parse_json(read_text_file(path));
+        jinja::Value variables = jinja::parse_json(read_file(path));
         if (variables.is_dict()) return variables;
     } catch (const jinja::Fault& fault) {
         throw std::runtime_error(fmt::format("--variables {}: {}", path, fault.what()));
@@ -47,7 +48,7 @@ std::string rendering(const Options& options) {
     if (!is_model(options.file)) {
         if (!options.chat_template.empty())
             throw std::runtime_error("--chat-template goes with a model, not with a template file");
-        return jinja::Template(options.file, read_text_file(options.file)).render(variables);
+        return jinja::Template(options.file, read_file(options.file)).render(variables);
     }
     const ModelFile file(options.file, ModelFile::Open::kHeaderOnly);
     const ModelText text(file, {.chat = {.source = options.chat_template}});

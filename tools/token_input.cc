@@ -3,9 +3,8 @@
 #include <fmt/format.h>
 
 #include <charconv>
-#include <fstream>
-#include <iterator>
 
+#include "planner/read_file.h"
 #include "tools/options.h"
 
 namespace hetune {
@@ -29,17 +28,21 @@ std::vector<int32_t> parse_token_ids(const std::string& text, const std::string&
     return ids;
 }
 
-std::string read_text_file(const std::string& path) {
-    std::ifstream file(path, std::ios::binary);
-    std::string text((std::istreambuf_iterator<char>(file)), {});
-    if (!file.is_open() || file.bad())
-        throw std::runtime_error(fmt::format("{}: cannot be read", path));
-    return text;
+OptionCheck token_ids() {
+    return [](const std::string& text) -> std::string {
+        try {
+            for (const int32_t id : parse_token_ids(text, ""))
+                if (id < 0) return fmt::format("{} is no token id", id);
+        } catch (const std::runtime_error& error) {
+            return std::string(error.what()).substr(2);  // behind ": "
+        }
+        return {};
+    };
 }
 
 void TokenInput::add_to(CLI::App& app, bool required) {
     auto* source = app.add_option_group("tokens", "What to feed");
-    source->add_option("--tokens", tokens, "token ids, as 1,2,3");
+    source->add_option("--tokens", tokens, "token ids, as 1,2,3")->check(token_ids());
     source->add_option("--tokens-file", tokens_file, "file with token ids")->check(not_empty());
     source->add_option("--text", text, "text");
     source->add_option("--text-file", text_file, "file with text")->check(not_empty());
@@ -51,9 +54,9 @@ std::vector<int32_t> TokenInput::read(const Model& model) const {
     if (!tokens.empty())
         ids = parse_token_ids(tokens, "--tokens");
     else if (!tokens_file.empty())
-        ids = parse_token_ids(read_text_file(tokens_file), tokens_file);
+        ids = parse_token_ids(read_file(tokens_file), tokens_file);
     else if (!text_file.empty())
-        ids = model.tokenize(read_text_file(text_file));
+        ids = model.tokenize(read_file(text_file));
     else if (!text.empty())
         ids = model.tokenize(text);
     else

@@ -7,14 +7,15 @@
 #include <vector>
 
 #include "runtime/hetune.h"
+#include "tools/options.h"
 
 namespace hetune {
 
 // "1 2,3" and "[1, 2, 3]" alike. Throws std::runtime_error that names `option` and the word.
 std::vector<int32_t> parse_token_ids(const std::string& text, const std::string& option);
 
-// The whole file; throws std::runtime_error that names it.
-std::string read_text_file(const std::string& path);
+// Takes what parse_token_ids() takes.
+OptionCheck token_ids();
 
 struct TokenInput {
     std::string tokens, tokens_file, text, text_file;

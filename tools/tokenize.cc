@@ -5,6 +5,8 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "planner/layer_graph.h"
+#include "planner/read_file.h"
 #include "runtime/tokenizer/pre_tokenizer.h"
 #include "runtime/tokenizer/tokenizer.h"
 #include "runtime/tokenizer/utf8.h"
@@ -29,7 +31,7 @@ struct Options {
 
 void print_encoded(const Options& options, const Tokenizer& tokenizer) {
     const std::string text =
-        options.text_file.empty() ? options.text : read_text_file(options.text_file);
+        options.text_file.empty() ? options.text : read_file(options.text_file);
     const std::vector<int32_t> ids =
         tokenizer.encode(text, !options.no_special, !options.no_special);
     if (!options.json) {
@@ -71,8 +73,10 @@ const RegisterCommand kTokenize{
         source->add_option("--text", options->text, "Text to encode");
         source->add_option("--text-file", options->text_file, "File with the text to encode")
             ->check(not_empty());
-        auto* ids = source->add_option("--decode", options->ids,
-                                       "Token ids to decode, as \"1 2 3\" or \"[1, 2, 3]\"");
+        auto* ids = source
+                        ->add_option("--decode", options->ids,
+                                     "Token ids to decode, as \"1 2 3\" or \"[1, 2, 3]\"")
+                        ->check(token_ids());
         source->require_option(1);
         app.add_flag("--json", options->json, "Print count, ids and pieces (or text) as JSON");
         app.add_flag("--no-special", options->no_special,
@@ -82,8 +86,10 @@ const RegisterCommand kTokenize{
             "Example:\n  hetune tokenize model.gguf --text 'Hello <|im_end|>' --json\n"
             "  hetune tokenize model.gguf --decode '9707 11 1879'");
         return [options, ids] {
-            const Tokenizer tokenizer(ModelFile(options->file, ModelFile::Open::kHeaderOnly),
-                                      options->pre);
+            const ModelFile file(options->file, ModelFile::Open::kHeaderOnly);
+            // A file without a vocabulary may be no model at all: then the error says what it is.
+            if (file.find("tokenizer.ggml.tokens") == nullptr) require_language_model(file);
+            const Tokenizer tokenizer(file, options->pre);
             if (!tokenizer.guess().empty()) tell("hetune: warning: {}\n", tokenizer.guess());
             if (ids->count() > 0)
                 print_decoded(*options, tokenizer);

@@ -3,11 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "cache/json_text.h"
 #include "cache/tuning_store.h"
+#include "planner/read_file.h"
 #include "planner/tuning_space.h"
 #include "runtime/compiler.h"
 #include "runtime/tune/tuner.h"
@@ -148,9 +148,7 @@ CommandBody tune_show(CLI::App& app) {
 }
 
 std::vector<TuningRecord> read_export(const std::string& path) {
-    std::ifstream file(path, std::ios::binary);
-    if (!file) throw std::runtime_error(fmt::format("{}: cannot be read", path));
-    const std::string text((std::istreambuf_iterator<char>(file)), {});
+    const std::string text = read_file(path);
     std::vector<TuningRecord> records;
     if (text.starts_with("HTBUNDLE")) {
         const Bundle bundle(path, cache_options().trust);

@@ -176,7 +176,9 @@ std::string usage_message(const CLI::App& app, const CLI::ParseError& error,
                              : fmt::format("one of {} is needed", list));
     }
     if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr)
-        return line(fmt::format("{} needs a value", text.substr(0, text.find(':'))));
+        return line(text.substr(0, text.find(':')) + (text.find("At Most") == std::string::npos
+                                                          ? " needs a value"
+                                                          : " stands more than once"));
     return line(text);
 }
 

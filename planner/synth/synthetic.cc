@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -177,15 +178,19 @@ std::vector<uint8_t> content_of(const Piece& piece, const ModelShape& shape,
     return bytes;
 }
 
-// A file of a known length that several threads fill in; removed unless it was finished.
+// A file of a known length that several threads fill in; removed unless it was finished. What is
+// there and no regular file, such as a device, is never replaced.
 class OutputFile {
   public:
-    explicit OutputFile(const std::filesystem::path& path)
-        : path_(path), file_(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644)) {
+    explicit OutputFile(const std::filesystem::path& path) : path_(path.string() + ".part") {
+        struct stat info;
+        if (stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) return;
+        file_ = open(path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
         ok_ = file_ >= 0;
     }
     ~OutputFile() {
-        if (file_ >= 0) close(file_);
+        if (file_ < 0) return;
+        close(file_);
         std::error_code error;
         std::filesystem::remove(path_, error);
     }
@@ -217,8 +222,8 @@ class OutputFile {
 
   private:
     std::filesystem::path path_;
-    int file_;
-    std::atomic<bool> ok_;
+    int file_ = -1;
+    std::atomic<bool> ok_ = false;
 };
 
 }  // namespace
@@ -233,7 +238,7 @@ void write_synthetic(const ModelShape& shape, const SyntheticOptions& options,
 
     const std::string header = file.header();
     const auto header_bytes = static_cast<int64_t>(header.size());
-    OutputFile out(path.string() + ".part");
+    OutputFile out(path);
     out.write(0, header.data(), header.size());
     const std::vector<Piece> pieces =
         options.header_only ? std::vector<Piece>() : pieces_of(tensors, file);
@@ -255,7 +260,8 @@ void write_synthetic(const ModelShape& shape, const SyntheticOptions& options,
     out.finish(total, path);
     if (out.ok()) return;
     throw std::runtime_error(
-        fmt::format("{}: cannot be written ({} bytes are needed); name a folder with room",
+        fmt::format("{}: cannot be written ({} bytes are needed); name a new file in a folder with "
+                    "room",
                     path.string(), total));
 }
 

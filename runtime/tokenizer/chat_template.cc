@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <fstream>
+#include "planner/read_file.h"
 
 namespace hetune {
 namespace {
@@ -44,13 +44,13 @@ Json with_parsed_arguments(Json messages) {
 std::string given_source(const std::string& name_or_file) {
     if (const std::string_view known = named_template(name_or_file); !known.empty())
         return std::string(known);
-    std::ifstream file(name_or_file, std::ios::binary);
-    std::string source((std::istreambuf_iterator<char>(file)), {});
-    if (!file.is_open() || file.bad())
+    try {
+        return read_file(name_or_file);
+    } catch (const std::runtime_error& error) {
         throw std::runtime_error(
-            fmt::format("--chat-template {}: neither a file that can be read nor one of {}",
-                        name_or_file, fmt::join(template_names(), ", ")));
-    return source;
+            fmt::format("--chat-template {}: neither a file that can be read nor one of {} ({})",
+                        name_or_file, fmt::join(template_names(), ", "), error.what()));
+    }
 }
 
 }  // namespace

@@ -1,9 +1,11 @@
 // What every subcommand of `hetune` has in common: exit codes, help, one line for an error.
 #include <doctest/doctest.h>
+#include <sys/stat.h>
 
 #include <fstream>
 #include <vector>
 
+#include "tests/gguf_writer.h"
 #include "tests/tools/hetune_command.h"
 
 namespace hetune {
@@ -73,6 +75,10 @@ TEST_CASE("wrong usage is one line in hetune's words, before anything is opened;
         {"run m --top-k -1", "run: --top-k: -1 is not within 0 to 1073741824; 0 keeps all"},
         {"run m --repeat-penalty 0", "run: --repeat-penalty is 0; it must be 0.01 to 100"},
         {"run m --repeat-window 5000", "run: --repeat-window is 5000; it must be 0 to 1024"},
+        {"run m -n 3 -n 4", "run: --tokens stands more than once"},
+        {"run m --chat-template-kwargs '{'", "run: --chat-template-kwargs: '{' is no JSON object"},
+        {"tokenize m --decode abc", "tokenize: --decode: 'abc' is no token id"},
+        {"logits m --tokens 1,-2 -o x", "logits: --tokens: -2 is no token id"},
         {"run m -n 0", "run: --tokens 0 generates nothing; -1 has no limit"},
         {"run m -c 8k", "run: --ctx: '8k' is no whole number"},
         {"run m --memory-limit banana",
@@ -101,6 +107,70 @@ TEST_CASE("wrong usage is one line in hetune's words, before anything is opened;
         CHECK(result.lines() == 1);
         CHECK(result.says("is unknown; known: "));
     }
+}
+
+TEST_CASE("a folder in the place of a file is called one") {
+    TestFolder folder;
+    const std::string name = folder.path().string();
+    for (const std::string& typed :
+         {"tokenize " + kTiny + " --text-file " + name, "template " + name,
+          "template " + kTiny + " --variables " + name, "tune import " + name,
+          "logits " + kTiny + " -o x --backend reference --tokens-file " + name,
+          "cache verify " + name, "run " + kTiny + " -p a --chat-template " + name}) {
+        CAPTURE(typed);
+        const CommandResult result = run_hetune(folder.path() / "cache", typed);
+        CHECK(result.status == 1);
+        CHECK(result.lines() == 1);
+        CHECK(result.says(name + ": is a folder"));
+    }
+}
+
+TEST_CASE("what only plans refuses settings that nothing reads, too") {
+    TestFolder folder;
+    const std::string model = (folder.path() / "m.gguf").string();
+    const auto hetune = [&](const std::string& arguments) {
+        return run_hetune(folder.path() / "cache", arguments);
+    };
+    REQUIRE(hetune("synth --like qwen3-0.6b --header-only " + model).status == 0);
+    {
+        std::fstream file(model, std::ios::in | std::ios::out | std::ios::binary);
+        std::string text(1 << 16, '\0');
+        file.read(text.data(), static_cast<std::streamsize>(text.size()));
+        const size_t key = text.find("qwen3.vocab_size");
+        REQUIRE(key != std::string::npos);
+        file.clear();
+        file.seekp(static_cast<std::streamoff>(key)).write("qwen3.unread_key", 16);
+    }
+    for (const std::string typed : {"plan --arch gfx1100 ", "prewarm --dry-run --arch gfx1100 ",
+                                    "autotune --arch gfx1100 --budget 1s "}) {
+        CAPTURE(typed);
+        const CommandResult result = hetune(typed + model);
+        CHECK(result.status == 1);
+        CHECK(result.says("nothing reads qwen3.unread_key"));
+    }
+    const CommandResult allowed = hetune("plan --arch gfx1100 --allow-unused " + model);
+    CHECK(allowed.status == 0);
+    CHECK(allowed.says("warning"));
+}
+
+TEST_CASE("a file without a vocabulary is called what it is") {
+    TestFolder folder;
+    GgufWriter writer;
+    const std::string name = (folder.path() / "m.gguf").string();
+    writer.set("general.type", "imatrix").set("general.architecture", "llama").write(name);
+    CHECK(run_hetune(folder.path() / "cache", "tokenize --text a " + name)
+              .says("is an importance matrix"));
+}
+
+TEST_CASE("synth replaces nothing but a regular file") {
+    TestFolder folder;
+    const std::string pipe = (folder.path() / "pipe").string();
+    REQUIRE(mkfifo(pipe.c_str(), 0600) == 0);
+    const CommandResult result =
+        run_hetune(folder.path() / "cache", "synth --like qwen3-0.6b --header-only " + pipe);
+    CHECK(result.status == 1);
+    CHECK(result.says("cannot be written"));
+    CHECK(std::filesystem::is_fifo(pipe));
 }
 
 TEST_CASE("a result that stdout does not take is a failure with one line") {
@@ -217,16 +287,16 @@ TEST_CASE("logits writes float32 rows: all, by decoding, or the last") {
 
 TEST_CASE("logits refuses tokens that are none, too many tokens, and a file it cannot write") {
     TestFolder folder;
-    const auto refused = [&](const std::string& options, const char* word) {
+    const auto refused = [&](const std::string& options, const char* word, int status = 1) {
         const CommandResult result = run_hetune(
             folder.path(), fmt::format("logits {} --backend reference {}", kTiny, options));
         CAPTURE(options);
-        CHECK(result.status == 1);
+        CHECK(result.status == status);
         CHECK(result.lines() == 1);
         CHECK(result.says(word));
     };
     const std::string out = "--out " + (folder.path() / "x").string();
-    refused("--tokens 1,x " + out, "'x'");
+    refused("--tokens 1,x " + out, "'x'", 2);
     refused("--tokens 99999999 " + out, "99999999");
     refused("--ctx 2 --tokens 1,2,3 " + out, "--ctx 3");
     refused("--tokens-file /nowhere " + out, "/nowhere");
