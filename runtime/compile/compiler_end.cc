@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <charconv>
 #include <csignal>
 #include <cstring>
 
@@ -57,29 +58,47 @@ constexpr Trouble kTroubles[] = {
     {"OUT_OF_MEMORY", Cause::kOutOfMemory, kMemoryAdvice},
     {"OUT_OF_RESOURCES", Cause::kOutOfMemory, kMemoryAdvice},
     {"bad_alloc", Cause::kOutOfMemory, kMemoryAdvice},
+    {"Allocation failed", Cause::kOutOfMemory, kMemoryAdvice},
+    {"Memory allocation failure", Cause::kOutOfMemory, kMemoryAdvice},  // ptxas
+    {"memory exhausted", Cause::kOutOfMemory, kMemoryAdvice},           // EDG, in NVRTC
     {"failed to map segment", Cause::kOutOfMemory, kMemoryAdvice},
+    {"file not found", Cause::kCrash, "a file of its own is missing; reinstall it"},
 };
 
 // clang's driver on a child of its own that a signal ended.
 constexpr std::string_view kChildDied = "unable to execute command: ";
 
-// "file:3:4: error:", "file:3: error:", "<unknown>:0:0: error:"; NVRTC: "file(3): error:".
-bool has_place(std::string_view before_error) {
-    if (before_error.ends_with(')')) return true;
-    const size_t last = before_error.find_last_not_of("0123456789");
-    return last != std::string_view::npos && last + 1 < before_error.size() &&
-           before_error[last] == ':';
+// Takes the number at the end of a text, behind `before`; 0 where there is none.
+int number_at_end(std::string_view& text, char before) {
+    const size_t last = text.find_last_not_of("0123456789");
+    if (last == std::string_view::npos || last + 1 == text.size() || text[last] != before) return 0;
+    int number = 0;
+    std::from_chars(text.data() + last + 1, text.data() + text.size(), number);
+    text = text.substr(0, last);
+    return number;
+}
+
+// "file:3:4", "file:3" and, of NVRTC, "file(3)", with a file of the kernel's source: #line names
+// these below the folder of templates, while a compiler's own headers have a full path, and
+// "<unknown>:0:0" is no line at all.
+bool is_in_source(std::string_view place) {
+    int line = 0;
+    if (place.ends_with(')')) {
+        place.remove_suffix(1);
+        line = number_at_end(place, '(');
+    } else {
+        line = number_at_end(place, ':');
+        if (const int before = number_at_end(place, ':'); before > 0) line = before;
+    }
+    return line > 0 && !place.empty() && !place.starts_with('/') && !place.starts_with('<');
 }
 
 bool about_source(std::string_view line) {
     for (const std::string_view word : {": error:", ": fatal error:"})
         if (const size_t at = line.find(word); at != std::string_view::npos)
-            if (has_place(line.substr(0, at))) return true;
-    // Without a place: LLVM's back ends, lld, ptxas.
-    for (const std::string_view words : {"error: <unknown>:", "error in backend:", "exceeds limit",
-                                         "error: undefined symbol", "ptxas error", "ptxas fatal"})
-        if (has(line, words)) return true;
-    return false;
+            if (is_in_source(line.substr(0, at))) return true;
+    // Of LDS and registers, by LLVM's back ends and ptxas, which know no line.
+    return has(line, "error") && (has(line, "exceeds limit") || has(line, "uses too much"));
 }
 
 // Names a small stack, of which a compiler dies as if it were broken.

@@ -16,9 +16,10 @@ struct CompilerEnd {
 
 // For a compiler that ended without an object. `exit_code` is -1 and `signal` set where a signal
 // ended the process; a driver reports its own children by exit code 128 + signal or in its log.
-// kSource only where `log` holds an error at a place in the source, an error of the back end or
-// an undefined symbol, and no sign of a machine in trouble. An exit code alone proves nothing:
-// clang ends with 1 where its cc1 was killed.
+// kSource only where `log` holds an error at a line of the kernel's own source, or says that the
+// kernel needs more LDS or registers than there are, and no sign of a machine in trouble. Errors
+// without a line (of a back end, a linker, a missing library) may be of this machine. An exit code
+// alone proves nothing: clang ends with 1 where its cc1 was killed.
 CompilerEnd read_compiler_end(int exit_code, int signal, const std::string& log);
 
 // The same for a compiler that answered `log` and lives on.

@@ -114,9 +114,10 @@ WorkerMessage LibraryCompiler::ask(const WorkerMessage& question, const std::str
     if (status == "unavailable")
         throw CompileError(Cause::kNoCompiler, fmt::format("{}: {} cannot be opened: {}", what,
                                                            library_.string(), error));
-    if (status == "failed") {
+    if (status == "failed" || status == "broke") {
         const std::string log = text_field(answer, "log");
         CompilerEnd end = read_compiler_log(log + "\n" + error);
+        if (end.cause == Cause::kSource && status == "broke") end.cause = Cause::kCrash;
         if (end.cause == Cause::kSource || end.cause == Cause::kCrash) end.line = error;
         throw CompileError(end.cause, fmt::format("{}: {}", what, end.line), log);
     }

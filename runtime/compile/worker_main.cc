@@ -65,15 +65,18 @@ class Service {
             if (request.header.at("do") == "describe") return describe();
             return {{{"status", "done"}, {"log", shorten(result.log)}}, std::move(result.object)};
         } catch (const Refused& refused) {
-            return failed(refused.what(), refused.log());
+            return failed(refused.of_source(), refused.what(), refused.log());
         } catch (const std::exception& error) {
-            return failed(error.what(), {});
+            return failed(false, error.what(), {});
         }
     }
 
   private:
-    static WorkerMessage failed(const std::string& line, const std::string& log) {
-        return {{{"status", "failed"}, {"error", shorten(line)}, {"log", shorten(log)}}, {}};
+    static WorkerMessage failed(bool of_source, const std::string& line, const std::string& log) {
+        return {{{"status", of_source ? "failed" : "broke"},
+                 {"error", shorten(line)},
+                 {"log", shorten(log)}},
+                {}};
     }
 
     // After a compile, because that may load more: the files that came besides this program's own.

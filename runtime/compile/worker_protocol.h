@@ -6,7 +6,8 @@
 // Request: {"do": "compile" or "describe", "entry", "arch", "options": [...]} and the source.
 // Answer to compile: {"status": "done", "log"} and the object. To describe, which compiles too:
 // {"status": "done", "version", "loaded": [paths of the libraries that the compile used]}. To both:
-// {"status": "failed", "error", "log"} where the source is refused, and
+// {"status": "failed", "error", "log"} where the source is refused,
+// {"status": "broke", "error", "log"} where the library itself failed, and
 // {"status": "unavailable", "error"} where the library cannot be opened.
 #pragma once
 

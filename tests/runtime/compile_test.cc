@@ -1,5 +1,6 @@
 // Compilers behind the worker, with the fake worker: what the caller sees of each failure.
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 #include <sys/stat.h>
 
 #include <filesystem>
@@ -215,12 +216,22 @@ TEST_CASE("what clang's end says is of the source only where clang points at it"
         Cause cause;
     };
     for (const Case& c : {
-             Case{"echo '<stdin>:1:9: error: expected expression' >&2; exit 1", Cause::kSource},
-             Case{"echo 'ld.lld: error: undefined symbol: g()' >&2; exit 1", Cause::kSource},
+             Case{"echo 'linear/gemv.hip:1:9: error: expected expression' >&2; exit 1",
+                  Cause::kSource},
+             // A linker, a back end and a header of the compiler's own may be broken themselves.
+             Case{"echo 'ld.lld: error: undefined symbol: g()' >&2; exit 1", Cause::kCrash},
+             Case{"echo '/usr/lib/clang/19/include/x.h:7:1: error: expected }' >&2; exit 1",
+                  Cause::kCrash},
+             Case{"echo '<unknown>:0:0: error: ran out of registers' >&2; exit 1", Cause::kCrash},
+             Case{"echo \"linear/gemv.hip:1:10: fatal error: 'x.h' file not found\" >&2; exit 1",
+                  Cause::kCrash},
              Case{"echo 'error: local memory (70000) exceeds limit (65536)' >&2; exit 1",
                   Cause::kSource},
              Case{"echo 'fatal error: error in backend: Cannot select' >&2; exit 70",
-                  Cause::kSource},
+                  Cause::kCrash},
+             Case{"echo 'fatal error: error in backend: IO failure on output stream: Bad file "
+                  "descriptor' >&2; exit 70",
+                  Cause::kCrash},
              Case{"exit 1", Cause::kCrash},
              Case{"echo 'clang: error: unable to execute command: Killed' >&2; exit 1",
                   Cause::kKilled},
@@ -253,6 +264,69 @@ TEST_CASE("what clang's end says is of the source only where clang points at it"
         CHECK(error.cause() == c.cause);
         CHECK(std::string(error.what()).find("compiling gemv for gfx1100 with clang: ") == 0);
         CHECK(std::string(error.what()).find('\n') == std::string::npos);
+    }
+}
+
+// Of each library, with the status that its headers give a compile that failed.
+struct LibraryDouble {
+    LibraryKind kind;
+    int of_source, no_memory, internal;
+    const char* place;  // as the library's front end writes it
+};
+LibraryKind double_of(const char* name, ArchFamily family, const char* arch) {
+    return {.name = name, .family = family, .baseline_arch = arch, .options = [](const auto&) {
+                return std::vector<std::string>();
+            }};
+}
+
+TEST_CASE("what a library's end says is of the source only where status and log say so") {
+    const std::string place = "moe/router.hip:12:3: error: use of undeclared identifier 'x'";
+    for (const LibraryDouble& library : {
+             LibraryDouble{double_of("nvrtc", ArchFamily::kNvidia, "sm_80"), 6, 1, 11,
+                           "moe/router.hip(12): error: identifier \"x\" is undefined"},
+             LibraryDouble{double_of("hiprtc", ArchFamily::kAmd, "gfx1100"), 6, 1, 11,
+                           place.c_str()},
+             LibraryDouble{double_of("comgr", ArchFamily::kAmd, "gfx1100"), 1, 3, 2,
+                           place.c_str()},
+         }) {
+        Environment real = environment();
+        real.worker = HETUNE_WORKER_PROGRAM;
+        const auto compiler = open_library_compiler(library.kind, HETUNE_FAKE_COMPILERS, real);
+        struct Case {
+            int status;
+            std::string log;
+            Cause cause;
+        };
+        for (const Case& c : {
+                 Case{library.of_source, library.place, Cause::kSource},
+                 Case{library.of_source, "error: LDS (70000) exceeds limit (65536)", Cause::kSource},
+                 // The library's own words for a lack of memory, beside an error or alone.
+                 Case{library.no_memory, "", Cause::kOutOfMemory},
+                 Case{library.no_memory, library.place, Cause::kOutOfMemory},
+                 Case{library.of_source, "LLVM ERROR: out of memory", Cause::kOutOfMemory},
+                 Case{library.of_source, "ptxas fatal   : Memory allocation failure",
+                      Cause::kOutOfMemory},
+                 Case{library.of_source, "std::bad_alloc", Cause::kOutOfMemory},
+                 Case{library.of_source,
+                      std::string(library.place) + "\nLLVM ERROR: Allocation failed",
+                      Cause::kOutOfMemory},
+                 Case{library.of_source, "write: No space left on device", Cause::kDiskFull},
+                 // Nothing that names a line of the source.
+                 Case{library.of_source, "", Cause::kCrash},
+                 Case{library.of_source, "error: failed to open a file", Cause::kCrash},
+                 Case{library.of_source, "/tmp/comgr-1/hiprtc_runtime.h:9:1: error: expected }",
+                      Cause::kCrash},
+                 Case{library.of_source, "ptxas fatal   : Internal error", Cause::kCrash},
+                 Case{library.internal, library.place, Cause::kCrash},
+             }) {
+            CAPTURE(library.kind.name);
+            CAPTURE(c.status);
+            CAPTURE(c.log);
+            const CompileError error = error_of(*compiler, fmt::format("{} {}", c.status, c.log));
+            CAPTURE(error.what());
+            CHECK(error.cause() == c.cause);
+            CHECK(error.is_verdict() == (c.cause == Cause::kSource));
+        }
     }
 }
 

@@ -21,6 +21,8 @@ struct Numbers {
 constexpr Numbers kComgr2 = {4, 2, 6, 9};
 constexpr Numbers kComgr3 = {3, 2, 4, 7};
 
+constexpr int kActionFailed = 1;  // AMD_COMGR_STATUS_ERROR
+
 enum DataKind { kSource = 1, kLog = 5, kBitcode = 6, kRelocatable = 7, kExecutable = 8 };
 
 struct Functions {
@@ -45,11 +47,14 @@ struct Functions {
         object.find(set_logging, "amd_comgr_action_info_set_logging");
         object.find(do_action, "amd_comgr_do_action");
     }
-    void check(int status, const char* what) const {
-        if (status == 0) return;
+    std::string text_of(int status) const {
         const char* text = "unknown status";
         status_string(status, &text);
-        throw Refused(fmt::format("comgr {}: {}", what, text), {});
+        return text;
+    }
+    void check(int status, const char* what) const {
+        if (status != 0)
+            throw Refused(false, fmt::format("comgr {}: {}", what, text_of(status)), {});
     }
 
     void (*get_version)(size_t*, size_t*);
@@ -137,8 +142,12 @@ class Action {
         const std::string said = output.get(kLog);
         log += said;
         if (status == 0) return;
-        const std::string line = first_error(said);
-        throw Refused(line.empty() ? "comgr gave no reason" : line, log);
+        const std::string line = first_error(said), what = "comgr: " + comgr_.text_of(status);
+        throw Refused(status == kActionFailed,
+                      line.empty()              ? what
+                      : status == kActionFailed ? line
+                                                : what + ": " + line,
+                      log);
     }
 
   private:

@@ -22,14 +22,17 @@ struct Compiled {
     std::string log;
 };
 
-// The library refused a source; what() is one line, log() all it said.
+// The library made no object; what() is one line, log() all it said. `of_source`: its status says
+// that compiling failed. Any other status (no memory, an internal error) is of the library.
 class Refused : public std::runtime_error {
   public:
-    Refused(const std::string& line, std::string log)
-        : std::runtime_error(line), log_(std::move(log)) {}
+    Refused(bool of_source, const std::string& line, std::string log)
+        : std::runtime_error(line), of_source_(of_source), log_(std::move(log)) {}
+    bool of_source() const { return of_source_; }
     const std::string& log() const { return log_; }
 
   private:
+    bool of_source_;
     std::string log_;
 };
 

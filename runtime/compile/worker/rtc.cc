@@ -8,6 +8,9 @@
 namespace hetune::worker {
 namespace {
 
+// NVRTC_ERROR_COMPILATION, HIPRTC_ERROR_COMPILATION.
+constexpr int kCompilationFailed = 6;
+
 class Rtc final : public Library {
   public:
     // `prefix` is "nvrtc" or "hiprtc"; `output` "CUBIN" or "Code".
@@ -49,9 +52,14 @@ class Rtc final : public Library {
             log_(program, result.log.data());
             result.log.resize(bytes - 1);  // its zero
         }
-        if (status != 0)
-            throw Refused(result.log.empty() ? error_string_(status) : first_error(result.log),
+        if (status != 0) {
+            const std::string what = error_string_(status);
+            throw Refused(status == kCompilationFailed,
+                          result.log.empty()             ? what
+                          : status == kCompilationFailed ? first_error(result.log)
+                                                         : what + ": " + first_error(result.log),
                           result.log);
+        }
         check(output_size_(program, &bytes), "output size");
         result.object.resize(bytes);
         check(output_(program, result.object.data()), "output");
@@ -61,7 +69,8 @@ class Rtc final : public Library {
   private:
     void check(int status, const char* what) const {
         if (status != 0)
-            throw Refused(fmt::format("{} {}: {}", prefix_, what, error_string_(status)), {});
+            throw Refused(false, fmt::format("{} {}: {}", prefix_, what, error_string_(status)),
+                          {});
     }
 
     SharedObject object_;
