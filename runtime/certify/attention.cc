@@ -22,16 +22,21 @@ double stored_tolerance(const std::string& type) {
                              : 8e-3;
 }
 
+// All heads of a row, of `size` values each.
+void rotate(const Trial& t, int64_t position, std::span<float> heads, int64_t size) {
+    const auto pairs = static_cast<size_t>(t.number("kRotary") / 2);
+    if (pairs > 0)
+        reference::rope(heads, static_cast<size_t>(size), t.rope_turns().first(pairs),
+                        t.real("kMagnitude"), position, t.flag("kInterleaved"));
+}
+
 void norm_and_rotate(const Trial& t, std::span<const float> from, std::span<const float> weight,
                      int64_t position, std::span<float> head) {
     if (t.flag("kNorm"))
         reference::rmsnorm(from, weight, t.real("kEps"), head);
     else
         std::ranges::copy(from, head.begin());
-    const auto pairs = static_cast<size_t>(t.number("kRotary") / 2);
-    if (pairs > 0)
-        reference::rope(head, t.rope_turns().first(pairs), t.real("kMagnitude"), position,
-                        t.flag("kInterleaved"));
+    rotate(t, position, head, static_cast<int64_t>(head.size()));
 }
 
 void compare_head(Comparison& comparison, std::span<const float> got,
@@ -65,19 +70,29 @@ class CachedHeads {
 void certify_head_norm_rope(Trial& t) {
     const int64_t heads = t.number("kHeads"), size = t.number("kHeadSize"),
                   stride = t.number("kStride");
-    t.set_position(777);
-    const auto x = t.put_floats("x", t.rows() * stride);
+    constexpr int64_t kPosition = 777;
+    t.set_position(kPosition);
+    const auto x = t.put_activations("x", t.rows(), stride, false);
     const auto w = t.flag("kNorm") ? t.weight_vector("w") : std::span<const float>();
     t.out_floats("y", heads * size);
     t.launch();
     const auto y = t.get<float>("y");
     Comparison& comparison = t.compare("y", kRotation);
-    std::vector<float> wanted(static_cast<size_t>(size));
-    for (const auto& [row, h] : sample_of_heads(t.rows(), heads)) {
-        norm_and_rotate(
-            t, row_of(x, row, stride).subspan(static_cast<size_t>(h * size), wanted.size()), w,
-            777 + row, wanted);
-        compare_head(comparison, row_of(y, row * heads + h, size), wanted);
+    // The rows of x repeat: their norms are computed once, and a row's heads turn together.
+    const int64_t distinct = std::min(t.rows(), kDistinctRows), width = heads * size;
+    std::vector<float> normed;
+    for (int64_t i = 0; i < distinct * heads; ++i) {
+        const auto from = row_of(x, i / heads, stride).subspan(static_cast<size_t>(i % heads * size),
+                                                               static_cast<size_t>(size));
+        std::vector<float> head(from.begin(), from.end());
+        if (t.flag("kNorm")) reference::rmsnorm(from, w, t.real("kEps"), head);
+        normed.insert(normed.end(), head.begin(), head.end());
+    }
+    for (int64_t row = 0; row < t.rows(); ++row) {
+        const auto from = row_of(normed, row % distinct, width);
+        std::vector<float> wanted(from.begin(), from.end());
+        rotate(t, kPosition + row, wanted, size);
+        compare_head(comparison, row_of(y, row, width), wanted);
     }
 }
 
@@ -118,6 +133,31 @@ void certify_kv_write(Trial& t) {
                          row_of(wanted[side], row, width));
     }
 }
+
+// Attention of all rows of a step. Queries repeat after kDistinctRows rows, so that one pass over
+// the keys gives a query's results at each of its rows: a row sees one key more than the row before.
+struct ManyRows {
+    int64_t heads, kv_heads, size, position;
+
+    // `compare` gets row, head and what is wanted there.
+    template <class Compare>
+    void each(const Trial& t, std::span<const float> queries, CachedHeads& k, CachedHeads& v,
+              Compare&& compare) const {
+        std::vector<float> wanted(static_cast<size_t>(size));
+        std::vector<int64_t> counts;
+        for (int64_t first = 0; first < std::min(t.rows(), kDistinctRows); ++first) {
+            counts.clear();
+            for (int64_t row = first; row < t.rows(); row += kDistinctRows)
+                counts.push_back(position + row + 1);
+            for (int64_t head = 0; head < heads; ++head) {
+                const int64_t from = head / (heads / kv_heads);
+                reference::attend(row_of(queries, first * heads + head, size), k[from], v[from],
+                                  size, counts, t.real("kScale"), wanted,
+                                  [&](int64_t count) { compare(count - position - 1, head, wanted); });
+            }
+        }
+    }
+};
 
 struct Shape {
     explicit Shape(const Trial& t)
@@ -161,19 +201,16 @@ void certify_split(Trial& t) {
                   t.put("k_cache", seeded_kv(shape, s.position() + t.full_rows(), t.random())));
     CachedHeads v(shape,
                   t.put("v_cache", seeded_kv(shape, s.position() + t.full_rows(), t.random())));
-    const auto q = t.put_floats("q", t.rows() * s.heads * s.size);
+    const auto q = t.put_activations("q", t.rows(), s.heads * s.size, false);
     t.out_floats("shares", s.heads * s.splits * (s.size + 2));
     t.launch();
     const auto shares = t.get<float>("shares");
     Comparison& comparison = t.compare("shares, merged", kSoftmax);
-    for (const auto& [row, head] : sample_of_heads(t.rows(), s.heads)) {
-        const int64_t from = head / (s.heads / s.kv_heads), i = row * s.heads + head;
-        std::vector<float> wanted(static_cast<size_t>(s.size));
-        reference::attend(row_of(q, i, s.size), k[from], v[from], s.size, s.position() + row + 1,
-                          t.real("kScale"), wanted);
-        compare_head(comparison,
-                     merged(row_of(shares, i, s.splits * (s.size + 2)), s.splits, s.size), wanted);
-    }
+    ManyRows{s.heads, s.kv_heads, s.size, s.position()}.each(
+        t, q, k, v, [&](int64_t row, int64_t head, std::span<const float> wanted) {
+            const auto of_head = row_of(shares, row * s.heads + head, s.splits * (s.size + 2));
+            compare_head(comparison, merged(of_head, s.splits, s.size), wanted);
+        });
 }
 
 void certify_merge(Trial& t) {
@@ -205,18 +242,15 @@ void certify_flash(Trial& t) {
     t.set_position(position);
     CachedHeads k(shape, t.put("k_cache", seeded_kv(shape, position + t.full_rows(), t.random())));
     CachedHeads v(shape, t.put("v_cache", seeded_kv(shape, position + t.full_rows(), t.random())));
-    const auto q = t.put_floats("q", t.rows() * heads * size);
+    const auto q = t.put_activations("q", t.rows(), heads * size, false);
     t.out_floats("y", heads * size);
     t.launch();
     const auto y = t.get<float>("y");
     Comparison& comparison = t.compare("y", kHalves);
-    std::vector<float> wanted(static_cast<size_t>(size));
-    for (const auto& [row, head] : sample_of_heads(t.rows(), heads)) {
-        const int64_t from = head / (heads / shape.heads), i = row * heads + head;
-        reference::attend(row_of(q, i, size), k[from], v[from], size, position + row + 1,
-                          t.real("kScale"), wanted);
-        compare_head(comparison, row_of(y, i, size), wanted);
-    }
+    ManyRows{heads, shape.heads, size, position}.each(
+        t, q, k, v, [&](int64_t row, int64_t head, std::span<const float> wanted) {
+            compare_head(comparison, row_of(y, row * heads + head, size), wanted);
+        });
 }
 
 // One launch: heads, cache and softmax.
@@ -276,12 +310,12 @@ void certify_step(Trial& t) {
     y.compare_row(0, wanted);  // blocks of 32 may hold the ends of two heads
 }
 
-const RegisterCertifier kHeadNormRope{{"head_norm_rope"}, certify_head_norm_rope};
+const RegisterCertifier kHeadNormRope{{"head_norm_rope"}, certify_head_norm_rope, 2};
 const RegisterCertifier kKvWrite{{"kv_write"}, certify_kv_write};
-const RegisterCertifier kSplit{{"attention_split"}, certify_split};
+const RegisterCertifier kSplit{{"attention_split"}, certify_split, 2};
 const RegisterCertifier kMerge{{"attention_merge"}, certify_merge};
 const RegisterCertifier kStep{{"attention_step"}, certify_step};
-const RegisterCertifier kFlash{{"attention_flash"}, certify_flash};
+const RegisterCertifier kFlash{{"attention_flash"}, certify_flash, 2};
 
 }  // namespace
 }  // namespace hetune

@@ -8,11 +8,14 @@
 namespace hetune {
 namespace {
 
-// First, last, and one of each class mod 16, spread over the table.
-std::vector<int64_t> tokens_to_try(int64_t table_rows) {
+// A token for each row of a step, or 17: a launch of one row costs an upload of the table. The first
+// and the last token, and between them, evenly, tokens of all lanes of a tile in turn. Tokens apart
+// by whole tiles differ in an address alone.
+std::vector<int64_t> tokens_to_try(int64_t table_rows, int64_t rows) {
+    const int64_t count = std::max<int64_t>(rows, 17);
     std::set<int64_t> tokens = {0, table_rows - 1};
-    for (int64_t i = 0; i < 16; ++i)
-        tokens.insert(std::min(i * table_rows / 16 / 16 * 16 + i, table_rows - 1));
+    for (int64_t i = 0; i < count - 2; ++i)
+        tokens.insert(std::min(i * table_rows / count / 32 * 32 + i * 5 % 32, table_rows - 1));
     return {tokens.begin(), tokens.end()};
 }
 
@@ -34,7 +37,7 @@ void certify_embed(Trial& t) {
     const int64_t cols = t.number("kCols");
     t.out_floats("h", cols);
     Comparison& comparison = t.compare("h", 1e-6);  // a product and a sum at most
-    launch_for_tokens(t, tokens_to_try(t.number("kRows")), [&](int64_t row, int64_t token) {
+    launch_for_tokens(t, tokens_to_try(t.number("kRows"), t.rows()), [&](int64_t row, int64_t token) {
         const auto h = t.get<float>("h");
         const auto wanted = t.weight_row("w", token);
         for (size_t i = 0; i < wanted.size(); ++i)
@@ -51,7 +54,7 @@ void certify_embed_norm(Trial& t) {
     t.out_floats("h", cols);
     t.out_floats("squares", cols / 32);
     TileOutput next(t, "next", cols, t.flag("kQuantisedOutput"));
-    launch_for_tokens(t, tokens_to_try(t.number("kRows")), [&](int64_t row, int64_t token) {
+    launch_for_tokens(t, tokens_to_try(t.number("kRows"), t.rows()), [&](int64_t row, int64_t token) {
         const auto h = t.get<float>("h"), squares = t.get<float>("squares");
         next.read();
         const auto row_values = t.weight_row("w", token);
@@ -74,8 +77,8 @@ void certify_embed_norm(Trial& t) {
     });
 }
 
-const RegisterCertifier kEmbed{{"embed"}, certify_embed};
-const RegisterCertifier kEmbedNorm{{"embed_norm"}, certify_embed_norm};
+const RegisterCertifier kEmbed{{"embed"}, certify_embed, 2};
+const RegisterCertifier kEmbedNorm{{"embed_norm"}, certify_embed_norm, 2};
 
 }  // namespace
 }  // namespace hetune

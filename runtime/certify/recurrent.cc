@@ -1,6 +1,6 @@
 // causal_conv and delta_net: results and the state that they leave.
+#include <algorithm>
 #include <cmath>
-#include <set>
 
 #include "runtime/certify/certifier.h"
 #include "runtime/certify/products.h"
@@ -60,33 +60,41 @@ void certify_conv(Trial& t) {
     compare_ring(t.compare("state", kExact), t.get<float>("state"), x, ring, taps, width, t.rows());
 }
 
-// All of a step of few rows; of more, four: a head costs rows times its state.
-std::vector<int64_t> heads_to_try(int64_t rows, int64_t heads) {
-    std::set<int64_t> list = {0, heads / 3, heads * 2 / 3, heads - 1};
-    if (rows * heads <= 512)
-        for (int64_t h = 0; h < heads; ++h) list.insert(h);
-    return {list.begin(), list.end()};
-}
-
+// Columns of values and state repeat, so that the oracle has few of each head to compute.
 void certify_delta_net(Trial& t) {
     const int64_t key_heads = t.number("kKeyHeads"), heads = t.number("kValueHeads");
     const int64_t key_size = t.number("kKeySize"), value_size = t.number("kValueSize");
-    const int64_t keys = key_heads * key_size, channels = 2 * keys + heads * value_size;
-    const int64_t head_state = key_size * value_size;
-    const auto qkv = t.put_floats("qkv", t.rows() * channels);
+    const int64_t keys = key_heads * key_size, values = heads * value_size,
+                  channels = 2 * keys + values;
+    auto qkv = seeded_floats(static_cast<size_t>(t.rows() * channels), t.random());
+    auto state = seeded_floats(static_cast<size_t>(values * key_size), t.random());
+    for (int64_t row = 0; row < t.rows(); ++row)
+        repeat_columns(std::span(qkv).subspan(static_cast<size_t>(row * channels + 2 * keys),
+                                              static_cast<size_t>(values)),
+                       value_size);
+    repeat_columns(state, value_size);
+    t.put("qkv", qkv);
+    t.put("state", state);
     const auto a = t.put_floats("a", t.rows() * heads), b = t.put_floats("b", t.rows() * heads);
     const auto rate = t.weight_vector("ssm_a", -2.0f, -0.05f), bias = t.weight_vector("dt_bias");
-    auto state = t.put_floats("state", heads * head_state);
-    t.out_floats("y", heads * value_size);
+    t.out_floats("y", values);
     t.launch();
     const auto y = t.get<float>("y"), after = t.get<float>("state");
     Comparison& comparison = t.compare("y", kRecurrent);
     Comparison& compare_state = t.compare("state", kRecurrent);
-    for (const int64_t h : heads_to_try(t.rows(), heads)) {
+    const int64_t columns = std::min(value_size, kDistinctColumns);
+    std::vector<float> row_values(static_cast<size_t>(value_size));
+    const auto compare_columns = [&](Comparison& to, std::span<const float> got,
+                                     std::span<const float> wanted) {
+        std::ranges::copy(wanted, row_values.begin());
+        repeat_columns(row_values, value_size);
+        to.add_all(0, got, row_values);
+    };
+    for (int64_t h = 0; h < heads; ++h) {
         const auto head = static_cast<size_t>(h);
-        std::vector<float> own(row_of(state, h, head_state).begin(),
-                               row_of(state, h, head_state).end());
-        std::vector<float> wanted(static_cast<size_t>(value_size));
+        std::vector<float> own =
+            distinct_columns(row_of(state, h, key_size * value_size), value_size);
+        std::vector<float> wanted(static_cast<size_t>(columns));
         for (int64_t row = 0; row < t.rows(); ++row) {
             const auto input = row_of(qkv, row, channels);
             const auto part = [&](int64_t first, int64_t size) {
@@ -95,23 +103,17 @@ void certify_delta_net(Trial& t) {
             const int64_t key = h % key_heads * key_size;
             const auto at = static_cast<size_t>(row * heads) + head;
             reference::delta_rule(own, part(key, key_size), part(keys + key, key_size),
-                                  part(2 * keys + h * value_size, value_size),
+                                  part(2 * keys + h * value_size, columns),
                                   static_cast<double>(rate[head]) *
                                       reference::softplus(static_cast<double>(a[at]) +
                                                           static_cast<double>(bias[head])),
                                   reference::sigmoid(static_cast<double>(b[at])), t.real("kEps"),
                                   wanted);
-            for (int64_t d = 0; d < value_size; ++d)
-                comparison.add(d,
-                               static_cast<double>(row_of(y, static_cast<int64_t>(at),
-                                                          value_size)[static_cast<size_t>(d)]),
-                               static_cast<double>(wanted[static_cast<size_t>(d)]));
+            compare_columns(comparison, row_of(y, static_cast<int64_t>(at), value_size), wanted);
         }
-        for (int64_t i = 0; i < head_state; ++i)
-            compare_state.add(
-                i % value_size,
-                static_cast<double>(row_of(after, h, head_state)[static_cast<size_t>(i)]),
-                static_cast<double>(own[static_cast<size_t>(i)]));
+        for (int64_t i = 0; i < key_size; ++i)
+            compare_columns(compare_state, row_of(after, h * key_size + i, value_size),
+                            row_of(own, i, columns));
     }
 }
 
@@ -173,7 +175,7 @@ void certify_delta_step(Trial& t) {
 }
 
 const RegisterCertifier kConv{{"causal_conv"}, certify_conv};
-const RegisterCertifier kDeltaNet{{"delta_net"}, certify_delta_net};
+const RegisterCertifier kDeltaNet{{"delta_net"}, certify_delta_net, 2};
 const RegisterCertifier kDeltaStep{{"delta_step"}, certify_delta_step};
 
 }  // namespace

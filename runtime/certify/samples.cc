@@ -7,14 +7,17 @@
 
 namespace hetune {
 
-std::vector<RowHead> sample_of_heads(int64_t rows, int64_t heads) {
-    std::vector<RowHead> pairs;
-    for (int64_t row = 0; row < rows; ++row) {
-        const bool edge = row == 0 || row == rows - 1;
-        for (int64_t head = 0; head < heads; ++head)
-            if (edge || head == (row + row / heads) % heads) pairs.push_back({row, head});
-    }
-    return pairs;
+void repeat_columns(std::span<float> values, int64_t size) {
+    constexpr auto kDistinct = static_cast<size_t>(kDistinctColumns);
+    for (size_t at = 0; at < values.size(); ++at)
+        if (at % static_cast<size_t>(size) >= kDistinct) values[at] = values[at - kDistinct];
+}
+
+std::vector<float> distinct_columns(std::span<const float> values, int64_t size) {
+    std::vector<float> distinct;
+    for (size_t at = 0; at < values.size(); ++at)
+        if (at % static_cast<size_t>(size) < static_cast<size_t>(kDistinctColumns)) distinct.push_back(values[at]);
+    return distinct;
 }
 
 namespace {

@@ -1,4 +1,4 @@
-// Seeded inputs of trials, and which results are looked at where all would cost too much.
+// Seeded inputs of trials.
 #pragma once
 
 #include <cstdint>
@@ -13,12 +13,13 @@ namespace hetune {
 // of two holds other values.
 constexpr int64_t kDistinctRows = 7;
 
-// Pairs of row and head: all heads of the first and the last row, and of each row between one, so
-// that each head is looked at in every class of rows mod 16.
-struct RowHead {
-    int64_t row, head;
-};
-std::vector<RowHead> sample_of_heads(int64_t rows, int64_t heads);
+// Values of a delta net's head, and with them the columns of its state, each of which moves on by
+// itself, repeat after so many columns. A prime, too.
+constexpr int64_t kDistinctColumns = 7;
+// Lets each run of `size` values repeat so.
+void repeat_columns(std::span<float> values, int64_t size);
+// The first values of each run of `size`.
+std::vector<float> distinct_columns(std::span<const float> values, int64_t size);
 
 // Seeded values in -1 .. 1.
 std::vector<float> seeded_floats(size_t count, std::mt19937& random);

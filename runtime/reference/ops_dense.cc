@@ -65,8 +65,8 @@ void rope(const Step& s) {
     const auto width = static_cast<size_t>(s.width(s.op.inputs[0]));
     const auto out = s.out(0);
     std::ranges::copy(s.in(0), out.begin());
-    for (size_t at = 0; at < out.size(); at += size)
-        reference::rope(out.subspan(at, size), s.graph.rope_turns, s.graph.rope_magnitude,
+    for (size_t at = 0; at < out.size(); at += width)
+        reference::rope(out.subspan(at, width), size, s.graph.rope_turns, s.graph.rope_magnitude,
                         s.position + static_cast<int64_t>(at / width),
                         s.op.integer("interleaved") != 0);
 }

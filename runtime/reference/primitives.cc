@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <numbers>
 #include <numeric>
+#include <utility>
 
 #include "kernel_templates/quant/registry.h"
 
@@ -62,35 +64,55 @@ void rmsnorm(std::span<const float> x, std::span<const float> weight, double eps
             static_cast<float>(static_cast<double>(x[i]) * factor * static_cast<double>(weight[i]));
 }
 
-void rope(std::span<float> head, std::span<const double> turns, double magnitude, int64_t position,
-          bool interleaved) {
+void rope(std::span<float> heads, size_t size, std::span<const double> turns, double magnitude,
+          int64_t position, bool interleaved) {
     for (size_t i = 0; i < turns.size(); ++i) {
         const double exact = turns[i] * static_cast<double>(position);
         const double angle = 2 * std::numbers::pi * (exact - std::floor(exact));
         const double c = magnitude * std::cos(angle);
         const double s = magnitude * std::sin(angle);
-        float& a = head[interleaved ? 2 * i : i];
-        float& b = head[interleaved ? 2 * i + 1 : i + turns.size()];
-        const double x = a, y = b;
-        a = static_cast<float>(x * c - y * s);
-        b = static_cast<float>(y * c + x * s);
+        for (size_t head = 0; head < heads.size(); head += size) {
+            float& a = heads[head + (interleaved ? 2 * i : i)];
+            float& b = heads[head + (interleaved ? 2 * i + 1 : i + turns.size())];
+            const double x = a, y = b;
+            a = static_cast<float>(x * c - y * s);
+            b = static_cast<float>(y * c + x * s);
+        }
+    }
+}
+
+void attend(std::span<const float> q, const float* k, const float* v, int64_t stride,
+            std::span<const int64_t> counts, double scale, std::span<float> y,
+            const std::function<void(int64_t count)>& ready) {
+    std::vector<double> weights(static_cast<size_t>(counts.back()));
+    for (size_t t = 0; t < weights.size(); ++t)
+        weights[t] =
+            dot(q, std::span(k + static_cast<int64_t>(t) * stride, q.size())) * scale;
+    std::vector<double> sums(y.size());
+    double peak = -std::numeric_limits<double>::infinity(), total = 0;
+    int64_t seen = 0;
+    for (const int64_t count : counts) {
+        // Of the keys so far: no sum overflows, and none that counts comes to nothing.
+        const auto fresh = std::span(weights).subspan(static_cast<size_t>(seen),
+                                                      static_cast<size_t>(count - seen));
+        const double before = std::exchange(peak, std::max(peak, *std::ranges::max_element(fresh)));
+        const double shrink = std::exp(before - peak);
+        total *= shrink;
+        for (double& sum : sums) sum *= shrink;
+        for (; seen < count; ++seen) {
+            const double weight = std::exp(weights[static_cast<size_t>(seen)] - peak);
+            total += weight;
+            for (size_t d = 0; d < y.size(); ++d)
+                sums[d] += weight * static_cast<double>(v[seen * stride + static_cast<int64_t>(d)]);
+        }
+        for (size_t d = 0; d < y.size(); ++d) y[d] = static_cast<float>(sums[d] / total);
+        ready(count);
     }
 }
 
 void attend(std::span<const float> q, const float* k, const float* v, int64_t stride, int64_t count,
             double scale, std::span<float> y) {
-    std::vector<double> scores(static_cast<size_t>(count));
-    for (int64_t t = 0; t < count; ++t)
-        scores[static_cast<size_t>(t)] = dot(q, std::span(k + t * stride, q.size())) * scale;
-    const double peak = *std::ranges::max_element(scores);
-    double total = 0;
-    for (double& s : scores) total += s = std::exp(s - peak);
-    std::vector<double> sums(y.size());
-    for (int64_t t = 0; t < count; ++t)
-        for (size_t d = 0; d < y.size(); ++d)
-            sums[d] += scores[static_cast<size_t>(t)] *
-                       static_cast<double>(v[t * stride + static_cast<int64_t>(d)]);
-    for (size_t d = 0; d < y.size(); ++d) y[d] = static_cast<float>(sums[d] / total);
+    attend(q, k, v, stride, std::span(&count, 1), scale, y, [](int64_t) {});
 }
 
 void delta_rule(std::span<float> state, std::span<const float> q, std::span<const float> k,

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -24,12 +25,16 @@ void linear(const Tensor& weight, int64_t first, int64_t out, std::span<const fl
             std::span<float> y);
 void rmsnorm(std::span<const float> x, std::span<const float> weight, double eps,
              std::span<float> y);  // one row
-// One head at one position; `turns` per pair, angles 2 pi turns * position.
-void rope(std::span<float> head, std::span<const double> turns, double magnitude, int64_t position,
-          bool interleaved);
+// Heads of `size` values at one position; `turns` per pair, angles 2 pi turns * position.
+void rope(std::span<float> heads, size_t size, std::span<const double> turns, double magnitude,
+          int64_t position, bool interleaved);
 // One query head over `count` keys and values, each `stride` floats apart.
 void attend(std::span<const float> q, const float* k, const float* v, int64_t stride, int64_t count,
             double scale, std::span<float> y);
+// The same over each of `counts`, which rise: `ready` is told a count when its result is in y.
+void attend(std::span<const float> q, const float* k, const float* v, int64_t stride,
+            std::span<const int64_t> counts, double scale, std::span<float> y,
+            const std::function<void(int64_t count)>& ready);
 // One token of one gated delta net head. S [key_size, value_size] <- e^log_decay S, then
 // S += k (beta (v - S^T k))^T, y = S^T q; q and k are l2-normalised here, q also / sqrt(key_size).
 // Source: Gated Delta Networks, arXiv 2412.06464.

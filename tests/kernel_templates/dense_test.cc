@@ -151,7 +151,7 @@ TEST_CASE("head_norm_rope equals the oracle at far positions, partly rotated and
             const auto head = std::span(wanted).subspan(static_cast<size_t>(i * c.size),
                                                         static_cast<size_t>(c.size));
             if (c.norm) reference::rmsnorm(row_of(x, i, c.size), w, 1e-6, head);
-            reference::rope(head, turns, 1.5, c.position + i / kHeads, c.interleaved);
+            reference::rope(head, head.size(), turns, 1.5, c.position + i / kHeads, c.interleaved);
         }
         KernelRun run({"head_norm_rope",
                        {{"kHeads", text(kHeads)},

@@ -153,9 +153,9 @@ TEST_CASE("objects of the emulator's models are left for it") {
         const fs::path folder = fs::path(meeting_place()) / "objects" / compiler;
         fs::create_directories(folder);
         std::map<std::string, KernelSpec> kernels;
-        for (const auto& [shape, sessions] : emulated_models()) {
-            const ModelFile file(written_model(shape, "Q4_K_M", meeting_place()));
-            for (const SessionOptions& session : sessions)
+        for (const EmulatedModel& model : emulated_models()) {
+            const ModelFile file(written_model(model, "Q4_K_M", meeting_place()));
+            for (const SessionOptions& session : model.sessions)
                 for (const KernelSpec& spec :
                      session_plans(build_layer_graph(file), file, arch, session).kernels())
                     kernels.emplace(spec.to_string(), spec);

@@ -190,7 +190,7 @@ TEST_CASE("heads of any size are tried in full, and pass") {
         shape.name = fmt::format("head{}", size);
         shape.head_size = size;
         const ModelFile file(
-            testing::written_model(shape, "F32", HETUNE_BUILD_DIR "/test-models/heads"));
+            testing::written_model({shape, {}}, "F32", HETUNE_BUILD_DIR "/test-models/heads"));
         const LayerGraph graph = build_layer_graph(file);
         const SessionPlans plans =
             session_plans(graph, file, device->arch(), {.context = 64, .prefill_rows = 5});

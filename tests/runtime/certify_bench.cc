@@ -1,5 +1,6 @@
-// certify_bench SHAPE LAYERS: what certificates cost for a model of this shape with fewer layers
-// (the kernels are the same), on the CPU device. Writes the model into the build folder.
+// certify_bench SHAPE LAYERS [ROWS]: what certificates cost for a model of this shape with fewer
+// layers (the kernels are the same) and prefill steps of ROWS tokens (64), on the CPU device.
+// Writes the model into the build folder.
 #include <fmt/format.h>
 
 #include <cstdlib>
@@ -11,7 +12,9 @@
 
 int main(int argc, char** argv) try {
     using namespace hetune;
-    if (argc != 3) throw std::runtime_error("usage: certify_bench SHAPE LAYERS");
+    if (argc != 3 && argc != 4)
+        throw std::runtime_error("usage: certify_bench SHAPE LAYERS [ROWS]");
+    const int rows = argc == 4 ? std::atoi(argv[3]) : 64;
     ModelShape shape = find_shape(argv[1]);
     shape.layers = std::atoi(argv[2]);
     const std::filesystem::path folder = HETUNE_BUILD_DIR "/test-models";
@@ -22,7 +25,7 @@ int main(int argc, char** argv) try {
     const auto device = open_cpu_device(0);
     CodeStore store({.folder = HETUNE_BUILD_DIR "/bench-cache"});
     KernelLibrary library(device->arch(), store, read_environment());
-    const Session session(file, *device, library, nullptr, {.context = 64}, {},
+    const Session session(file, *device, library, nullptr, {.context = rows, .prefill_rows = rows}, {},
                           {.certify = CertifyMode::kAlways});
     double ms = 0, launch_ms = 0;
     for (const CertifiedKernel& kernel : session.certificates()) {

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "cache/key.h"
 #include "planner/synth/synthetic.h"
 #include "runtime/session_plans.h"
+#include "tests/runtime/edited_model.h"
 #include "tests/runtime/small_shapes.h"
 
 namespace hetune::testing {
@@ -19,6 +21,7 @@ namespace hetune::testing {
 struct EmulatedModel {
     ModelShape shape;
     std::vector<SessionOptions> sessions;
+    std::function<void(EditedModel&)> change = nullptr;  // of the file with the shape's tensors
 };
 
 // 331 tokens: the last tile has 11 rows. Rows of steps: a trial takes three fewer, which leaves a
@@ -59,6 +62,54 @@ inline ModelShape emulated_hybrid() {
     return shape;
 }
 
+// No size is a multiple of 64, which leaves the multiples of 32 that rows need; three heads; factors
+// and biases of the file.
+inline ModelShape emulated_odd() {
+    ModelShape shape = emulated_dense();
+    shape.name = "emulated-odd";
+    shape.architecture = "llama";
+    shape.hidden = 288;
+    shape.inner = 416;
+    shape.heads = 3;
+    shape.kv_heads = 1;
+    shape.head_size = 96;
+    shape.rotary = 38;
+    shape.vocabulary = 131;
+    return shape;
+}
+inline void add_factors(EditedModel& file) {
+    for (const std::string tensor : {"blk.0.attn_q", "blk.0.ffn_up"}) {
+        const auto rows = static_cast<size_t>(file.tensor(tensor + ".weight").dims.back());
+        file.add(tensor + ".scale", {0.7f});
+        file.add(tensor + ".bias", std::vector<float>(rows, 0.1f));
+    }
+    file.add("blk.0.ffn_down.scale", {0.7f});
+}
+// The same with experts in groups, factors of experts, and heads and states of 40 values.
+inline ModelShape emulated_odd_experts() {
+    ModelShape shape = with_experts(with_delta_net(emulated_odd()), 96);
+    shape.name = "emulated-odd-experts";
+    shape.architecture = "qwen35moe";
+    shape.layers = 2;
+    shape.hidden = 160;
+    shape.heads = 4;
+    shape.kv_heads = 4;
+    shape.head_size = 40;
+    shape.experts = 15;
+    shape.experts_used = 3;
+    shape.expert_inner = 96;
+    shape.key_heads = 4;
+    shape.value_heads = 4;
+    shape.state_size = 40;
+    return shape;
+}
+inline void add_groups(EditedModel& file) {
+    file.metadata["qwen35moe.expert_group_count"] = {int64_t{5}};
+    file.metadata["qwen35moe.expert_group_used_count"] = {int64_t{2}};
+    file.add("blk.0.ffn_gate_exps.scale", std::vector<float>(15, 0.7f));
+    file.add("blk.1.ffn_down_exps.scale", std::vector<float>(15, 0.7f));
+}
+
 inline std::vector<EmulatedModel> emulated_models() {
     const std::map<std::string, std::string> tile = {{"kTileM", "64"}};
     const SessionOptions large_tiles = {
@@ -79,14 +130,22 @@ inline std::vector<EmulatedModel> emulated_models() {
               {.prefill_rows = 17},
               {.prefill_rows = 45},
               {.prefill_rows = 45, .matrix = false},
-              large_tiles}}};
+              large_tiles}},
+            {emulated_odd(), {{.prefill_rows = 9}, {.prefill_rows = 45}}, add_factors},
+            {emulated_odd_experts(),
+             {{.prefill_rows = 9, .fusion = false}, {.prefill_rows = 45}},
+             add_groups}};
 }
 
-inline std::string written_model(const ModelShape& shape, const std::string& quant,
+inline std::string written_model(const EmulatedModel& model, const std::string& quant,
                                  const std::filesystem::path& folder) {
     std::filesystem::create_directories(folder);
-    const std::string path = folder / fmt::format("{}-{}.gguf", shape.name, quant);
-    write_synthetic(shape, {.quant = quant}, path);
+    const std::string path = folder / fmt::format("{}-{}.gguf", model.shape.name, quant);
+    write_synthetic(model.shape, {.quant = quant}, path);
+    if (model.change == nullptr) return path;
+    EditedModel file(path);
+    model.change(file);
+    file.write(path);
     return path;
 }
 

@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 
+#include "kernel_templates/catalogue.h"
 #include "runtime/certify/certify.h"
 #include "runtime/cpu_device.h"
 #include "runtime/kernel_library.h"
@@ -103,6 +104,9 @@ constexpr Mutation kMutations[] = {
      "v[k] *= k == 7 ? 1.01f * factor : factor;"},
     {"quantise", "elementwise/quantise.hip", "block * 32 + lane_id()]",
      "block * 32 + (lane_id() ^ 1)]"},
+    {"scale", "elementwise/scale.hip", "scaled + bias[col]", "scaled + bias[0]"},
+    {"scale", "elementwise/scale.hip", "if (row >= step->rows || col >= kCols) return;",
+     "if (row >= step->rows || col >= kCols - 1) return;"},
     {"scale_by_sigmoid", "elementwise/scale_by_sigmoid.hip", "sigmoid(s[row])", "sigmoid(s[0])"},
     {"split_heads", "elementwise/split_heads.hip", "x[(2 * head + 1) * kHeadSize + d]",
      "x[2 * head * kHeadSize + d]"},
@@ -119,6 +123,12 @@ constexpr Mutation kMutations[] = {
     {"router", "moe/choose_experts.h",
      "const int winner = wave_min(best == top ? at : kExperts - 1);",
      "const int winner = wave_max(best == top ? at : 0);"},
+    {"router_groups", "moe/router_groups.hip",
+     "fast_exp(first - peak) + fast_exp(second - peak)", "fast_exp(first - peak)"},
+    {"router_groups", "moe/router_groups.hip", "if (lane_id() == winner) score = -1.0f;", ""},
+    {"scale_shares", "moe/scale_shares.hip", "s[ids[slot]]", "s[ids[slot] ^ 1]"},
+    {"scale_shares", "moe/scale_shares.hip", "if (slot >= step->rows * kUsed) return;",
+     "if (slot >= step->rows * kUsed - 1) return;"},
     {"expert_groups", "moe/expert_groups.hip", "imin(at + kTokens, behind) - 1}",
      "imin(at + kTokens, behind)}"},
     {"moe_route", "moe/moe_route.hip", "x[column] * norm[column] : x[column]",
@@ -220,6 +230,28 @@ constexpr Mutation kMutations[] = {
     {"repeat", "sampling/repeat.hip", "done < loop->rounds &&", "done <= loop->rounds &&"},
 };
 
+// Templates of which one mutation is too few: most of the time of a model is spent there, or what
+// goes wrong once stays in a cache or a state.
+bool wants_three(std::string_view name) {
+    for (const std::string_view prefix : {"gemv", "gemm", "attention_", "moe_", "experts_", "delta_"})
+        if (name.starts_with(prefix)) return true;
+    return name == "kv_write" || name == "causal_conv" || name == "sample";
+}
+
+TEST_CASE("the catalogue's templates have mutations, those that matter most three") {
+    std::map<std::string, int, std::less<>> counts;
+    for (const Mutation& m : kMutations) {
+        CAPTURE(m.kernel);
+        CHECK(find_template(m.kernel) != nullptr);
+        ++counts[m.kernel];
+    }
+    for (const TemplateInfo* info : all_templates()) {
+        if (info->layer == "bench") continue;  // no plan has these
+        CAPTURE(info->name);
+        CHECK(counts[info->name] >= (wants_three(info->name) ? 3 : 1));
+    }
+}
+
 // A step of a small model that a template is tried with.
 struct Subject {
     std::shared_ptr<const ModelFile> file;
@@ -233,11 +265,11 @@ struct Subject {
 std::map<std::string, std::vector<Subject>> subjects_of(const Arch& arch) {
     std::map<std::string, std::vector<Subject>> by_template;
     std::set<std::string> seen;
-    for (const auto& [shape, sessions] : testing::emulated_models()) {
+    for (const testing::EmulatedModel& model : testing::emulated_models()) {
         const auto file = std::make_shared<const ModelFile>(
-            testing::written_model(shape, "Q4_K_M", HETUNE_BUILD_DIR "/test-models/mutations"));
+            testing::written_model(model, "Q4_K_M", HETUNE_BUILD_DIR "/test-models/mutations"));
         const auto graph = std::make_shared<const LayerGraph>(build_layer_graph(*file));
-        for (SessionOptions options : sessions) {
+        for (SessionOptions options : model.sessions) {
             options.context = 128;
             for (const bool matrix : {options.prefill_rows >= kMatrixRows, false}) {
                 options.matrix = matrix;
@@ -273,10 +305,8 @@ TEST_CASE("every mutation of every template is refused by a trial, and the templ
     for (const Mutation& m : kMutations) {
         INFO(fmt::format("{}: {} -> {}", m.kernel, m.what, m.by));
         const auto found = subjects.find(m.kernel);
-        if (found == subjects.end()) {
-            MESSAGE("no plan for the CPU has this kernel");
-            continue;
-        }
+        CHECK(found != subjects.end());  // a plan for the CPU has it
+        if (found == subjects.end()) continue;
         mutated.insert(m.kernel);
         testing::BrokenTemplates templates;
         templates.replace(m.file, m.what, m.by);
