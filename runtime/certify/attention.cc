@@ -82,8 +82,9 @@ void certify_head_norm_rope(Trial& t) {
     const int64_t distinct = std::min(t.rows(), kDistinctRows), width = heads * size;
     std::vector<float> normed;
     for (int64_t i = 0; i < distinct * heads; ++i) {
-        const auto from = row_of(x, i / heads, stride).subspan(static_cast<size_t>(i % heads * size),
-                                                               static_cast<size_t>(size));
+        const auto from =
+            row_of(x, i / heads, stride)
+                .subspan(static_cast<size_t>(i % heads * size), static_cast<size_t>(size));
         std::vector<float> head(from.begin(), from.end());
         if (t.flag("kNorm")) reference::rmsnorm(from, w, t.real("kEps"), head);
         normed.insert(normed.end(), head.begin(), head.end());
@@ -135,7 +136,8 @@ void certify_kv_write(Trial& t) {
 }
 
 // Attention of all rows of a step. Queries repeat after kDistinctRows rows, so that one pass over
-// the keys gives a query's results at each of its rows: a row sees one key more than the row before.
+// the keys gives a query's results at each of its rows: a row sees one key more than the row
+// before.
 struct ManyRows {
     int64_t heads, kv_heads, size, position;
 
@@ -152,8 +154,9 @@ struct ManyRows {
             for (int64_t head = 0; head < heads; ++head) {
                 const int64_t from = head / (heads / kv_heads);
                 reference::attend(row_of(queries, first * heads + head, size), k[from], v[from],
-                                  size, counts, t.real("kScale"), wanted,
-                                  [&](int64_t count) { compare(count - position - 1, head, wanted); });
+                                  size, counts, t.real("kScale"), wanted, [&](int64_t count) {
+                                      compare(count - position - 1, head, wanted);
+                                  });
             }
         }
     }

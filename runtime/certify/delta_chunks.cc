@@ -144,9 +144,9 @@ void certify_prepare(Trial& t) {
             const auto chunk = row_of(chunks, n * c.heads + h, c.floats());
             const auto results = c.run(chunk, own);
             for (int64_t token = 0; token < c.tokens; ++token) {
-                const auto values = chunk.subspan(
-                    static_cast<size_t>(3 * c.tokens * c.keys + token * c.values),
-                    static_cast<size_t>(c.values));
+                const auto values =
+                    chunk.subspan(static_cast<size_t>(3 * c.tokens * c.keys + token * c.values),
+                                  static_cast<size_t>(c.values));
                 c.compare(compare_columns, values,
                           in_double({values.begin(), values.begin() + c.columns}));
             }

@@ -8,9 +8,9 @@
 namespace hetune {
 namespace {
 
-// A token for each row of a step, or 17: a launch of one row costs an upload of the table. The first
-// and the last token, and between them, evenly, tokens of all lanes of a tile in turn. Tokens apart
-// by whole tiles differ in an address alone.
+// A token for each row of a step, or 17: a launch of one row costs an upload of the table. The
+// first and the last token, and between them, evenly, tokens of all lanes of a tile in turn. Tokens
+// apart by whole tiles differ in an address alone.
 std::vector<int64_t> tokens_to_try(int64_t table_rows, int64_t rows) {
     const int64_t count = std::max<int64_t>(rows, 17);
     std::set<int64_t> tokens = {0, table_rows - 1};
@@ -37,13 +37,14 @@ void certify_embed(Trial& t) {
     const int64_t cols = t.number("kCols");
     t.out_floats("h", cols);
     Comparison& comparison = t.compare("h", 1e-6);  // a product and a sum at most
-    launch_for_tokens(t, tokens_to_try(t.number("kRows"), t.rows()), [&](int64_t row, int64_t token) {
-        const auto h = t.get<float>("h");
-        const auto wanted = t.weight_row("w", token);
-        for (size_t i = 0; i < wanted.size(); ++i)
-            comparison.add(token, static_cast<double>(row_of(h, row, cols)[i]),
-                           static_cast<double>(wanted[i]));
-    });
+    launch_for_tokens(t, tokens_to_try(t.number("kRows"), t.rows()),
+                      [&](int64_t row, int64_t token) {
+                          const auto h = t.get<float>("h");
+                          const auto wanted = t.weight_row("w", token);
+                          for (size_t i = 0; i < wanted.size(); ++i)
+                              comparison.add(token, static_cast<double>(row_of(h, row, cols)[i]),
+                                             static_cast<double>(wanted[i]));
+                      });
 }
 
 void certify_embed_norm(Trial& t) {
@@ -54,27 +55,28 @@ void certify_embed_norm(Trial& t) {
     t.out_floats("h", cols);
     t.out_floats("squares", cols / 32);
     TileOutput next(t, "next", cols, t.flag("kQuantisedOutput"));
-    launch_for_tokens(t, tokens_to_try(t.number("kRows"), t.rows()), [&](int64_t row, int64_t token) {
-        const auto h = t.get<float>("h"), squares = t.get<float>("squares");
-        next.read();
-        const auto row_values = t.weight_row("w", token);
-        std::vector<float> wanted(row_values.begin(), row_values.end());
-        for (int64_t tile = 0; tile < cols / 32; ++tile) {
-            double sum = 0;
-            for (int64_t i = tile * 32; i < tile * 32 + 32; ++i) {
-                float& value = wanted[static_cast<size_t>(i)];
-                comparison.add(token,
-                               static_cast<double>(row_of(h, row, cols)[static_cast<size_t>(i)]),
-                               static_cast<double>(value));
-                sum += static_cast<double>(value) * static_cast<double>(value);
-                value *= norm[static_cast<size_t>(i)];
+    launch_for_tokens(
+        t, tokens_to_try(t.number("kRows"), t.rows()), [&](int64_t row, int64_t token) {
+            const auto h = t.get<float>("h"), squares = t.get<float>("squares");
+            next.read();
+            const auto row_values = t.weight_row("w", token);
+            std::vector<float> wanted(row_values.begin(), row_values.end());
+            for (int64_t tile = 0; tile < cols / 32; ++tile) {
+                double sum = 0;
+                for (int64_t i = tile * 32; i < tile * 32 + 32; ++i) {
+                    float& value = wanted[static_cast<size_t>(i)];
+                    comparison.add(
+                        token, static_cast<double>(row_of(h, row, cols)[static_cast<size_t>(i)]),
+                        static_cast<double>(value));
+                    sum += static_cast<double>(value) * static_cast<double>(value);
+                    value *= norm[static_cast<size_t>(i)];
+                }
+                compare_squares.add(
+                    token,
+                    static_cast<double>(squares[static_cast<size_t>(row * cols / 32 + tile)]), sum);
+                next.compare(row, tile, row_of(wanted, tile, 32));
             }
-            compare_squares.add(
-                token, static_cast<double>(squares[static_cast<size_t>(row * cols / 32 + tile)]),
-                sum);
-            next.compare(row, tile, row_of(wanted, tile, 32));
-        }
-    });
+        });
 }
 
 const RegisterCertifier kEmbed{{"embed"}, certify_embed, 2};

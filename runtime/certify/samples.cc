@@ -16,7 +16,8 @@ void repeat_columns(std::span<float> values, int64_t size) {
 std::vector<float> distinct_columns(std::span<const float> values, int64_t size) {
     std::vector<float> distinct;
     for (size_t at = 0; at < values.size(); ++at)
-        if (at % static_cast<size_t>(size) < static_cast<size_t>(kDistinctColumns)) distinct.push_back(values[at]);
+        if (at % static_cast<size_t>(size) < static_cast<size_t>(kDistinctColumns))
+            distinct.push_back(values[at]);
     return distinct;
 }
 

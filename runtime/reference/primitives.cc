@@ -86,8 +86,7 @@ void attend(std::span<const float> q, const float* k, const float* v, int64_t st
             const std::function<void(int64_t count)>& ready) {
     std::vector<double> weights(static_cast<size_t>(counts.back()));
     for (size_t t = 0; t < weights.size(); ++t)
-        weights[t] =
-            dot(q, std::span(k + static_cast<int64_t>(t) * stride, q.size())) * scale;
+        weights[t] = dot(q, std::span(k + static_cast<int64_t>(t) * stride, q.size())) * scale;
     std::vector<double> sums(y.size());
     double peak = -std::numeric_limits<double>::infinity(), total = 0;
     int64_t seen = 0;

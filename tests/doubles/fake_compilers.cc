@@ -76,25 +76,25 @@ int output(char* to) {
 
 }  // namespace
 
-#define RTC(prefix, code)                                                                  \
-    EXPORTED int prefix##Version(int* major, int* minor) {                                 \
-        *major = 1;                                                                        \
-        *minor = 0;                                                                        \
-        return 0;                                                                          \
-    }                                                                                      \
-    EXPORTED const char* prefix##GetErrorString(int status) { return rtc_status(status); } \
-    EXPORTED int prefix##CreateProgram(void** program, const char* text, const char*, int, \
-                                       const char**, const char**) {                       \
-        return create(program, text);                                                      \
-    }                                                                                      \
-    EXPORTED int prefix##DestroyProgram(void** program) { return destroy(program); }       \
-    EXPORTED int prefix##CompileProgram(void* program, int, const char**) {                \
-        return compile(program);                                                           \
-    }                                                                                      \
-    EXPORTED int prefix##GetProgramLogSize(void* program, size_t* bytes) {                 \
-        return log_size(program, bytes);                                                   \
-    }                                                                                      \
-    EXPORTED int prefix##GetProgramLog(void* program, char* to) { return log(program, to); } \
+#define RTC(prefix, code)                                                                     \
+    EXPORTED int prefix##Version(int* major, int* minor) {                                    \
+        *major = 1;                                                                           \
+        *minor = 0;                                                                           \
+        return 0;                                                                             \
+    }                                                                                         \
+    EXPORTED const char* prefix##GetErrorString(int status) { return rtc_status(status); }    \
+    EXPORTED int prefix##CreateProgram(void** program, const char* text, const char*, int,    \
+                                       const char**, const char**) {                          \
+        return create(program, text);                                                         \
+    }                                                                                         \
+    EXPORTED int prefix##DestroyProgram(void** program) { return destroy(program); }          \
+    EXPORTED int prefix##CompileProgram(void* program, int, const char**) {                   \
+        return compile(program);                                                              \
+    }                                                                                         \
+    EXPORTED int prefix##GetProgramLogSize(void* program, size_t* bytes) {                    \
+        return log_size(program, bytes);                                                      \
+    }                                                                                         \
+    EXPORTED int prefix##GetProgramLog(void* program, char* to) { return log(program, to); }  \
     EXPORTED int prefix##Get##code##Size(void*, size_t* bytes) { return output_size(bytes); } \
     EXPORTED int prefix##Get##code(void*, char* to) { return output(to); }
 

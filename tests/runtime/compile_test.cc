@@ -286,8 +286,7 @@ TEST_CASE("what a library's end says is of the source only where status and log 
                            "moe/router.hip(12): error: identifier \"x\" is undefined"},
              LibraryDouble{double_of("hiprtc", ArchFamily::kAmd, "gfx1100"), 6, 1, 11,
                            place.c_str()},
-             LibraryDouble{double_of("comgr", ArchFamily::kAmd, "gfx1100"), 1, 3, 2,
-                           place.c_str()},
+             LibraryDouble{double_of("comgr", ArchFamily::kAmd, "gfx1100"), 1, 3, 2, place.c_str()},
          }) {
         Environment real = environment();
         real.worker = HETUNE_WORKER_PROGRAM;
@@ -299,7 +298,8 @@ TEST_CASE("what a library's end says is of the source only where status and log 
         };
         for (const Case& c : {
                  Case{library.of_source, library.place, Cause::kSource},
-                 Case{library.of_source, "error: LDS (70000) exceeds limit (65536)", Cause::kSource},
+                 Case{library.of_source, "error: LDS (70000) exceeds limit (65536)",
+                      Cause::kSource},
                  // The library's own words for a lack of memory, beside an error or alone.
                  Case{library.no_memory, "", Cause::kOutOfMemory},
                  Case{library.no_memory, library.place, Cause::kOutOfMemory},

@@ -38,7 +38,8 @@ const std::set<std::string> kMayFault = {"expert_groups"};
 // HETUNE_EMULATE_ONLY="scale,sample": these templates alone; all take an hour.
 bool is_asked_for(const std::string& kernel) {
     const char* only = std::getenv("HETUNE_EMULATE_ONLY");
-    return only == nullptr || fmt::format(",{},", only).find("," + kernel + ",") != std::string::npos;
+    return only == nullptr ||
+           fmt::format(",{},", only).find("," + kernel + ",") != std::string::npos;
 }
 
 // Accesses of active lanes are checked before, and have other words.
@@ -162,8 +163,8 @@ TEST_CASE("Emulated gfx1100 passes the trials of every quantisation") {
     for (const std::string& quant : quant_mixes())
         for (const ModelShape& shape : {testing::emulated_dense(), testing::emulated_hybrid()})
             for (const int rows : {3, 45})
-                try_model(written({shape, {}}, quant, "quants"), {.prefill_rows = rows}, "seq", has_quant,
-                          tried);
+                try_model(written({shape, {}}, quant, "quants"), {.prefill_rows = rows}, "seq",
+                          has_quant, tried);
 }
 
 }  // namespace

@@ -62,8 +62,8 @@ inline ModelShape emulated_hybrid() {
     return shape;
 }
 
-// No size is a multiple of 64, which leaves the multiples of 32 that rows need; three heads; factors
-// and biases of the file.
+// No size is a multiple of 64, which leaves the multiples of 32 that rows need; three heads;
+// factors and biases of the file.
 inline ModelShape emulated_odd() {
     ModelShape shape = emulated_dense();
     shape.name = "emulated-odd";

@@ -123,8 +123,8 @@ constexpr Mutation kMutations[] = {
     {"router", "moe/choose_experts.h",
      "const int winner = wave_min(best == top ? at : kExperts - 1);",
      "const int winner = wave_max(best == top ? at : 0);"},
-    {"router_groups", "moe/router_groups.hip",
-     "fast_exp(first - peak) + fast_exp(second - peak)", "fast_exp(first - peak)"},
+    {"router_groups", "moe/router_groups.hip", "fast_exp(first - peak) + fast_exp(second - peak)",
+     "fast_exp(first - peak)"},
     {"router_groups", "moe/router_groups.hip", "if (lane_id() == winner) score = -1.0f;", ""},
     {"scale_shares", "moe/scale_shares.hip", "s[ids[slot]]", "s[ids[slot] ^ 1]"},
     {"scale_shares", "moe/scale_shares.hip", "if (slot >= step->rows * kUsed) return;",
@@ -233,7 +233,8 @@ constexpr Mutation kMutations[] = {
 // Templates of which one mutation is too few: most of the time of a model is spent there, or what
 // goes wrong once stays in a cache or a state.
 bool wants_three(std::string_view name) {
-    for (const std::string_view prefix : {"gemv", "gemm", "attention_", "moe_", "experts_", "delta_"})
+    for (const std::string_view prefix :
+         {"gemv", "gemm", "attention_", "moe_", "experts_", "delta_"})
         if (name.starts_with(prefix)) return true;
     return name == "kv_write" || name == "causal_conv" || name == "sample";
 }

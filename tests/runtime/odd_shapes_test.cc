@@ -72,8 +72,9 @@ void is_right(const std::string& name, const ModelShape& shape) {
                              .activations = Activations::kFloat,
                              .kv = KvType::kF32,
                              .all_logits = true});
-        CHECK(compare_logits(wanted, loaded.session.forward(tokens, true), shape.vocabulary)
-                  .max_kl < 1e-8);
+        CHECK(
+            compare_logits(wanted, loaded.session.forward(tokens, true), shape.vocabulary).max_kl <
+            1e-8);
     }
 }
 

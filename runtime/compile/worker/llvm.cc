@@ -39,7 +39,8 @@ class Llvm final : public Library {
                     nullptr, nullptr),
             dispose_);
         if (context == nullptr)
-            throw Refused(false, fmt::format("LLVM {} does not know {}", version(), source.arch), {});
+            throw Refused(false, fmt::format("LLVM {} does not know {}", version(), source.arch),
+                          {});
         std::string code = source.text;
         auto* bytes = reinterpret_cast<uint8_t*>(code.data());
         Compiled result;
