@@ -306,7 +306,10 @@ TileStore::Begun TileStore::begin(const CacheKey& model, std::string_view layout
                                        size_text(max_bytes_)));
     const auto target = pack_path(folder_.writable(), model, layout);
     const auto partial = partial_path(target);
-    if (mkdir(target.parent_path().c_str(), 0700) == 0) sync_folder(folder_.writable() / "tiles");
+    if (mkdir(target.parent_path().c_str(), 0700) == 0)
+        sync_folder(folder_.writable() / "tiles");
+    else if (errno != EEXIST)
+        fail_at(target.parent_path());
     auto file = lock_partial(partial);
     if (!file) return Begun::kTheirs;
     // A pack that nobody here can read now is left alone; one of another version is replaced.

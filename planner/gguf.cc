@@ -54,7 +54,8 @@ class Reader {
     std::string string(const std::string& what) {
         const auto length = take<uint64_t>("the length of " + what);
         if (length > left())
-            fail(fmt::format("{} claims {} bytes, {} are left in the file", what, length, left()));
+            fail(fmt::format("{} claims {} bytes, {} are left in the file; is it cut short?", what,
+                             length, left()));
         std::string text(reinterpret_cast<const char*>(bytes_.data()) + at_, length);
         at_ += length;
         return text;
@@ -106,7 +107,9 @@ class Reader {
         const auto count = take<uint64_t>(key);
         if (type > kF64) fail(fmt::format("{} is an array of the unknown type {}", key, type));
         if (count > left() / kValueBytes[type])
-            fail(fmt::format("{} claims {} elements, which do not fit into the file", key, count));
+            fail(fmt::format(
+                "{} claims {} elements, which do not fit into the file; is it cut short?", key,
+                count));
         MetaArray elements;
         elements.reserve(count);
         for (uint64_t i = 0; i < count; ++i) elements.push_back(value(type, key, depth + 1));
@@ -171,12 +174,30 @@ std::string not_gguf(std::string_view text) {
         {"<!DOCTYPE", "not a GGUF file but a web page; was a download refused?"},
         {"<html", "not a GGUF file but a web page; was a download refused?"},
         {"\x1f\x8b", "not a GGUF file but a gzip archive; unpack it first"},
+        {"\x28\xb5\x2f\xfd", "not a GGUF file but a zstd archive; unpack it first"},
+        {"\xfd"
+         "7zXZ",
+         "not a GGUF file but an xz archive; unpack it first"},
+        {"7z\xbc\xaf", "not a GGUF file but a 7z archive; unpack it first"},
+        {"\x80\x02", "not a GGUF file but a pickle, as PyTorch writes"},
+        {"\x93NUMPY", "not a GGUF file but a NumPy array"},
+        {"\x89HDF", "not a GGUF file but an HDF5 file, as Keras writes"},
+        {"\x7f"
+         "ELF",
+         "not a GGUF file but a program"},
     };
     for (const auto& kind : kKinds)
         if (text.starts_with(kind.start)) return std::string(kind.what);
     if (text.size() > 9 && text[8] == '{')
         return "not a GGUF file but a safetensors file; convert_hf_to_gguf.py of llama.cpp "
                "converts its folder";
+    const std::string_view start = text.substr(0, 40);
+    const auto printable = [](char c) { return (c >= 0x20 && c < 0x7F) || c == '\n' || c == '\r'; };
+    if (std::ranges::all_of(start, printable))
+        return fmt::format(
+            "not a GGUF file but a text, which begins with '{}'; was a download refused?", start);
+    if (std::ranges::all_of(start, [](char c) { return c == 0; }))
+        return "not a GGUF file: it begins with zeros; is a download or a copy unfinished?";
     return "not a GGUF file (the magic number is missing)";
 }
 
@@ -209,14 +230,20 @@ GgufPart parse_gguf(const std::filesystem::path& path, std::span<const std::byte
         reader.fail(
             "a big-endian GGUF file, as machines like s390x have it; only little-endian ones are "
             "read: `gguf_convert_endian.py FILE little` of llama.cpp's gguf-py turns it round");
+    if (part.version == 0)
+        reader.fail("GGUF version 0, which there is not; is a download or a copy unfinished?");
     if (part.version != 2 && part.version != 3)
-        reader.fail(fmt::format("GGUF version {}; versions 2 and 3 are read", part.version));
+        reader.fail(fmt::format("GGUF version {}; versions 2 and 3 are read{}", part.version,
+                                part.version == 1 ? ": convert the model again" : ""));
     const auto tensor_count = reader.take<uint64_t>("the tensor count");
     const auto meta_count = reader.take<uint64_t>("the metadata count");
     if (tensor_count > bytes.size() / 24)
-        reader.fail(fmt::format("claims {} tensors, more than fit into the file", tensor_count));
+        reader.fail(fmt::format("claims {} tensors, more than fit into the file; is it cut short?",
+                                tensor_count));
     if (meta_count > bytes.size() / 13)
-        reader.fail(fmt::format("claims {} metadata entries, more than fit", meta_count));
+        reader.fail(
+            fmt::format("claims {} metadata entries, more than fit into the file; is it cut short?",
+                        meta_count));
 
     for (uint64_t i = 0; i < meta_count; ++i) {
         std::string key = reader.string("a metadata key");

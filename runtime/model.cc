@@ -365,6 +365,7 @@ std::vector<float> Model::logits(std::span<const int32_t> tokens, bool every_pos
     return logits;
 }
 
+const ModelText& ModelParts::text(const Model& model) { return *model.impl().text; }
 const ModelFile& ModelParts::file(const Model& model) { return model.impl().file; }
 Session* ModelParts::session(const Model& model) { return model.impl().session; }
 KernelLibrary& ModelParts::library(const Model& model) { return *model.impl().library; }

@@ -6,11 +6,13 @@
 #include "runtime/hetune.h"
 #include "runtime/kernel_library.h"
 #include "runtime/session.h"
+#include "runtime/tokenizer/model_text.h"
 
 namespace hetune {
 
 struct ModelParts {
     static const ModelFile& file(const Model& model);
+    static const ModelText& text(const Model& model);
     static Session* session(const Model& model);        // nullptr on the reference backend
     static KernelLibrary& library(const Model& model);  // where there is a session
 };

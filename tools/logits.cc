@@ -1,6 +1,7 @@
 // hetune logits: a file of raw logits, for checks by other programs.
 #include <fmt/format.h>
 
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -27,6 +28,14 @@ class RowFile {
     explicit RowFile(const std::string& path) : path_(path), file_(path, std::ios::binary) {
         check("created");
     }
+    // What failed on its way leaves no file that looks like a whole one.
+    ~RowFile() {
+        std::error_code none;
+        if (!closed_ && std::filesystem::is_regular_file(path_, none))
+            std::filesystem::remove(path_, none);
+    }
+    RowFile(const RowFile&) = delete;
+    RowFile& operator=(const RowFile&) = delete;
     void append(std::span<const float> values) {
         file_.write(reinterpret_cast<const char*>(values.data()),
                     static_cast<std::streamsize>(values.size_bytes()));
@@ -35,6 +44,7 @@ class RowFile {
     void close() {
         file_.close();
         check("written");
+        closed_ = true;
     }
 
   private:
@@ -43,6 +53,7 @@ class RowFile {
     }
     std::string path_;
     std::ofstream file_;
+    bool closed_ = false;
 };
 
 int run(LogitsArguments& args) {

@@ -12,6 +12,7 @@
 #include <optional>
 #include <random>
 
+#include "runtime/model_parts.h"
 #include "runtime/sampling.h"
 #include "runtime/tokenizer/chat_template.h"
 #include "tools/chat_input.h"
@@ -136,7 +137,9 @@ void run_once(const RunArguments& args, Model& model, Totals& totals) {
         messages.push_back({"user", args.prompt});
         g = model.chat(messages, args.options, printer(args, totals));
     } else {
-        check_fits(model.tokenize(args.prompt), model);
+        const std::vector<int32_t> tokens = model.tokenize(args.prompt);
+        if (tokens.empty()) throw std::runtime_error("the prompt has no token");
+        check_fits(tokens, model);
         if (!args.json) fmt::print("{}", args.prompt);
         g = model.generate(args.prompt, args.options, printer(args, totals));
     }
@@ -164,6 +167,9 @@ bool is_command(std::string_view line) {
 
 // Turn by turn until the end of input. Ctrl-C stops an answer and keeps the conversation.
 void converse(const RunArguments& args, Model& model, Totals& totals) {
+    // What a conversation cannot do without is missed now, and not behind the first question.
+    ModelParts::text(model).tokenizer();
+    ModelParts::text(model).chat_template();
     ChatInput input;
     if (input.is_terminal())
         tell(

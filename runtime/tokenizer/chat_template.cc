@@ -72,9 +72,9 @@ ChatTemplate::ChatTemplate(const ModelFile& file, const Tokenizer* tokenizer,
     const std::string source = file.get_string("tokenizer.chat_template", "");
     if (source.empty()) return;
     try {
-        template_.emplace("tokenizer.chat_template", source);
+        template_.emplace(file_ + ": tokenizer.chat_template", source);
     } catch (const jinja::TemplateError& error) {
-        throw ModelError(fmt::format("{}: {}", file_, error.what()));
+        throw ModelError(error.what());
     }
 }
 

@@ -62,6 +62,15 @@ const std::vector<Fault>& faults() {
          [](GgufWriter& f) { f.magic = "version https://git-lfs.github.com/spec/v1"; }},
         {"a zip archive", "zip archive", [](GgufWriter& f) { f.magic = "PK\3\4"; }},
         {"a web page", "web page", [](GgufWriter& f) { f.magic = "<!DOCTYPE html>"; }},
+        {"a zstd archive", "zstd archive", [](GgufWriter& f) { f.magic = "\x28\xb5\x2f\xfd"; }},
+        {"a pickle", "pickle", [](GgufWriter& f) { f.magic = "\x80\x02}q"; }},
+        {"the answer of a server", "a text, which begins with 'Repository not found",
+         [](GgufWriter& f) { f.magic = "Repository not found; ask its owner for access"; }},
+        {"zeros of a download to come", "begins with zeros",
+         [](GgufWriter& f) { f.magic = std::string(64, '\0'); }},
+        {"version 0", "unfinished", [](GgufWriter& f) { f.version = 0; }},
+        {"an architecture of 100,000 letters", "unknown architecture 'aaaa",
+         [](GgufWriter& f) { f.set("general.architecture", std::string(100000, 'a')); }},
         {"version 1", "version 1", [](GgufWriter& f) { f.version = 1; }},
         {"version 4", "version 4", [](GgufWriter& f) { f.version = 4; }},
         {"more tensors than bytes", "tensors", [](GgufWriter& f) { f.tensor_count = kHuge; }},
@@ -495,6 +504,11 @@ TEST_CASE("a chat template that is a number leaves text, and a chat gets an erro
     CHECK(chat.status == 1);
     CHECK(chat.lines() == 1);
     CHECK(chat.says("tokenizer.chat_template"));
+    // A conversation says so before its first question.
+    const CommandResult conversation = run_hetune(
+        folder.path(), fmt::format("run {} --backend reference -q </dev/null", path.string()));
+    CHECK(conversation.status == 1);
+    CHECK(conversation.says("tokenizer.chat_template"));
 }
 
 TEST_CASE("a file cut off anywhere in its header, or in its data, is refused") {

@@ -80,7 +80,7 @@ TEST_CASE("Templates like those of Qwen, Llama and Mistral render as in Jinja2")
         } else {
             const std::string error = message_of_error(render);
             CAPTURE(error);
-            CHECK(error.starts_with("tokenizer.chat_template: line "));
+            CHECK(error.find(".gguf: tokenizer.chat_template: line ") != std::string::npos);
             CHECK(error.find(item["error"].get<std::string>()) != std::string::npos);
         }
     }
@@ -136,6 +136,10 @@ TEST_CASE("Chats that cannot be rendered are refused with a reason") {
     CHECK(broken.find(".gguf: tokenizer.chat_template: line 2, tag: '}' closes nothing") !=
           std::string::npos);
     CHECK_THROWS_AS(Model("{{ 1 | }}"), ModelError);
+    const Model raising("{{ raise_exception('no\n\x1b[31mway') }}");
+    CHECK(message_of_error([&] {
+              raising.chat.render(Json::array());
+          }).ends_with(".gguf: tokenizer.chat_template: line 1, raise_exception(): no  [31mway"));
 }
 
 TEST_CASE("A chat has one BOS, whether the template writes it or the tokenizer adds it") {

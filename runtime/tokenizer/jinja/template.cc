@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "runtime/tokenizer/jinja/parser.h"
 
 namespace hetune::jinja {
@@ -12,7 +14,10 @@ auto named(const std::string& name, Work work) {
     try {
         return work();
     } catch (const TemplateError& error) {
-        throw TemplateError(fmt::format("{}: {}", name, error.what()));
+        std::string what = error.what();  // may be a text of the template (raise_exception)
+        std::ranges::replace_if(
+            what, [](unsigned char c) { return c < 0x20 || c == 0x7F; }, ' ');
+        throw TemplateError(fmt::format("{}: {}", name, what));
     }
 }
 
