@@ -27,11 +27,32 @@ struct Arch {
     double half_tflops = 0;        // dense f16 matrix or packed rate, on paper
     bool has_dot4 = false;         // a 4 x int8 dot product instruction
     bool has_matrix = false;       // WMMA / mma.sync
+    bool has_wide_loads = false;   // a lane loads 128 bits with one instruction
+    bool code_is_readable = true;  // by LLVM's disassembler
+    bool on_host = false;          // kernels run on the cores of this process, lanes as fibers
     bool has_graph_loops = false;  // a driver's graphs may repeat themselves (Device::capture_loop)
     // Tokens of one prefill step unless asked for: where matrix units are bound by their own rate
     // and not by the weights' bytes, and tiles of 64 or 128 rows fill the card.
     int prefill_rows = 64;
     std::string example;  // "Radeon RX 7900 XTX"
+
+    // Choices of the planner that differ between targets.
+    //
+    // Waves of a group, and shares of a sum: of kernels on the host, more than one run in turn on a
+    // core, so that they cost time and gain none.
+    int waves(int wanted) const { return on_host ? 1 : wanted; }
+    bool tile_of_128 = false;      // GEMM tiles of 128 x 128: 250 registers without a spill
+    int gemv_waves_when_full = 0;  // of a group, where every unit has a group; 0: as elsewhere
+    int attention_waves = 4;       // of a group of attention_step
+    int attention_heads_of_lane = 1024;  // query heads whose sums a lane's registers hold
+
+    // What the cost model needs beyond that.
+    int compute_units_per_unit = 1;  // of which LDS and SIMDs are counted above
+    double launch_us = 0;            // between two kernels of one graph
+    double latency_us = 0.6;         // of a load from memory
+    double wave_bytes = 4096;        // that a wave has on their way
+    double barrier_us = 0;           // of a group's waves
+    int64_t cache_bytes = 32 << 20;  // of the last level, which a cold timing must exceed
 
     bool operator==(const Arch&) const = default;
 };

@@ -10,25 +10,8 @@
 namespace hetune {
 namespace {
 
-constexpr int kGuessedVgprs = 64;  // of a kernel that is not compiled yet
-constexpr int64_t kMiB = 1 << 20;
+constexpr int kGuessedVgprs = 64;    // of a kernel that is not compiled yet
 constexpr double kCacheSpeedup = 3;  // of the last level over memory
-
-// Last-level caches: the makers' pages of the cards in planner/arch.cc (AMD: Infinity Cache, or
-// L2 where there is none).
-int64_t cache_bytes(const Arch& arch) {
-    struct Row {
-        const char* arch;
-        int64_t mib;
-    };
-    constexpr Row kRows[] = {{"gfx1030", 128}, {"gfx1100", 96}, {"gfx1101", 64}, {"gfx1102", 32},
-                             {"gfx1103", 2},   {"gfx1150", 2},  {"gfx1151", 32}, {"gfx1152", 1},
-                             {"gfx1200", 32},  {"gfx1201", 64}, {"sm_80", 40},   {"sm_86", 6},
-                             {"sm_89", 72},    {"sm_90", 50},   {"sm_120", 96}};
-    for (const Row& row : kRows)
-        if (arch.name == row.arch) return row.mib * kMiB;
-    return 32 * kMiB;
-}
 
 uint64_t group_count(const PlanStep& step) {
     return std::max<uint64_t>(1, uint64_t{step.groups[0]} * step.groups[1] * step.groups[2]);
@@ -43,34 +26,31 @@ double asked_bytes(const PlanStep& step, const Roofline& line) {
 }
 
 int units_of(const Arch& arch) {
-    // A WGP, whose LDS and SIMDs Arch counts, is two CUs.
-    return std::max(1,
-                    arch.family == ArchFamily::kAmd ? arch.compute_units / 2 : arch.compute_units);
+    return std::max(1, arch.compute_units / arch.compute_units_per_unit);
 }
 
 // Lanes as fibers: a core runs one group at a time, and a barrier changes every lane twice.
-Prediction predict_cpu(const PlanStep& step, const Arch& arch, const Roofline& line,
-                       const MachineFacts& facts) {
+Prediction predict_cpu(const PlanStep& step, const Arch& arch, const Roofline& line) {
     const double groups = static_cast<double>(group_count(step));
     const double waves = step.threads / 32.0;
     const double rounds = std::ceil(groups / arch.compute_units);
     Prediction p{.memory_us = static_cast<double>(line.bytes) / (arch.bandwidth_gb_s * 1e3),
                  .math_us = static_cast<double>(line.operations) / (arch.half_tflops * 1e6),
-                 .serial_us = rounds * waves * facts.barrier_us,
-                 .launch_us = facts.launch_us,
+                 .serial_us = rounds * waves * arch.barrier_us,
+                 .launch_us = arch.launch_us,
                  .waves_per_simd = 1};
     p.us = std::max(p.memory_us, p.math_us) + p.serial_us + p.launch_us;
     return p;
 }
 
 Prediction predict_gpu(const PlanStep& step, const Arch& arch, const Roofline& line,
-                       const MachineFacts& facts, const StaticResources& resources) {
+                       const StaticResources& resources) {
     const TemplateInfo* info = find_template(step.spec.name);
     const int lds = resources.lds_bytes >= 0 ? resources.lds_bytes
                     : info != nullptr        ? static_cast<int>(lds_bytes(step.spec))
                                              : 0;
     const int vgprs = resources.vgprs > 0 ? resources.vgprs : kGuessedVgprs;
-    Prediction p{.launch_us = facts.launch_us};
+    Prediction p{.launch_us = arch.launch_us};
     p.waves_per_simd = occupancy(arch, vgprs, lds, static_cast<int>(step.threads)).waves_per_simd;
     if (p.waves_per_simd == 0) return p;
 
@@ -91,35 +71,19 @@ Prediction predict_gpu(const PlanStep& step, const Arch& arch, const Roofline& l
     // One wave after the other: its loads wait for memory as often as it can have them on their
     // way.
     const double bytes_of_wave = bytes / (groups * waves);
-    p.serial_us = rounds * (std::ceil(bytes_of_wave / facts.wave_bytes) * facts.latency_us +
-                            (waves > 1 ? facts.barrier_us * std::log2(2 * waves) : 0.0));
+    p.serial_us = rounds * (std::ceil(bytes_of_wave / arch.wave_bytes) * arch.latency_us +
+                            (waves > 1 ? arch.barrier_us * std::log2(2 * waves) : 0.0));
     p.us = std::max({p.memory_us, p.math_us, p.serial_us}) + p.launch_us;
     return p;
 }
 
 }  // namespace
 
-// Launches: a graph node takes 3.9 us under HIP on a W7900 and 1.3 us in a CUDA graph. Latencies
-// and loads in flight: of the order that pointer chasing on these cards shows.
-MachineFacts machine_facts(const Arch& arch) {
-    switch (arch.family) {
-        case ArchFamily::kAmd:
-            return {3.9, 0.6, 4096, 0.05, cache_bytes(arch)};
-        case ArchFamily::kNvidia:
-            return {1.3, 0.6, 4096, 0.04, cache_bytes(arch)};
-        case ArchFamily::kCpu:
-            return {5.0, 0.1, 4096, 2.0, cache_bytes(arch)};
-    }
-    return {};
-}
-
 Prediction predict(const PlanStep& step, const Arch& arch, int64_t context,
                    const StaticResources& resources) {
     const Roofline line = roofline(step.cost, arch, context);
-    const MachineFacts facts = machine_facts(arch);
-    Prediction p = arch.family == ArchFamily::kCpu
-                       ? predict_cpu(step, arch, line, facts)
-                       : predict_gpu(step, arch, line, facts, resources);
+    Prediction p =
+        arch.on_host ? predict_cpu(step, arch, line) : predict_gpu(step, arch, line, resources);
     const double most = std::max({p.memory_us, p.math_us, p.serial_us, p.launch_us});
     p.bound_by = most == p.launch_us   ? "launch"
                  : most == p.serial_us ? "latency"

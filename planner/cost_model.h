@@ -10,16 +10,6 @@
 
 namespace hetune {
 
-// What the model needs beyond Arch.
-struct MachineFacts {
-    double launch_us = 0;     // between two kernels of one graph
-    double latency_us = 0;    // of a load from memory
-    double wave_bytes = 0;    // that a wave has on their way
-    double barrier_us = 0;    // of a group's waves
-    int64_t cache_bytes = 0;  // of the last level, which a timing that starts cold must exceed
-};
-MachineFacts machine_facts(const Arch& arch);
-
 // Of a compiled kernel; -1 where it is not known yet.
 struct StaticResources {
     int vgprs = -1;

@@ -15,28 +15,11 @@ constexpr int64_t kArenaAlign = 256;
 
 int64_t aligned(int64_t bytes) { return (bytes + kArenaAlign - 1) / kArenaAlign * kArenaAlign; }
 
-std::string_view family_name(ArchFamily family) {
-    switch (family) {
-        case ArchFamily::kAmd:
-            return "amd";
-        case ArchFamily::kNvidia:
-            return "nvidia";
-        case ArchFamily::kCpu:
-            return "cpu";
-    }
-    return "";
-}
-
 // The lowerings that fit, highest priority first; throws ModelError when there is none.
 std::vector<const Lowering*> fitting_lowerings(const PlanBuilder& builder, const Op& op) {
-    const std::string_view backend = family_name(builder.arch.family);
-    const std::string quant =
-        op.weights.empty() ? "" : builder.file.tensor(op.weights[0]).type_name();
     std::vector<const Lowering*> fitting;
     for (const Lowering& candidate : lowerings()) {
         if (candidate.layer != op.kind) continue;
-        if (candidate.backend != "*" && candidate.backend != backend) continue;
-        if (candidate.quant != "*" && candidate.quant != quant) continue;
         if (candidate.fits != nullptr && !candidate.fits(builder, op)) continue;
         fitting.push_back(&candidate);
     }
@@ -46,6 +29,8 @@ std::vector<const Lowering*> fitting_lowerings(const PlanBuilder& builder, const
         return !builder.options.without.contains(candidate->layer + "/" + candidate->variant);
     });
     if (!fitting.empty()) return fitting;
+    const std::string quant =
+        op.weights.empty() ? "" : builder.file.tensor(op.weights[0]).type_name();
     throw ModelError(fmt::format("{}: no kernel on {} for '{}' ({}{}{})",
                                  builder.file.path().string(), builder.arch.name, op.kind,
                                  op.outputs.empty() ? "" : builder.name(op.outputs[0]),
@@ -212,7 +197,7 @@ PlanArg PlanBuilder::in(ValueId value, Form form) {
 
 void PlanBuilder::make_quantised(ValueId value) {
     const int64_t cols = width(value);
-    const int waves = tunable("quantise", "kWaves", arch.family == ArchFamily::kCpu ? 1 : 4);
+    const int waves = this->waves("quantise", 4);
     const PlanArg from = in(value, Form::kFloat);
     const PlanArg to = out(value, Form::kQuantised);
     PlanStep made{
@@ -455,24 +440,21 @@ void PlanBuilder::finish() {
 }
 
 int default_waves(const Arch& arch, int64_t groups, int64_t steps_of_k) {
-    if (arch.family == ArchFamily::kCpu) return 1;
     // Enough waves in flight to cover the latency of memory: about eight for each SIMD.
     const int64_t wanted = int64_t{arch.compute_units} * 16;
     int waves = 1;
     while (waves < 16 && groups * waves < wanted && waves * 2 <= steps_of_k) waves *= 2;
-    return waves;
+    return arch.waves(waves);
 }
 
 int half_rows_waves(const Arch& arch, int64_t cols) {
-    if (arch.family == ArchFamily::kCpu) return 1;
-    return static_cast<int>(std::clamp<int64_t>(cols / 512, 1, 8));
+    return arch.waves(static_cast<int>(std::clamp<int64_t>(cols / 512, 1, 8)));
 }
 
 int default_splits(const Arch& arch, int64_t groups, int most) {
-    if (arch.family == ArchFamily::kCpu) return 1;
     int splits = 1;
     while (splits < most && splits * groups < arch.compute_units) splits *= 2;
-    return splits;
+    return arch.waves(splits);
 }
 
 std::string constant(int64_t value) { return std::to_string(value); }

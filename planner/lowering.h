@@ -1,5 +1,5 @@
 // From layer graph to plan: each op is turned into steps by a lowering, found in a registry by
-// (backend, layer, quant, variant). A new kernel for an op is a new file with a RegisterLowering;
+// (layer, variant). A new kernel for an op is a new file with a RegisterLowering;
 // nothing here or elsewhere names it.
 #pragma once
 
@@ -99,6 +99,10 @@ class PlanBuilder {
     // A tunable: the options' value for this template where there is one, else the one tuned for
     // this op, else `fallback`; less where a kernel of the template is refused.
     int tunable(const std::string& kernel, const std::string& name, int fallback) const;
+    // kWaves of a kernel: where nothing is tuned, `wanted` as far as more than one wave pays.
+    int waves(const std::string& kernel, int wanted) const {
+        return tunable(kernel, "kWaves", arch.waves(wanted));
+    }
     void emit(PlanStep step);
     // Half rows of float rows; `per_row` of them for each row of the step.
     struct HalfRows {
@@ -160,11 +164,9 @@ Plan lower_graph(const LayerGraph& graph, const ModelFile& file, const Arch& arc
                  const PlanOptions& options, const std::map<int, OpTunables>& ops);
 
 struct Lowering {
-    std::string backend = "*";  // family: "amd", "nvidia", "cpu"
-    std::string layer;          // the op's kind
-    std::string quant = "*";    // format of its first weight
-    std::string variant;        // "gemv"; shown in plans
-    int priority = 0;           // the highest that fits is taken
+    std::string layer;    // the op's kind
+    std::string variant;  // "gemv"; shown in plans
+    int priority = 0;     // the highest that fits is taken
     std::function<bool(const PlanBuilder&, const Op&)> fits = nullptr;  // default: always
     std::function<void(PlanBuilder&, const Op&)> emit;
 };

@@ -82,7 +82,7 @@ Plan lower_graph(const LayerGraph& graph, const ModelFile& file, const Arch& arc
 
 Plan make_sampler_plan(int64_t vocabulary, const Arch& arch, const PlanOptions& options,
                        bool loops) {
-    int waves = arch.family == ArchFamily::kCpu ? 1 : 16;
+    int waves = arch.waves(16);
     if (const auto of = options.tunables.find("sample"); of != options.tunables.end())
         if (const auto value = of->second.find("kWaves"); value != of->second.end())
             waves = std::stoi(value->second);

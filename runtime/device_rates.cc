@@ -34,7 +34,7 @@ std::vector<std::byte> arguments_of(std::initializer_list<const Buffer*> buffers
 
 void measure_reads(Device& device, KernelLibrary& library, DeviceRates& rates) {
     // Lanes of the CPU device are fibers of a few threads: what is much for them is little.
-    const bool cpu = device.arch().family == ArchFamily::kCpu;
+    const bool cpu = device.arch().on_host;
     constexpr int64_t kPieces = 8, kLoops = 16;
     const int64_t waves = cpu ? 1 : 8;
     const int64_t group_bytes = kPieces * kLoops * waves * 32 * 16;

@@ -157,12 +157,10 @@ CodeObject KernelLibrary::compile(const KernelSpec& spec) {
 
 void KernelLibrary::check_instructions(const KernelSpec& spec, const CodeObject& code) {
     const TemplateInfo* info = find_template(spec.name);
-    if (arch_.family != ArchFamily::kAmd || info == nullptr || info->promises == TemplatePromises{})
-        return;
+    if (info == nullptr || !are_checked(info->promises, arch_)) return;
     std::call_once(disassembler_once_, [&] { disassembler_ = find_disassembler(environment_); });
     if (disassembler_ == nullptr) return;
-    const InstructionMix mix =
-        count_instructions(disassembler_->listing(code, arch_), arch_.family);
+    const InstructionMix mix = count_instructions(disassembler_->listing(code, arch_));
     check_promises(mix, spec, arch_);
     store_.facts().put({.key = instruction_count(code),
                         .kernel = spec.name,

@@ -81,7 +81,7 @@ constexpr int64_t kContext = 8192, kCpuContext = 512;
 
 int64_t context_of(const AutotuneArguments& args, const Arch& arch) {
     if (args.context > 0) return args.context;
-    return std::max<int64_t>(arch.family == ArchFamily::kCpu ? kCpuContext : kContext,
+    return std::max<int64_t>(arch.on_host ? kCpuContext : kContext,
                              std::ranges::max(rows_of(args, arch)));
 }
 

@@ -151,13 +151,13 @@ void print_isa(const PlanArguments& args, const Planned& made) {
     const CompiledKernel compiled = compile_kernel(workshop.library, kernel.spec);
     fmt::print("{}\n{}{}\n", kernel.spec.to_string(), resources_heading(),
                resources_line(kernel.name, compiled));
-    if (made.arch.family == ArchFamily::kNvidia)
+    if (!made.arch.code_is_readable)
         throw std::runtime_error(
             "LLVM reads no NVIDIA code; `cuobjdump -sass` reads the .co of --dump");
     if (workshop.disassembler == nullptr)
         throw std::runtime_error("there is no disassembler; `apt install libllvm19` brings it");
     const std::string listing = workshop.disassembler->listing(compiled.code, made.arch);
-    fmt::print("{}\n{}", instructions_line(count_instructions(listing, made.arch.family)), listing);
+    fmt::print("{}\n{}", instructions_line(count_instructions(listing)), listing);
 }
 
 int dump(const PlanArguments& args, const Planned& made) {

@@ -160,12 +160,11 @@ std::vector<std::string> dump_kernels(const std::vector<const Plan*>& plans, Ker
                 json["compiler"] = library.compiler().identity();
                 if (!compiled.refused.empty()) json["refused"] = compiled.refused;
                 write_file(path(".co"), compiled.code.bytes);
-                if (disassembler != nullptr && library.arch().family != ArchFamily::kNvidia) {
+                if (disassembler != nullptr && library.arch().code_is_readable) {
                     const std::string listing =
                         disassembler->listing(compiled.code, library.arch());
                     write_file(path(".s"), listing);
-                    json["instructions"] =
-                        to_json(count_instructions(listing, library.arch().family));
+                    json["instructions"] = to_json(count_instructions(listing));
                 }
             } catch (const CompileError& failure) {
                 failures.push_back(failure.what());

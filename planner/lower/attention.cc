@@ -53,7 +53,7 @@ KvCache emit_kv_write(PlanBuilder& b, const Op& op) {
     const KvCache cache{b.kv(layer, "k", kv_heads, head_size),
                         b.kv(layer, "v", kv_heads, head_size)};
     const PlanArg k_in = b.in(k), v_in = b.in(v);
-    const int waves = b.tunable("kv_write", "kWaves", b.arch.family == ArchFamily::kCpu ? 1 : 4);
+    const int waves = b.waves("kv_write", 4);
     PlanStep write{.label = b.name(op.outputs[0]) + ".kv_write",
                    .spec = {"kv_write",
                             {{"Kv", kv_functor(b.options.kv)},
@@ -75,11 +75,10 @@ void lower_attention(PlanBuilder& b, const Op& op) {
     const int64_t head_size = op.integer("head_size");
     const auto rows = static_cast<uint32_t>(b.rows(q));
     const std::string kv_type = kv_functor(b.options.kv);
-    const bool cpu = b.arch.family == ArchFamily::kCpu;
     const KvCache cache = emit_kv_write(b, op);
     const PlanArg q_in = b.in(q);
 
-    const int waves = b.tunable("attention_split", "kWaves", cpu ? 1 : 4);
+    const int waves = b.waves("attention_split", 4);
     const int splits =
         b.tunable("attention_split", "kSplits", default_splits(b.arch, kv_heads * rows));
     const PlanArg shares = b.scratch(int64_t{rows} * heads * splits * (head_size + 2) * 4);

@@ -24,7 +24,7 @@ void lower_delta_net_chunk(PlanBuilder& b, const Op& op) {
     const int64_t rows = b.rows(qkv), chunks = (rows + kChunk - 1) / kChunk;
     const int64_t heads = op.integer("value_heads");
     const int64_t key_size = op.integer("key_size"), value_size = op.integer("value_size");
-    const int waves = b.arch.family == ArchFamily::kCpu ? 1 : 4;
+    const int waves = b.arch.waves(4);
     const int64_t state_bytes = heads * key_size * value_size * 4;
     const PlanArg in = b.in(qkv), alpha = b.in(op.inputs[1]), beta = b.in(op.inputs[2]);
     const PlanArg scratch = b.scratch(chunks * heads * chunk_floats(key_size, value_size) * 4);

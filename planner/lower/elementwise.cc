@@ -5,14 +5,13 @@ namespace hetune {
 namespace {
 
 int row_waves(const PlanBuilder& b, const char* kernel, int64_t cols) {
-    if (b.arch.family == ArchFamily::kCpu) return b.tunable(kernel, "kWaves", 1);
-    return b.tunable(kernel, "kWaves", cols >= 4096 ? 16 : cols >= 1024 ? 8 : 4);
+    return b.waves(kernel, cols >= 4096 ? 16 : cols >= 1024 ? 8 : 4);
 }
 
 void lower_embed(PlanBuilder& b, const Op& op) {
     const ValueId y = op.outputs[0];
     const QuantFormat& format = b.format(op.weights[0]);
-    const int waves = b.tunable("embed", "kWaves", b.arch.family == ArchFamily::kCpu ? 1 : 2);
+    const int waves = b.waves("embed", 2);
     PlanStep step{.label = b.name(y),
                   .spec = {"embed",
                            {{"Quant", format.name},
@@ -49,7 +48,7 @@ void lower_rmsnorm(PlanBuilder& b, const Op& op) {
 
 void lower_scale(PlanBuilder& b, const Op& op) {
     const ValueId y = op.outputs[0];
-    const int waves = b.tunable("scale", "kWaves", b.arch.family == ArchFamily::kCpu ? 1 : 4);
+    const int waves = b.waves("scale", 4);
     const bool bias = op.weights.size() > 1;
     const PlanArg in = b.in(op.inputs[0]);
     PlanStep step{.label = b.name(y),
@@ -71,7 +70,7 @@ void lower_scale(PlanBuilder& b, const Op& op) {
 auto lower_binary(const char* functor) {
     return [functor](PlanBuilder& b, const Op& op) {
         const ValueId y = op.outputs[0];
-        const int waves = b.tunable("binary", "kWaves", b.arch.family == ArchFamily::kCpu ? 1 : 4);
+        const int waves = b.waves("binary", 4);
         const PlanArg first = b.in(op.inputs[0]);
         const PlanArg second = b.in(op.inputs[1]);
         PlanStep step{

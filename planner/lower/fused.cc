@@ -15,10 +15,8 @@ int waves_of(const PlanBuilder& b, const char* kernel, int64_t tiles, int64_t co
              const std::string& weight) {
     const int64_t steps = cols / b.format(weight).tile_elems;
     int waves = default_waves(b.arch, tiles, steps);
-    // Measured on an H200: where each SM has a group, four waves are enough, and one for eight
-    // tiles of K.
-    if (b.arch.family == ArchFamily::kNvidia && tiles > b.arch.compute_units)
-        waves = std::min(std::max(waves, steps >= 16 ? 2 : 1), 4);
+    if (const int most = b.arch.gemv_waves_when_full; most > 0 && tiles > b.arch.compute_units)
+        waves = std::min(std::max(waves, steps >= 16 ? 2 : 1), most);
     return b.tunable(kernel, "kWaves", waves);
 }
 
@@ -136,7 +134,7 @@ void lower_linear_add(PlanBuilder& b, const Op& op) {
 void lower_embed_norm(PlanBuilder& b, const Op& op) {
     const ValueId h = op.outputs[0];
     const QuantFormat& format = b.format(op.weights[0]);
-    const int waves = b.tunable("embed_norm", "kWaves", b.arch.family == ArchFamily::kCpu ? 1 : 4);
+    const int waves = b.waves("embed_norm", 4);
     const PlanArg to = b.out(h);
     const Normed next = out_normed(b, op.outputs[1]);
     PlanStep step{.label = b.name(h),
@@ -165,16 +163,10 @@ void lower_attention_step(PlanBuilder& b, const Op& op) {
     const bool norm = !op.weights.empty();
     const bool quantised = output_quantised(b, y) && head_size % 32 == 0;
     const PlanArg q = b.in(op.inputs[0]), k = b.in(op.inputs[1]), v = b.in(op.inputs[2]);
-    // Measured on an H200: two groups of eight waves for each SM, and no more than four heads for a
-    // lane's registers.
-    const bool nvidia = b.arch.family == ArchFamily::kNvidia;
-    const int waves = b.tunable("attention_step", "kWaves",
-                                b.arch.family == ArchFamily::kCpu ? 1
-                                : nvidia                          ? 8
-                                                                  : 4);
+    const int waves = b.waves("attention_step", b.arch.attention_waves);
     const int64_t group = heads / kv_heads;
-    const int parts =
-        b.tunable("attention_step", "kParts", nvidia && group % 2 == 0 && group > 4 ? 2 : 1);
+    const int parts = b.tunable("attention_step", "kParts",
+                                group % 2 == 0 && group > b.arch.attention_heads_of_lane ? 2 : 1);
     const int splits =
         b.tunable("attention_step", "kSplits", default_splits(b.arch, kv_heads * parts, 64));
     const PlanArg shares = splits > 1 ? b.scratch(heads * splits * (head_size + 2) * 4) : b.none();

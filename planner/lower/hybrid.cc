@@ -6,17 +6,13 @@
 namespace hetune {
 namespace {
 
-int waves_of(const PlanBuilder& b, const char* kernel) {
-    return b.tunable(kernel, "kWaves", b.arch.family == ArchFamily::kCpu ? 1 : 4);
-}
-
 std::string state_name(const Op& op, const char* which) {
     return fmt::format("state.{}.{}", op.integer("state"), which);
 }
 
 void lower_split_heads(PlanBuilder& b, const Op& op) {
     const ValueId x = op.inputs[0], y = op.outputs[0], z = op.outputs[1];
-    const int waves = waves_of(b, "split_heads");
+    const int waves = b.waves("split_heads", 4);
     const PlanArg in = b.in(x);
     PlanStep step{.label = b.name(y),
                   .spec = {"split_heads",
@@ -34,7 +30,7 @@ void lower_split_heads(PlanBuilder& b, const Op& op) {
 void lower_causal_conv(PlanBuilder& b, const Op& op) {
     const ValueId x = op.inputs[0], y = op.outputs[0];
     const int64_t taps = op.integer("taps"), width = b.width(x);
-    const int waves = waves_of(b, "causal_conv"), rows = b.tunable("causal_conv", "kRows", 32);
+    const int waves = b.waves("causal_conv", 4), rows = b.tunable("causal_conv", "kRows", 32);
     const int64_t state_bytes = taps * width * 4;
     const PlanArg in = b.in(x);
     PlanStep step{.label = b.name(y),
@@ -57,7 +53,7 @@ void lower_causal_conv(PlanBuilder& b, const Op& op) {
 
 // Waves share the state's rows: enough of them to keep 32 rows a lane, and the device busy.
 int delta_net_waves(const PlanBuilder& b, int64_t key_size) {
-    int waves = b.arch.family == ArchFamily::kCpu ? 1 : 4;
+    int waves = b.arch.waves(4);
     while (key_size % waves != 0) waves /= 2;
     return b.tunable("delta_net", "kWaves", waves);
 }

@@ -13,15 +13,14 @@ void lower_delta_step(PlanBuilder& b, const Op& op) {
     const int64_t heads = op.integer("value_heads"), taps = op.integer("taps"),
                   width = b.width(qkv);
     const int64_t key_size = op.integer("key_size"), value_size = op.integer("value_size");
-    const bool cpu = b.arch.family == ArchFamily::kCpu;
     const bool quantised = output_quantised(b, y) && value_size % 32 == 0;
     // A wave for each unit of the state, of which there are as many as a group can have.
     const int64_t blocks = (value_size + 31) / 32;
     int splits = 1;
-    while (!cpu && blocks * splits * 2 <= 16 && key_size % (2 * splits) == 0) splits *= 2;
-    splits = b.tunable("delta_step", "kSplits", splits);
-    const int waves = b.tunable("delta_step", "kWaves",
-                                cpu ? 1 : static_cast<int>(std::min<int64_t>(16, blocks * splits)));
+    while (blocks * splits * 2 <= 16 && key_size % (2 * splits) == 0) splits *= 2;
+    splits = b.tunable("delta_step", "kSplits", b.arch.waves(splits));
+    const int waves =
+        b.waves("delta_step", static_cast<int>(std::min<int64_t>(16, blocks * splits)));
     const int64_t ring_bytes = taps * width * 4, state_bytes = heads * key_size * value_size * 4;
     const std::string state = fmt::format("state.{}.", op.integer("state"));
     const PlanArg in = b.in(qkv), a = b.in(op.inputs[1]), beta = b.in(op.inputs[2]),
@@ -89,10 +88,9 @@ void lower_route(PlanBuilder& b, const Op& op, const MoeStep& m, const FusedInpu
                  PlanArg shares) {
     const QuantFormat& format = b.format(m.router);
     const int64_t row_tiles = (m.experts + 31) / 32, tiles = m.width / format.tile_elems;
-    const bool cpu = b.arch.family == ArchFamily::kCpu;
     int splits = 1;
-    while (!cpu && splits < 8 && tiles % (2 * splits) == 0) splits *= 2;
-    splits = b.tunable("moe_route", "kSplits", splits);
+    while (splits < 8 && tiles % (2 * splits) == 0) splits *= 2;
+    splits = b.tunable("moe_route", "kSplits", b.arch.waves(splits));
     const int64_t groups = (row_tiles + (m.shared_gate ? 1 : 0)) * splits;
     const int waves = waves_for(b, "moe_route", groups, tiles / splits, 8);
     PlanStep step{
@@ -175,9 +173,7 @@ void lower_moe_step(PlanBuilder& b, const Op& op) {
     const PlanArg after = b.out(h);
     const Normed next = normed ? out_normed(b, op.outputs[1]) : Normed{b.none(), b.none(), false};
     const int64_t slots = m.used + (m.shared ? 1 : 0);
-    const int most = b.arch.family == ArchFamily::kCpu ? 1 : 16;
-    const int waves =
-        b.tunable("moe_down", "kWaves", static_cast<int>(std::min<int64_t>(most, slots)));
+    const int waves = b.waves("moe_down", static_cast<int>(std::min<int64_t>(16, slots)));
     const QuantFormat &down = b.format(m.down), &own = b.format(m.own_down);
     PlanStep step{.label = b.name(h),
                   .spec = {"moe_down",

@@ -16,10 +16,9 @@ int64_t half_bytes(int64_t rows, int64_t cols) { return rows * (cols * 2 + 16); 
 
 GemmTile gemm_tile(const PlanBuilder& b, const std::string& kernel, int64_t rows, int64_t cols,
                    int matrices) {
-    // From the one that reads least for each product to the one that makes most groups. 128 x 128
-    // takes 250 registers: no spill on NVIDIA, a few on gfx11 for some formats.
+    // From the one that reads least for each product to the one that makes most groups.
     constexpr GemmTile kTiles[] = {{128, 128, 4}, {64, 128, 4}, {32, 128, 4}};
-    const bool large = b.arch.family == ArchFamily::kNvidia && rows > 64;
+    const bool large = b.arch.tile_of_128 && rows > 64;
     GemmTile best = kTiles[1];
     for (const GemmTile& tile : kTiles) {
         if (tile.m == 128 && !large) continue;

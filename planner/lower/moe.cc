@@ -9,15 +9,12 @@
 #include "planner/lower/linear.h"
 
 namespace hetune {
-namespace {}  // namespace
-
 void emit_expert_groups(PlanBuilder& b, const Op& op, int tokens, int64_t chunks, PlanArg order,
                         PlanArg pieces) {
     const ValueId x = op.inputs[0], ids = op.inputs[1];
     const int64_t experts = op.integer("experts"), used = op.integer("used");
-    const int waves = b.arch.family == ArchFamily::kCpu
-                          ? 1
-                          : static_cast<int>(std::clamp<int64_t>(b.rows(x) * used / 32, 1, 16));
+    const int waves =
+        b.arch.waves(static_cast<int>(std::clamp<int64_t>(b.rows(x) * used / 32, 1, 16)));
     PlanStep sort{.label = b.name(op.outputs[0]) + ".groups",
                   .spec = {"expert_groups",
                            {{"kExperts", constant(experts)},
@@ -34,7 +31,7 @@ void emit_expert_groups(PlanBuilder& b, const Op& op, int tokens, int64_t chunks
 void emit_experts_sum(PlanBuilder& b, const Op& op, PlanArg parts) {
     const ValueId x = op.inputs[0], shares = op.inputs[2], y = op.outputs[0];
     const int64_t used = op.integer("used"), hidden = b.width(y), rows = b.rows(x);
-    const int waves = b.tunable("experts_sum", "kWaves", b.arch.family == ArchFamily::kCpu ? 1 : 4);
+    const int waves = b.waves("experts_sum", 4);
     PlanStep sum{.label = b.name(y),
                  .spec = {"experts_sum",
                           {{"kUsed", constant(used)},
@@ -184,9 +181,7 @@ void lower_experts(PlanBuilder& b, const Op& op) {
             .rows_axis = rows > 1 ? 2 : -1,
             .cost = m.gate_up_cost()});
 
-    const int most = b.arch.family == ArchFamily::kCpu ? 1 : 8;
-    const int down_waves =
-        b.tunable("experts_down", "kWaves", static_cast<int>(std::min<int64_t>(most, m.used)));
+    const int down_waves = b.waves("experts_down", static_cast<int>(std::min<int64_t>(8, m.used)));
     b.emit({.label = b.name(y),
             .spec = {"experts_down",
                      {{"Quant", m.down.name},
@@ -256,8 +251,7 @@ void lower_grouped_experts(PlanBuilder& b, const Op& op) {
 
 void lower_scale_by_sigmoid(PlanBuilder& b, const Op& op) {
     const ValueId x = op.inputs[0], y = op.outputs[0];
-    const int waves =
-        b.tunable("scale_by_sigmoid", "kWaves", b.arch.family == ArchFamily::kCpu ? 1 : 4);
+    const int waves = b.waves("scale_by_sigmoid", 4);
     const PlanArg in = b.in(x), gate = b.in(op.inputs[1]);
     PlanStep step{.label = b.name(y),
                   .spec = {"scale_by_sigmoid",

@@ -191,7 +191,7 @@ CodeObject ClangCompiler::compile_in(const ScratchFolder& folder, const CompileR
     code.bytes.assign(reinterpret_cast<const std::byte*>(bytes.data()),
                       reinterpret_cast<const std::byte*>(bytes.data()) + bytes.size());
     try {
-        code.resources = read_resources(code.bytes, request.entry, request.arch.family);
+        code.resources = read_resources(code.bytes, request.entry);
     } catch (const std::runtime_error& error) {
         throw CompileError(CompileError::Cause::kCrash, fmt::format("{}: {}", what, error.what()));
     }

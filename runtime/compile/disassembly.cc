@@ -72,9 +72,8 @@ class LlvmDisassembler final : public Disassembler {
     }
 
     std::string listing(const CodeObject& code, const Arch& arch) override {
-        if (arch.family == ArchFamily::kNvidia) return {};
-        const auto machine_code =
-            code_of(code.bytes, arch.family == ArchFamily::kCpu ? "hetune_cpu_entry" : code.entry);
+        if (!arch.code_is_readable) return {};
+        const auto machine_code = kernel_code(code.bytes, code.entry);
         return ask("compile", code.entry, arch.name,
                    {reinterpret_cast<const char*>(machine_code.data()), machine_code.size()})
             .body;
@@ -119,7 +118,7 @@ nlohmann::ordered_json to_json(const InstructionMix& mix) {
             {"unknown", mix.unknown}};
 }
 
-InstructionMix count_instructions(std::string_view listing, ArchFamily family) {
+InstructionMix count_instructions(std::string_view listing) {
     InstructionMix mix;
     while (!listing.empty()) {
         const size_t end = std::min(listing.find('\n'), listing.size());
@@ -130,8 +129,9 @@ InstructionMix count_instructions(std::string_view listing, ArchFamily family) {
         text.remove_prefix(start + 1);
         ++mix.total;
         mix.unknown += text.starts_with("<unknown>");
-        if (family == ArchFamily::kAmd) count_amd(text, mix);
-        if (family == ArchFamily::kCpu) count_x86(text, mix);
+        // No text of one counts as an instruction of the other.
+        count_amd(text, mix);
+        count_x86(text, mix);
     }
     return mix;
 }
@@ -148,9 +148,15 @@ std::unique_ptr<Disassembler> find_disassembler(const Environment& environment) 
     }
 }
 
+bool are_checked(const TemplatePromises& promises, const Arch& arch) {
+    return arch.code_is_readable &&
+           ((promises.dot4 && arch.has_dot4) || (promises.matrix && arch.has_matrix) ||
+            (promises.wide_loads && arch.has_wide_loads));
+}
+
 void check_promises(const InstructionMix& mix, const KernelSpec& spec, const Arch& arch) {
     const TemplateInfo* info = find_template(spec.name);
-    if (info == nullptr || arch.family != ArchFamily::kAmd) return;
+    if (info == nullptr || !are_checked(info->promises, arch)) return;
     auto value = [&](const char* constant) {
         const auto at = spec.constants.find(constant);
         return at == spec.constants.end() ? std::string() : at->second;
@@ -166,7 +172,8 @@ void check_promises(const InstructionMix& mix, const KernelSpec& spec, const Arc
     if (info->promises.dot4 && integer && arch.has_dot4 && mix.dot4 == 0)
         refuse("4 x int8 dot product");
     if (info->promises.matrix && arch.has_matrix && mix.matrix == 0) refuse("matrix instruction");
-    if (info->promises.wide_loads && mix.wide_loads == 0) refuse("128-bit load");
+    if (info->promises.wide_loads && arch.has_wide_loads && mix.wide_loads == 0)
+        refuse("128-bit load");
 }
 
 }  // namespace hetune

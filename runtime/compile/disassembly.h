@@ -32,20 +32,23 @@ struct InstructionMix {
 nlohmann::ordered_json to_json(const InstructionMix& mix);
 
 // `listing` as Disassembler gives it.
-InstructionMix count_instructions(std::string_view listing, ArchFamily family);
+InstructionMix count_instructions(std::string_view listing);
 
 // Safe to call from several threads.
 class Disassembler {
   public:
     virtual ~Disassembler() = default;
     virtual std::string identity() const = 0;  // "llvm 19.1.7"
-    // One instruction a line: offset in hex, a tab, mnemonic and operands. Empty for NVIDIA, which
-    // LLVM does not read. Throws CompileError when the worker fails.
+    // One instruction a line: offset in hex, a tab, mnemonic and operands. Empty where
+    // Arch::code_is_readable is false. Throws CompileError when the worker fails.
     virtual std::string listing(const CodeObject& code, const Arch& arch) = 0;
 };
 
 // Empty where there is no LLVM (apt install libllvm19) or no worker program.
 std::unique_ptr<Disassembler> find_disassembler(const Environment& environment);
+
+// Whether the arch has an instruction that is promised, and its code can be read.
+bool are_checked(const TemplatePromises& promises, const Arch& arch);
 
 // The gate on instructions: what TemplateInfo::promises says, where the arch has it. dot4 is due
 // for integer formats with 8-bit activations. Throws CompileError{kGate}.

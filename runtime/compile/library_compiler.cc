@@ -189,7 +189,7 @@ CodeObject LibraryCompiler::compile(const CompileRequest& wanted) {
     const auto* bytes = reinterpret_cast<const std::byte*>(answer.body.data());
     code.bytes.assign(bytes, bytes + answer.body.size());
     try {
-        code.resources = read_resources(code.bytes, wanted.entry, wanted.arch.family);
+        code.resources = read_resources(code.bytes, wanted.entry);
     } catch (const std::runtime_error& error) {
         throw CompileError(CompileError::Cause::kCrash, fmt::format("{}: {}", what, error.what()),
                            text_field(answer, "log"));

@@ -219,7 +219,8 @@ std::string hex_of(Bytes bytes) {
 
 }  // namespace
 
-Bytes code_of(Bytes object, const std::string& symbol) {
+Bytes kernel_code(Bytes object, const std::string& entry) {
+    const std::string symbol = header(object).e_machine == EM_X86_64 ? "hetune_cpu_entry" : entry;
     const auto found = find_symbol(object, symbol);
     if (!found || found->record.st_shndx == SHN_UNDEF) return {};
     const Elf64_Ehdr elf = header(object);
@@ -230,12 +231,21 @@ Bytes code_of(Bytes object, const std::string& symbol) {
                 found->record.st_size);
 }
 
-KernelResources read_resources(Bytes object, const std::string& entry, ArchFamily family) {
+KernelResources read_resources(Bytes object, const std::string& entry) {
     KernelResources resources;
-    if (family == ArchFamily::kAmd) resources = amd_resources(object, entry);
-    if (family == ArchFamily::kNvidia) resources = cubin_resources(object, entry);
-    const Bytes code = code_of(object, family == ArchFamily::kCpu ? "hetune_cpu_entry" : entry);
-    resources.code_bytes = static_cast<int64_t>(code.size());
+    switch (const auto machine = header(object).e_machine) {
+        case EM_AMDGPU:
+            resources = amd_resources(object, entry);
+            break;
+        case EM_CUDA:
+            resources = cubin_resources(object, entry);
+            break;
+        case EM_X86_64:
+            break;
+        default:
+            broken(fmt::format("machine {} is none that hetune compiles for", machine).c_str());
+    }
+    resources.code_bytes = static_cast<int64_t>(kernel_code(object, entry).size());
     return resources;
 }
 

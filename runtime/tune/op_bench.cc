@@ -223,7 +223,7 @@ void OpBench::make_copies() {
     }
     for (const auto& [name, buffer] : rotating)
         copied += static_cast<int64_t>(memory_.find(*buffer)->bytes());
-    const int64_t beyond = 2 * machine_facts(device_.arch()).cache_bytes;
+    const int64_t beyond = 2 * device_.arch().cache_bytes;
     while (!rotating.empty() && static_cast<int64_t>(rotation()) * read < beyond &&
            rotation() < kMostCopies && static_cast<int64_t>(rotation()) * copied < kMostCopyBytes) {
         auto& copy = copies_.emplace_back();

@@ -160,8 +160,7 @@ void Tuner::tune_targets(int rows, const std::vector<TuningTarget>& targets) {
     std::unique_ptr<CandidateCompiler> compiler;
     if (library_ != nullptr) compiler = std::make_unique<CandidateCompiler>(*library_, targets);
     // A compiler on the cores that run the kernels would be timed too.
-    if (compiler != nullptr && arch_.family == ArchFamily::kCpu)
-        compiler->wait_for_all([&] { return over(); });
+    if (compiler != nullptr && arch_.on_host) compiler->wait_for_all([&] { return over(); });
     timing_started_ = now_seconds();
     tried_ = 0;
     for (size_t i = 0; i < targets.size(); ++i) {

@@ -13,10 +13,9 @@ namespace {
 
 void run(std::string_view input) {
     const auto bytes = bytes_of(input);
-    for (const ArchFamily family : {ArchFamily::kAmd, ArchFamily::kNvidia, ArchFamily::kCpu})
-        may_throw<std::runtime_error>([&] { read_resources(bytes, "k", family); });
+    may_throw<std::runtime_error>([&] { read_resources(bytes, "k"); });
     may_throw<std::runtime_error>([&] {
-        const auto code = code_of(bytes, "k");
+        const auto code = kernel_code(bytes, "k");
         require(code.empty() || (code.data() >= bytes.data() &&
                                  code.data() + code.size() <= bytes.data() + bytes.size()),
                 "machine code outside of its object");

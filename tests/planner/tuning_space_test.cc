@@ -156,9 +156,9 @@ TEST_CASE(
         const Arch& arch = find_arch(name);
         CHECK(us(arch, 8) <= us(arch, 1));
         CHECK(us(arch, 8) >= 16.0 * 1.048576e3 / arch.bandwidth_gb_s);
-        CHECK(predict(step, arch, 0).us > machine_facts(arch).launch_us);
+        CHECK(predict(step, arch, 0).us > arch.launch_us);
         CHECK(predict(step, arch, 0, {.vgprs = 64, .lds_bytes = 1 << 20}).waves_per_simd == 0);
-        CHECK(machine_facts(arch).cache_bytes > 0);
+        CHECK(arch.cache_bytes > 0);
     }
     // 128 groups of one wave leave most of a large card idle.
     CHECK(us(find_arch("gfx1100"), 8) < us(find_arch("gfx1100"), 1));

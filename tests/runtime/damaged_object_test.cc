@@ -20,14 +20,19 @@ std::string some_object() {
 }
 
 void read_all(const std::string& object) {
-    const std::span bytes(reinterpret_cast<const std::byte*>(object.data()), object.size());
-    for (const ArchFamily family : {ArchFamily::kAmd, ArchFamily::kNvidia, ArchFamily::kCpu}) try {
-            read_resources(bytes, "main", family);
+    for (const uint16_t machine : {EM_AMDGPU, EM_CUDA, EM_X86_64}) {
+        std::string altered = object;
+        if (altered.size() >= sizeof(Elf64_Ehdr))
+            std::memcpy(altered.data() + offsetof(Elf64_Ehdr, e_machine), &machine, sizeof machine);
+        const auto bytes = std::as_bytes(std::span(altered));
+        try {
+            read_resources(bytes, "main");
         } catch (const std::runtime_error&) {
         }
-    try {
-        code_of(bytes, "main");
-    } catch (const std::runtime_error&) {
+        try {
+            kernel_code(bytes, "main");
+        } catch (const std::runtime_error&) {
+        }
     }
 }
 

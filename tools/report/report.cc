@@ -39,7 +39,7 @@ Json kernel_report(const NamedKernel& kernel, const Plan& plan, KernelLibrary* l
         json["resources"] = resources_json(compiled.code.resources);
         json["compile_ms"] = compiled.code.compile_ms;
         if (!compiled.refused.empty()) json["refused"] = compiled.refused;
-        if (disassembler != nullptr && library->arch().family != ArchFamily::kNvidia)
+        if (disassembler != nullptr && library->arch().code_is_readable)
             json["isa"] = disassembler->listing(compiled.code, library->arch());
     } catch (const CompileError& error) {
         json["refused"] = error.what();
