@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "kernel_templates/spec.h"
+#include "kernel_templates/target_family.h"
 
 namespace hetune {
 
@@ -100,9 +101,6 @@ struct RegisterTemplate {
 
 // What #line marks of a rendered source call the constants that a spec sets.
 constexpr const char* kConstantsFile = "constants";
-
-// Target of a rendered source: which prelude file it gets.
-enum class TargetFamily { kAmd, kNvidia, kCpu };
 
 // Reads template files, from the library or from `folder` where that is set.
 class TemplateSources {

@@ -20,7 +20,7 @@ namespace {
 Arch amd(const char* name, bool large_file, int units, double bandwidth, double tflops,
          int cache_mib, const char* example, bool matrix = true) {
     return {.name = name,
-            .family = ArchFamily::kAmd,
+            .family = TargetFamily::kAmd,
             .vgprs_per_simd = large_file ? 1536 : 1024,
             .vgpr_granule = large_file ? 24 : 16,
             .compute_units = units,
@@ -45,7 +45,7 @@ Arch amd(const char* name, bool large_file, int units, double bandwidth, double 
 Arch nvidia(const char* name, int shared_kib, int warps, int units, double bandwidth, double tflops,
             int cache_mib, const char* example) {
     return {.name = name,
-            .family = ArchFamily::kNvidia,
+            .family = TargetFamily::kNvidia,
             .lds_bytes_per_group = (shared_kib - 1) * 1024,
             .lds_bytes_per_unit = shared_kib * 1024,
             .lds_reserved_per_group = 1024,
@@ -75,7 +75,7 @@ Arch nvidia(const char* name, int shared_kib, int warps, int units, double bandw
 // Lanes are fibers: a barrier changes every lane twice.
 Arch cpu(const char* name) {
     return {.name = name,
-            .family = ArchFamily::kCpu,
+            .family = TargetFamily::kCpu,
             .compute_units = 2,
             .bandwidth_gb_s = 20,
             .half_tflops = 0.05,

@@ -6,13 +6,13 @@
 #include <string>
 #include <string_view>
 
-namespace hetune {
+#include "kernel_templates/target_family.h"
 
-enum class ArchFamily { kAmd, kNvidia, kCpu };
+namespace hetune {
 
 struct Arch {
     std::string name;  // "gfx1100", "sm_90", "x86-64-v3"
-    ArchFamily family = ArchFamily::kCpu;
+    TargetFamily family = TargetFamily::kCpu;
     int wave_size = 32;
     int lds_bytes_per_group = 65536;
     int lds_bytes_per_unit = 131072;  // a WGP or an SM: what its groups share

@@ -42,9 +42,9 @@ class Compiler {
 
 struct CompilerKind {
     std::string name;
-    std::vector<ArchFamily> families;  // what it may compile for
-    int preference = 0;                // the highest that is found is taken
-    std::string install;               // "apt install clang-19 lld-19"
+    std::vector<TargetFamily> families;  // what it may compile for
+    int preference = 0;                  // the highest that is found is taken
+    std::string install;                 // "apt install clang-19 lld-19"
     // Empty when it is not on this machine, CompileError{kNoCompiler} when it is and cannot be
     // used. Cheap but for the first time, since every start asks.
     std::function<std::unique_ptr<Compiler>(const Environment&)> find;
@@ -59,9 +59,7 @@ struct RegisterCompiler {
 std::unique_ptr<Compiler> choose_compiler(const Arch& arch, const Environment& environment,
                                           std::string_view forced = {});
 
-TargetFamily target_family(ArchFamily family);
-
 // The source of a kernel `probe` that does next to nothing, to see whether a compiler works.
-std::string smallest_kernel(ArchFamily family);
+std::string smallest_kernel(TargetFamily family);
 
 }  // namespace hetune

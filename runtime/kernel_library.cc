@@ -94,7 +94,7 @@ void KernelLibrary::settle(const std::vector<KernelSpec>& specs) {
 }
 
 std::string KernelLibrary::source(const KernelSpec& spec) const {
-    return templates_.render(spec, target_family(arch_.family));
+    return templates_.render(spec, arch_.family);
 }
 
 CacheKey KernelLibrary::key(const KernelSpec& spec) const {

@@ -195,8 +195,8 @@ int run(const PlanArguments& args) {
     if (!args.source.empty()) {
         const auto kernels = made.kernels();
         const KernelSpec& spec = find_kernel(kernels, args.source).spec;
-        fmt::print("{}", TemplateSources(read_environment().template_dir)
-                             .render(spec, target_family(made.arch.family)));
+        fmt::print("{}",
+                   TemplateSources(read_environment().template_dir).render(spec, made.arch.family));
     } else if (!args.isa.empty()) {
         print_isa(args, made);
     } else if (!args.dump.empty()) {

@@ -53,27 +53,15 @@ std::unique_ptr<Compiler> choose_compiler(const Arch& arch, const Environment& e
                                    unusable, fmt::join(install, ", or ")));
 }
 
-TargetFamily target_family(ArchFamily family) {
-    switch (family) {
-        case ArchFamily::kAmd:
-            return TargetFamily::kAmd;
-        case ArchFamily::kNvidia:
-            return TargetFamily::kNvidia;
-        case ArchFamily::kCpu:
-            return TargetFamily::kCpu;
-    }
-    return TargetFamily::kCpu;
-}
-
-std::string smallest_kernel(ArchFamily family) {
+std::string smallest_kernel(TargetFamily family) {
     const std::string body = "void probe(int* p) { *p = 1; }\n";
     switch (family) {
         // Attributes only, as in the prelude: no vendor header is read.
-        case ArchFamily::kAmd:
+        case TargetFamily::kAmd:
             return "extern \"C\" __attribute__((global)) " + body;
-        case ArchFamily::kNvidia:
+        case TargetFamily::kNvidia:
             return "extern \"C\" __global__ " + body;
-        case ArchFamily::kCpu:
+        case TargetFamily::kCpu:
             break;
     }
     return "extern \"C\" __attribute__((visibility(\"default\"))) " + body;

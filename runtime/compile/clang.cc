@@ -101,7 +101,7 @@ class ClangCompiler : public Compiler {
 
     std::string name() const override { return "clang"; }
     std::string identity() const override { return identity_; }
-    bool supports(const Arch& arch) const override { return arch.family != ArchFamily::kNvidia; }
+    bool supports(const Arch& arch) const override { return arch.family != TargetFamily::kNvidia; }
     std::vector<std::string> options(const Arch& arch) const override;
     CodeObject compile(const CompileRequest& request) override;
 
@@ -117,7 +117,7 @@ class ClangCompiler : public Compiler {
 };
 
 std::vector<std::string> ClangCompiler::options(const Arch& arch) const {
-    if (arch.family == ArchFamily::kAmd)
+    if (arch.family == TargetFamily::kAmd)
         // Without -fuse-cuid=none the object depends on the source's path.
         return {"-x",
                 "hip",
@@ -200,7 +200,7 @@ CodeObject ClangCompiler::compile_in(const ScratchFolder& folder, const CompileR
 
 const RegisterCompiler kClang{{
     .name = "clang",
-    .families = {ArchFamily::kAmd, ArchFamily::kCpu},
+    .families = {TargetFamily::kAmd, TargetFamily::kCpu},
     .preference = 10,
     .install = "apt install clang-19 lld-19",
     .find = [](const Environment& environment) -> std::unique_ptr<Compiler> {

@@ -8,7 +8,7 @@ namespace {
 
 const LibraryKind kHiprtcLibrary = {
     .name = "hiprtc",
-    .family = ArchFamily::kAmd,
+    .family = TargetFamily::kAmd,
     .baseline_arch = "gfx1030",
     .options = [](const std::string& arch) -> std::vector<std::string> {
         return {"--offload-arch=" + arch, "-O3", "-std=c++20", "-mcode-object-version=5",
@@ -18,7 +18,7 @@ const LibraryKind kHiprtcLibrary = {
 
 const LibraryKind kComgrLibrary = {
     .name = "comgr",
-    .family = ArchFamily::kAmd,
+    .family = TargetFamily::kAmd,
     .baseline_arch = "gfx1030",
     .options = [](const std::string&) -> std::vector<std::string> {
         return {"-O3",       "-std=c++20", "-mcode-object-version=5",
@@ -40,7 +40,7 @@ std::unique_ptr<Compiler> find(const LibraryKind& kind, const std::string& force
 
 const RegisterCompiler kHiprtc{{
     .name = "hiprtc",
-    .families = {ArchFamily::kAmd},
+    .families = {TargetFamily::kAmd},
     .preference = 30,
     .install =
         "install hipRTC of ROCm 5.2 to 7 (Debian 12 and 13: apt install libamdhip64-5, which holds "
@@ -56,7 +56,7 @@ const RegisterCompiler kHiprtc{{
 
 const RegisterCompiler kComgr{{
     .name = "comgr",
-    .families = {ArchFamily::kAmd},
+    .families = {TargetFamily::kAmd},
     .preference = 20,
     .install =
         "install AMD's comgr (Debian 12 and 13: apt install libamd-comgr2; newer: libamd-comgr3)",

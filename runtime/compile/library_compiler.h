@@ -14,7 +14,7 @@ namespace hetune {
 
 struct LibraryKind {
     std::string name;  // what hetune-worker knows it by
-    ArchFamily family;
+    TargetFamily family;
     std::string baseline_arch;  // one that all its versions compile for
     std::vector<std::string> (*options)(const std::string& arch);
 };

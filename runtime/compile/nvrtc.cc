@@ -9,7 +9,7 @@ namespace {
 
 const LibraryKind kLibrary = {
     .name = "nvrtc",
-    .family = ArchFamily::kNvidia,
+    .family = TargetFamily::kNvidia,
     .baseline_arch = "sm_80",
     .options = [](const std::string& arch) -> std::vector<std::string> {
         // -default-device: functions of the templates need no __device__ on their own.
@@ -19,7 +19,7 @@ const LibraryKind kLibrary = {
 
 const RegisterCompiler kNvrtc{{
     .name = "nvrtc",
-    .families = {ArchFamily::kNvidia},
+    .families = {TargetFamily::kNvidia},
     .preference = 30,
     .install = "install NVIDIA's cuda-nvrtc package (libnvrtc.so.12 or newer)",
     .find = [](const Environment& environment) -> std::unique_ptr<Compiler> {

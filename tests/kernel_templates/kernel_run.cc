@@ -51,8 +51,7 @@ Device& device() {
 CodeObject compile(const KernelSpec& spec) {
     const Arch& arch = device().arch();
     static const std::unique_ptr<Compiler> compiler = choose_compiler(arch, read_environment());
-    return compiler->compile(
-        {spec.name, TemplateSources().render(spec, target_family(arch.family)), arch});
+    return compiler->compile({spec.name, TemplateSources().render(spec, arch.family), arch});
 }
 
 }  // namespace

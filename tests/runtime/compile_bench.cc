@@ -75,8 +75,7 @@ int main(int argc, char** argv) try {
         const bool usual = (quant == spec.constants.end() || quant->second == "Q4_K") &&
                            (input == spec.constants.end() || input->second == "true");
         if (usual || mode == "full")
-            requests.push_back(
-                {spec.name, TemplateSources().render(spec, target_family(arch.family)), arch});
+            requests.push_back({spec.name, TemplateSources().render(spec, arch.family), arch});
     }
     compiler->compile(requests.front());  // the library is open from here on
     const size_t kernels = requests.size();

@@ -42,8 +42,7 @@ Json compile_templates(Compiler& compiler, const Arch& arch) {
                 try {
                     check_resources(
                         compiler.compile(
-                            {specs[i].name,
-                             TemplateSources().render(specs[i], target_family(arch.family)), arch}),
+                            {specs[i].name, TemplateSources().render(specs[i], arch.family), arch}),
                         arch);
                 } catch (const CompileError& error) {
                     failure = error.what();

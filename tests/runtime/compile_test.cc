@@ -18,7 +18,7 @@ namespace fs = std::filesystem;
 using Cause = CompileError::Cause;
 
 const LibraryKind kFake = {.name = "fake",
-                           .family = ArchFamily::kAmd,
+                           .family = TargetFamily::kAmd,
                            .baseline_arch = "gfx1030",
                            .options = [](const std::string& arch) -> std::vector<std::string> {
                                return {"--offload-arch=" + arch};

@@ -35,7 +35,7 @@ void set_rows(Device& device, Buffer& step, int32_t rows) {
 
 CodeObject compile(const KernelSpec& spec, const std::string& arch_name) {
     const Arch& arch = find_arch(arch_name);
-    const std::string source = TemplateSources().render(spec, target_family(arch.family));
+    const std::string source = TemplateSources().render(spec, arch.family);
     return choose_compiler(arch, read_environment())->compile({spec.name, source, arch});
 }
 

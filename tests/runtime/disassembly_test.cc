@@ -102,8 +102,7 @@ void check_promises_of(const std::vector<KernelSpec>& specs, const char* arch_na
                             !arch.on_host)
                             continue;
                         const CodeObject code = with->compiler->compile(
-                            {specs[i].name,
-                             TemplateSources().render(specs[i], target_family(arch.family)), arch});
+                            {specs[i].name, TemplateSources().render(specs[i], arch.family), arch});
                         const InstructionMix mix =
                             count_instructions(with->disassembler->listing(code, arch));
                         check_promises(mix, specs[i], arch);
