@@ -66,6 +66,8 @@ DEVICE inline void attend_tile(SoftmaxState<kGroup, kHeadSize>& state, const flo
         for (int i = 0; i < kSteps; ++i) {
             UNROLL
             for (int quarter = 0; quarter < Kv::kStep; quarter += 4) {
+                // Keys in float leave no room for more of q; apart, its loads wait for each other.
+                if constexpr (sizeof(typename Kv::Element) == 4) loads_apart();
                 const float* column =
                     q + pinned(base + i * Kv::kStep + quarter);  // all of q at once would spill
                 UNROLL

@@ -15,9 +15,12 @@ constexpr int kTileN = 128;
 constexpr int kWaves = 4;
 #endif
 
+// Rows of one tile make a loop of one round: straight line code, which takes more registers.
+constexpr int kResident = kTileM >= 64 || kCols == Quant::kTileElems ? 2 : 3;
+
 // W and x are not __restrict__: LLVM takes such memory for constant, and puts the loads of the next
 // slab off until they are needed.
-extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, kTileM >= 64 ? 2 : 3) void gemm(
+extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, kResident) void gemm(
     const StepState* __restrict__ step,
     const u8* w,                     // [kRows / 32, kCols / tile, tile bytes]
     const u8* x,                     // [rows][kHalfRowBytes<kCols>]

@@ -244,6 +244,7 @@ DEVICE inline void row_tile_dot(const u8* w, int row_tile, const Input& x, float
                 // A token's activations take 12 scalar registers and a step's weights as floats 32
                 // vector ones: several at once would spill.
                 const int k = kOneByOne ? pinned(tile * kSteps + step) : tile * kSteps + step;
+                if constexpr (kOneByOne) loads_apart();
                 const i64 token = x.row(t);
                 if constexpr (kQuantised) {
                     const auto* blocks = static_cast<const XBlock*>(x.data);

@@ -21,8 +21,8 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void experts_down(
     const int* __restrict__ ids,       // [rows, kUsed]
     const float* __restrict__ shares,  // [rows, kUsed]
     const u8* __restrict__ w,          // [experts, kRows / 32, kCols / tile, tile bytes]
-    const void* __restrict__ x,  // [rows, kUsed, kCols / 32] XBlock or [rows, kUsed, kCols] float
-    float* __restrict__ y) {     // [rows, kRows]
+    const void* INPUT x,      // [rows, kUsed, kCols / 32] XBlock or [rows, kUsed, kCols] float
+    float* __restrict__ y) {  // [rows, kRows]
     SHARED float part[kUsed][kWaveSize];
     const int row = group_id_y();
     if (row >= step->rows) return;

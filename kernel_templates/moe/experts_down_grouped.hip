@@ -20,7 +20,7 @@ extern "C" KERNEL(kWaves* kWaveSize) void experts_down_grouped(
     const int* __restrict__ order,           // [slots]
     const ExpertChunk* __restrict__ chunks,  // [chunks]
     const u8* __restrict__ w,                // [experts, kRows / 32, kCols / tile, tile bytes]
-    const void* __restrict__ x,              // [slots, kCols / 32] XBlock or [slots, kCols] float
+    const void* INPUT x,                     // [slots, kCols / 32] XBlock or [slots, kCols] float
     float* __restrict__ y) {                 // [slots, kRows]
     SHARED float part[kWaves][kTokens][kWaveSize];
     const ExpertChunk chunk = chunks[group_id_y()];

@@ -26,7 +26,7 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void experts_gate_up(
     const u8* __restrict__ gate,           // [experts, kRows / 32, kCols / tile, tile bytes]
     const u8* __restrict__ up,             // [experts, kRows / 32, kCols / tile, tile bytes]
     const float* __restrict__ gate_scale,  // [experts]
-    const void* __restrict__ x,            // [rows, kCols / 32] XBlock or [rows, kCols] float
+    const void* INPUT x,                   // [rows, kCols / 32] XBlock or [rows, kCols] float
     void* __restrict__ y) {  // [rows, kUsed, kRows / 32] XBlock or [rows, kUsed, kRows] float
     SHARED float part[kWaves][2][kWaveSize];
     const int row = group_id_z();

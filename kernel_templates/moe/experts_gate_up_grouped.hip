@@ -24,7 +24,7 @@ extern "C" KERNEL(kWaves* kWaveSize) void experts_gate_up_grouped(
     const ExpertChunk* __restrict__ chunks,  // [chunks]
     const u8* __restrict__ gate,             // [experts, kRows / 32, kCols / tile, tile bytes]
     const u8* __restrict__ up,               // [experts, kRows / 32, kCols / tile, tile bytes]
-    const void* __restrict__ x,              // [rows, kCols / 32] XBlock or [rows, kCols] float
+    const void* INPUT x,                     // [rows, kCols / 32] XBlock or [rows, kCols] float
     void* __restrict__ y) {                  // [slots, kRows / 32] XBlock or [slots, kRows] float
     SHARED float part[kWaves][2 * kTokens][kWaveSize];
     const ExpertChunk chunk = chunks[group_id_y()];

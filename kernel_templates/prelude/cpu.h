@@ -42,6 +42,7 @@ inline void barrier() { hetune_sync(kHetuneBarrier); }
 inline void wave_barrier() { hetune_sync(kHetuneWaveSync); }
 inline int pinned(int v) { return v; }
 inline void loads_start() {}
+inline void loads_apart() {}
 template <class T>
 inline T settled(T v) {
     return v;

@@ -34,6 +34,9 @@ DEVICE inline void barrier() { __syncthreads(); }
 DEVICE inline void wave_barrier() { __syncwarp(); }
 DEVICE inline int pinned(int v) { return v; }
 DEVICE inline void loads_start() {}
+// ptxas starts the loads of all unrolled steps at once, and spills what the registers do not hold.
+// It moves none across a barrier of the warp, but for loads through `const T* __restrict__`.
+DEVICE inline void loads_apart() { __syncwarp(); }
 template <class T>
 DEVICE inline T settled(T v) {
     return v;

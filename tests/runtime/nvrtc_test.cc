@@ -9,6 +9,7 @@
 #include "kernel_templates/catalogue.h"
 #include "runtime/compiler.h"
 #include "runtime/kernel_library.h"
+#include "runtime/session_plans.h"
 #include "tests/runtime/every_template.h"
 #include "tests/skip.h"
 
@@ -29,33 +30,50 @@ CompileRequest request(const KernelSpec& spec) {
     return {spec.name, TemplateSources().render(spec, TargetFamily::kNvidia), find_arch("sm_90")};
 }
 
+// What fails to compile for sm_90, or breaks a static gate; none of `specs` is tried twice.
+std::vector<std::string> failures_of(Compiler& compiler, const std::vector<KernelSpec>& specs) {
+    std::atomic<size_t> next = 0;
+    std::mutex mutex;
+    std::vector<std::string> failures;
+    std::vector<std::jthread> threads;
+    for (int t = 0; t < 2; ++t)
+        threads.emplace_back([&] {
+            for (size_t i = next++; i < specs.size(); i = next++) try {
+                    const CodeObject code = compiler.compile(request(specs[i]));
+                    check_resources(code, find_arch("sm_90"));
+                    const std::lock_guard lock(mutex);
+                    if (code.resources.vgprs < 4 || code.resources.max_threads < 32 ||
+                        code.resources.code_bytes < 128)
+                        failures.push_back(specs[i].to_string() + ": no resources in the cubin");
+                } catch (const CompileError& error) {
+                    const std::lock_guard lock(mutex);
+                    failures.push_back(fmt::format("{}\n{}", error.what(), error.log()));
+                }
+        });
+    threads.clear();
+    return failures;
+}
+
 TEST_CASE("NVRTC compiles every template for sm_90 within the static gates") {
     const auto compiler = nvrtc();
     if (compiler == nullptr) return;
     const std::vector<KernelSpec> specs = every_template();
     REQUIRE(specs.size() > 30);
-    std::atomic<size_t> next = 0;
-    std::mutex mutex;
-    std::vector<std::string> failures;
-    {
-        std::vector<std::jthread> threads;
-        for (int t = 0; t < 2; ++t)
-            threads.emplace_back([&] {
-                for (size_t i = next++; i < specs.size(); i = next++) try {
-                        const CodeObject code = compiler->compile(request(specs[i]));
-                        check_resources(code, find_arch("sm_90"));
-                        const std::lock_guard lock(mutex);
-                        if (code.resources.vgprs < 4 || code.resources.max_threads < 32 ||
-                            code.resources.code_bytes < 128)
-                            failures.push_back(specs[i].to_string() +
-                                               ": no resources in the cubin");
-                    } catch (const CompileError& error) {
-                        const std::lock_guard lock(mutex);
-                        failures.push_back(fmt::format("{}\n{}", error.what(), error.log()));
-                    }
-            });
+    for (const std::string& failure : failures_of(*compiler, specs)) FAIL_CHECK(failure);
+}
+
+TEST_CASE("no kernel of the small models is refused on sm_90, with 8-bit and float activations") {
+    const auto compiler = nvrtc();
+    if (compiler == nullptr) return;
+    for (const char* name : {"tiny-Q4_K_M", "mini35-Q4_K_M"}) {
+        CAPTURE(name);
+        const ModelFile file(fmt::format("{}/{}.gguf", HETUNE_TEST_MODELS, name));
+        const SessionOptions sessions[] = {
+            {.context = 128},
+            {.context = 128, .activations = Activations::kFloat, .kv = KvType::kF32}};
+        const auto specs = kernels_of_sessions(file, find_arch("sm_90"), sessions);
+        for (const std::string& failure : failures_of(*compiler, specs)) FAIL_CHECK(failure);
     }
-    for (const std::string& failure : failures) FAIL_CHECK(failure);
 }
 
 TEST_CASE("NVRTC's identity names version and build, and its errors name kernel and line") {
