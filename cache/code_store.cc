@@ -16,6 +16,7 @@ namespace {
 
 constexpr size_t kUsesPerFlush = 4096;
 constexpr std::chrono::milliseconds kWait{1000};
+constexpr std::chrono::milliseconds kAskAgain{100};  // whether the wait is to end
 
 // The parts of a key with the name of the compiler in the place of its identity, which is "NAME
 // BUILD...".
@@ -139,13 +140,15 @@ void CodeStore::read_builds() {
 }
 
 CodeObject CodeStore::get_or_make(const CacheKey& key, const KeyParts& parts,
-                                  const std::function<CodeObject()>& make) {
+                                  const std::function<CodeObject()>& make,
+                                  const std::function<void()>& waiting) {
     Patience patience(patience_);
     for (;;) {
         if (auto found = load(key)) return count_hit(*std::move(found));
         const std::optional<Claim> claim = claims_->claim(key);
         if (!claim && !patience.ended()) {
-            claims_->wait(key, kWait);
+            if (waiting) waiting();
+            claims_->wait(key, waiting ? kAskAgain : kWait);
             const int64_t owner = claims_->owner(key);
             if (owner == getpid()) patience.progress();  // a thread of ours has its own time limit
             if (owner != 0 && patience.says()) say_waiting(owner, parts);

@@ -98,8 +98,11 @@ class CodeStore {
     // find, or else make and put. Of all threads and processes that ask for one key at a time, one
     // makes it and the others wait for its result; they take over at once when it fails or dies.
     // What `make` throws reaches the caller. Nothing is locked while it runs but its own claim.
+    // `waiting` is called about ten times a second while another one makes the key; what it throws
+    // ends the wait.
     CodeObject get_or_make(const CacheKey& key, const KeyParts& parts,
-                           const std::function<CodeObject()>& make);
+                           const std::function<CodeObject()>& make,
+                           const std::function<void()>& waiting = {});
 
     // The pieces of get_or_make, for who makes many keys at once. Ask find() again after both.
     std::optional<Claim> claim(const CacheKey& key) { return claims_->claim(key); }

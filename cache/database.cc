@@ -11,7 +11,12 @@ namespace {
     int code = sqlite3_errcode(database) & 0xff;
     // A full disk is an I/O error where SQLite was about to enlarge its shared memory.
     if (code == SQLITE_IOERR && sqlite3_system_errno(database) == ENOSPC) code = SQLITE_FULL;
-    throw DatabaseError(fmt::format("index: {}: {}", what, sqlite3_errmsg(database)), code);
+    const char* file = sqlite3_db_filename(database, "main");
+    throw DatabaseError(fmt::format("{}, the index of the cache: {} ({}); `hetune cache verify "
+                                    "--repair` mends it where it is damaged",
+                                    file != nullptr && *file != '\0' ? file : "index.db",
+                                    sqlite3_errmsg(database), what),
+                        code);
 }
 
 sqlite3* handle_of(sqlite3_stmt* statement) { return sqlite3_db_handle(statement); }

@@ -21,8 +21,16 @@ std::string variable(const char* name) {
 }
 
 std::filesystem::path default_folder(const WarnFunction& warn) {
-    if (const std::string folder = variable("HETUNE_CACHE_DIR"); !folder.empty())
-        return std::filesystem::absolute(folder);
+    if (const std::string folder = variable("HETUNE_CACHE_DIR"); !folder.empty()) {
+        std::error_code error;
+        const auto path = std::filesystem::absolute(folder, error);
+        if (error && warn)
+            warn(
+                fmt::format("cache: HETUNE_CACHE_DIR={} is relative to a working folder that is "
+                            "not there ({}): kernels are kept in memory only",
+                            folder, error.message()));
+        return path;
+    }
     // A relative XDG_CACHE_HOME is to be ignored, by its specification.
     const std::filesystem::path xdg = variable("XDG_CACHE_HOME");
     if (xdg.is_absolute()) return xdg / "hetune";

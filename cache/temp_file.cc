@@ -25,12 +25,25 @@ constexpr time_t kOldSeconds = 3600;
     throw std::system_error(errno, std::generic_category(), path.string());
 }
 
+[[noreturn]] void fail_output(const std::filesystem::path& path, int reason) {
+    throw std::system_error(reason, std::generic_category(),
+                            fmt::format("{}: cannot be written", path.string()));
+}
+
+// Of a file that a writer is about to make; sweep_temp_files() knows such names.
+std::filesystem::path unused_name(const std::filesystem::path& folder) {
+    std::random_device random;
+    return folder / fmt::format("write.{:08x}", random());
+}
+
+// The path that names an open file of this process.
+std::string own_link(const FileHandle& file) { return fmt::format("/proc/self/fd/{}", file.get()); }
+
 // A new file with a name that nobody else has; its name goes into `path`.
 FileHandle make_unique_file(const std::filesystem::path& folder, int mode,
                             std::filesystem::path& path) {
-    std::random_device random;
     for (;;) {
-        path = folder / fmt::format("write.{:08x}", random());
+        path = unused_name(folder);
         FileHandle file(open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode));
         if (file) return file;
         if (errno != EEXIST) fail(folder);
@@ -92,31 +105,79 @@ void TempFile::commit(const std::filesystem::path& target) {
     sync_folder(target.parent_path());
 }
 
-OutputFile::OutputFile(const std::filesystem::path& target)
-    : target_(std::filesystem::absolute(target)) {
+OutputFile::OutputFile(const std::filesystem::path& target) : given_(target) {
     struct stat info {};
+    std::error_code error;
+    target_ = std::filesystem::absolute(target, error);
+    if (error) fail_output(given_, error.value());
     const bool exists = stat(target_.c_str(), &info) == 0;
     if (names_open_file(target_) || (exists && !S_ISREG(info.st_mode))) {
         direct_ = FileHandle(open(target_.c_str(), O_WRONLY | O_CLOEXEC));
-        if (!direct_) fail(target);
+        if (!direct_) fail_output(given_, errno);
         return;
     }
-    std::error_code none;
-    if (exists) target_ = std::filesystem::canonical(target_, none);
-    if (none) target_ = std::filesystem::absolute(target);
-    temp_.emplace(target_.parent_path(), 0666);
-    if (exists) fchmod(temp_->handle().get(), info.st_mode & 0777);  // best effort, as on FAT
+    if (exists)
+        if (const auto real = std::filesystem::canonical(target_, error); !error) target_ = real;
+    // A file that may not be written is not replaced either, though its folder would allow that.
+    if (exists && access(target_.c_str(), W_OK) != 0) fail_output(given_, errno);
+    open_whole();
+    const int file = temp_ ? temp_->handle().get() : unnamed_.get();
+    if (exists) fchmod(file, info.st_mode & 0777);  // best effort, as on FAT
 }
 
-void OutputFile::write(std::span<const std::byte> bytes) {
-    if (temp_)
-        write_all(temp_->handle(), bytes, target_);
-    else
-        write_all(direct_, bytes, target_);
+void OutputFile::open_whole() {
+    const std::filesystem::path folder = target_.parent_path();
+    unnamed_ = FileHandle(open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0666));
+    if (unnamed_ && access(own_link(unnamed_).c_str(), F_OK) == 0) return;
+    unnamed_ = FileHandle();  // no such files here, or no /proc to give them a name by
+    try {
+        temp_.emplace(folder, 0666);
+    } catch (const std::system_error& error) {
+        fail_output(given_, error.code().value());
+    }
 }
 
-void OutputFile::commit() {
+void OutputFile::write(std::span<const std::byte> bytes) try {
+    write_all(direct_ ? direct_ : temp_ ? temp_->handle() : unnamed_, bytes, given_);
+} catch (const std::system_error& error) {
+    fail_output(given_, error.code().value());
+}
+
+void OutputFile::commit() try {
     if (temp_) temp_->commit(target_);
+    if (unnamed_) commit_unnamed();
+} catch (const std::system_error& error) {
+    fail_output(given_, error.code().value());
+}
+
+void OutputFile::commit_unnamed() {
+    if (fsync(unnamed_.get()) != 0) fail(target_);
+    // A link cannot take the place of a file that is there: a name beside it can, by rename().
+    std::filesystem::path name;
+    for (;;) {
+        name = unused_name(target_.parent_path());
+        if (linkat(AT_FDCWD, own_link(unnamed_).c_str(), AT_FDCWD, name.c_str(),
+                   AT_SYMLINK_FOLLOW) == 0)
+            break;
+        if (errno != EEXIST) fail(target_);
+    }
+    if (rename(name.c_str(), target_.c_str()) != 0) {
+        const int reason = errno;
+        unlink(name.c_str());
+        errno = reason;
+        fail(target_);
+    }
+    sync_folder(target_.parent_path());
+}
+
+void write_output(const std::filesystem::path& target, std::span<const std::byte> bytes) {
+    OutputFile file(target);
+    file.write(bytes);
+    file.commit();
+}
+
+void write_output(const std::filesystem::path& target, std::string_view text) {
+    write_output(target, std::as_bytes(std::span(text)));
 }
 
 bool lock_within(const FileHandle& file, int operation, std::chrono::milliseconds patience) {

@@ -61,7 +61,8 @@ class TempFile {
 // The FILE that a user named for output. A regular file is replaced as a whole when the output is
 // complete, keeps its mode, and gets the mode of the umask where it is new; a symbolic link to one
 // stays. A device, a FIFO and an open file (/dev/stdout, /proc/self/fd/3) is opened and written to.
-// Not thread-safe. Failures throw std::system_error that names the file.
+// A process that dies before the end leaves nothing, where the file system has files without a name
+// (O_TMPFILE). Not thread-safe. Failures throw std::system_error that names the file.
 class OutputFile {
   public:
     explicit OutputFile(const std::filesystem::path& target);
@@ -71,10 +72,19 @@ class OutputFile {
     void commit();
 
   private:
+    // Each is about a regular file, but the last.
+    void open_whole();
+    void commit_unnamed();
+    std::filesystem::path given_;  // as the user wrote it, for messages
     std::filesystem::path target_;
-    std::optional<TempFile> temp_;  // of a regular file
-    FileHandle direct_;             // of anything else
+    FileHandle unnamed_;            // has no name before commit()
+    std::optional<TempFile> temp_;  // where the file system has no files without a name
+    FileHandle direct_;             // a device, a FIFO or an open file
 };
+
+// A whole file by OutputFile.
+void write_output(const std::filesystem::path& target, std::span<const std::byte> bytes);
+void write_output(const std::filesystem::path& target, std::string_view text);
 
 // flock(2), tried for so long: its owner may be stopped. False: not locked.
 bool lock_within(const FileHandle& file, int operation, std::chrono::milliseconds patience);

@@ -45,6 +45,13 @@ class ContextError : public std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
+// ModelOptions::cancelled answered true while a model was loading. Kernels and weights that were
+// ready by then are in the cache.
+class LoadCancelled : public std::runtime_error {
+  public:
+    using std::runtime_error::runtime_error;
+};
+
 // Logits that are NaN or infinite. Says where the first such value arose and what helps. The
 // context is empty afterwards; the Model can be used again.
 class NumberError : public std::runtime_error {
@@ -67,6 +74,7 @@ class CompileError : public std::runtime_error {
         kDiskFull,     // no space, a quota, or nothing may be written
         kLimit,        // of processes, open files, file size or processor time
         kNoCompiler,   // there is none, or it cannot be started
+        kGivenUp,      // the caller did not want to wait any longer
     };
     CompileError(Cause cause, const std::string& line, std::string log = {})
         : std::runtime_error(line), cause_(cause), log_(std::move(log)) {}

@@ -139,8 +139,9 @@ std::string require_all_used(const ModelFile& file, const LayerGraph& graph, boo
     if (named < graph.unused.size())
         line += fmt::format(" and {} more", graph.unused.size() - named);
     if (allow) return line + "; the answers may differ from what the model was made for";
-    throw ModelError(line +
-                     "; the model would compute something else (--allow-unused goes on without)");
+    throw ModelError(
+        line +
+        "; the model would compute something else (ModelOptions::allow_unused goes on without)");
 }
 
 }  // namespace hetune

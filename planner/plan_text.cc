@@ -72,27 +72,28 @@ std::string plan_text(const Plan& plan, const Arch& arch, int64_t context) {
         plan.model, plan.architecture, plan.arch, plan.options.rows,
         plan.options.rows == 1 ? "" : "s", to_string(plan.options.activations),
         to_string(plan.options.kv), plan.options.fusion ? "on" : "off", context);
-    text += fmt::format("{:<34} {:<20} {:>14} {:>7} {:>10} {:>10} {:>9}\n", "step", "kernel",
-                        "groups", "threads", "KiB", "MFLOP", "floor us");
+    // The rates are those of the data sheet, so that the floors are predictions.
+    text += fmt::format("{:<34} {:<20} {:>14} {:>7} {:>10} {:>10} {:>18}\n", "step", "kernel",
+                        "groups", "threads", "KiB", "MFLOP", "predicted floor us");
     Roofline sum;
     for (const PlanStep& step : plan.steps) {
         const Roofline line = roofline(step.cost, arch, context);
         sum.bytes += line.bytes;
         sum.operations += line.operations;
         sum.us += line.us;
-        text += fmt::format("{:<34} {:<20} {:>14} {:>7} {:>10} {:>10.3f} {:>9.2f}\n", step.label,
+        text += fmt::format("{:<34} {:<20} {:>14} {:>7} {:>10} {:>10.3f} {:>18.2f}\n", step.label,
                             names.at(step.spec.to_string()),
                             fmt::format("{}x{}x{}", step.groups[0], step.groups[1], step.groups[2]),
                             step.threads, kib(line.bytes),
                             static_cast<double>(line.operations) * 1e-6, line.us);
     }
-    text += fmt::format("{:<34} {:<20} {:>14} {:>7} {:>10} {:>10.3f} {:>9.2f}\n", "together",
+    text += fmt::format("{:<34} {:<20} {:>14} {:>7} {:>10} {:>10.3f} {:>18.2f}\n", "together",
                         fmt::format("{} kernels", names.size()),
                         fmt::format("{} launches", plan.steps.size()), "", kib(sum.bytes),
                         static_cast<double>(sum.operations) * 1e-6, sum.us);
     if (plan.options.rows == 1 && sum.us > 0)
-        text += fmt::format("roofline of {} ({} GB/s): {:.0f} tok/s\n", arch.name,
-                            arch.bandwidth_gb_s, 1e6 / sum.us);
+        text += fmt::format("predicted roofline of {} ({} GB/s on paper): {:.0f} tok/s\n",
+                            arch.name, arch.bandwidth_gb_s, 1e6 / sum.us);
     text += "\nkernels\n";
     for (const KernelSpec& spec : plan.kernels())
         text += fmt::format("  {:<20} {}\n", names.at(spec.to_string()), spec.to_string());
@@ -140,6 +141,7 @@ nlohmann::ordered_json plan_json(const Plan& plan, const Arch& arch, int64_t con
             {"context", context},
             {"launches", plan.steps.size()},
             {"roofline_us", us},
+            {"roofline_rates", "predicted, from the data sheet"},
             {"steps", std::move(steps)},
             {"kernels", std::move(kernels)},
             {"buffers", std::move(buffers)},

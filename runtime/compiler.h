@@ -23,6 +23,9 @@ struct CompileRequest {
     std::string entry;   // the extern "C" kernel, also its name in messages
     std::string source;  // HIP C++, one translation unit
     Arch arch;
+    // Asked about ten times a second while the compiler works, by the thread that waits; true ends
+    // the compiler and throws CompileError{kGivenUp}.
+    std::function<bool()> given_up = {};
 };
 
 class Compiler {

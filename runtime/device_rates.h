@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "runtime/device.h"
@@ -17,7 +18,9 @@ struct DeviceRates {
 };
 
 // The best of a few passes each, behind one to warm up. Takes 8 GiB of device memory while it runs,
-// or half of what is free. Throws DeviceError and CompileError.
-DeviceRates measure_rates(Device& device, KernelLibrary& library);
+// or half of what is free. Once `over()` is true the rates that are missing stay 0. Throws
+// DeviceError and CompileError.
+DeviceRates measure_rates(Device& device, KernelLibrary& library,
+                          const std::function<bool()>& over = {});
 
 }  // namespace hetune

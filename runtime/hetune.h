@@ -11,10 +11,10 @@
 //
 // Errors are exceptions derived from std::runtime_error, whose text names the file, tensor, kernel
 // or option and says what to do. The constructor throws ModelError, OptionError, DeviceError,
-// MemoryError and CompileError; generate(), chat() and logits() throw OptionError, ContextError,
-// NumberError and DeviceError (planner/errors.h); any of them also a plain std::runtime_error, for
-// example for a token outside the vocabulary. A Model that was moved from throws
-// std::runtime_error, except when it is destroyed or assigned to.
+// MemoryError, CompileError and LoadCancelled; generate(), chat() and logits() throw OptionError,
+// ContextError, NumberError and DeviceError (planner/errors.h); any of them also a plain
+// std::runtime_error, for example for a token outside the vocabulary. A Model that was moved from
+// throws std::runtime_error, except when it is destroyed or assigned to.
 //
 // One thread at a time may use a Model; a process may have several. Callbacks may throw: the call
 // of the Model that is in progress ends and throws the same exception.
@@ -78,11 +78,17 @@ struct ModelOptions {
     std::string certify = "once";
     bool allow_unused = false;  // go on, with a warning, where nothing reads a part of the file
     bool retry = false;         // try again the kernels that were refused at an earlier load
-    // Both callbacks may be empty, are called by any thread, but only by one at a time.
+    // The callbacks may be empty and are called by any thread, but each only by one at a time.
     //
     // While loading: "compile", "repack" or "certify", with how many are done of how many. Where it
     // throws, loading ends once the kernels and tensors in hand are done.
     std::function<void(std::string_view stage, size_t done, size_t total)> progress = {};
+    // Each kernel that was compiled while loading: the name of its template.
+    std::function<void(std::string_view kernel)> compiled = {};
+    // Asked while loading, also while compilers work: true ends them and the load, which throws
+    // LoadCancelled. Must be quick, since every thread that waits for a compiler asks ten times a
+    // second.
+    std::function<bool()> cancelled = {};
     // Warnings, one line each, as long as the Model lives. What it throws while the Model is
     // destroyed is dropped.
     std::function<void(const std::string& line)> warn = {};

@@ -125,9 +125,11 @@ std::string KernelLibrary::other_builds(const std::vector<KernelSpec>& missing) 
     for (const auto& [place, kernels] : places)
         text += fmt::format(" {} of them ({})", kernels, place);
     text += fmt::format("; here is {}; ", compiler_->identity());
-    text += usable ? "--any-compiler-build uses those that a trusted key signed"
-                   : "--any-compiler-build could use them, were they in a bundle that a key of "
-                     "HETUNE_TRUSTED_KEYS signed";
+    text += usable
+                ? "ModelOptions::any_compiler_build uses those that a trusted key signed"
+                : "ModelOptions::any_compiler_build could use them, were they in a bundle that a "
+                  "key of "
+                  "HETUNE_TRUSTED_KEYS signed";
     return text;
 }
 
@@ -148,8 +150,15 @@ KeyParts KernelLibrary::key_parts(const KernelSpec& spec) const {
     return parts;
 }
 
+void KernelLibrary::check_given_up(const KernelSpec& spec) const {
+    if (given_up_ && given_up_())
+        throw CompileError(CompileError::Cause::kGivenUp,
+                           fmt::format("compiling {} for {}: given up", spec.name, arch_.name));
+}
+
 CodeObject KernelLibrary::compile(const KernelSpec& spec) {
-    CodeObject code = compiler_->compile({spec.name, source(spec), arch_});
+    check_given_up(spec);
+    CodeObject code = compiler_->compile({spec.name, source(spec), arch_, given_up_});
     check_resources(code, arch_);
     check_instructions(spec, code);
     return code;
@@ -203,9 +212,9 @@ std::vector<KernelLibrary::Attempt> KernelLibrary::attempt(
             CompileError::Cause::kNoCompiler,
             fmt::format("{} of {} kernels for {} by {} are not in the cache, and "
                         "compiling is switched off (ModelOptions::no_jit, HETUNE_NO_JIT); `hetune "
-                        "prewarm --arch {} --compiler {}` makes them:{}",
-                        missing.size(), specs.size(), arch_.name, compiler_->name(), arch_.name,
-                        compiler_->name(), names));
+                        "prewarm {} --arch {} --compiler {}` makes them:{}",
+                        missing.size(), specs.size(), arch_.name, compiler_->name(), model_,
+                        arch_.name, compiler_->name(), names));
     }
 
     std::atomic<size_t> next = 0;
@@ -217,10 +226,13 @@ std::vector<KernelLibrary::Attempt> KernelLibrary::attempt(
             const size_t i = missing[at];
             bool mine = false;
             try {
-                CodeObject code = store_.get_or_make(key(specs[i]), key_parts(specs[i]), [&] {
+                check_given_up(specs[i]);
+                const auto make = [&] {
                     mine = true;
                     return compile(specs[i]);
-                });
+                };
+                CodeObject code = store_.get_or_make(key(specs[i]), key_parts(specs[i]), make,
+                                                     [&] { check_given_up(specs[i]); });
                 const std::lock_guard lock(mutex);
                 attempts[i].code = std::move(code);
                 (mine ? statistics_.compiled : statistics_.cached) += 1;
@@ -232,6 +244,7 @@ std::vector<KernelLibrary::Attempt> KernelLibrary::attempt(
             const std::lock_guard lock(mutex);
             ++done;
             broken.guard([&] {
+                if (mine && attempts[i].failure == nullptr && compiled_) compiled_(specs[i]);
                 if (progress) progress(done, missing.size());
             });
         }

@@ -34,6 +34,20 @@ class KernelLibrary {
     KernelLibrary(const Arch& arch, CodeStore& store, Environment environment,
                   std::string_view forced_compiler = {}, int jobs = 0);
 
+    // Asked before, while and between kernels are compiled, by any thread. Where the answer is
+    // true, compilers that work are ended, none is started, and what asked for a kernel that is not
+    // in the store gets CompileError{kGivenUp}. Not to be set while a call is in progress.
+    void give_up_when(std::function<bool()> given_up) { given_up_ = std::move(given_up); }
+
+    // Called for each kernel that was compiled, by any thread, but only by one at a time.
+    void when_compiled(std::function<void(const KernelSpec& spec)> compiled) {
+        compiled_ = std::move(compiled);
+    }
+
+    // What `hetune prewarm` needs to make the kernels of this library's model: its file and
+    // options, for the message that lists what is missing.
+    void name_model(std::string arguments) { model_ = std::move(arguments); }
+
     // In the order of `specs`. Throws the first CompileError, when all compiles have ended; what
     // did compile is in the store by then. With Environment::no_jit it lists what is missing.
     std::vector<CodeObject> get(const std::vector<KernelSpec>& specs,
@@ -88,6 +102,7 @@ class KernelLibrary {
     std::vector<Attempt> attempt(const std::vector<KernelSpec>& specs, const Progress& progress,
                                  const std::function<bool(const CacheKey&, size_t)>& skip);
     CodeObject compile(const KernelSpec& spec);
+    void check_given_up(const KernelSpec& spec) const;
     CacheKey own_key(const KernelSpec& spec) const;
     std::optional<CodeObject> find_other_build(const KernelSpec& spec);
     FactKey refusal(const CacheKey& key) const;
@@ -107,6 +122,9 @@ class KernelLibrary {
     bool has_compiler_ = true;  // else one that made objects of the cache and is not here
     std::string options_;
     int jobs_;
+    std::function<bool()> given_up_;
+    std::function<void(const KernelSpec&)> compiled_;
+    std::string model_ = "FILE";
     std::map<CacheKey, CacheKey> other_builds_;  // own key -> key of the object in its place
     Statistics statistics_;
 };

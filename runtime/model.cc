@@ -62,6 +62,26 @@ void check_options(const ModelOptions& options) {
     one_of("certify", options.certify, {"off", "once", "always"});
 }
 
+// As a shell reads it.
+std::string quoted(const std::string& word) {
+    constexpr std::string_view kPlain =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-./,+:@=";
+    if (!word.empty() && word.find_first_not_of(kPlain) == std::string::npos) return word;
+    std::string out = "'";
+    for (const char c : word) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
+    return out + "'";
+}
+
+// `hetune prewarm` with these makes the kernels that a load with `options` needs.
+std::string prewarm_arguments(const std::string& file, const ModelOptions& options) {
+    const ModelOptions plain;
+    std::string text = quoted(file);
+    if (options.kv_type != plain.kv_type) text += " --kv " + options.kv_type;
+    if (options.float_activations) text += " --activations f32";
+    if (options.prefill_rows > 0) text += fmt::format(" --prefill-rows {}", options.prefill_rows);
+    return text;
+}
+
 // Tokens that may be drawn: those behind the last one in use are padding. 0: all.
 int32_t drawable_tokens(const Tokenizer& tokenizer) {
     int32_t count = tokenizer.vocabulary_size();
@@ -73,12 +93,25 @@ int32_t drawable_tokens(const Tokenizer& tokenizer) {
 // warning is kept for the thread that uses the Model.
 class Callbacks {
   public:
-    Callbacks(decltype(ModelOptions::progress) progress, decltype(ModelOptions::warn) warn)
-        : progress_(std::move(progress)), warn_(std::move(warn)) {}
+    explicit Callbacks(ModelOptions& options)
+        : progress_(std::move(options.progress)),
+          compiled_(std::move(options.compiled)),
+          cancelled_(std::move(options.cancelled)),
+          warn_(std::move(options.warn)) {}
 
     void progress(std::string_view stage, size_t done, size_t total) {
         const std::lock_guard lock(mutex_);
         if (progress_) progress_(stage, done, total);
+        if (cancelled_ && cancelled_()) throw LoadCancelled("it was cancelled");
+    }
+    void compiled(std::string_view kernel) {
+        const std::lock_guard lock(mutex_);
+        if (compiled_) compiled_(kernel);
+    }
+    bool can_cancel() const { return static_cast<bool>(cancelled_); }
+    bool cancelled() {
+        const std::lock_guard lock(mutex_);
+        return cancelled_ && cancelled_();
     }
     void warn(const std::string& line) noexcept {
         const std::lock_guard lock(mutex_);
@@ -96,6 +129,8 @@ class Callbacks {
   private:
     std::mutex mutex_;
     decltype(ModelOptions::progress) progress_;
+    decltype(ModelOptions::compiled) compiled_;
+    decltype(ModelOptions::cancelled) cancelled_;
     decltype(ModelOptions::warn) warn_;
     std::exception_ptr thrown_;
 };
@@ -104,9 +139,7 @@ class Callbacks {
 
 struct __attribute__((visibility("hidden"))) Model::Impl {
     Impl(const std::string& path, ModelOptions the_options)
-        : options(std::move(the_options)),
-          callbacks(std::move(options.progress), std::move(options.warn)),
-          file(path) {}
+        : options(std::move(the_options)), callbacks(options), file(path) {}
 
     void load();
     void load_session();
@@ -181,6 +214,9 @@ void Model::Impl::load_session() {
     environment.no_jit |= options.no_jit;
     environment.any_compiler_build |= options.any_compiler_build;
     library.emplace(device->arch(), *codes, environment, options.compiler, options.jobs);
+    library->when_compiled([this](const KernelSpec& spec) { callbacks.compiled(spec.name); });
+    if (callbacks.can_cancel()) library->give_up_when([this] { return callbacks.cancelled(); });
+    library->name_model(prewarm_arguments(file.path().string(), options));
     const SessionOptions wanted{
         .context = options.context,
         .prefill_rows = options.prefill_rows,
@@ -200,10 +236,13 @@ void Model::Impl::load_session() {
             },
             SessionChecks{
                 .certify = certify_mode(options.certify), .retry = options.retry, .warn = warn});
-    } catch (const CompileError&) {
+    } catch (const CompileError& error) {
         record(wanted);
+        if (error.cause() == CompileError::Cause::kGivenUp) throw LoadCancelled("it was cancelled");
         throw;
     }
+    library->give_up_when({});  // both are of the load alone
+    library->when_compiled({});
     record(wanted);
     session = made.get();
     engine = std::move(made);
@@ -247,7 +286,13 @@ Tunings Model::Impl::chosen_tunings(const CacheOptions& cache, const Environment
 Model::Model(const std::string& path, ModelOptions options) {
     check_options(options);
     impl_ = std::make_unique<Impl>(path, std::move(options));
-    impl_->load();
+    try {
+        impl_->load();
+    } catch (const LoadCancelled&) {
+        throw LoadCancelled(fmt::format(
+            "{}: loading was cancelled; kernels and weights that were ready are in the cache",
+            path));
+    }
     impl_->callbacks.rethrow();
 }
 Model::~Model() = default;
@@ -345,8 +390,8 @@ Generated Model::chat(const std::vector<Message>& conversation, const Options& o
     Impl& model = impl();
     ChatOptions chat;
     chat.variables = chat_variables(options.chat_template_kwargs);
-    const std::vector<int32_t> tokens = ChatTemplate::encode(
-        model.text->tokenizer(), model.text->chat_template().render(messages, chat));
+    const std::vector<int32_t> tokens =
+        model.text->chat_template().encode(model.text->tokenizer(), messages, chat);
     if (tokens.empty())
         throw std::runtime_error("the chat template makes no text of these messages");
     // What the context already holds need not be computed again. Where the conversation was edited,

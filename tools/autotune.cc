@@ -4,10 +4,11 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
+#include <chrono>
 #include <cmath>
 #include <csignal>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "cache/tuning_store.h"
 #include "kernel_templates/catalogue.h"
@@ -15,6 +16,9 @@
 #include "runtime/tune/tuner.h"
 #include "runtime/tune/tunings_for.h"
 #include "tools/cache_commands.h"
+#include "tools/chosen_arch.h"
+#include "tools/interrupts.h"
+#include "tools/json_output.h"
 #include "tools/model_options.h"
 #include "tools/options.h"
 #include "tools/progress.h"
@@ -48,9 +52,6 @@ struct AutotuneArguments {
     int jobs = 0;
     bool again = false, kernels_only = false, json = false, allow_unused = false;
 };
-
-std::atomic<bool> g_interrupted = false;
-void on_interrupt(int) { g_interrupted = true; }
 
 // The device to time on; nullptr: it is of another arch than the one asked for, or there is none.
 std::unique_ptr<Device> device_for(const AutotuneArguments& args) {
@@ -86,10 +87,11 @@ int64_t context_of(const AutotuneArguments& args, const Arch& arch) {
 }
 
 TuneOptions tune_options(const AutotuneArguments& args, const Arch& arch, const Device* device,
-                         Progress& progress) {
+                         Progress& progress, std::chrono::steady_clock::time_point started) {
     TuneOptions options{.rows = rows_of(args, arch),
                         .kernels = args.kernel,
                         .budget_seconds = args.budget.empty() ? 0 : parse_seconds(args.budget),
+                        .started = started,
                         .strategy = args.strategy,
                         .memory = {context_of(args, arch), args.weights == "synthetic", args.seed},
                         .again = args.again,
@@ -100,11 +102,9 @@ TuneOptions tune_options(const AutotuneArguments& args, const Arch& arch, const 
     options.plan.matrix = arch.has_matrix;
     options.origin = {{"box", box_name()}, {"hetune", HETUNE_VERSION}};
     if (device != nullptr) options.origin["driver"] = device->info().driver;
-    options.stop = [] { return g_interrupted.load(); };
+    options.stop = interrupted;
     options.progress = [&progress](const TuneProgress& p) {
-        std::string stage = p.stage;
-        if (p.seconds_left > 0) stage += fmt::format(", {:.0f} s left", std::ceil(p.seconds_left));
-        progress.update(stage, p.done, p.total);
+        progress.update(p.stage, p.done, p.total, p.seconds_left);
     };
     return options;
 }
@@ -174,8 +174,11 @@ Json result_json(const AutotuneArguments& args, const Arch& arch, const std::str
 }
 
 void print_result(const TuneResult& result) {
-    fmt::print("{:<18} {:>4} {:<22} {:<22} {:>10} {:>10} {:>7}  {}\n", "kernel", "rows", "default",
-               "chosen", "default us", "us", "gain", "step");
+    // Without a device all times are the cost model's.
+    const std::string kind = result.measured ? "" : "predicted ";
+    fmt::print("{:<18} {:>4} {:<22} {:<22} {:>{}} {:>{}} {:>7}  {}\n", "kernel", "rows", "default",
+               "chosen", kind + "default us", 10 + kind.size(), kind + "us", 10 + kind.size(),
+               "gain", "step");
     for (const TunedKernel& k : result.kernels) {
         const TuningRecord& r = k.record;
         if (k.source == "stopped") {
@@ -183,18 +186,19 @@ void print_result(const TuneResult& result) {
                        k.rows, to_string(r.default_point), k.label);
             continue;
         }
-        fmt::print("{:<18} {:>4} {:<22} {:<22} {:>10.2f} {:>10.2f} {:>6.2f}x  {} x{}{}\n",
+        fmt::print("{:<18} {:>4} {:<22} {:<22} {:>{}.2f} {:>{}.2f} {:>6.2f}x  {} x{}{}\n",
                    r.key.kernel, k.rows, to_string(r.default_point), to_string(r.point),
-                   r.default_us, r.us, r.us > 0 ? r.default_us / r.us : 0, k.label, k.launches,
+                   r.default_us, 10 + kind.size(), r.us, 10 + kind.size(),
+                   r.us > 0 ? r.default_us / r.us : 0, k.label, k.launches,
                    k.source == "stored"   ? " (from an earlier sweep)"
                    : k.source == "ranked" ? " (ranked by the static model, not measured)"
                                           : "");
     }
     const auto [before, after] = sums_of(result);
     fmt::print(
-        "{} shapes, {:.2f}x in the geometric mean; all their launches {:.1f} us, by default {:.1f} "
-        "us\n",
-        result.kernels.size(), geometric_mean_gain(result), after, before);
+        "{} shapes, {}{:.2f}x in the geometric mean; all their launches {}{:.1f} us, by default "
+        "{:.1f} us\n",
+        result.kernels.size(), kind, geometric_mean_gain(result), kind, after, before);
     for (const TunedPlan& plan : result.plans)
         fmt::print(
             "whole plan, {} row{}: {:.1f} us +- {:.1f}, by default {:.1f} us ({:.2f}x){}; logits "
@@ -209,7 +213,7 @@ void print_result(const TuneResult& result) {
 
 void write_tune_report(const AutotuneArguments& args, const Arch& arch, KernelLibrary* library,
                        const ModelFile& file, const CacheOptions& cache, const Json& result,
-                       const std::string& device) {
+                       const std::string& device, OutputFile& page) {
     Json plans = Json::array();
     const LayerGraph graph = build_layer_graph(file);
     const auto records = stored_records(cache, arch.name);
@@ -228,10 +232,36 @@ void write_tune_report(const AutotuneArguments& args, const Arch& arch, KernelLi
                                      : device + " (" + arch.name + ")"},
          {"plans", std::move(plans)},
          {"autotune", result}},
-        args.report);
+        page);
+}
+
+// Before anything is compiled or timed: the templates that are asked for are in the plans, and have
+// something to tune.
+void check_kernels(const AutotuneArguments& args, const LayerGraph& graph, const ModelFile& file,
+                   const Arch& arch, const PlanOptions& options, int64_t context) {
+    if (args.kernel == "*") return;
+    std::set<std::string> tunable;
+    for (const int rows : rows_of(args, arch)) {
+        PlanOptions of_rows = options;
+        of_rows.rows = rows;
+        for (const TuningTarget& target : tuning_targets(graph, file, arch, of_rows, context,
+                                                         [](const std::string&) { return true; }))
+            tunable.insert(target.shape.kernel.name);
+    }
+    const auto matches = [&](const std::string& name) { return matches_glob(args.kernel, name); };
+    if (std::ranges::any_of(tunable, matches)) return;
+    throw UsageError(fmt::format(
+        "--kernel '{}': {} on {} has no such kernel to tune{}; it has {}", args.kernel, args.file,
+        arch.name, args.rows.empty() && args.phase.empty() ? "" : " in steps of so many rows",
+        fmt::join(tunable, ", ")));
 }
 
 int run(const AutotuneArguments& args) {
+    const auto started = std::chrono::steady_clock::now();
+    catch_interrupts({SIGINT, SIGTERM});
+    // Opened before the sweep: a file that cannot be written is said at once.
+    std::optional<OutputFile> page;
+    if (!args.report.empty()) page.emplace(args.report);
     const CacheOptions cache = cache_options();
     const auto device = device_for(args);
     const Arch arch = device != nullptr ? device->arch() : find_arch(args.arch);
@@ -239,6 +269,15 @@ int run(const AutotuneArguments& args) {
     const ModelFile file(args.file,
                          header ? ModelFile::Open::kHeaderOnly : ModelFile::Open::kWhole);
     check_all_used(file, build_layer_graph(file), args.allow_unused);
+    Progress progress;
+    TuneOptions options = tune_options(args, arch, device.get(), progress, started);
+    for (const int rows : options.rows)
+        if (rows > options.memory.context)
+            throw UsageError(fmt::format(
+                "{} rows need a context of as many tokens: give --ctx {} or more, it is {}", rows,
+                rows, options.memory.context));
+    check_kernels(args, build_layer_graph(file), file, arch, options.plan, options.memory.context);
+    if (args.arch.empty() && !args.json) tell_chosen_arch(*device, args.backend);
     CodeStore codes(cache);
     std::optional<KernelLibrary> library;
     try {
@@ -253,22 +292,22 @@ int run(const AutotuneArguments& args) {
     std::optional<TileStore> tiles;
     if (!header) tiles.emplace(cache);
 
-    std::signal(SIGINT, on_interrupt);
-    std::signal(SIGTERM, on_interrupt);
-    Progress progress;
+    if (library)
+        library->when_compiled([&](const KernelSpec& spec) { progress.compiled(spec.name); });
     Tuner tuner(arch, device.get(), library ? &*library : nullptr, store, file,
-                tiles ? &*tiles : nullptr, tune_options(args, arch, device.get(), progress));
+                tiles ? &*tiles : nullptr, std::move(options));
     const TuneResult result = tuner.run();
     const std::string name = device != nullptr ? device->info().name : "";
     const Json json =
         result_json(args, arch, name, library ? library->compiler().identity() : "", result);
-    if (!args.report.empty())
-        write_tune_report(args, arch, library ? &*library : nullptr, file, cache, json, name);
+    if (page)
+        write_tune_report(args, arch, library ? &*library : nullptr, file, cache, json, name,
+                          *page);
     if (args.json)
-        fmt::print("{}\n", json.dump(2));
+        fmt::print("{}\n", json_text(json));
     else
         print_result(result);
-    return g_interrupted ? 130 : 0;
+    return interrupted_status(0);
 }
 
 const RegisterCommand kAutotune{
@@ -299,7 +338,8 @@ const RegisterCommand kAutotune{
         app.add_option("--kernel", args->kernel, "only templates of these names, with * and ?")
             ->check(template_check)
             ->capture_default_str();
-        app.add_option("--budget", args->budget, "stop after this time: 90s, 3m, 1h; default: none")
+        app.add_option("--budget", args->budget,
+                       "stop after this time, compiling included: 90s, 3m, 1h; default: none")
             ->check(time_option());
         app.add_option("--strategy", args->strategy, known)
             ->check(one_of(strategy_names))
@@ -345,7 +385,8 @@ const RegisterCommand kAutotune{
             "beyond the noise.\n"
             "Results are kept as they come: after Ctrl-C or a kill the same command goes on where "
             "it was.\n"
-            "`hetune tune` lists and moves them. Exit code 130 after Ctrl-C.\n\n"
+            "`hetune tune` lists and moves them. Exit code 130 after Ctrl-C; a second Ctrl-C ends "
+            "at once.\n\n"
             "Examples:\n  hetune autotune model.gguf --budget 3m --report tuned.html\n"
             "  hetune autotune model.gguf --phase decode --kernel 'gemv*'\n"
             "  hetune autotune model.gguf --arch gfx1100");

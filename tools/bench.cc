@@ -4,12 +4,16 @@
 #include <sys/resource.h>
 
 #include <algorithm>
-#include <fstream>
+#include <csignal>
 #include <map>
+#include <optional>
 
+#include "cache/temp_file.h"
 #include "runtime/model_parts.h"
 #include "tools/bench_report.h"
+#include "tools/budget.h"
 #include "tools/command.h"
+#include "tools/interrupts.h"
 #include "tools/model_options.h"
 #include "tools/options.h"
 #include "tools/terminal.h"
@@ -64,10 +68,14 @@ void print_progress(const BenchResult& result) {
         tell("{}: left out, {}\n", result.what.name(), result.left_out);
 }
 
-void write_file(const std::string& path, const std::string& content) {
-    std::ofstream file(path, std::ios::binary);
-    file << content;
-    if (!file.flush()) throw std::runtime_error(fmt::format("{}: cannot write (--save)", path));
+// The files of --save, one for each format. Opened before the model is loaded: a file that cannot
+// be written is said at once.
+std::vector<OutputFile> saved_files(const BenchArguments& args) {
+    std::vector<OutputFile> files;
+    if (!args.save.empty())
+        for (const BenchFormat& format : bench_formats())
+            files.emplace_back(fmt::format("{}.{}", args.save, format.suffix));
+    return files;
 }
 
 int run(BenchArguments& args) {
@@ -80,7 +88,23 @@ int run(BenchArguments& args) {
                                      args.model.options.context, needed));
     if (args.model.options.backend == "reference")
         throw UsageError("--backend reference is the oracle and nothing to measure; name another");
-    Model model = args.model.load();
+    catch_interrupts({SIGINT, SIGTERM});
+    const Budget budget(args.budget);
+    std::vector<OutputFile> files = saved_files(args);
+    const auto over = [&] { return budget.over(); };
+    std::optional<Model> loaded;
+    try {
+        args.model.options.cancelled = over;
+        loaded.emplace(args.model.load());
+    } catch (const LoadCancelled& error) {
+        tell("hetune: bench: {}nothing was measured: {}\n",
+             interrupted() ? "" : fmt::format("--budget {} was over and ", args.budget),
+             error.what());
+        return interrupted_status(1);
+    }
+    Model& model = *loaded;
+    KernelLibrary& library = ModelParts::library(model);
+    library.give_up_when(over);
     Session& session = *ModelParts::session(model);
     BenchReport report;
     report.model = model.info();
@@ -91,25 +115,25 @@ int run(BenchArguments& args) {
     report.repeats = args.repeats;
     report.command = command_line();
     report.rates.matrix_how = "not measured (--no-rates)";
-    if (!args.no_rates) report.rates = measure_rates(session.device(), ModelParts::library(model));
-    report.results = measure_cases(session, cases, args.repeats,
-                                   args.budget.empty() ? 0 : parse_seconds(args.budget),
+    if (!args.no_rates) report.rates = measure_rates(session.device(), library, over);
+    report.results = measure_cases(session, cases, args.repeats, budget,
                                    [](const BenchResult& result) { print_progress(result); });
     if (args.steps)
         for (const bool prompt : {false, true})
             if (std::ranges::find(cases, !prompt, &BenchCase::decode) != cases.end())
                 (prompt ? report.prompt_kernels : report.kernels) =
-                    measure_kernels(session, prompt, cases.front().depth, report.rates);
+                    measure_kernels(session, prompt, cases.front().depth, report.rates, budget);
     report.device_bytes = model.info().memory_bytes;
     rusage usage{};
     getrusage(RUSAGE_SELF, &usage);
     report.host_peak_bytes = int64_t{usage.ru_maxrss} * 1024;
     const std::string format = args.json ? "json" : args.output;
     fmt::print("{}", std::ranges::find(bench_formats(), format, &BenchFormat::name)->write(report));
-    if (!args.save.empty())
-        for (const BenchFormat& each : bench_formats())
-            write_file(fmt::format("{}.{}", args.save, each.suffix), each.write(report));
-    return 0;
+    for (size_t i = 0; i < files.size(); ++i) {
+        files[i].write(bench_formats()[i].write(report));
+        files[i].commit();
+    }
+    return interrupted_status(0);
 }
 
 const RegisterCommand kBench{
@@ -136,9 +160,10 @@ const RegisterCommand kBench{
         app.add_option("-r,--repeat", args->repeats, "runs of each test, behind one to warm up")
             ->check(whole_number(1, 1000))
             ->capture_default_str();
-        app.add_option("--budget", args->budget,
-                       "leave out tests that would not end within this time, not counting the "
-                       "load: 90s, 3m, 1h")
+        app.add_option(
+               "--budget", args->budget,
+               "stop after this time, the load included, and leave out tests that would not "
+               "end within it: 90s, 3m, 1h")
             ->check(time_option());
         app.add_flag(
             "--steps", args->steps,

@@ -56,10 +56,14 @@ struct Pass {
     double seconds = 0, host_seconds = 0, process_seconds = 0;
 };
 
-Pass run_once(Session& session, const BenchCase& what, const Session::Place& start) {
+// Throws Cancelled when the budget is over before the end.
+Pass run_once(Session& session, const BenchCase& what, const Session::Place& start,
+              const Budget& budget) {
+    const auto over = [&] { return budget.over(); };
     session.go_back(start);
     if (what.decode)
-        session.prompt(some_tokens(1, session.vocabulary()), {}, {.draws = what.tokens + 1});
+        session.prompt(some_tokens(1, session.vocabulary()), {},
+                       {.draws = what.tokens + 1, .cancelled = over});
     const std::vector<int32_t> prompt = some_tokens(what.tokens, session.vocabulary());
     session.device().synchronize();
     // Threads that copied state on the way here spin for some milliseconds before they sleep.
@@ -70,6 +74,7 @@ Pass run_once(Session& session, const BenchCase& what, const Session::Place& sta
     double waited = 0;
     if (what.decode) {
         for (int64_t i = 0; i < what.tokens; ++i) {
+            if (over()) throw Cancelled();
             session.launch_ahead();
             if (!session.draw_is_done()) {  // as the clock costs a microsecond
                 const double wait_began = thread_seconds();
@@ -79,7 +84,7 @@ Pass run_once(Session& session, const BenchCase& what, const Session::Place& sta
             session.take_draw();
         }
     } else {
-        session.prompt(prompt, {});
+        session.prompt(prompt, {}, {.draws = 0, .cancelled = over});
     }
     pass.host_seconds = thread_seconds() - thread_began - waited;
     pass.process_seconds = process_seconds() - process_began;
@@ -116,10 +121,8 @@ double BenchResult::tflops() const {
 }
 
 std::vector<BenchResult> measure_cases(Session& session, const std::vector<BenchCase>& cases,
-                                       int repeats, double budget_seconds,
+                                       int repeats, const Budget& budget,
                                        const std::function<void(const BenchResult&)>& after) {
-    const double began = now_seconds();
-    const auto left = [&] { return budget_seconds - (now_seconds() - began); };
     double prompt_rate = 0;  // tokens a second, the least seen
     std::vector<BenchResult> results;
     int64_t filled = 0;
@@ -130,32 +133,41 @@ std::vector<BenchResult> measure_cases(Session& session, const std::vector<Bench
         const double tokens =
             static_cast<double>(what.depth - filled) +
             (what.decode ? 0.0 : static_cast<double>(what.tokens * (repeats + 1)));
-        if (budget_seconds > 0 &&
-            (left() < 0 || (prompt_rate > 0 && tokens / prompt_rate > left()))) {
-            result.left_out = prompt_rate > 0 ? fmt::format("would take {:.0f} s at {:.0f} tok/s",
-                                                            tokens / prompt_rate, prompt_rate)
-                                              : "no time is left";
+        if (budget.over() || (prompt_rate > 0 && tokens / prompt_rate > budget.seconds_left())) {
+            result.left_out = budget.over() ? "no time is left"
+                                            : fmt::format("would take {:.0f} s at {:.0f} tok/s",
+                                                          tokens / prompt_rate, prompt_rate);
             after(result);
             continue;
         }
-        if (what.depth != filled) {
-            session.go_back(start);
-            const double fill_began = now_seconds();
-            session.prompt(some_tokens(what.depth - filled, session.vocabulary()), {});
-            const double rate =
-                static_cast<double>(what.depth - filled) / (now_seconds() - fill_began);
-            prompt_rate = prompt_rate > 0 ? std::min(prompt_rate, rate) : rate;
-            start = session.place();
-            filled = what.depth;
-        }
-        add_costs(result, session);
-        run_once(session, what, start);  // captures graphs, and warms up
         std::vector<double> rates, host, process;
-        for (int i = 0; i < repeats; ++i) {
-            const Pass pass = run_once(session, what, start);
-            rates.push_back(static_cast<double>(what.tokens) / pass.seconds);
-            host.push_back(1e6 * pass.host_seconds / static_cast<double>(what.tokens));
-            process.push_back(100 * pass.process_seconds / pass.seconds);
+        try {
+            if (what.depth != filled) {
+                session.go_back(start);
+                const double fill_began = now_seconds();
+                session.prompt(some_tokens(what.depth - filled, session.vocabulary()), {},
+                               {.draws = 0, .cancelled = [&] { return budget.over(); }});
+                const double rate =
+                    static_cast<double>(what.depth - filled) / (now_seconds() - fill_began);
+                prompt_rate = prompt_rate > 0 ? std::min(prompt_rate, rate) : rate;
+                start = session.place();
+                filled = what.depth;
+            }
+            add_costs(result, session);
+            run_once(session, what, start, budget);  // captures graphs, and warms up
+            for (int i = 0; i < repeats; ++i) {
+                const Pass pass = run_once(session, what, start, budget);
+                rates.push_back(static_cast<double>(what.tokens) / pass.seconds);
+                host.push_back(1e6 * pass.host_seconds / static_cast<double>(what.tokens));
+                process.push_back(100 * pass.process_seconds / pass.seconds);
+            }
+        } catch (const Cancelled&) {
+        }
+        result.passes = static_cast<int>(rates.size());
+        if (rates.empty()) {
+            result.left_out = "no time is left";
+            after(result);
+            continue;
         }
         result.tokens_per_second = spread_of(rates);
         result.host_us = spread_of(host).median;
@@ -170,7 +182,7 @@ std::vector<BenchResult> measure_cases(Session& session, const std::vector<Bench
 }
 
 std::vector<KernelTime> measure_kernels(Session& session, bool prompt, int64_t depth,
-                                        const DeviceRates& rates) {
+                                        const DeviceRates& rates, const Budget& budget) {
     BoundPlan& bound = prompt ? session.prefill_plan() : session.decode_plan();
     const int rows = bound.plan().options.rows;
     // The last step of a prompt leaves its plan's inputs behind, to be run again.
@@ -178,16 +190,23 @@ std::vector<KernelTime> measure_kernels(Session& session, bool prompt, int64_t d
     const int64_t before = prompt ? depth / rows * rows + rows : std::max<int64_t>(depth, 1);
     if (before > session.context()) return {};
     session.reset();
-    session.prompt(some_tokens(before, session.vocabulary()), {});
+    const auto over = [&] { return budget.over(); };
+    try {
+        session.prompt(some_tokens(before, session.vocabulary()), {},
+                       {.draws = 0, .cancelled = over});
+    } catch (const Cancelled&) {
+        return {};
+    }
     const std::vector<PlanStep>& steps = bound.plan().steps;
     const std::vector<NamedKernel> names = named_kernels(bound.plan());
     // In the order of the plan, so that each step finds the caches as they are in use.
     std::vector<std::vector<double>> us(steps.size());
     constexpr int kSweeps = 7;
     for (int sweep = 0; sweep < kSweeps; ++sweep)
-        for (size_t i = 0; i < steps.size(); ++i)
+        for (size_t i = 0; i < steps.size() && !over(); ++i)
             us[i].push_back(1e3 * session.device().time_ms([&] { bound.launch(rows, i, i + 1); }));
     session.reset();
+    if (us.empty() || us.back().empty()) return {};
     const Arch& arch = session.device().arch();
     const double read_gb_s = rates.read_gb_s > 0 ? rates.read_gb_s : arch.bandwidth_gb_s;
     std::vector<KernelTime> times;
@@ -195,7 +214,9 @@ std::vector<KernelTime> measure_kernels(Session& session, bool prompt, int64_t d
         const auto named = std::ranges::find(names, steps[i].spec, &NamedKernel::spec);
         auto found = std::ranges::find(times, named->name, &KernelTime::kernel);
         if (found == times.end())
-            found = times.insert(times.end(), {.kernel = named->name, .first = steps[i].label});
+            found = times.insert(times.end(), {.kernel = named->name,
+                                               .first = steps[i].label,
+                                               .predicted = rates.read_gb_s <= 0});
         const Roofline line = roofline(steps[i].cost, arch, prompt ? before - rows / 2 : depth);
         const double by_reads = static_cast<double>(line.bytes) / read_gb_s * 1e-3;
         const double by_products =

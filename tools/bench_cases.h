@@ -8,6 +8,7 @@
 
 #include "runtime/device_rates.h"
 #include "runtime/session.h"
+#include "tools/budget.h"
 
 namespace hetune {
 
@@ -35,6 +36,7 @@ struct BenchResult {
     // are generated, waiting for it not; and that of the whole process, of the time that passed.
     double host_us = 0;
     double process_percent = 0;
+    int passes = 0;        // timed; fewer than were asked for where no time was left
     std::string left_out;  // why there are no figures
 
     double seconds() const;  // of one pass, median
@@ -43,10 +45,11 @@ struct BenchResult {
 };
 
 // Every case at one depth is measured from the same context, filled once by a real prompt.
-// A case is left out when, by the rate of what was measured before, it would not end within
-// `budget_seconds` (0: no limit) of the call. `after` is called behind each.
+// A case is left out when, by the rate of what was measured before, it would not end within the
+// budget. Where the budget is over in the middle of a case, the passes that ended count. `after` is
+// called behind each case.
 std::vector<BenchResult> measure_cases(Session& session, const std::vector<BenchCase>& cases,
-                                       int repeats, double budget_seconds,
+                                       int repeats, const Budget& budget,
                                        const std::function<void(const BenchResult&)>& after);
 
 // Launches of one distinct kernel in a plan.
@@ -54,15 +57,17 @@ struct KernelTime {
     std::string kernel;  // "gemv_fan.0", as in `hetune plan`
     std::string first;   // label of the first step
     int launches = 0;
-    double us = 0;        // all of them, each timed alone
-    double floor_us = 0;  // by the memory's rate and that of the matrix units
+    double us = 0;           // all of them, each timed alone
+    double floor_us = 0;     // by the memory's rate and that of the matrix units
+    bool predicted = false;  // the memory's rate was not measured: it is that of the data sheet
     int64_t bytes = 0;
     int64_t operations = 0;
 };
 // Each step of the plan for a token, or for a step of a prompt, in order, timed alone behind
 // `depth` tokens of context (behind none, where a step of the prompt would not fit); the costliest
-// kernel first. Rates that were not measured are those on paper.
+// kernel first. Rates that were not measured are those on paper. Empty where the budget is over
+// before all steps were timed.
 std::vector<KernelTime> measure_kernels(Session& session, bool prompt, int64_t depth,
-                                        const DeviceRates& rates);
+                                        const DeviceRates& rates, const Budget& budget);
 
 }  // namespace hetune

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "runtime/memory.h"
+#include "tools/json_output.h"
 #include "tools/model_options.h"
 
 namespace hetune {
@@ -16,10 +17,21 @@ using Json = nlohmann::ordered_json;
 
 double percent(double part, double whole) { return whole > 0 ? 100 * part / whole : 0; }
 
+// A share of a rate that was not measured (0) is no figure.
+std::string share(double percent, double rate, const char* unit) {
+    return rate > 0 ? fmt::format("{:.1f}{}", percent, unit) : "-";
+}
+
+// The title of a column that comes from a rate of the data sheet says so.
+std::string title_of(const char* name, const std::vector<KernelTime>& kernels) {
+    return (kernels.front().predicted ? "predicted " : "") + std::string(name);
+}
+
 // Cells of the table that text, Markdown and CSV share.
 struct Row {
     std::string test;
     std::string left_out;
+    std::string cut;  // "2 of 5 runs" where no time was left for the others
     double median = 0, least = 0, most = 0;
     std::vector<double> samples;
     double gb_s = 0, read_percent = 0, tflops = 0, matrix_percent = 0;
@@ -30,9 +42,12 @@ struct Row {
 std::vector<Row> rows_of(const BenchReport& report) {
     std::vector<Row> rows;
     for (const BenchResult& r : report.results)
-        rows.push_back({r.what.name(), r.left_out, r.tokens_per_second.median,
-                        r.tokens_per_second.least, r.tokens_per_second.most,
-                        r.tokens_per_second.samples, r.gb_s(),
+        rows.push_back({r.what.name(), r.left_out,
+                        r.left_out.empty() && r.passes < report.repeats
+                            ? fmt::format("{} of {} runs", r.passes, report.repeats)
+                            : "",
+                        r.tokens_per_second.median, r.tokens_per_second.least,
+                        r.tokens_per_second.most, r.tokens_per_second.samples, r.gb_s(),
                         percent(r.gb_s(), report.rates.read_gb_s), r.tflops(),
                         percent(r.tflops(), report.rates.matrix_tflops), r.launches, r.host_us,
                         r.process_percent});
@@ -90,24 +105,27 @@ std::string text(const BenchReport& report) {
     for (const Row& r : rows_of(report)) {
         out += r.left_out.empty()
                    ? fmt::format(
-                         "{:<18} {:>10.2f} {:>10.2f} {:>10.2f} {:>9.1f} {:>6.1f}% {:>9.2f} "
-                         "{:>6.1f}% {:>9} {:>8.2f} {:>7.1f}%\n",
-                         r.test, r.median, r.least, r.most, r.gb_s, r.read_percent, r.tflops,
-                         r.matrix_percent, r.launches, r.host_us, r.process_percent)
+                         "{:<18} {:>10.2f} {:>10.2f} {:>10.2f} {:>9.1f} {:>7} {:>9.2f} "
+                         "{:>7} {:>9} {:>8.2f} {:>7.1f}%{}{}\n",
+                         r.test, r.median, r.least, r.most, r.gb_s,
+                         share(r.read_percent, report.rates.read_gb_s, "%"), r.tflops,
+                         share(r.matrix_percent, report.rates.matrix_tflops, "%"), r.launches,
+                         r.host_us, r.process_percent, r.cut.empty() ? "" : "  ", r.cut)
                    : fmt::format("{:<18} left out: {}\n", r.test, r.left_out);
     }
     for (const auto& [title, kernels] : kernel_tables(report)) {
-        out += fmt::format("\n{:<24} {:<26} {:>8} {:>10} {:>10} {:>7} {:>10}\n", title,
-                           "first step", "launches", "us", "floor us", "share", "KiB");
+        out += fmt::format("\n{:<24} {:<26} {:>8} {:>10} {:>18} {:>15} {:>10}\n", title,
+                           "first step", "launches", "us", title_of("floor us", kernels),
+                           title_of("share", kernels), "KiB");
         double us = 0, floor_us = 0;
         for (const KernelTime& k : kernels) {
             us += k.us;
             floor_us += k.floor_us;
-            out += fmt::format("{:<24} {:<26} {:>8} {:>10.2f} {:>10.2f} {:>6.1f}% {:>10.1f}\n",
+            out += fmt::format("{:<24} {:<26} {:>8} {:>10.2f} {:>18.2f} {:>14.1f}% {:>10.1f}\n",
                                k.kernel, k.first, k.launches, k.us, k.floor_us,
                                percent(k.floor_us, k.us), static_cast<double>(k.bytes) / 1024);
         }
-        out += fmt::format("{:<24} {:<26} {:>8} {:>10.2f} {:>10.2f} {:>6.1f}%\n", "together", "",
+        out += fmt::format("{:<24} {:<26} {:>8} {:>10.2f} {:>18.2f} {:>14.1f}%\n", "together", "",
                            "", us, floor_us, percent(floor_us, us));
     }
     return out;
@@ -124,17 +142,19 @@ std::string markdown(const BenchReport& report) {
     for (const Row& r : rows_of(report)) {
         out += r.left_out.empty()
                    ? fmt::format(
-                         "| {} | {:.2f} | {:.2f} | {:.2f} | {:.1f} | {:.1f} % | {:.2f} | {:.1f} % "
-                         "| {} | {:.2f} | {:.1f} % |\n",
-                         r.test, r.median, r.least, r.most, r.gb_s, r.read_percent, r.tflops,
-                         r.matrix_percent, r.launches, r.host_us, r.process_percent)
+                         "| {}{}{} | {:.2f} | {:.2f} | {:.2f} | {:.1f} | {} | {:.2f} | {} | {} | "
+                         "{:.2f} | {:.1f} % |\n",
+                         r.test, r.cut.empty() ? "" : ", ", r.cut, r.median, r.least, r.most,
+                         r.gb_s, share(r.read_percent, report.rates.read_gb_s, " %"), r.tflops,
+                         share(r.matrix_percent, report.rates.matrix_tflops, " %"), r.launches,
+                         r.host_us, r.process_percent)
                    : fmt::format("| {} | left out: {} | | | | | | | | | |\n", r.test, r.left_out);
     }
     for (const auto& [title, kernels] : kernel_tables(report)) {
         out += fmt::format(
-            "\n| {} | first step | launches | us | floor us | share | KiB |\n"
+            "\n| {} | first step | launches | us | {} | {} | KiB |\n"
             "| --- | --- | --: | --: | --: | --: | --: |\n",
-            title);
+            title, title_of("floor us", kernels), title_of("share", kernels));
         for (const KernelTime& k : kernels)
             out += fmt::format("| {} | {} | {} | {:.2f} | {:.2f} | {:.1f} % | {:.1f} |\n", k.kernel,
                                k.first, k.launches, k.us, k.floor_us, percent(k.floor_us, k.us),
@@ -150,6 +170,11 @@ std::string quoted(const std::string& field) {
     return out + "\"";
 }
 
+// Empty where there is no rate to take a share of.
+std::string cell(double percent, double rate) {
+    return rate > 0 ? fmt::format("{:.2f}", percent) : "";
+}
+
 std::string csv(const BenchReport& report) {
     std::string out =
         "model,quant,backend,device,driver,commit,command,test,tok_s,tok_s_min,tok_s_max,gb_s,"
@@ -157,14 +182,15 @@ std::string csv(const BenchReport& report) {
         "tflop_s,left_out\n";
     for (const Row& r : rows_of(report))
         out += fmt::format(
-            "{},{},{},{},{},{},{},{},{:.3f},{:.3f},{:.3f},{:.2f},{:.2f},{:.3f},{:.2f},{},{:.3f},{:."
-            "2f},"
+            "{},{},{},{},{},{},{},{},{:.3f},{:.3f},{:.3f},{:.2f},{},{:.3f},{},{},{:.3f},{:.2f},"
             "{:.1f},{:.2f},{}\n",
             quoted(report.model.name), report.quant, report.model.backend,
             quoted(report.model.device), quoted(report.driver), HETUNE_COMMIT,
-            quoted(report.command), r.test, r.median, r.least, r.most, r.gb_s, r.read_percent,
-            r.tflops, r.matrix_percent, r.launches, r.host_us, r.process_percent,
-            report.rates.read_gb_s, report.rates.matrix_tflops, quoted(r.left_out));
+            quoted(report.command), r.test, r.median, r.least, r.most, r.gb_s,
+            cell(r.read_percent, report.rates.read_gb_s), r.tflops,
+            cell(r.matrix_percent, report.rates.matrix_tflops), r.launches, r.host_us,
+            r.process_percent, report.rates.read_gb_s, report.rates.matrix_tflops,
+            quoted(r.left_out));
     return out;
 }
 
@@ -196,6 +222,9 @@ std::string json(const BenchReport& report) {
                 {"read_bytes", report.rates.read_bytes},
                 {"matrix_tflop_s", report.rates.matrix_tflops},
                 {"matrix_how", report.rates.matrix_how}};
+    const auto share_json = [](double percent, double rate) {
+        return rate > 0 ? Json(percent) : Json(nullptr);
+    };
     out["tests"] = Json::array();
     for (const Row& r : rows_of(report)) {
         if (!r.left_out.empty()) {
@@ -207,9 +236,10 @@ std::string json(const BenchReport& report) {
              {"tok_s",
               {{"median", r.median}, {"min", r.least}, {"max", r.most}, {"samples", r.samples}}},
              {"gb_s", r.gb_s},
-             {"read_percent", r.read_percent},
+             {"read_percent", share_json(r.read_percent, report.rates.read_gb_s)},
              {"tflop_s", r.tflops},
-             {"matrix_percent", r.matrix_percent},
+             {"matrix_percent", share_json(r.matrix_percent, report.rates.matrix_tflops)},
+             {"runs", r.samples.size()},
              {"launches", r.launches},
              {"host_us", r.host_us},
              {"process_percent", r.process_percent}});
@@ -221,12 +251,13 @@ std::string json(const BenchReport& report) {
                                  {"launches", k.launches},
                                  {"us", k.us},
                                  {"floor_us", k.floor_us},
+                                 {"floor_is", k.predicted ? "predicted" : "measured"},
                                  {"bytes", k.bytes},
                                  {"operations", k.operations}});
     };
     list("kernels", report.kernels);
     list("prompt_kernels", report.prompt_kernels);
-    return out.dump(2) + "\n";
+    return json_text(out) + "\n";
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tools/cache_commands.h"
+#include "tools/json_output.h"
 #include "tools/terminal.h"
 
 namespace hetune {
@@ -31,7 +32,7 @@ std::shared_ptr<bool> json_flag(CLI::App& app) {
     return json;
 }
 
-void print_json(const nlohmann::ordered_json& json) { fmt::print("{}\n", json.dump(2)); }
+void print_json(const nlohmann::ordered_json& json) { fmt::print("{}\n", json_text(json)); }
 
 void require_writable(const CacheFolder& folder) {
     if (folder.writable().empty())

@@ -9,6 +9,7 @@
 #include "planner/model_file.h"
 #include "runtime/tokenizer/utf8.h"
 #include "tools/cache_commands.h"
+#include "tools/options.h"
 
 namespace hetune {
 namespace {
@@ -73,7 +74,7 @@ void print_recipes(const std::vector<Recipe>& recipes, bool json) {
 
 CommandBody recipes_export(CLI::App& app) {
     auto target = std::make_shared<std::string>();
-    app.add_option("-o,--output", *target, "The file to write")->required();
+    app.add_option("-o,--output", *target, "The file to write")->check(not_empty())->required();
     app.footer("Example:\n  hetune cache recipes export -o box1.recipes");
     return [target, json = json_flag(app)] {
         const auto recipes = own_recipes();
@@ -87,7 +88,8 @@ CommandBody recipes_merge(CLI::App& app) {
     auto sources = std::make_shared<std::vector<std::string>>();
     auto target = std::make_shared<std::string>();
     app.add_option("FILE", *sources, "Files of `hetune cache recipes export`")->required();
-    app.add_option("-o,--output", *target, "The file to write; default: into the cache folder");
+    app.add_option("-o,--output", *target, "The file to write; default: into the cache folder")
+        ->check(not_empty());
     app.footer(
         "Example:\n  hetune cache recipes merge box1.recipes box2.recipes -o fleet.recipes\n"
         "  hetune prewarm --recipes fleet.recipes --arch gfx1100 -o kernels.htb");

@@ -6,17 +6,19 @@
 #include "cache/temp_file.h"
 #include "cache/transfer.h"
 #include "tools/cache_commands.h"
+#include "tools/options.h"
 
 namespace hetune {
 
 CommandBody cache_export(CLI::App& app) {
     auto selection = std::make_shared<ExportSelection>();
     auto target = std::make_shared<std::string>();
-    app.add_option("-o,--output", *target, "The bundle to write")->required();
+    app.add_option("-o,--output", *target, "The bundle to write")->check(not_empty())->required();
     app.add_option("--arch", selection->archs, "Only kernels for this arch; may be repeated");
     app.add_flag("--tiles", selection->tiles, "Repacked weights too");
     auto key = std::make_shared<std::string>();
-    app.add_option("--sign", *key, "Sign it with this key (`hetune cache keygen`)");
+    app.add_option("--sign", *key, "Sign it with this key (`hetune cache keygen`)")
+        ->check(not_empty());
     app.footer(
         "Example:\n  hetune cache export -o kernels.htb --arch gfx1100\n"
         "  HETUNE_CACHE_PATH=kernels.htb hetune run model.gguf");
@@ -42,7 +44,9 @@ CommandBody cache_export(CLI::App& app) {
 
 CommandBody cache_import(CLI::App& app) {
     auto source = std::make_shared<std::string>();
-    app.add_option("BUNDLE", *source, "A bundle of `hetune cache export`")->required();
+    app.add_option("BUNDLE", *source, "A bundle of `hetune cache export`")
+        ->check(not_empty())
+        ->required();
     app.footer("Example:\n  hetune cache import kernels.htb");
     return [source, json = json_flag(app)] {
         const CacheOptions options = cache_options();
@@ -68,6 +72,7 @@ CommandBody cache_import(CLI::App& app) {
 CommandBody cache_keygen(CLI::App& app) {
     auto target = std::make_shared<std::string>();
     app.add_option("FILE", *target, "The secret key to write; FILE.pub gets the public one")
+        ->check(not_empty())
         ->required();
     app.footer(
         "The secret key signs bundles (--sign) and what a remote cache is given "

@@ -18,7 +18,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr int kDamaged = 1;
 
-// "30d", "12h", "90m", "45s" in seconds; empty for another text.
+// "30d", "12h", "90m", "45s" in seconds; empty where the text is none of these.
 std::optional<int64_t> parse_age(const std::string& text) {
     int64_t number = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
@@ -31,17 +31,16 @@ std::optional<int64_t> parse_age(const std::string& text) {
 }
 
 std::string check_age(const std::string& text) {
-    if (parse_age(text)) return {};
-    return fmt::format("'{}' is no age; give a number and s, m, h or d, such as 30d", text);
+    return parse_age(text) ? ""
+                           : fmt::format(
+                                 "'{}' is no age; write a number up to 1000000 and s, m, "
+                                 "h or d, such as 30d",
+                                 text);
 }
 
-// Unlike size_option(), 0 is a size here: everything goes.
-std::string check_limit(const std::string& text) {
+// As size_option(), but 0 is one, too: nothing stays.
+std::string check_size(const std::string& text) {
     return parse_size(text) ? "" : fmt::format("'{}' is no size; write 500M or 2G", text);
-}
-
-uint64_t limit_of(const std::string& text, uint64_t otherwise) {
-    return text.empty() ? otherwise : parse_size(text).value();
 }
 
 int verify(bool repair, bool json) {
@@ -145,9 +144,9 @@ CommandBody cache_gc(CLI::App& app) {
     };
     auto limits = std::make_shared<Limits>();
     app.add_option("--size", limits->size, "What code objects may take (HETUNE_CACHE_SIZE)")
-        ->check(check_limit);
+        ->check(check_size);
     app.add_option("--tiles-size", limits->tiles_size, "What tiles may take (HETUNE_TILES_SIZE)")
-        ->check(check_limit);
+        ->check(check_size);
     app.add_option("--age", limits->age, "Remove code objects unused for that long: 30d, 12h")
         ->check(check_age);
     app.footer("Example:\n  hetune cache gc --size 500M --age 30d");
@@ -157,8 +156,8 @@ CommandBody cache_gc(CLI::App& app) {
         require_writable(folder);
         std::optional<int64_t> age;
         if (!limits->age.empty()) age = parse_age(limits->age);
-        const uint64_t bytes = limit_of(limits->size, options.max_bytes);
-        const uint64_t tile_bytes = limit_of(limits->tiles_size, options.max_tile_bytes);
+        const uint64_t bytes = parse_size(limits->size).value_or(options.max_bytes);
+        const uint64_t tile_bytes = parse_size(limits->tiles_size).value_or(options.max_tile_bytes);
         Removed removed = evict_objects(folder, bytes, age);
         removed.pack_bytes = evict_tile_packs(folder.writable(), tile_bytes);
         print_removed(removed, *json);

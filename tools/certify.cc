@@ -5,6 +5,7 @@
 
 #include "runtime/model_parts.h"
 #include "tools/command.h"
+#include "tools/json_output.h"
 #include "tools/model_options.h"
 #include "tools/terminal.h"
 
@@ -72,7 +73,7 @@ int run(CertifyArguments& args) {
             "--backend reference has no kernels: it is what they are compared with");
     if (!args.json) tell("{}\n", device_line(model.info()));
     if (args.json)
-        fmt::print("{}\n", report_json(model, session->certificates()).dump(2));
+        fmt::print("{}\n", json_text(report_json(model, session->certificates())));
     else
         print_report(model, session->certificates());
     return model.info().kernels_refused == 0 ? 0 : 1;

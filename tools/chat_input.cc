@@ -1,18 +1,24 @@
 #include "tools/chat_input.h"
 
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <termios.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <iostream>
 
+#include "runtime/compile/signal_action.h"
 #include "runtime/tokenizer/utf8.h"
 
 namespace hetune {
 namespace {
 
-termios original;  // for restore(), which a signal handler calls
+// For signal handlers.
+termios original, plain;
 volatile bool changed = false;
+int screen = STDOUT_FILENO;  // where a person sees what is typed
 
 // Most terminals put these around what is pasted, once they are asked to.
 constexpr std::string_view kMarkPastes = "\x1b[?2004h";
@@ -20,10 +26,33 @@ constexpr std::string_view kLeavePastes = "\x1b[?2004l";
 
 void show(std::string_view text) {
     while (!text.empty()) {
-        const ssize_t wrote = ::write(STDOUT_FILENO, text.data(), text.size());
+        const ssize_t wrote = ::write(screen, text.data(), text.size());
         if (wrote < 0 && errno != EINTR) return;
         if (wrote > 0) text.remove_prefix(static_cast<size_t>(wrote));
     }
+}
+
+// The rest of a paste arrives in pieces: a terminal hands over more as soon as there is room.
+void drop_input() {
+    constexpr int kQuietMs = 50;      // a terminal on this machine or near takes no longer
+    constexpr int kMostPieces = 256;  // of 4 KiB: then the rest is no paste
+    char piece[4096];
+    pollfd input = {STDIN_FILENO, POLLIN, 0};
+    for (int i = 0; i < kMostPieces; ++i)
+        if (poll(&input, 1, kQuietMs) <= 0 || (input.revents & POLLIN) == 0 ||
+            ::read(STDIN_FILENO, piece, sizeof piece) <= 0)
+            return;
+}
+
+// Ctrl-Z: the shell gets the terminal as it was, and gives it back with SIGCONT.
+void on_stop(int) {
+    const int reason = errno;
+    if (changed) show(kLeavePastes);
+    if (changed) tcsetattr(STDIN_FILENO, TCSADRAIN, &original);
+    kill(getpid(), SIGSTOP);
+    if (changed) tcsetattr(STDIN_FILENO, TCSADRAIN, &plain);
+    if (changed) show(kMarkPastes);
+    errno = reason;
 }
 
 // Takes the last character off, and off the screen. Characters of CJK and emoji, four bytes or from
@@ -44,12 +73,18 @@ void erase_last(std::string& line) {
 
 ChatInput::ChatInput() : terminal_(isatty(STDIN_FILENO) != 0) {
     if (!terminal_ || tcgetattr(STDIN_FILENO, &original) != 0) return;
-    termios plain = original;
+    if (isatty(STDOUT_FILENO) == 0) {  // the answers go to a file
+        const int terminal = open("/dev/tty", O_WRONLY | O_CLOEXEC);
+        screen = terminal >= 0 ? terminal : STDERR_FILENO;
+    }
+    plain = original;
     plain.c_lflag &= ~static_cast<tcflag_t>(ICANON | ECHO);
     plain.c_cc[VMIN] = 1;
     plain.c_cc[VTIME] = 0;
     changed = tcsetattr(STDIN_FILENO, TCSADRAIN, &plain) == 0;
-    if (changed) show(kMarkPastes);
+    if (!changed) return;
+    show(kMarkPastes);
+    set_signal(SIGTSTP, on_stop);
 }
 
 ChatInput::~ChatInput() { restore(); }
@@ -58,11 +93,13 @@ void ChatInput::restore() noexcept {
     if (!changed) return;
     changed = false;
     show(kLeavePastes);
+    drop_input();
     tcsetattr(STDIN_FILENO, TCSAFLUSH, &original);
 }
 
 std::optional<std::string> ChatInput::next() {
     for (;;) {
+        if (terminal_) show("> ");
         std::optional<std::string> line;
         if (terminal_)
             line = edit();
@@ -70,7 +107,6 @@ std::optional<std::string> ChatInput::next() {
             line = std::move(read);
         if (!line) return {};
         if (line->find_first_not_of(" \t\r\n") != std::string::npos) return line;
-        if (terminal_) show("> ");
     }
 }
 
@@ -88,7 +124,7 @@ std::optional<std::string> ChatInput::edit() {
     bool pasting = false;
     for (;;) {
         const int byte = read_byte();
-        if (byte < 0 || (byte == kCtrlD && line.empty())) {
+        if (byte < 0 || (byte == kCtrlD && line.empty() && !pasting)) {
             show("\n");
             return {};
         }
@@ -107,12 +143,9 @@ std::optional<std::string> ChatInput::edit() {
             show("\n");
             if (!pasting) return line;
             line += '\n';
-        } else if (pasting) {
-            line += c;
-            show({&c, 1});
-        } else if (byte == kBackspace || byte == kDelete) {
+        } else if (!pasting && (byte == kBackspace || byte == kDelete)) {
             if (!line.empty() && line.back() != '\n') erase_last(line);
-        } else if (byte == kCtrlU || byte == kCtrlW) {
+        } else if (!pasting && (byte == kCtrlU || byte == kCtrlW)) {
             bool word = false;  // seen a character of the word
             while (!line.empty() && line.back() != '\n' &&
                    (byte == kCtrlU || !word || line.back() != ' ')) {

@@ -16,8 +16,9 @@ class ChatInput {
     ChatInput& operator=(const ChatInput&) = delete;
 
     bool is_terminal() const { return terminal_; }
-    // The next turn, without its line end; several lines where they were pasted together by a
-    // terminal that marks pastes. Empty lines are no turns. None at the end of input (Ctrl-D).
+    // Asks for the next turn and gives it without its line end; several lines where they were
+    // pasted together by a terminal that marks pastes. Empty lines are no turns. None at the end of
+    // input (Ctrl-D).
     std::optional<std::string> next();
 
     // Gives the terminal back as it was, without what was typed and not read. May be called by a

@@ -8,6 +8,7 @@
 #include "planner/model_file.h"
 #include "runtime/tokenizer/utf8.h"
 #include "tools/command.h"
+#include "tools/json_output.h"
 #include "tools/options.h"
 
 namespace hetune {
@@ -114,7 +115,7 @@ void print_json(const ModelFile& file, const Options& options) {
                                {"offset", tensor.offset}});
         out["tensors"] = std::move(tensors);
     }
-    fmt::print("{}\n", out.dump(2));
+    fmt::print("{}\n", json_text(out));
 }
 
 void print_text(const ModelFile& file, const Options& options) {
@@ -122,7 +123,7 @@ void print_text(const ModelFile& file, const Options& options) {
                file.version(), file.parts().size(), file.bytes());
     for (const auto& [key, value] : file.metadata()) {
         const Json json = options.all ? to_json(value) : shortened(to_json(value));
-        fmt::print("  {:<44} {}\n", to_valid_utf8(key), json.dump());
+        fmt::print("  {:<44} {}\n", to_valid_utf8(key), json_text(json, -1));
     }
     if (options.tensors) {
         fmt::print("\n{:<40} {:<8} {:>24} {:>14} {:>14}\n", "Tensor", "type", "shape", "bytes",

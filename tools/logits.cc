@@ -1,10 +1,9 @@
 // hetune logits: a file of raw logits, for checks by other programs.
 #include <fmt/format.h>
 
-#include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "cache/temp_file.h"
 #include "tools/command.h"
 #include "tools/model_options.h"
 #include "tools/options.h"
@@ -22,46 +21,14 @@ struct LogitsArguments {
     bool json = false;
 };
 
-// Rows of float32 in the byte order of the machines that hetune runs on, little-endian.
-class RowFile {
-  public:
-    explicit RowFile(const std::string& path) : path_(path), file_(path, std::ios::binary) {
-        check("created");
-    }
-    // What failed on its way leaves no file that looks like a whole one.
-    ~RowFile() {
-        std::error_code none;
-        if (!closed_ && std::filesystem::is_regular_file(path_, none))
-            std::filesystem::remove(path_, none);
-    }
-    RowFile(const RowFile&) = delete;
-    RowFile& operator=(const RowFile&) = delete;
-    void append(std::span<const float> values) {
-        file_.write(reinterpret_cast<const char*>(values.data()),
-                    static_cast<std::streamsize>(values.size_bytes()));
-        check("written");
-    }
-    void close() {
-        file_.close();
-        check("written");
-        closed_ = true;
-    }
-
-  private:
-    void check(const char* what) const {
-        if (!file_) throw std::runtime_error(fmt::format("--out {}: cannot be {}", path_, what));
-    }
-    std::string path_;
-    std::ofstream file_;
-    bool closed_ = false;
-};
-
 int run(LogitsArguments& args) {
     args.model.options.all_logits = !args.last;
+    // float32 in the byte order of the machines that hetune runs on, little-endian. Opened before
+    // the load: a file that cannot be written is said at once.
+    OutputFile file(args.out);
     Model model = args.model.load();
     const std::vector<int32_t> tokens = args.input.read(model);
     check_fits(tokens, model);
-    RowFile file(args.out);
     // In chunks, so that the logits of a long text need not fit in memory.
     constexpr int kChunk = 512;
     const int asked = args.model.options.prefill_rows;
@@ -69,9 +36,9 @@ int run(LogitsArguments& args) {
     for (size_t at = 0; at < tokens.size(); at += chunk) {
         const auto part = std::span(tokens).subspan(at, std::min(chunk, tokens.size() - at));
         const std::vector<float> rows = model.logits(part, !args.last && !args.one_by_one);
-        if (!args.last || at + chunk >= tokens.size()) file.append(rows);
+        if (!args.last || at + chunk >= tokens.size()) file.write(std::as_bytes(std::span(rows)));
     }
-    file.close();
+    file.commit();
 
     const size_t positions = args.last ? 1 : tokens.size();
     if (args.json)
@@ -80,7 +47,7 @@ int run(LogitsArguments& args) {
                                                   {"vocabulary", model.info().vocabulary},
                                                   {"tokens", tokens},
                                                   {"backend", model.info().backend}}
-                               .dump(2));
+                               .dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
     else
         fmt::print("{}: {} x {} float32\n", args.out, positions, model.info().vocabulary);
     return 0;

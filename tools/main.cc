@@ -45,6 +45,14 @@ int fail(std::string_view command, const std::string& why, int status = kFailed)
     return status;
 }
 
+// The system's own words say neither what was attempted nor what helps.
+std::string system_text(const std::system_error& error) {
+    if (error.what() != error.code().message()) return error.what();  // it names the file
+    if (error.code() == std::errc::resource_unavailable_try_again)
+        return "no further thread can be started; a smaller -j or a higher `ulimit -u` helps";
+    return fmt::format("the system refused: {}", error.what());
+}
+
 // Runs a command; every exception becomes one line. Errors of hetune and of the system are derived
 // from std::runtime_error and name the file; what else arrives here is a fault of hetune itself.
 int guarded(const std::string& command, const CommandBody& body) try {
@@ -56,9 +64,12 @@ int guarded(const std::string& command, const CommandBody& body) try {
 } catch (const std::bad_alloc&) {
     return fail(command, "there is not enough memory; a smaller -c or -j takes less");
 } catch (const std::filesystem::filesystem_error& error) {
-    return fail(command, fmt::format("{}: {}", error.path1().string(), error.code().message()));
+    return fail(
+        command,
+        fmt::format("{}: {}", error.path1().empty() ? "the working folder" : error.path1().string(),
+                    error.code().message()));
 } catch (const std::system_error& error) {
-    if (std::ferror(stdout) == 0) return fail(command, error.what());
+    if (std::ferror(stdout) == 0) return fail(command, system_text(error));
     keep_write_error(error.code().value());  // of fmt::print; close_results() says it
     return kFailed;
 } catch (const fmt::format_error& error) {
@@ -108,8 +119,12 @@ int run_command(std::vector<std::string> arguments) {
         fmt::print("{}", app.help());
         return 0;
     } catch (const CLI::ParseError& error) {
+        if (const std::string flag = flag_with_value(app, arguments); !flag.empty())
+            return fail("", flag, kUsage);
         return fail("", usage_message(app, error, arguments), kUsage);
     }
+    if (const std::string flag = flag_with_value(app, arguments); !flag.empty())
+        return fail("", flag, kUsage);
     return guarded(name, chosen);
 }
 

@@ -84,10 +84,12 @@ Model ModelArguments::load() {
         options.memory_limit = static_cast<int64_t>(parse_size(memory_limit).value());
     // Owned by the callbacks, which the model keeps.
     const auto progress = std::make_shared<Progress>();
-    if (!quiet)
+    if (!quiet) {
+        options.compiled = [progress](std::string_view kernel) { progress->compiled(kernel); };
         options.progress = [progress](std::string_view stage, size_t done, size_t total) {
             progress->update(stage, done, total);
         };
+    }
     options.warn = [progress](const std::string& line) {
         progress->say("hetune: warning: " + with_option_names(line));
     };

@@ -12,7 +12,9 @@
 #include "runtime/memory.h"
 #include "runtime/tune/tunings_for.h"
 #include "tools/cache_commands.h"
+#include "tools/chosen_arch.h"
 #include "tools/command.h"
+#include "tools/json_output.h"
 #include "tools/model_options.h"
 #include "tools/options.h"
 #include "tools/plan_kernels.h"
@@ -52,8 +54,8 @@ PlanOptions plan_options(const PlanArguments& args, const Arch& arch) {
 }
 
 // The arch asked for, or that of the device which `hetune run` would take.
-Arch chosen_arch(const PlanArguments& args) {
-    return args.arch.empty() ? open_device("")->arch() : find_arch(args.arch);
+Arch arch_of(const PlanArguments& args) {
+    return args.arch.empty() ? chosen_arch(args.json) : find_arch(args.arch);
 }
 
 struct Planned {
@@ -79,16 +81,14 @@ Planned make(const PlanArguments& args) {
     const ModelFile file(args.file, ModelFile::Open::kHeaderOnly);
     const LayerGraph graph = build_layer_graph(file);
     check_all_used(file, graph, args.allow_unused);
-    Planned made{.arch = chosen_arch(args)};
+    Planned made{.arch = arch_of(args)};
     PlanOptions options = plan_options(args, made.arch);
     const TuneUse use = tune_use(read_environment().tune);
     const auto records = stored_records(cache_options(), made.arch.name);
-    const ChosenTunings chosen =
-        records.empty()
-            ? ChosenTunings()
-            : tunings_for(records, made.arch, "", compiler_identity(made.arch, args), use);
+    const std::string compiler = records.empty() ? "" : compiler_identity(made.arch, args);
+    const ChosenTunings chosen = tunings_for(records, made.arch, "", compiler, use);
     options.tunings = chosen.tunings;
-    if (chosen.stale > 0)
+    if (chosen.stale > 0 && !compiler.empty())  // else there is nothing to compare with
         tell(
             "hetune: {} of {} tunings are stale: found with another compiler; `hetune autotune` "
             "tries them again\n",
@@ -124,7 +124,7 @@ void print_json(const PlanArguments& args, const Planned& made) {
             if (!compiled.refused.empty()) json["refused"][kernel.name] = compiled.refused;
         }
     }
-    fmt::print("{}\n", json.dump(2));
+    fmt::print("{}\n", json_text(json));
 }
 
 void print_text(const PlanArguments& args, const Planned& made) {
@@ -171,6 +171,7 @@ int dump(const PlanArguments& args, const Planned& made) {
 
 // Without a compiler for the arch there are no sources' objects to show, and all else is as it is.
 void write_html(const PlanArguments& args, const Planned& made) {
+    OutputFile file(args.html);
     std::optional<Workshop> workshop;
     try {
         workshop.emplace(made.arch, args);
@@ -186,7 +187,7 @@ void write_html(const PlanArguments& args, const Planned& made) {
                                 workshop ? &workshop->library : nullptr,
                                 workshop ? workshop->disassembler.get() : nullptr)}},
                   {"autotune", nullptr}},
-                 args.html);
+                 file);
     fmt::print("{}: written\n", args.html);
 }
 

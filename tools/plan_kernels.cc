@@ -3,27 +3,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "cache/temp_file.h"
 #include "planner/occupancy.h"
+#include "tools/json_output.h"
 
 namespace hetune {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-void write_file(const std::filesystem::path& path, std::span<const std::byte> bytes) {
-    std::ofstream file(path, std::ios::binary);
-    file.write(reinterpret_cast<const char*>(bytes.data()),
-               static_cast<std::streamsize>(bytes.size()));
-    file.close();
-    if (!file) throw std::runtime_error(fmt::format("{}: cannot be written", path.string()));
-}
-
-void write_file(const std::filesystem::path& path, const std::string& text) {
-    write_file(path, std::as_bytes(std::span(text)));
-}
 
 Json args_json(const Plan& plan, const PlanStep& step) {
     Json args = Json::array();
@@ -149,7 +138,7 @@ std::vector<std::string> dump_kernels(const std::vector<const Plan*>& plans, Ker
     for (const Plan* plan : plans)
         for (const NamedKernel& kernel : named_kernels(*plan)) {
             const auto path = [&](const char* suffix) { return folder / (kernel.name + suffix); };
-            write_file(path(".hip"), library.source(kernel.spec));
+            write_output(path(".hip"), library.source(kernel.spec));
             Json json = kernel_json(*plan, kernel, library);
             try {
                 const CompiledKernel compiled = compile_kernel(library, kernel.spec);
@@ -159,18 +148,18 @@ std::vector<std::string> dump_kernels(const std::vector<const Plan*>& plans, Ker
                                                    json["launch"]["threads"].get<uint32_t>());
                 json["compiler"] = library.compiler().identity();
                 if (!compiled.refused.empty()) json["refused"] = compiled.refused;
-                write_file(path(".co"), compiled.code.bytes);
+                write_output(path(".co"), compiled.code.bytes);
                 if (disassembler != nullptr && library.arch().code_is_readable) {
                     const std::string listing =
                         disassembler->listing(compiled.code, library.arch());
-                    write_file(path(".s"), listing);
+                    write_output(path(".s"), listing);
                     json["instructions"] = to_json(count_instructions(listing));
                 }
             } catch (const CompileError& failure) {
                 failures.push_back(failure.what());
                 json["failed"] = failure.what();
             }
-            write_file(path(".json"), json.dump(2) + "\n");
+            write_output(path(".json"), json_text(json) + "\n");
         }
     return failures;
 }

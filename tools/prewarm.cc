@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <csignal>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -19,6 +20,9 @@
 #include "runtime/tune/tunings_for.h"
 #include "runtime/weights.h"
 #include "tools/cache_commands.h"
+#include "tools/chosen_arch.h"
+#include "tools/interrupts.h"
+#include "tools/json_output.h"
 #include "tools/model_options.h"
 #include "tools/options.h"
 #include "tools/progress.h"
@@ -121,6 +125,9 @@ class Prewarm {
             for (const std::string& compiler : args.compilers) {
                 Job job{arch, std::make_unique<KernelLibrary>(arch, store_, environment, compiler,
                                                               args.jobs)};
+                job.library->give_up_when(interrupted);
+                job.library->when_compiled(
+                    [this](const KernelSpec& spec) { progress_.compiled(spec.name); });
                 for (const KernelSpec& spec : kernels(job)) job.planned.insert(spec.to_string());
                 plan(job);
                 jobs_.push_back(std::move(job));
@@ -133,12 +140,13 @@ class Prewarm {
             job.missing = job.library->missing(job.kernels);
         }
         if (args_.tiles && shard_.index == 0) repack();
-        if (args_.compiles() && !args_.bundle.empty()) write();
+        if (args_.compiles() && !args_.bundle.empty() && !interrupted()) write();
         if (args_.json)
-            fmt::print("{}\n", report_json().dump(2));
+            fmt::print("{}\n", json_text(report_json()));
         else
             print_report();
-        return args_.dry_run || complete() ? 0 : kMissing;
+        if (interrupted()) tell("hetune: stopped; the same command goes on where it was\n");
+        return interrupted_status(args_.dry_run || complete() ? 0 : kMissing);
     }
 
   private:
@@ -153,7 +161,7 @@ class Prewarm {
     }
 
     std::vector<Arch> archs() const {
-        if (args_.archs.empty()) return {open_device("")->arch()};
+        if (args_.archs.empty()) return {chosen_arch(args_.json)};
         std::vector<Arch> list;
         for (const std::string& name : args_.archs) list.push_back(find_arch(name));
         return list;
@@ -194,7 +202,7 @@ class Prewarm {
                 plan(job);
             }
         } catch (const CompileError& error) {
-            job.failure = error.what();
+            if (error.cause() != CompileError::Cause::kGivenUp) job.failure = error.what();
         } catch (const ModelError& error) {  // no variant is left
             job.failure = error.what();
         }
@@ -218,15 +226,19 @@ class Prewarm {
         job.left_out.push_back(job.library->left_out(spec, why));
     }
 
-    void repack() {
+    void repack() try {
         TileStore store(cache_);
         ModelTiles tiles(*file_, store);
         tiles_ =
             args_.compiles()
                 ? tiles.find_or_make(
                       session_plans(build_layer_graph(*file_), *file_, jobs_[0].arch, {}).buffers(),
-                      [&](size_t done, size_t total) { progress_.update("repack", done, total); })
+                      [&](size_t done, size_t total) {
+                          progress_.update("repack", done, total);
+                          if (interrupted()) throw LoadCancelled("repacking: stopped");
+                      })
                 : tiles.find();
+    } catch (const LoadCancelled&) {  // tiles_missing() says so
     }
 
     void write() {
@@ -322,7 +334,8 @@ class Prewarm {
             fmt::print("tiles: {}\n", !tiles_            ? "missing"
                                       : tiles_->repacked ? "repacked"
                                                          : "present");
-        if (args_.compiles() && !args_.bundle.empty()) fmt::print("{}: written\n", args_.bundle);
+        if (args_.compiles() && !args_.bundle.empty() && !interrupted())
+            fmt::print("{}: written\n", args_.bundle);
     }
 
     const PrewarmArguments& args_;
@@ -422,7 +435,10 @@ const RegisterCommand kPrewarm{
             "  hetune prewarm model.gguf --check\n"
             "  hetune prewarm --recipes fleet.recipes --arch gfx1201 -o kernels.htb --sign "
             "farm.key");
-        return [args] { return Prewarm(*args).run(); };
+        return [args] {
+            catch_interrupts({SIGINT, SIGTERM});
+            return Prewarm(*args).run();
+        };
     }};
 
 }  // namespace

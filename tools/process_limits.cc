@@ -3,9 +3,10 @@
 #include <pthread.h>
 #include <sys/resource.h>
 
-#include <csignal>
 #include <system_error>
 #include <thread>
+
+#include "runtime/compile/signal_action.h"
 
 namespace hetune {
 namespace {
@@ -24,7 +25,7 @@ void give_threads_usual_stack() {
 }  // namespace
 
 int run_within_limits(const std::function<int()>& body) {
-    std::signal(SIGXFSZ, SIG_IGN);
+    set_signal(SIGXFSZ, SIG_IGN);
     rlimit limit{};
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
         limit.rlim_cur = limit.rlim_max;

@@ -1,10 +1,8 @@
 // hetune run: text from a model, once or as a conversation.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -17,6 +15,7 @@
 #include "runtime/tokenizer/chat_template.h"
 #include "tools/chat_input.h"
 #include "tools/command.h"
+#include "tools/interrupts.h"
 #include "tools/model_options.h"
 #include "tools/option_names.h"
 #include "tools/options.h"
@@ -43,15 +42,6 @@ struct RunArguments {
     bool chat = false;
     bool json = false;
 };
-
-std::atomic<bool> interrupted = false;
-
-// The first Ctrl-C ends a generation, one that comes when nothing is being generated the program.
-void on_interrupt(int) {
-    if (!interrupted.exchange(true)) return;
-    ChatInput::restore();
-    _exit(130);
-}
 
 struct Totals {
     Generated last;
@@ -120,7 +110,7 @@ auto printer(const RunArguments& args, Totals& totals) {
             totals.first_token_seconds = seconds_since_start() - totals.typing_seconds;
         // Text that nobody takes ends the generation; main() says why.
         if (!args.json && (!write_result(text) || !flush_results())) return false;
-        return !interrupted.load();
+        return !interrupted();
     };
 }
 
@@ -140,10 +130,10 @@ void run_once(const RunArguments& args, Model& model, Totals& totals) {
         const std::vector<int32_t> tokens = model.tokenize(args.prompt);
         if (tokens.empty()) throw std::runtime_error("the prompt has no token");
         check_fits(tokens, model);
-        if (!args.json) fmt::print("{}", args.prompt);
+        if (!args.json) write_result(args.prompt);
         g = model.generate(args.prompt, args.options, printer(args, totals));
     }
-    if (!args.json) fmt::print("\n");
+    if (!args.json) write_result("\n");
     flush_results();  // before the statistics, where both go to one file
     totals.add(g);
 }
@@ -178,14 +168,14 @@ void converse(const RunArguments& args, Model& model, Totals& totals) {
     auto messages = opening(args);
     Model::Options options = args.options;
     for (;;) {
-        if (input.is_terminal()) fmt::print("> ");
-        flush_results();
-        interrupted = true;  // while waiting for input, Ctrl-C ends the program
+        // Text that nobody takes ends the conversation; main() says why.
+        if (!flush_results()) return;
+        expect_end();  // while waiting for input, Ctrl-C ends the program
         const auto asked = Clock::now();
         const std::optional<std::string> line = input.next();
         if (!line || *line == "/exit") break;
         totals.typing_seconds += std::chrono::duration<double>(Clock::now() - asked).count();
-        interrupted = false;
+        forget_interrupts();
         if (*line == "/reset") {
             messages = opening(args);
             model.reset();
@@ -216,8 +206,8 @@ void converse(const RunArguments& args, Model& model, Totals& totals) {
             const Generated g = model.chat(messages, options, printer(args, totals));
             messages.push_back({"assistant", g.text});
             totals.add(g);
-            if (!args.json) fmt::print("\n");
-            flush_results();
+            if (!args.json && !write_result("\n")) return;
+            if (!flush_results()) return;
             if (g.stop == "context") tell("The context is full; /reset starts anew.\n");
             if (g.stop == "length")
                 tell("The answer was cut at {} tokens (-n).\n", g.tokens.size());
@@ -247,8 +237,9 @@ int run(RunArguments& args, bool has_prompt) {
     check(args, has_prompt);
     Model model = args.model.load();
     if (!args.model.quiet && !args.json) tell("{}\n", device_line(model.info()));
-    args.options.cancelled = [] { return interrupted.load(); };
-    std::signal(SIGINT, on_interrupt);
+    args.options.cancelled = interrupted;
+    // The first Ctrl-C ends a generation; one that comes when nothing is generated, the program.
+    catch_interrupts({SIGINT}, ChatInput::restore);
     Totals totals;
     if (has_prompt)
         run_once(args, model, totals);
@@ -299,7 +290,8 @@ const RegisterCommand kRun{
                      "go on behind the model's end token");
         app.add_option("--chat-template", args->model.options.chat_template,
                        "chat template, instead of the file's: a Jinja file, or one of " +
-                           fmt::format("{}", fmt::join(template_names(), ", ")));
+                           fmt::format("{}", fmt::join(template_names(), ", ")))
+            ->check(not_empty());
         app.add_option("--chat-template-kwargs", args->options.chat_template_kwargs,
                        "more variables of the chat template, as {\"enable_thinking\": false}")
             ->check([](const std::string& text) -> std::string {

@@ -2,8 +2,9 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <filesystem>
+#include <nlohmann/json.hpp>
 
+#include "cache/temp_file.h"
 #include "planner/synth/quant_mix.h"
 #include "planner/synth/synthetic.h"
 #include "tools/command.h"
@@ -16,16 +17,30 @@ struct Options {
     std::string like;
     std::string output;
     int layers = 0;
+    bool json = false;
     SyntheticOptions synthetic;
 };
 
 int run(const Options& options) {
     ModelShape shape = find_shape(options.like);
     if (options.layers > 0) shape.layers = options.layers;
-    write_synthetic(shape, options.synthetic, options.output);
-    fmt::print("{}: {} layers of {}, {}, {:.3f} GB\n", options.output, shape.layers, shape.name,
-               options.synthetic.quant,
-               static_cast<double>(std::filesystem::file_size(options.output)) / 1e9);
+    OutputFile file(options.output);
+    const int64_t bytes =
+        write_synthetic(shape, options.synthetic,
+                        [&](std::span<const uint8_t> part) { file.write(std::as_bytes(part)); });
+    file.commit();
+    if (options.json)
+        fmt::print("{}\n", nlohmann::ordered_json{{"file", options.output},
+                                                  {"like", shape.name},
+                                                  {"layers", shape.layers},
+                                                  {"quant", options.synthetic.quant},
+                                                  {"seed", options.synthetic.seed},
+                                                  {"header_only", options.synthetic.header_only},
+                                                  {"bytes", bytes}}
+                               .dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+    else
+        fmt::print("{}: {} layers of {}, {}, {:.3f} GB\n", options.output, shape.layers, shape.name,
+                   options.synthetic.quant, static_cast<double>(bytes) / 1e9);
     return 0;
 }
 
@@ -49,6 +64,7 @@ const RegisterCommand kSynth{
             ->check(whole_number(1, 10000));
         app.add_flag("--header-only", options->synthetic.header_only,
                      "write metadata and tensor list only: enough for planning and compiling");
+        app.add_flag("--json", options->json, "describe the file as JSON");
         app.footer("Example:\n  hetune synth --like qwen3-8b --quant Q4_K_M /tmp/qwen3-8b.gguf");
         return [options] { return run(*options); };
     }};

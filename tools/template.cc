@@ -7,6 +7,7 @@
 #include "runtime/tokenizer/jinja/json_input.h"
 #include "runtime/tokenizer/model_text.h"
 #include "tools/command.h"
+#include "tools/options.h"
 #include "tools/terminal.h"
 #include "tools/token_input.h"
 
@@ -59,11 +60,14 @@ const RegisterCommand kTemplate{
     "template", "Renders a chat template, as run does for a conversation", [](CLI::App& app) {
         auto options = std::make_shared<Options>();
         app.add_option("file", options->file, "Jinja file, or model file (its header will do)")
+            ->check(not_empty())
             ->required();
         app.add_option("--variables", options->variables,
-                       "JSON file with an object: messages, add_generation_prompt, tools, ...");
+                       "JSON file with an object: messages, add_generation_prompt, tools, ...")
+            ->check(not_empty());
         app.add_option("--chat-template", options->chat_template,
-                       "of a model: instead of its own, a Jinja file or a name, as for run");
+                       "of a model: instead of its own, a Jinja file or a name, as for run")
+            ->check(not_empty());
         app.footer("Example: hetune template model.gguf --variables chat.json");
         return [options] {
             const std::string text = rendering(*options);

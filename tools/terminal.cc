@@ -9,6 +9,8 @@
 #include <cstdio>
 #include <cstring>
 
+#include "runtime/compile/signal_action.h"
+
 namespace hetune {
 namespace {
 
@@ -26,7 +28,7 @@ void guard_standard_streams() {
     for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
         if (fcntl(descriptor, F_GETFD) < 0 && open("/dev/null", O_RDONLY) < 0)
             open("/", O_RDONLY);  // gives the lowest free number, which is `descriptor`
-    std::signal(SIGPIPE, SIG_IGN);
+    set_signal(SIGPIPE, SIG_IGN);
 }
 
 void keep_write_error(int reason) {
@@ -58,7 +60,7 @@ int close_results(int status) {
     if (!failed_before && !failed) return status;
     const int reason = first_write_error;
     if (reason == EPIPE) {
-        std::signal(SIGPIPE, SIG_DFL);
+        set_signal(SIGPIPE, SIG_DFL);
         std::raise(SIGPIPE);
     }
     tell("hetune: the result cannot be written to stdout{}\n",

@@ -12,6 +12,8 @@
 #include "runtime/compiler.h"
 #include "runtime/tune/tuner.h"
 #include "tools/cache_commands.h"
+#include "tools/json_output.h"
+#include "tools/options.h"
 
 namespace hetune {
 namespace {
@@ -96,7 +98,7 @@ CommandBody tune_ls(CLI::App& app) {
         const auto records = records_of(folder, *filter);
         Today today;
         if (*json) {
-            fmt::print("{}\n", list_json(records, today).dump(2));
+            fmt::print("{}\n", json_text(list_json(records, today)));
             return 0;
         }
         fmt::print("{:<10} {:<9} {:<20} {:>9} {:>9} {:>6}  {}\n", "id", "arch", "chosen", "us",
@@ -124,7 +126,7 @@ CommandBody tune_show(CLI::App& app) {
             Json one = to_json(r);
             one["id"] = r.key.hash().hex();
             one["stale"] = today.stale(r);
-            fmt::print("{}\n", one.dump(2));
+            fmt::print("{}\n", json_text(one));
             return 0;
         }
         fmt::print("{}\n{} on {}, {} by {}{}\n", r.key.shape, r.key.arch,
@@ -206,7 +208,7 @@ CommandBody tune_diff(CLI::App& app) {
             fmt::print("{} {}\n  here {}, there {}\n", key.first, key.second, text(a), text(b));
         }
         if (*json)
-            fmt::print("{}\n", list.dump(2));
+            fmt::print("{}\n", json_text(list));
         else
             fmt::print("{} shapes differ\n", list.size());
         return 0;
@@ -228,7 +230,7 @@ CommandBody tune_reset(CLI::App& app) {
         if (!*yes) throw CacheError(fmt::format("this forgets {} results; say --yes", keys.size()));
         const int removed = TuningStore(folder).remove(keys);
         if (*json)
-            fmt::print("{}\n", Json{{"removed", removed}}.dump(2));
+            fmt::print("{}\n", json_text({{"removed", removed}}));
         else
             fmt::print("{} results removed\n", removed);
         return 0;
@@ -238,7 +240,8 @@ CommandBody tune_reset(CLI::App& app) {
 CommandBody tune_export(CLI::App& app) {
     auto path = std::make_shared<std::string>();
     auto filter = std::make_shared<Filter>();
-    app.add_option("-o,--output", *path, "the file to write; default: standard output");
+    app.add_option("-o,--output", *path, "the file to write; default: standard output")
+        ->check(not_empty());
     filter->add_to(app);
     app.footer("Example:\n  hetune tune export -o tunings.json --arch gfx1100");
     return [path, filter, json = json_flag(app)] {
@@ -255,7 +258,7 @@ CommandBody tune_export(CLI::App& app) {
         file.write(text);
         file.commit();
         if (*json)
-            fmt::print("{}\n", Json{{"exported", out["tunings"].size()}}.dump(2));
+            fmt::print("{}\n", json_text({{"exported", out["tunings"].size()}}));
         else
             fmt::print("{}: {} results\n", *path, out["tunings"].size());
         return 0;
@@ -280,7 +283,7 @@ CommandBody tune_import(CLI::App& app) {
                 ++imported;
             }
         if (*json)
-            fmt::print("{}\n", Json{{"imported", imported}}.dump(2));
+            fmt::print("{}\n", json_text({{"imported", imported}}));
         else
             fmt::print("{} results imported\n", imported);
         return 0;

@@ -179,7 +179,35 @@ std::string usage_message(const CLI::App& app, const CLI::ParseError& error,
         return line(text.substr(0, text.find(':')) + (text.find("At Most") == std::string::npos
                                                           ? " needs a value"
                                                           : " stands more than once"));
+    // CLI11's own words are "--a excludes --b", "--a requires --b" and "Could not convert: --a =
+    // x".
+    const bool excluded = dynamic_cast<const CLI::ExcludesError*>(&error) != nullptr;
+    const bool required = dynamic_cast<const CLI::RequiresError*>(&error) != nullptr;
+    if (const size_t at = text.find(" excludes "); excluded && at != std::string::npos)
+        return line(text + ": give one of them");
+    if (const size_t at = text.find(" requires "); required && at != std::string::npos)
+        return line(fmt::format("{} needs {}", text.substr(0, at),
+                                text.substr(at + std::string(" requires ").size())));
+    if (dynamic_cast<const CLI::ConversionError*>(&error) != nullptr)
+        return line(fmt::format("{} is no value of its option; {} lists all",
+                                text.substr(std::min(text.size(), text.find(": ") + 2)), help));
     return line(text);
+}
+
+std::string flag_with_value(const CLI::App& app, const std::vector<std::string>& arguments) {
+    std::string name;
+    const CLI::App& command = deepest(app, name);
+    for (const std::string& argument : arguments) {
+        if (argument == "--") break;
+        const size_t equals = argument.find('=');
+        if (!argument.starts_with("--") || equals == std::string::npos) continue;
+        for (const CLI::Option* option : all_options(command))
+            if (option->get_items_expected_max() == 0 &&
+                option->check_lname(argument.substr(2, equals - 2)))
+                return fmt::format("{}{}{} takes no value", name, name.empty() ? "" : ": ",
+                                   argument.substr(0, equals));
+    }
+    return {};
 }
 
 }  // namespace hetune

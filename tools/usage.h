@@ -16,4 +16,8 @@ std::string nearest(std::string_view typed, const std::vector<std::string>& name
 std::string usage_message(const CLI::App& app, const CLI::ParseError& error,
                           const std::vector<std::string>& arguments);
 
+// Wrong usage that CLI11 takes: a flag with a value, as in "--json=3". Empty: none. `app` has
+// parsed the arguments.
+std::string flag_with_value(const CLI::App& app, const std::vector<std::string>& arguments);
+
 }  // namespace hetune

@@ -9,6 +9,8 @@
 #include "planner/kv_type.h"
 #include "runtime/model_parts.h"
 #include "tools/command.h"
+#include "tools/interrupts.h"
+#include "tools/json_output.h"
 #include "tools/model_options.h"
 #include "tools/options.h"
 #include "tools/terminal.h"
@@ -154,25 +156,23 @@ void print_json(const Model& model, const Comparison& report, const Gates& gates
     const LogitsDistance& d = report.floats;
     nlohmann::ordered_json against_f16;
     if (kv) against_f16 = distance_json(*kv);
-    fmt::print(
-        "{}\n",
-        nlohmann::ordered_json{{"model", model.info().name},
-                               {"backend", model.info().backend},
-                               {"arch", model.info().arch},
-                               {"tokens", d.rows},
-                               {"mean_kl", d.mean_kl},
-                               {"max_kl", d.max_kl},
-                               {"top1", d.top1},
-                               {"max_abs", d.max_abs},
-                               {"allowed_mean_kl", gates.max_kl},
-                               {"allowed_top1", gates.min_top1},
-                               {"rounding_alone", distance_json(report.rounding)},
-                               {"against_rounded", distance_json(report.rounded.logits)},
-                               {"q8_kv_against_f16", against_f16},
-                               {"passed", passed},
-                               {"layers", errors_json(worst_of_layers(report.rounded.values))},
-                               {"values", errors_json(report.rounded.values)}}
-            .dump(2));
+    fmt::print("{}\n", json_text(nlohmann::ordered_json{
+                           {"model", model.info().name},
+                           {"backend", model.info().backend},
+                           {"arch", model.info().arch},
+                           {"tokens", d.rows},
+                           {"mean_kl", d.mean_kl},
+                           {"max_kl", d.max_kl},
+                           {"top1", d.top1},
+                           {"max_abs", d.max_abs},
+                           {"allowed_mean_kl", gates.max_kl},
+                           {"allowed_top1", gates.min_top1},
+                           {"rounding_alone", distance_json(report.rounding)},
+                           {"against_rounded", distance_json(report.rounded.logits)},
+                           {"q8_kv_against_f16", against_f16},
+                           {"passed", passed},
+                           {"layers", errors_json(worst_of_layers(report.rounded.values))},
+                           {"values", errors_json(report.rounded.values)}}));
 }
 
 void print_text(const Comparison& report, const Gates& gates,
@@ -203,6 +203,7 @@ void print_text(const Comparison& report, const Gates& gates,
 }
 
 int run(VerifyArguments& args) {
+    catch_interrupts({});  // there is nothing to keep: the first Ctrl-C ends it
     args.model.options.all_logits = true;
     std::optional<Model> model(args.model.load());
     std::vector<int32_t> tokens = args.input.read(*model);

@@ -43,7 +43,7 @@ KvCache emit_kv_write(PlanBuilder& b, const Op& op) {
     if (op.integer("head_size") % 8 != 0)
         throw ModelError(
             fmt::format("{}: heads of {} values; the attention kernels need a multiple "
-                        "of 8 (--backend reference takes any)",
+                        "of 8 (ModelOptions::backend = \"reference\" takes any)",
                         b.file.path().string(), op.integer("head_size")));
     const ValueId k = op.inputs[1], v = op.inputs[2];
     const int64_t kv_width = op.integer("kv_heads") * op.integer("head_size");

@@ -1,16 +1,14 @@
 #include "planner/synth/synthetic.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
-#include <cerrno>
 #include <cmath>
 #include <cstring>
-#include <mutex>
+#include <exception>
+#include <fstream>
 #include <numbers>
 #include <random>
 #include <stdexcept>
@@ -178,58 +176,54 @@ std::vector<uint8_t> content_of(const Piece& piece, const ModelShape& shape,
     return bytes;
 }
 
-// A file of a known length that several threads fill in; removed unless it was finished. What is
-// there and no regular file, such as a device, is never replaced.
-class OutputFile {
+// A file that is whole or not there. Its owner writes from front to back.
+class WholeFile {
   public:
-    explicit OutputFile(const std::filesystem::path& path) : path_(path.string() + ".part") {
+    explicit WholeFile(const std::filesystem::path& path)
+        : path_(path), temporary_(path.string() + ".part") {
+        // What is there and no regular file, such as a device, is never replaced.
         struct stat info;
-        if (stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) return;
-        file_ = open(path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-        ok_ = file_ >= 0;
+        check(stat(path.c_str(), &info) != 0 || S_ISREG(info.st_mode));
+        file_.open(temporary_, std::ios::binary);
     }
-    ~OutputFile() {
-        if (file_ < 0) return;
-        close(file_);
-        std::error_code error;
-        std::filesystem::remove(path_, error);
+    ~WholeFile() {
+        std::error_code none;
+        if (!finished_) std::filesystem::remove(temporary_, none);
     }
-    OutputFile(const OutputFile&) = delete;
-    OutputFile& operator=(const OutputFile&) = delete;
+    WholeFile(const WholeFile&) = delete;
+    WholeFile& operator=(const WholeFile&) = delete;
 
-    bool ok() const { return ok_; }
-    void write(int64_t at, const void* bytes, size_t count) {
-        const auto* from = static_cast<const char*>(bytes);
-        while (count > 0 && ok_) {
-            const ssize_t done = pwrite(file_, from, count, at);
-            if (done < 0 && errno == EINTR) continue;
-            if (done <= 0) {
-                ok_ = false;
-                return;
-            }
-            from += done;
-            at += done;
-            count -= static_cast<size_t>(done);
-        }
+    void write(std::span<const uint8_t> bytes) {
+        file_.write(reinterpret_cast<const char*>(bytes.data()),
+                    static_cast<std::streamsize>(bytes.size()));
+        check(!file_.fail());
     }
-    // What was not written is zero.
-    void finish(int64_t bytes, const std::filesystem::path& path) {
-        ok_ = ok_ && ftruncate(file_, bytes) == 0;
+    void finish() {
+        file_.close();
+        check(!file_.fail());
         std::error_code error;
-        if (ok_) std::filesystem::rename(path_, path, error);
-        ok_ = ok_ && !error;
+        std::filesystem::rename(temporary_, path_, error);
+        check(!error);
+        finished_ = true;
     }
 
   private:
-    std::filesystem::path path_;
-    int file_ = -1;
-    std::atomic<bool> ok_ = false;
+    void check(bool good) const {
+        if (good) return;
+        throw std::runtime_error(
+            fmt::format("{}: cannot be written; name a folder that may be written to and has room",
+                        path_.string()));
+    }
+
+    std::filesystem::path path_, temporary_;
+    std::ofstream file_;
+    bool finished_ = false;
 };
 
 }  // namespace
 
-void write_synthetic(const ModelShape& shape, const SyntheticOptions& options,
-                     const std::filesystem::path& path) {
+int64_t write_synthetic(const ModelShape& shape, const SyntheticOptions& options,
+                        const std::function<void(std::span<const uint8_t>)>& write) {
     GgufOutput file;
     set_metadata(file, shape, options.quant);
     const std::vector<ShapedTensor> tensors = tensors_of(shape);
@@ -237,32 +231,52 @@ void write_synthetic(const ModelShape& shape, const SyntheticOptions& options,
         file.add(tensor.name, mixed_type(options.quant, shape, tensor), tensor.dims);
 
     const std::string header = file.header();
-    const auto header_bytes = static_cast<int64_t>(header.size());
-    OutputFile out(path);
-    out.write(0, header.data(), header.size());
+    write({reinterpret_cast<const uint8_t*>(header.data()), header.size()});
+    int64_t at = 0;  // behind the header
+    const auto fill_up_to = [&](int64_t end) {
+        write(std::vector<uint8_t>(static_cast<size_t>(end - at)));
+        at = end;
+    };
     const std::vector<Piece> pieces =
         options.header_only ? std::vector<Piece>() : pieces_of(tensors, file);
-    std::mutex progress_lock;
-    int64_t done_bytes = 0;
-#pragma omp parallel for schedule(dynamic, 1)
+    std::exception_ptr failure;  // written and read in the ordered part alone
+    std::atomic<bool> failed = false;
+#pragma omp parallel for ordered schedule(dynamic, 1)
     for (size_t p = 0; p < pieces.size(); ++p) {
-        if (!out.ok()) continue;
         const Piece& piece = pieces[p];
         const GgufOutput::Tensor& placed = file.tensors()[piece.tensor];
-        const std::vector<uint8_t> bytes =
-            content_of(piece, shape, tensors[piece.tensor], placed, options.seed);
-        out.write(header_bytes + placed.offset + piece.first, bytes.data(), bytes.size());
-        const std::lock_guard lock(progress_lock);
-        done_bytes += piece.bytes;
-        if (options.progress) options.progress(done_bytes, file.data_bytes());
+        std::vector<uint8_t> bytes;
+        std::exception_ptr without;
+        try {
+            if (!failed)
+                bytes = content_of(piece, shape, tensors[piece.tensor], placed, options.seed);
+        } catch (...) {  // std::bad_alloc
+            without = std::current_exception();
+        }
+#pragma omp ordered
+        try {
+            if (without != nullptr) std::rethrow_exception(without);
+            if (!failed) {
+                fill_up_to(placed.offset + piece.first);
+                write(bytes);
+                at += piece.bytes;
+                if (options.progress) options.progress(at, file.data_bytes());
+            }
+        } catch (...) {
+            if (failure == nullptr) failure = std::current_exception();
+            failed = true;
+        }
     }
-    const int64_t total = header_bytes + (options.header_only ? 0 : file.data_bytes());
-    out.finish(total, path);
-    if (out.ok()) return;
-    throw std::runtime_error(
-        fmt::format("{}: cannot be written ({} bytes are needed); name a new file in a folder with "
-                    "room",
-                    path.string(), total));
+    if (failure != nullptr) std::rethrow_exception(failure);
+    if (!options.header_only) fill_up_to(file.data_bytes());
+    return static_cast<int64_t>(header.size()) + at;
+}
+
+void write_synthetic(const ModelShape& shape, const SyntheticOptions& options,
+                     const std::filesystem::path& path) {
+    WholeFile file(path);
+    write_synthetic(shape, options, [&](std::span<const uint8_t> bytes) { file.write(bytes); });
+    file.finish();
 }
 
 }  // namespace hetune

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <span>
 #include <string>
 
 #include "planner/synth/model_shape.h"
@@ -15,13 +16,17 @@ struct SyntheticOptions {
     std::string quant = "Q4_K_M";  // see quant_mix.h
     uint64_t seed = 1;
     bool header_only = false;  // for ModelFile::Open::kHeaderOnly
-    // Bytes of tensors written, of all.
+    // Bytes behind the header that were written, of all.
     std::function<void(int64_t done, int64_t total)> progress;
 };
 
-// Writes the file with all cores, in memory of some 32 MiB for each, under a temporary name until
-// it is whole. Equal arguments give equal files. The vocabulary is byte-level, with the pairs of
-// small letters as merges, and filled up with unused tokens. Throws std::runtime_error.
+// Makes the file with all cores, in memory of some 32 MiB for each, and gives its bytes to `write`
+// from front to back, one call at a time but from any thread. Equal arguments give equal files. The
+// vocabulary is byte-level, with the pairs of small letters as merges, and filled up with unused
+// tokens. Returns the size of the file. Throws what `write` throws.
+int64_t write_synthetic(const ModelShape& shape, const SyntheticOptions& options,
+                        const std::function<void(std::span<const uint8_t>)>& write);
+// Into a regular file, under a temporary name until it is whole. Throws std::runtime_error.
 void write_synthetic(const ModelShape& shape, const SyntheticOptions& options,
                      const std::filesystem::path& path);
 

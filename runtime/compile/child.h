@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,7 @@ struct ChildResult {
     int exit_code = -1;  // -1: ended by a signal, or never started
     int signal = 0;
     bool timed_out = false;  // it was killed
+    bool given_up = false;   // it was killed, since the caller asked for that
     std::string output;      // stdout
     std::string errors;      // stderr
     bool ok() const { return exit_code == 0; }
@@ -22,8 +24,10 @@ struct ChildResult {
 };
 
 // Runs program `argv[0]`, a path; its TMPDIR is `temp_folder`. Safe to call from several threads.
-// Throws std::system_error when there can be no further process.
+// `given_up` is asked about ten times a second; true kills the child. Throws std::system_error when
+// there can be no further process.
 ChildResult run_child(const std::vector<std::string>& argv, const std::string& input,
-                      std::chrono::milliseconds limit, const std::string& temp_folder);
+                      std::chrono::milliseconds limit, const std::string& temp_folder,
+                      const std::function<bool()>& given_up = {});
 
 }  // namespace hetune

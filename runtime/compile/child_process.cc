@@ -17,6 +17,8 @@
 #include <thread>
 #include <utility>
 
+#include "runtime/compile/signal_action.h"
+
 namespace hetune {
 namespace {
 
@@ -48,8 +50,8 @@ void lower_limit(decltype(RLIMIT_AS) resource, rlim_t most) {
     dup2(ends.err, 2);
     lower_limit(RLIMIT_AS, kMaxMemory);
     lower_limit(RLIMIT_CORE, 0);
-    signal(SIGPIPE, SIG_DFL);
-    signal(SIGXFSZ, SIG_IGN);  // a write beyond `ulimit -f` fails with EFBIG
+    set_signal(SIGPIPE, SIG_DFL);
+    set_signal(SIGXFSZ, SIG_IGN);  // a write beyond `ulimit -f` fails with EFBIG
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, nullptr);

@@ -45,7 +45,9 @@ std::optional<fs::path> find_clang(const Environment& environment) {
     }
     for (int version = kNewest; version >= kOldest; --version)
         if (auto found = in_path(fmt::format("clang-{}", version)))
-            if (runnable(fs::canonical(*found).parent_path() / "ld.lld")) return found;
+            if (std::error_code none;
+                runnable(fs::canonical(*found, none).parent_path() / "ld.lld"))
+                return found;
     const std::string rocm = environment.rocm_path.empty() ? "/opt/rocm" : environment.rocm_path;
     for (const char* below : {"/llvm/bin/clang", "/lib/llvm/bin/clang"})
         if (runnable(rocm + below)) return fs::path(rocm + below);
@@ -170,9 +172,13 @@ CodeObject ClangCompiler::compile_in(const ScratchFolder& folder, const CompileR
     argv.insert(argv.end(), {"-o", object, "-"});
 
     const auto start = std::chrono::steady_clock::now();
-    const ChildResult result = run_child(argv, request.source, patience_.limit(), folder.path());
+    const ChildResult result =
+        run_child(argv, request.source, patience_.limit(), folder.path(), request.given_up);
     const double ms =
         std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+    if (result.given_up)
+        throw CompileError(CompileError::Cause::kGivenUp,
+                           fmt::format("{}: {}", what, result.outcome));
     if (result.timed_out) {
         patience_.count_hang();
         throw CompileError(

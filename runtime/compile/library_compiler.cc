@@ -72,7 +72,8 @@ class LibraryCompiler final : public Compiler {
         return {{{"do", what}, {"entry", entry}, {"arch", arch}, {"options", kind_.options(arch)}},
                 source};
     }
-    WorkerMessage ask(const WorkerMessage& question, const std::string& what) const;
+    WorkerMessage ask(const WorkerMessage& question, const std::string& what,
+                      const WorkerPool::GivenUp& given_up = {}) const;
     void describe();
 
     LibraryKind kind_;
@@ -85,13 +86,16 @@ class LibraryCompiler final : public Compiler {
 };
 
 // Gives only answers that are "done".
-WorkerMessage LibraryCompiler::ask(const WorkerMessage& question, const std::string& what) const {
+WorkerMessage LibraryCompiler::ask(const WorkerMessage& question, const std::string& what,
+                                   const WorkerPool::GivenUp& given_up) const {
     using Cause = CompileError::Cause;
     patience_.check(what);
     WorkerMessage answer;
     try {
-        answer = pool_.call(question);
+        answer = pool_.call(question, given_up);
     } catch (const WorkerFailure& failure) {
+        if (failure.cause() == WorkerFailure::Cause::kGivenUp)
+            throw CompileError(Cause::kGivenUp, fmt::format("{}: {}", what, failure.what()));
         if (failure.cause() == WorkerFailure::Cause::kTimeout) {
             patience_.count_hang();
             throw CompileError(
@@ -181,8 +185,8 @@ CodeObject LibraryCompiler::compile(const CompileRequest& wanted) {
     const std::string what =
         fmt::format("compiling {} for {} with {}", wanted.entry, wanted.arch.name, kind_.name);
     const auto start = std::chrono::steady_clock::now();
-    const WorkerMessage answer =
-        ask(request("compile", wanted.entry, wanted.arch.name, wanted.source), what);
+    const WorkerMessage answer = ask(
+        request("compile", wanted.entry, wanted.arch.name, wanted.source), what, wanted.given_up);
     CodeObject code{.entry = wanted.entry};
     code.compile_ms =
         std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();

@@ -17,6 +17,7 @@
 #include <set>
 #include <system_error>
 
+#include "runtime/compile/signal_action.h"
 #include "runtime/compile/worker/library.h"
 #include "runtime/compile/worker_protocol.h"
 
@@ -108,14 +109,14 @@ int serve(const std::string& kind, const std::string& path) {
 // Calls only what a signal handler and the child of a fork may call.
 int guard(char** command) {
     if (getpgrp() != getpid()) setpgid(0, 0);  // the group below holds nobody else
-    signal(SIGTERM, [](int) { kill(0, SIGKILL); });
+    set_signal(SIGTERM, [](int) { kill(0, SIGKILL); });
     // Until here the parent's death killed this process, which had not started anything.
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     const pid_t self = getpid();
     const pid_t child = fork();
     if (child < 0) throw std::system_error(errno, std::generic_category(), "fork");
     if (child == 0) {
-        signal(SIGTERM, SIG_DFL);
+        set_signal(SIGTERM, SIG_DFL);
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (getppid() == self) execv(command[0], command);
         _exit(127);
@@ -124,7 +125,7 @@ int guard(char** command) {
     while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
     }
     if (WIFEXITED(status)) return WEXITSTATUS(status);
-    signal(WTERMSIG(status), SIG_DFL);
+    set_signal(WTERMSIG(status), SIG_DFL);
     raise(WTERMSIG(status));
     return 128 + WTERMSIG(status);
 }

@@ -22,6 +22,7 @@ using Clock = std::chrono::steady_clock;
 
 namespace {
 
+constexpr auto kAskAgain = std::chrono::milliseconds(100);  // whether a request is given up
 constexpr int kAttempts = 5;            // of a request whose workers are killed from outside
 constexpr size_t kLogBytes = 64 << 10;  // kept of a worker's stderr
 
@@ -79,7 +80,8 @@ class Worker {
     }
 
     // Throws WorkerFailure; the worker is of no further use then.
-    WorkerMessage ask(const std::string& request, std::chrono::milliseconds limit) {
+    WorkerMessage ask(const std::string& request, std::chrono::milliseconds limit,
+                      const WorkerPool::GivenUp& given_up) {
         const Clock::time_point deadline = Clock::now() + limit;
         size_t sent = 0;
         for (;;) {
@@ -94,12 +96,13 @@ class Worker {
             if (left.count() <= 0)
                 end(WorkerFailure::Cause::kTimeout,
                     fmt::format("no answer in {} s; killed", limit.count() / 1000.0));
+            if (given_up && given_up()) end(WorkerFailure::Cause::kGivenUp, "given up; killed");
+            const auto most = given_up ? kAskAgain : std::chrono::milliseconds(1000);
             const bool more = sent < request.size();
             pollfd ends[2] = {
                 {talk_.get(), static_cast<short>(more ? POLLIN | POLLOUT : POLLIN), 0},
                 {errors_.get(), POLLIN, 0}};
-            if (poll(ends, 2, static_cast<int>(std::min<int64_t>(left.count(), 1000))) <= 0)
-                continue;
+            if (poll(ends, 2, static_cast<int>(std::min(left, most).count())) <= 0) continue;
             if (ends[1].revents != 0) read_log();
             if ((ends[0].revents & POLLOUT) != 0 && more) {
                 const ssize_t count = ::send(talk_.get(), request.data() + sent,
@@ -169,11 +172,14 @@ WorkerPool::WorkerPool(Options options)
 
 WorkerPool::~WorkerPool() = default;
 
-std::unique_ptr<Worker> WorkerPool::take() {
+std::unique_ptr<Worker> WorkerPool::take(const GivenUp& given_up) {
     std::unique_lock lock(mutex_);
     // Pressure falls without telling us, so a waiter asks again now and then.
-    while (busy_ >= std::max(1, options_.most()))
-        freed_.wait_for(lock, std::chrono::milliseconds(500));
+    while (busy_ >= std::max(1, options_.most())) {
+        if (given_up && given_up())
+            throw WorkerFailure(WorkerFailure::Cause::kGivenUp, 0, "given up", {});
+        freed_.wait_for(lock, given_up ? kAskAgain : std::chrono::milliseconds(500));
+    }
     ++busy_;
     if (idle_.empty()) return nullptr;
     std::unique_ptr<Worker> worker = std::move(idle_.back());
@@ -190,9 +196,9 @@ void WorkerPool::give_back(std::unique_ptr<Worker> worker) {
     freed_.notify_one();
 }
 
-WorkerMessage WorkerPool::call(const WorkerMessage& request) {
+WorkerMessage WorkerPool::call(const WorkerMessage& request, const GivenUp& given_up) {
     const std::string bytes = encode(request);
-    std::unique_ptr<Worker> worker = take();
+    std::unique_ptr<Worker> worker = take(given_up);
     auto forget = [&] {
         if (worker == nullptr) return;
         const std::lock_guard lock(mutex_);
@@ -210,7 +216,7 @@ WorkerMessage WorkerPool::call(const WorkerMessage& request) {
                 running_.push_back(worker->pid());
             }
             try {
-                WorkerMessage answer = worker->ask(bytes, options_.limit);
+                WorkerMessage answer = worker->ask(bytes, options_.limit, given_up);
                 give_back(std::move(worker));
                 return answer;
             } catch (const WorkerFailure& failure) {

@@ -23,6 +23,7 @@ class WorkerFailure : public std::runtime_error {
         kCrash,    // ended by itself, or answered nonsense
         kTimeout,  // no answer in time
         kKilled,   // ended by SIGKILL from outside, again and again: says nothing about the request
+        kGivenUp,  // by the caller
     };
     WorkerFailure(Cause cause, int signal, const std::string& outcome, std::string log,
                   int exit_code = -1)
@@ -56,20 +57,21 @@ class WorkerPool {
         std::string cache_folder;           // where the workers' temporary folders are made
         std::function<int()> most;          // how many workers may run now; asked for each request
     };
+    using GivenUp = std::function<bool()>;
     explicit WorkerPool(Options options);
     ~WorkerPool();  // ends the workers; no request may be under way
 
     // Blocks until a worker is free, then until it has answered. Workers are started as they are
     // needed and kept. A worker that someone else killed is replaced and asked again, up to five
-    // times.
+    // times. `given_up` is asked about ten times a second; true ends the worker and the wait.
     // Throws WorkerFailure, or std::system_error when no process can be started.
-    WorkerMessage call(const WorkerMessage& request);
+    WorkerMessage call(const WorkerMessage& request, const GivenUp& given_up = {});
 
     // Processes that run now, busy or not.
     std::vector<pid_t> running() const;
 
   private:
-    std::unique_ptr<Worker> take();
+    std::unique_ptr<Worker> take(const GivenUp& given_up);
     void give_back(std::unique_ptr<Worker> worker);
 
     Options options_;

@@ -3,7 +3,11 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
+
 #include "planner/read_file.h"
+
+#include "runtime/tokenizer/utf8.h"
 
 namespace hetune {
 namespace {
@@ -48,8 +52,40 @@ std::string given_source(const std::string& name_or_file) {
         return read_file(name_or_file);
     } catch (const std::runtime_error& error) {
         throw std::runtime_error(
-            fmt::format("--chat-template {}: neither a file that can be read nor one of {} ({})",
+            fmt::format("ModelOptions::chat_template = \"{}\": neither a file that can be read nor "
+                        "one of {} ({})",
                         name_or_file, fmt::join(template_names(), ", "), error.what()));
+    }
+}
+
+// A character that none of the texts has, of those that Unicode leaves to private use.
+std::string unused_character(const std::vector<std::string>& texts) {
+    for (char32_t c = 0xF8FF; c >= 0xE000; --c) {
+        std::string character;
+        append_utf8(character, c);
+        if (std::ranges::none_of(texts, [&](const std::string& text) {
+                return text.find(character) != std::string::npos;
+            }))
+            return character;
+    }
+    throw std::runtime_error("the messages of the chat use every character of U+E000 to U+F8FF");
+}
+
+// The text of a message, or of the parts that it is made of.
+void mark_texts(Json& content, const Tokenizer& tokenizer, const std::string& mark) {
+    if (content.is_string()) {
+        content = tokenizer.marked(content.get<std::string>(), mark);
+    } else if (content.is_structured()) {
+        for (Json& part : content) mark_texts(part, tokenizer, mark);
+    }
+}
+
+// Bounds the depth: to be called before JSON is copied or printed, which recurses.
+jinja::Value value_of(const char* what, const Json& json) {
+    try {
+        return jinja::Value::of_json(json);
+    } catch (const jinja::Fault& fault) {
+        throw std::runtime_error(fmt::format("{} of the chat: {}", what, fault.what()));
     }
 }
 
@@ -66,13 +102,14 @@ ChatTemplate::ChatTemplate(const ModelFile& file, const Tokenizer* tokenizer,
         add_token("eos_token", tokenizer->eos());
     }
     if (!options.source.empty()) {
-        template_.emplace("--chat-template " + options.source, given_source(options.source));
+        source_ = given_source(options.source);
+        template_.emplace("chat template " + options.source, source_);
         return;
     }
-    const std::string source = file.get_string("tokenizer.chat_template", "");
-    if (source.empty()) return;
+    source_ = file.get_string("tokenizer.chat_template", "");
+    if (source_.empty()) return;
     try {
-        template_.emplace(file_ + ": tokenizer.chat_template", source);
+        template_.emplace(file_ + ": tokenizer.chat_template", source_);
     } catch (const jinja::TemplateError& error) {
         throw ModelError(error.what());
     }
@@ -89,14 +126,6 @@ std::string ChatTemplate::render(const Json& messages, const ChatOptions& option
                             file_));
         return render_chat(messages, options.add_generation_prompt);
     }
-    // Values first: they bound the depth, and copies of nested JSON recurse.
-    const auto value_of = [&](const char* what, const Json& json) {
-        try {
-            return jinja::Value::of_json(json);
-        } catch (const jinja::Fault& fault) {
-            throw std::runtime_error(fmt::format("{} of the chat: {}", what, fault.what()));
-        }
-    };
     auto variables = std::make_shared<jinja::Dict>();
     const auto set = [&](const std::string& name, jinja::Value value) {
         variables->set(jinja::Value::text(name), std::move(value));
@@ -128,8 +157,19 @@ std::string ChatTemplate::render_variables(const jinja::Value& given) const {
     return jinja::Template("chatml", named_template("chatml")).render(all);
 }
 
-std::vector<int32_t> ChatTemplate::encode(const Tokenizer& tokenizer, const std::string& rendered) {
-    std::vector<int32_t> ids = tokenizer.encode(rendered, false, true);
+std::vector<int32_t> ChatTemplate::encode(const Tokenizer& tokenizer, const Json& messages,
+                                          const ChatOptions& options) const {
+    value_of("the messages", messages);
+    value_of("the variables", options.variables);
+    const std::string mark = unused_character(
+        {messages.dump(-1, ' ', false, Json::error_handler_t::replace),
+         options.variables.dump(-1, ' ', false, Json::error_handler_t::replace), source_});
+    Json marked = messages;
+    if (marked.is_array())
+        for (Json& message : marked)
+            if (message.is_object() && message.contains("content"))
+                mark_texts(message["content"], tokenizer, mark);
+    std::vector<int32_t> ids = tokenizer.encode_marked(render(marked, options), mark);
     if (tokenizer.adds_bos() && (ids.empty() || ids.front() != tokenizer.bos()))
         ids.insert(ids.begin(), tokenizer.bos());
     return ids;
@@ -139,9 +179,10 @@ Json chat_variables(const std::string& text) {
     if (text.empty()) return nullptr;
     Json variables = Json::parse(text, nullptr, false);
     if (!variables.is_object())
-        throw std::runtime_error(fmt::format(
-            "--chat-template-kwargs {}: no JSON object, such as {{\"enable_thinking\": false}}",
-            text));
+        throw std::runtime_error(
+            fmt::format("Model::Options::chat_template_kwargs '{}': no JSON object, such as "
+                        "{{\"enable_thinking\": false}}",
+                        text));
     return variables;
 }
 

@@ -52,12 +52,16 @@ class ChatTemplate {
     // itself is there unless `variables` has it: bos_token, eos_token, add_generation_prompt.
     std::string render_variables(const jinja::Value& variables) const;
 
-    // The ids of a rendered conversation: control tokens are parsed, and BOS stands in front just
-    // once, whether the template writes it or the tokenizer adds it.
-    static std::vector<int32_t> encode(const Tokenizer& tokenizer, const std::string& rendered);
+    // The ids of a conversation. Control tokens that the template writes become tokens; those that
+    // are written out in the content of a message stay text, so that no message can end its turn
+    // and forge another one. BOS stands in front just once, whether the template writes it or the
+    // tokenizer adds it. Throws what render() throws.
+    std::vector<int32_t> encode(const Tokenizer& tokenizer, const Json& messages,
+                                const ChatOptions& options = {}) const;
 
   private:
     std::string file_;
+    std::string source_;  // of template_
     std::optional<jinja::Template> template_;
     Json token_texts_;  // bos_token, eos_token
 };

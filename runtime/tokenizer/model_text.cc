@@ -26,15 +26,17 @@ ModelText::ModelText(const ModelFile& file, const TextOptions& options, int64_t 
 
 const Tokenizer& ModelText::tokenizer() const {
     if (!tokenizer_)
-        throw ModelError(tokenizer_error_ +
-                         "; text cannot be read or written, but token ids can (--tokens)");
+        throw ModelError(
+            tokenizer_error_ +
+            "; text cannot be read or written, but token ids can (`hetune logits --tokens`)");
     return *tokenizer_;
 }
 
 const ChatTemplate& ModelText::chat_template() const {
     if (!template_)
-        throw ModelError(template_error_ +
-                         "; --chat-template FILE or NAME takes another, such as chatml");
+        throw ModelError(
+            template_error_ +
+            "; ModelOptions::chat_template takes another: a FILE or a NAME such as chatml");
     return *template_;
 }
 

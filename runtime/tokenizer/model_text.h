@@ -13,7 +13,7 @@
 namespace hetune {
 
 struct TextOptions {
-    std::string pre_tokenizer;  // instead of the file's (--pre)
+    std::string pre_tokenizer;  // instead of the file's
     ChatTemplateOptions chat;
 };
 

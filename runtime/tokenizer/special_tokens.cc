@@ -1,6 +1,9 @@
 #include "runtime/tokenizer/special_tokens.h"
 
 #include <algorithm>
+#include <functional>
+
+#include "runtime/tokenizer/utf8.h"
 
 namespace hetune {
 
@@ -40,6 +43,30 @@ std::vector<bool> SpecialTokens::occurring(std::string_view text, bool special) 
         }
     }
     return occurs;
+}
+
+std::string SpecialTokens::broken(std::string_view text, std::string_view mark) const {
+    const std::vector<bool> occurs = occurring(text, true);
+    std::vector<size_t> places;  // where a mark goes: behind the first character of a token
+    for (size_t i = 0; i < in_order_.size(); ++i) {
+        const int32_t id = in_order_[i];
+        if (!occurs[i] || !(vocabulary_.is_special(id) || vocabulary_.ends_generation(id)))
+            continue;
+        const std::string& token = vocabulary_.text(id);
+        const size_t first = std::max<size_t>(1, first_utf8(token).bytes);
+        if (first >= token.size()) continue;  // one character cannot be broken
+        for (size_t at = text.find(token); at != text.npos; at = text.find(token, at + 1))
+            places.push_back(at + first);
+    }
+    std::ranges::sort(places);
+    std::string out;
+    size_t done = 0;
+    for (const size_t place : places) {
+        out += text.substr(done, place - done);
+        if (place != done) out += mark;  // two tokens may begin alike
+        done = place;
+    }
+    return out.append(text.substr(done));
 }
 
 std::vector<SpecialTokens::Part> SpecialTokens::cut(std::string_view text, bool special) const {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
@@ -23,6 +24,10 @@ class SpecialTokens {
     // The parts of `text` in order. Where matches overlap the longest token of the whole text goes
     // first, as in llama.cpp. Without `special` only user-defined tokens are found.
     std::vector<Part> cut(std::string_view text, bool special) const;
+
+    // The text with `mark` inside of every control token, and every token that ends an answer, that
+    // is written out in it: cut() does not find these any more. `mark` stands in no token.
+    std::string broken(std::string_view text, std::string_view mark) const;
 
   private:
     // Marks the tokens of `in_order_` that occur in `text`.

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <limits>
+#include <algorithm>
 
 #include "runtime/tokenizer/byte_level_bpe.h"
 #include "runtime/tokenizer/pre_tokenizer.h"
@@ -14,8 +15,9 @@ namespace hetune {
 void Tokenizer::check_pre_name(const std::string& pre) {
     if (find_pre_tokenizer(pre) == nullptr)
         throw std::runtime_error(
-            fmt::format("--pre {}: the pre-tokenizer '{}' is not known; hetune has {}", pre, pre,
-                        fmt::join(pre_tokenizer_names(), ", ")));
+            fmt::format("ModelOptions::pre_tokenizer = \"{}\": this pre-tokenizer is not known; "
+                        "hetune has {}",
+                        pre, fmt::join(pre_tokenizer_names(), ", ")));
 }
 
 Tokenizer::Tokenizer(const ModelFile& file, const std::string& pre_name)
@@ -31,20 +33,24 @@ Tokenizer::Tokenizer(const ModelFile& file, const std::string& pre_name)
             pre_name.empty() ? file.get_string("tokenizer.ggml.pre", "default") : pre_name;
         const PreTokenizer* pre = find_pre_tokenizer(name);
         if (pre == nullptr)
-            fail(fmt::format(
-                "the pre-tokenizer '{}' is not known; --pre NAME takes another one. hetune has {}",
-                name, fmt::join(pre_tokenizer_names(), ", ")));
+            fail(
+                fmt::format("the pre-tokenizer '{}' is not known; ModelOptions::pre_tokenizer "
+                            "takes another one. "
+                            "hetune has {}",
+                            name, fmt::join(pre_tokenizer_names(), ", ")));
         if (pre_name.empty() && file.find("tokenizer.ggml.pre") == nullptr)
             guess_ = fmt::format(
                 "{}: names no pre-tokenizer (tokenizer.ggml.pre), so that words are cut as GPT-2 "
-                "does, which is a guess; where answers are poor, give the right one with --pre, or "
-                "convert the model anew",
+                "does, which is a guess; where answers are poor, give the right one with "
+                "ModelOptions::pre_tokenizer, or convert the model anew",
                 file.path().string());
         subword_ = std::make_unique<ByteLevelBpe>(file, *vocabulary_, *pre);
         add_bos_ = pre->adds_bos && bos() != kNoToken;
     } else if (!pre_name.empty()) {
-        fail(fmt::format("--pre {}: its tokenizer is of the kind '{}', which has no pre-tokenizer",
-                         pre_name, model));
+        fail(
+            fmt::format("ModelOptions::pre_tokenizer = \"{}\": its tokenizer is of the kind '{}', "
+                        "which has no pre-tokenizer",
+                        pre_name, model));
     } else if (model == "llama") {
         subword_ = std::make_unique<SentencePiece>(*vocabulary_);
         add_bos_ = bos() != kNoToken;
@@ -83,10 +89,36 @@ std::vector<int32_t> Tokenizer::encode_prompt(std::string_view text, bool add_sp
     for (const SpecialTokens::Part& part : special_tokens_->cut(text, parse_special)) {
         if (part.id != kNoToken)
             ids.push_back(part.id);
-        else if (space_prefix_ && behind_special)
-            subword_->encode(' ' + std::string(part.text), ids);
         else
-            subword_->encode(part.text, ids);
+            append_text(part.text, behind_special, ids);
+        behind_special = part.id != kNoToken;
+    }
+    return ids;
+}
+
+void Tokenizer::append_text(std::string_view text, bool behind_special,
+                            std::vector<int32_t>& ids) const {
+    if (space_prefix_ && behind_special)
+        subword_->encode(' ' + std::string(text), ids);
+    else
+        subword_->encode(text, ids);
+}
+
+std::vector<int32_t> Tokenizer::encode_marked(std::string_view text, std::string_view mark) const {
+    std::vector<int32_t> ids;
+    bool behind_special = true;
+    for (const SpecialTokens::Part& part : special_tokens_->cut(text, true)) {
+        if (part.id != kNoToken) {
+            ids.push_back(part.id);
+        } else {
+            std::string plain;
+            for (size_t at = 0; at < part.text.size();) {
+                const size_t next = std::min(part.text.find(mark, at), part.text.size());
+                plain += part.text.substr(at, next - at);
+                at = next + (next < part.text.size() ? mark.size() : 0);
+            }
+            append_text(plain, behind_special, ids);
+        }
         behind_special = part.id != kNoToken;
     }
     return ids;

@@ -21,10 +21,10 @@ class Tokenizer {
   public:
     // Does not refer to the file afterwards. Throws ModelError when the file has no tokenizer, one
     // of a kind that hetune lacks, or one that contradicts itself. `pre`: the pre-tokenizer to use
-    // instead of the file's (--pre).
+    // instead of the file's.
     explicit Tokenizer(const ModelFile& file, const std::string& pre = {});
 
-    // Throws std::runtime_error, with a list of names, for a --pre that is not known.
+    // Throws std::runtime_error, with a list of names, for a name that is not known.
     static void check_pre_name(const std::string& pre);
 
     // Any bytes will do; those that are no UTF-8 become byte tokens.
@@ -33,6 +33,13 @@ class Tokenizer {
     //     Without it, as for text that a user typed, it stays text.
     std::vector<int32_t> encode(std::string_view text, bool add_special, bool parse_special) const;
 
+    // As encode() with parse_special, for a text in which marked() has marked the tokens that
+    // are to stay text; the marks are taken out.
+    std::vector<int32_t> encode_marked(std::string_view text, std::string_view mark) const;
+    // Text of a message, with `mark` inside of each control token that is written out in it.
+    std::string marked(std::string_view text, std::string_view mark) const {
+        return special_tokens_->broken(text, mark);
+    }
     // A text to go on from: as encode() with add_special, but never with the EOS that embedding and
     // training want behind a text (tokenizer.ggml.add_eos_token).
     std::vector<int32_t> encode_prompt(std::string_view text, bool add_special,
@@ -59,6 +66,8 @@ class Tokenizer {
     const std::string& guess() const { return guess_; }
 
   private:
+    void append_text(std::string_view text, bool behind_special, std::vector<int32_t>& ids) const;
+
     std::unique_ptr<const Vocabulary> vocabulary_;
     std::unique_ptr<const SpecialTokens> special_tokens_;
     std::unique_ptr<const SubwordModel> subword_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <random>
+#include <utility>
 
 #include "cache/key.h"
 #include "kernel_templates/quant/registry.h"
@@ -32,7 +33,10 @@ bool is_weight(BufferRole role) {
 
 BenchMemory::BenchMemory(Device& device, const ModelFile& file, const LayerGraph& graph,
                          TileStore* tiles, Options options)
-    : device_(device), file_(file), options_(options), weights_(device, file, graph, tiles) {}
+    : device_(device),
+      file_(file),
+      options_(std::move(options)),
+      weights_(device, file, graph, tiles) {}
 
 void BenchMemory::prepare(const Plan& plan) {
     std::vector<PlanBuffer> from_file;
@@ -55,7 +59,9 @@ void BenchMemory::prepare(const Plan& plan) {
         }
         if (made == nullptr) made_.erase(buffer.name);
     }
-    weights_.load(from_file);
+    weights_.load(from_file, [this](size_t, size_t) {
+        if (options_.over && options_.over()) throw LoadCancelled("repacking weights: given up");
+    });
 }
 
 Buffer* BenchMemory::find(const PlanBuffer& buffer) const {

@@ -2,6 +2,7 @@
 // KV cache and recurrent states, shared by all plans of a sweep.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -21,6 +22,8 @@ class BenchMemory {
         int64_t context = 512;   // capacity in tokens
         bool synthetic = false;  // random valid weights: a file's header will do
         uint64_t seed = 0;
+        // Asked while weights are repacked; true throws LoadCancelled.
+        std::function<bool()> over = {};
     };
     // `tiles` may be nullptr. All but the options outlive this.
     BenchMemory(Device& device, const ModelFile& file, const LayerGraph& graph, TileStore* tiles,

@@ -8,6 +8,8 @@
 namespace hetune {
 namespace {
 
+constexpr auto kAskAgain = std::chrono::milliseconds(100);  // whether the sweep is over
+
 // What the compiler knows better than the template: whether a group fits at all.
 std::string too_large(const CodeObject& code, const PlanStep& step, const Arch& arch) {
     if (code.resources.vgprs < 0) return {};
@@ -56,7 +58,9 @@ std::vector<CompiledCandidate> CandidateCompiler::compile(const TuningTarget& ta
     try {
         library_.get(all);  // with as many compilers at once as there may be
     } catch (const CompileError& error) {
-        if (error.cause() == CompileError::Cause::kNoCompiler) throw;
+        if (error.cause() == CompileError::Cause::kNoCompiler ||
+            error.cause() == CompileError::Cause::kGivenUp)
+            throw;
         // Told below, by candidate.
     }
     std::vector<CompiledCandidate> compiled;
@@ -77,21 +81,25 @@ std::vector<CompiledCandidate> CandidateCompiler::compile(const TuningTarget& ta
                 one.codes.push_back(std::move(code));
             }
         } catch (const CompileError& error) {
+            if (error.cause() == CompileError::Cause::kGivenUp) throw;
             one.refused = error.what();
         }
     }
     return compiled;
 }
 
-std::vector<CompiledCandidate> CandidateCompiler::get(size_t target) {
+std::optional<std::vector<CompiledCandidate>> CandidateCompiler::get(
+    size_t target, const std::function<bool()>& over) {
     std::unique_lock lock(mutex_);
-    ready_.wait(lock, [&] { return results_.size() > target || failure_ != nullptr; });
+    const auto ready = [&] { return results_.size() > target || failure_ != nullptr; };
+    while (!ready_.wait_for(lock, kAskAgain, ready))
+        if (over()) return std::nullopt;
+    if (failure_ != nullptr && over()) return std::nullopt;  // it was given up
     if (failure_ != nullptr && results_.size() <= target + 1) std::rethrow_exception(failure_);
     return std::move(results_[target]);
 }
 
 void CandidateCompiler::wait_for_all(const std::function<bool()>& over) {
-    constexpr auto kAskAgain = std::chrono::milliseconds(100);
     std::unique_lock lock(mutex_);
     while (results_.size() < targets_.size() && failure_ == nullptr && !over())
         ready_.wait_for(lock, kAskAgain);

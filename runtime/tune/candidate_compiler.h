@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -27,10 +28,13 @@ class CandidateCompiler {
   public:
     // Starts at once. `library` is used by nobody else until this is destroyed; `targets` stay.
     CandidateCompiler(KernelLibrary& library, const std::vector<TuningTarget>& targets);
-    ~CandidateCompiler();  // what is not begun is left
+    // What is not begun is left. Waits for what is being compiled, unless the library gives it up
+    // (KernelLibrary::give_up_when).
+    ~CandidateCompiler();
 
-    // Of one target, in the order of its candidates; waits for them.
-    std::vector<CompiledCandidate> get(size_t target);
+    // Of one target, in the order of its candidates; waits for them. Empty once `over()` is true.
+    std::optional<std::vector<CompiledCandidate>> get(size_t target,
+                                                      const std::function<bool()>& over);
     // Until all are done, or `over()`.
     void wait_for_all(const std::function<bool()>& over);
 

@@ -57,7 +57,8 @@ bool PlanTuner::add(const Tunings& tunings, std::set<std::string> without) {
         if (!variant.without.empty() && same_steps(plan, variant.runner->plan())) return false;
     try {
         load_modules(device_, library_, plan.kernels(), modules_);
-    } catch (const CompileError&) {
+    } catch (const CompileError& error) {
+        if (error.cause() == CompileError::Cause::kGivenUp) throw;
         return false;
     }
     Variant variant{std::move(without),
@@ -92,7 +93,8 @@ double PlanTuner::distance(PlanRunner& runner) {
 }
 
 // Each rule and each lowering that there is another for, left out alone; and all rules together.
-void PlanTuner::add_variants(const Plan& base, const Tunings& tunings) {
+void PlanTuner::add_variants(const Plan& base, const Tunings& tunings,
+                             const std::function<bool()>& over) {
     std::vector<std::set<std::string>> choices;
     std::set<std::string> all_rules;
     for (const FusionRule& rule : fusion_rules()) {
@@ -104,6 +106,7 @@ void PlanTuner::add_variants(const Plan& base, const Tunings& tunings) {
         if (std::ranges::count(lowerings(), lowering.layer, &Lowering::layer) > 1)
             choices.push_back({lowering.layer + "/" + lowering.variant});
     for (const auto& without : choices) {
+        if (over()) return;
         PlanOptions options = options_;
         options.tunings.kernels = tunings.kernels;
         options.without = without;
@@ -120,10 +123,12 @@ double PlanTuner::time_us(size_t variant) {
 std::optional<TunedPlan> PlanTuner::run(const Tunings& tunings, const std::function<bool()>& over) {
     TunedPlan result{.rows = options_.rows};
     result.signature = plan_signature(make_plan(graph_, file_, device_.arch(), options_));
-    for (const Tunings& of : {Tunings{}, Tunings{.kernels = tunings.kernels}})
+    for (const Tunings& of : {Tunings{}, Tunings{.kernels = tunings.kernels}}) {
+        if (over()) return std::nullopt;
         if (!add(of, {}))
             throw std::runtime_error(
                 fmt::format("a plan of {} rows: its kernels do not compile", options_.rows));
+    }
     result.default_kl = variants_[kUntuned].kl;
     if (!(result.default_kl <= kMostKl))
         throw WrongPlan(
@@ -131,14 +136,17 @@ std::optional<TunedPlan> PlanTuner::run(const Tunings& tunings, const std::funct
                         "those of the {}; "
                         "`hetune verify` shows where",
                         options_.rows, result.default_kl, checked_with_));
-    add_variants(variants_[kTuned].runner->plan(), tunings);
+    add_variants(variants_[kTuned].runner->plan(), tunings, over);
 
     std::vector<size_t> all(variants_.size());
     for (size_t i = 0; i < all.size(); ++i) all[i] = i;
     const std::vector<double> unmodelled(variants_.size() + 1);
     Race race(
         unmodelled, [this](size_t i) { return time_us(i); }, over);
-    for (const size_t i : all) time_us(i);  // captures the graphs
+    for (const size_t i : all) {
+        if (over()) return std::nullopt;
+        time_us(i);  // captures the graph
+    }
     if (!race.round(all, kRounds)) return std::nullopt;
 
     // Those that help alone are tried together; the best of all that is beyond noise wins.

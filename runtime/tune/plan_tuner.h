@@ -44,7 +44,8 @@ class PlanTuner {
               const ModelFile& file, PlanOptions options);
 
     // `tunings`: what the sweep over kernels found. Empty when it was over before the end. Throws
-    // WrongPlan when the default plan's logits are.
+    // WrongPlan when the default plan's logits are, and CompileError{kGivenUp} when it was over
+    // while kernels were compiled.
     std::optional<TunedPlan> run(const Tunings& tunings, const std::function<bool()>& over);
 
   private:
@@ -53,7 +54,7 @@ class PlanTuner {
         std::unique_ptr<PlanRunner> runner;
         double kl = 0;
     };
-    void add_variants(const Plan& base, const Tunings& tunings);
+    void add_variants(const Plan& base, const Tunings& tunings, const std::function<bool()>& over);
     bool add(const Tunings& tunings, std::set<std::string> without);
     double distance(PlanRunner& runner);
     void read_reference();

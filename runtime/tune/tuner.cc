@@ -16,11 +16,6 @@ namespace {
 constexpr int kDuelRounds = 15;   // of the finalists, when nothing is compiled beside them
 constexpr size_t kFinalists = 3;  // beside the default
 
-double now_seconds() {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
-        .count();
-}
-
 TuningTrial trial_of(const TuningCandidate& candidate, const CompiledCandidate* compiled) {
     TuningTrial trial{.point = candidate.point, .model_us = candidate.model_us};
     if (compiled == nullptr) return trial;
@@ -77,19 +72,32 @@ Tuner::Tuner(const Arch& arch, Device* device, KernelLibrary* library, TuningSto
     for (const int rows : options_.rows)
         if (rows > options_.memory.context)
             throw std::runtime_error(
-                fmt::format("{} rows need a context of as many tokens; --ctx is {}", rows,
+                fmt::format("{} rows need a context of as many tokens; it has {}", rows,
                             options_.memory.context));
     if (device != nullptr) {
         device_name_ = device->info().name;
+        options_.memory.over = [this] { return over(); };
         memory_ = std::make_unique<BenchMemory>(*device, file, graph_, tiles, options_.memory);
     }
-    if (library != nullptr) compiler_ = library->compiler().identity();
+    if (library != nullptr) {
+        compiler_ = library->compiler().identity();
+        library->give_up_when([this] { return over(); });
+    }
     known_ = store.all(arch.name);
+}
+
+Tuner::~Tuner() {
+    if (library_ != nullptr) library_->give_up_when({});
+}
+
+double Tuner::seconds() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - options_.started)
+        .count();
 }
 
 bool Tuner::over() const {
     if (options_.stop && options_.stop()) return true;
-    return options_.budget_seconds > 0 && now_seconds() - started_ > options_.budget_seconds;
+    return options_.budget_seconds > 0 && seconds() > options_.budget_seconds;
 }
 
 TuningKey Tuner::key_of(const std::string& kernel, const std::string& shape) const {
@@ -103,19 +111,18 @@ Tunings Tuner::found_so_far() const {
 void Tuner::report(const std::string& stage) {
     if (!options_.progress) return;
     const double each =
-        tried_ > 0 ? (now_seconds() - timing_started_) / static_cast<double>(tried_) : 0;
+        tried_ > 0 ? (seconds() - timing_started_) / static_cast<double>(tried_) : 0;
     double left = each * static_cast<double>(total_ - done_);
     if (options_.budget_seconds > 0 && tried_ > 0)
-        left = std::clamp(options_.budget_seconds - (now_seconds() - started_), 0.0, left);
+        left = std::clamp(options_.budget_seconds - seconds(), 0.0, left);
     options_.progress({stage, done_, total_, left});
 }
 
 TuneResult Tuner::run() {
-    started_ = now_seconds();
     result_.measured = device_ != nullptr;
     for (const int rows : options_.rows) tune_rows(rows);
     result_.stopped = over();
-    result_.seconds = now_seconds() - started_;
+    result_.seconds = seconds();
     return std::move(result_);
 }
 
@@ -148,36 +155,60 @@ void Tuner::tune_targets(int rows, const std::vector<TuningTarget>& targets) {
     report("compile");
     Modules modules;
     std::unique_ptr<PlanRunner> runner;
-    if (device_ != nullptr) {
-        PlanOptions options = options_.plan;
-        options.rows = rows;
-        Plan plan = make_plan(graph_, file_, arch_, options);
-        load_modules(*device_, *library_, plan.kernels(), modules);
-        runner = std::make_unique<PlanRunner>(*device_, *memory_, std::move(plan), modules);
-        runner->set_step(options_.memory.context - rows, some_tokens(rows, graph_.vocabulary));
-        runner->bound().run(rows);  // brings weights into memory, and states from zero
-    }
+    if (device_ != nullptr) runner = warm_runner(rows, modules);
     std::unique_ptr<CandidateCompiler> compiler;
-    if (library_ != nullptr) compiler = std::make_unique<CandidateCompiler>(*library_, targets);
+    if (library_ != nullptr && !over())
+        compiler = std::make_unique<CandidateCompiler>(*library_, targets);
     // A compiler on the cores that run the kernels would be timed too.
     if (compiler != nullptr && arch_.on_host) compiler->wait_for_all([&] { return over(); });
-    timing_started_ = now_seconds();
+    timing_started_ = seconds();
     tried_ = 0;
     for (size_t i = 0; i < targets.size(); ++i) {
         const TuningTarget& target = targets[i];
         report(fmt::format("{} x{}", target.shape.kernel.name, target.shape.rows));
-        if (over()) {
+        std::optional<std::vector<CompiledCandidate>> compiled;
+        if (compiler != nullptr)
+            compiled = compiler->get(i, [&] { return over(); });
+        else if (library_ == nullptr)
+            compiled.emplace();
+        if (!compiled || over()) {
             result_.kernels.push_back(untried(target));
         } else {
-            auto compiled =
-                compiler != nullptr ? compiler->get(i) : std::vector<CompiledCandidate>();
-            keep(device_ != nullptr ? time_target(target, std::move(compiled), *runner)
-                                    : rank_target(target, compiled));
+            keep(device_ != nullptr ? time_target(target, *std::move(compiled), *runner)
+                                    : rank_target(target, *compiled));
             ++tried_;
         }
         ++done_;
     }
     report(fmt::format("tuned x{}", rows));
+}
+
+std::unique_ptr<PlanRunner> Tuner::warm_runner(int rows, Modules& modules) {
+    PlanOptions options = options_.plan;
+    options.rows = rows;
+    Plan plan = make_plan(graph_, file_, arch_, options);
+    std::unique_ptr<PlanRunner> runner;
+    try {
+        load_modules(*device_, *library_, plan.kernels(), modules);
+        runner = std::make_unique<PlanRunner>(*device_, *memory_, std::move(plan), modules);
+    } catch (const CompileError& error) {
+        if (error.cause() != CompileError::Cause::kGivenUp) throw;
+        return nullptr;
+    } catch (const LoadCancelled&) {
+        return nullptr;
+    }
+    runner->set_step(options_.memory.context - rows, some_tokens(rows, graph_.vocabulary));
+    // Brings weights into memory, and states from zero.
+    return run_steps(*runner, runner->plan().steps.size()) ? std::move(runner) : nullptr;
+}
+
+bool Tuner::run_steps(PlanRunner& runner, size_t count) const {
+    for (size_t step = 0; step < count; ++step) {
+        if (over()) return false;
+        runner.bound().launch(runner.rows(), step, step + 1);
+    }
+    device_->synchronize();
+    return !over();
 }
 
 TunedKernel Tuner::untried(const TuningTarget& target) const {
@@ -204,9 +235,9 @@ std::vector<size_t> Tuner::starting_points(const TuningTarget& target) const {
 
 TunedKernel Tuner::time_target(const TuningTarget& target, std::vector<CompiledCandidate> compiled,
                                PlanRunner& runner) {
-    runner.bound().launch(runner.rows(), 0, target.first_step);
-    OpBench bench(*device_, *memory_, target, read_inputs(*device_, runner, target));
     TunedKernel result = untried(target);
+    if (!run_steps(runner, target.first_step)) return result;
+    OpBench bench(*device_, *memory_, target, read_inputs(*device_, runner, target));
     std::vector<TuningTrial>& trials = result.record.trials;
     Modules modules;
     std::vector<OpBench::Timed> timed;
@@ -216,6 +247,7 @@ TunedKernel Tuner::time_target(const TuningTarget& target, std::vector<CompiledC
         const TuningCandidate& candidate = target.candidates[i];
         TuningTrial& trial = trials.emplace_back(trial_of(candidate, &compiled[i]));
         if (!trial.state.empty()) continue;
+        if (over()) return untried(target);
         const std::vector<KernelSpec> kernels = candidate.plan.kernels();
         for (size_t k = 0; k < kernels.size(); ++k)
             if (auto& module = modules[kernels[k].to_string()]; module == nullptr)
@@ -318,6 +350,8 @@ void Tuner::tune_plan(int rows) {
         tuned = tuner.run(found_so_far(), [&] { return over(); });
     } catch (const WrongPlan& wrong) {  // what was found for its kernels stays
         result_.notes.push_back(fmt::format("not tuned as a whole: {}", wrong.what()));
+    } catch (const CompileError& error) {
+        if (error.cause() != CompileError::Cause::kGivenUp) throw;
     }
     if (!tuned) return;
     if (!tuned->kernels_help) {

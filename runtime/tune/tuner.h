@@ -2,6 +2,7 @@
 // the store as it comes, so that a sweep which was stopped or killed goes on where it was.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
@@ -25,14 +26,16 @@ struct TuneProgress {
 struct TuneOptions {
     std::vector<int> rows = {1};
     std::string kernels = "*";  // names of templates, with * and ?
-    double budget_seconds = 0;  // 0: none
+    double budget_seconds = 0;  // from `started` on, all work included; 0: none
+    std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
     std::string strategy = "successive-halving";
     BenchMemory::Options memory;
     PlanOptions plan;        // fusion, activations, KV type
     bool again = false;      // also shapes that have a result of this compiler
     bool whole_plan = true;  // then the variants of the plans
     NamedValues origin;
-    std::function<bool()> stop = {};  // asked between timings
+    // Asked by any thread, between timings and while kernels are compiled.
+    std::function<bool()> stop = {};
     std::function<void(const TuneProgress&)> progress = {};
 };
 
@@ -57,14 +60,23 @@ class Tuner {
   public:
     // `device` nullptr: nothing is timed, candidates are ranked by the cost model. `library`
     // nullptr: and nothing is compiled. `tiles` may be nullptr. All but the options outlive this.
+    // While this lives the library gives up what it compiles once the sweep is over.
     Tuner(const Arch& arch, Device* device, KernelLibrary* library, TuningStore& store,
           const ModelFile& file, TileStore* tiles, TuneOptions options);
+    ~Tuner();
+    Tuner(const Tuner&) = delete;
+    Tuner& operator=(const Tuner&) = delete;
 
     // Throws CompileError and DeviceError where the defaults themselves do not run.
     TuneResult run();
 
   private:
     bool over() const;
+    double seconds() const;  // since the start
+    // Runs the first steps of the plan, one after the other; false when the sweep was over before.
+    bool run_steps(PlanRunner& runner, size_t count) const;
+    // A plan of so many rows that has run once; nullptr when the sweep was over before.
+    std::unique_ptr<PlanRunner> warm_runner(int rows, Modules& modules);
     TuningKey key_of(const std::string& kernel, const std::string& shape) const;
     // The results of this arch, and of this sweep.
     Tunings found_so_far() const;
@@ -93,7 +105,7 @@ class Tuner {
     std::string device_name_, compiler_;
     std::vector<TuningRecord> known_;  // of the arch: stored ones, and those of this sweep
     TuneResult result_;
-    double started_ = 0, timing_started_ = 0;
+    double timing_started_ = 0;  // seconds()
     size_t done_ = 0, tried_ = 0, total_ = 0;
 };
 

@@ -466,7 +466,7 @@ TEST_CASE("a fault of the tokenizer leaves token ids, and text gets an error tha
             CAPTURE(error);
             CHECK(error.starts_with(path.string() + ": "));
             CHECK(error.find(fault.word) != std::string::npos);
-            CHECK(error.find("token ids can (--tokens)") != std::string::npos);
+            CHECK(error.find("token ids can (`hetune logits --tokens`)") != std::string::npos);
             CHECK(
                 std::ranges::none_of(error, [](unsigned char c) { return c < 0x20 || c == 0x7F; }));
         }
@@ -495,7 +495,7 @@ TEST_CASE("a chat template that is a number leaves text, and a chat gets an erro
     CAPTURE(error);
     CHECK(error.starts_with(path.string() + ": "));
     CHECK(error.find("chat_template") != std::string::npos);
-    CHECK(error.find("--chat-template FILE or NAME") != std::string::npos);
+    CHECK(error.find("ModelOptions::chat_template takes another") != std::string::npos);
     const std::string command =
         fmt::format("run {} --backend reference -p ab -n 1 -q >/dev/null", path.string());
     CHECK(run_hetune(folder.path(), command).status == 0);

@@ -263,6 +263,54 @@ TEST_CASE("results of another compiler are used, said to be stale, and measured 
     CHECK(box.results() == 4);
 }
 
+TEST_CASE("A budget ends a sweep and a bench whose compiler does not answer") {
+    TestFolder folder;
+    for (const char* name : {"clang", "ld.lld"}) {
+        const fs::path program = folder.path() / name;
+        std::ofstream(program) << "#!/bin/sh\nexec sleep 1000\n";
+        fs::permissions(program, fs::perms::owner_all);
+    }
+    const fs::path model = folder.path() / "small.gguf";
+    small_model(8).write(model);
+    const std::string environment =
+        fmt::format("HETUNE_COMPILE_TIMEOUT=500 HETUNE_CLANG='{}/clang'", folder.path().string());
+    const CommandResult sweep = run_hetune(
+        folder.path() / "cache",
+        fmt::format(
+            "autotune '{}' --backend cpu --weights synthetic --ctx 32 --rows 1 --budget 1s --json "
+            "2>/dev/null",
+            model.string()),
+        environment);
+    CHECK(sweep.status == 0);
+    CHECK(sweep.json()["stopped"] == true);
+    for (const Json list = sweep.json()["kernels"]; const auto& kernel : list)
+        CHECK(kernel["source"] == "stopped");
+    const CommandResult bench = run_hetune(
+        folder.path() / "cache",
+        fmt::format("bench '{}' --backend cpu --budget 1s", model.string()), environment);
+    CHECK(bench.status == 1);
+    CHECK(bench.says("--budget 1s was over and nothing was measured"));
+    // No refusal is stored: the compiler did not say anything.
+    for (const auto& entry : fs::recursive_directory_iterator(folder.path() / "cache" / "facts"))
+        CHECK(entry.is_directory());
+}
+
+TEST_CASE("Without a measured rate a bench says that its shares are predicted") {
+    const Box box;
+    const CommandResult bench =
+        box.run("bench " + box.model.string() + " --backend cpu -p 0 -n 2 -r 1 --no-rates --steps");
+    CHECK(bench.status == 0);
+    CHECK(bench.says("predicted floor us"));
+    CHECK(bench.says("predicted share"));
+    CHECK_FALSE(bench.says(" 0.0%  "));
+    const auto json = box.run("bench " + box.model.string() +
+                              " --backend cpu -p 0 -n 2 -r 1 --no-rates --steps --json "
+                              "2>/dev/null")
+                          .json();
+    CHECK(json["tests"][0]["read_percent"].is_null());
+    CHECK(json["kernels"][0]["floor_is"] == "predicted");
+}
+
 TEST_CASE("autotune refuses what it does not know, in one line") {
     const Box box;
     const auto refused = [&](const std::string& options, const char* word, int status = 1) {
@@ -277,7 +325,9 @@ TEST_CASE("autotune refuses what it does not know, in one line") {
     refused("--budget soon", "--budget: 'soon' is no time", 2);
     refused("--arch gfx9999", "'gfx9999' is unknown", 2);
     refused("--kernel nosuch", "no kernel has the name 'nosuch'", 2);
-    refused("--rows 64 --ctx 32", "64 rows need a context of as many tokens");
+    refused("--kernel delta_step --rows 1",
+            "has no such kernel to tune in steps of so many rows; it has ", 2);
+    refused("--rows 64 --ctx 32", "64 rows need a context of as many tokens", 2);
     refused("--rows 1 --phase decode", "excludes", 2);
 }
 

@@ -1,8 +1,11 @@
 // What every subcommand of `hetune` has in common: exit codes, help, one line for an error.
 #include <doctest/doctest.h>
+#include <signal.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <fstream>
+#include <iterator>
 #include <vector>
 
 #include "tests/gguf_writer.h"
@@ -87,6 +90,16 @@ TEST_CASE("wrong usage is one line in hetune's words, before anything is opened;
          "run: --system is for a conversation; add --chat, or leave out -p"},
         {"bench m -p 1.5", "bench: --prompt: '1.5' is no whole number"},
         {"bench m --budget soon", "bench: --budget: 'soon' is no time; write 90s, 3m or 1h"},
+        {"run m --json=3", "run: --json takes no value"},
+        {"run m --json=true", "run: --json takes no value"},
+        {"cache ls --json=x", "cache ls: --json takes no value"},
+        {"run m --chat-template ''", "run: --chat-template: the value is empty"},
+        {"template m --chat-template ''", "template: --chat-template: the value is empty"},
+        {"cache gc --size -1", "cache gc: --size: '-1' is no size; write 500M or 2G"},
+        {"cache gc --age 30",
+         "cache gc: --age: '30' is no age; write a number up to 1000000 and s, m, h or d, such as "
+         "30d"},
+        {"plan m --rows 3 --prefill", "plan: --rows excludes --prefill: give one of them"},
         {"prewarm m --shard 9/8",
          "prewarm: --shard '9/8' is no part of a whole; the second of four is 2/4"},
         {"prewarm", "prewarm: one of FILE, --recipes is needed"},
@@ -162,17 +175,6 @@ TEST_CASE("a file without a vocabulary is called what it is") {
               .says("is an importance matrix"));
 }
 
-TEST_CASE("synth replaces nothing but a regular file") {
-    TestFolder folder;
-    const std::string pipe = (folder.path() / "pipe").string();
-    REQUIRE(mkfifo(pipe.c_str(), 0600) == 0);
-    const CommandResult result =
-        run_hetune(folder.path() / "cache", "synth --like qwen3-0.6b --header-only " + pipe);
-    CHECK(result.status == 1);
-    CHECK(result.says("cannot be written"));
-    CHECK(std::filesystem::is_fifo(pipe));
-}
-
 TEST_CASE("a result that stdout does not take is a failure with one line") {
     TestFolder folder;
     for (const std::string& command :
@@ -188,6 +190,119 @@ TEST_CASE("a result that stdout does not take is a failure with one line") {
         CHECK(closed.status == 1);
         CHECK(closed.lines() == 1);
     }
+}
+
+TEST_CASE("a conversation whose answers stdout does not take ends with one line") {
+    TestFolder folder;
+    for (const char* stdout_of : {">/dev/full", ">&-"}) {
+        std::ofstream(folder.path() / "typed") << "Hello\nHello\n";
+        const CommandResult result = run_hetune(
+            folder.path(), fmt::format("run -q -n 1 --backend reference {} <'{}' {}", kTiny,
+                                       (folder.path() / "typed").string(), stdout_of));
+        CHECK(result.status == 1);
+        CHECK(result.lines() == 1);
+        CHECK(result.says("hetune: the result cannot be written to stdout: "));
+    }
+}
+
+TEST_CASE("names of files that are no UTF-8 stand in JSON as well as they can") {
+    TestFolder folder;
+    const std::string path = folder.path() / "\xff.gguf";
+    std::filesystem::copy_file(kTiny, path);
+    for (const char* command : {"inspect --json", "plan --json --arch gfx1100"}) {
+        const CommandResult result =
+            run_hetune(folder.path(), fmt::format("{} '{}'", command, path));
+        CAPTURE(command);
+        CHECK(result.status == 0);
+        CHECK(result.json().is_object());
+    }
+}
+
+TEST_CASE("an output file is whole or not there, and what is no regular file is written to") {
+    TestFolder folder;
+    const std::filesystem::path out = folder.path() / "out";
+    const auto files = [&] {
+        return std::distance(std::filesystem::directory_iterator(folder.path() / "empty"), {});
+    };
+    std::filesystem::create_directory(folder.path() / "empty");
+    const std::string synth = "synth --like qwen3-0.6b --layers 1 --header-only ";
+    const std::string logits = "logits --backend reference " + kTiny + " ";
+    const std::string page = "plan --arch gfx1100 " + kTiny + " --html ";
+    // Failures leave nothing, and an old file as it was.
+    const std::string target = (folder.path() / "empty" / "x").string();
+    CHECK(run_hetune(folder.path(), logits + "--tokens 99999999 -o " + target).status == 1);
+    CHECK(files() == 0);
+    std::ofstream(target) << "old";
+    CHECK(run_hetune(folder.path(), logits + "--tokens 99999999 -o " + target).status == 1);
+    CHECK(std::filesystem::file_size(target) == 3);
+    CHECK(run_hetune(folder.path(), logits + "--tokens 1 -o " + target).status == 0);
+    CHECK(std::filesystem::file_size(target) > 3);
+    CHECK(files() == 1);
+    // A FIFO stays one, and its reader gets all of it.
+    for (const std::string& command : {synth, logits + "--tokens 1 -o ", page}) {
+        CAPTURE(command);
+        std::filesystem::remove(out);
+        REQUIRE(
+            run_hetune(folder.path(), command + "'" + out.string() + "' >/dev/null 2>&1").status ==
+            0);
+        const auto bytes = std::filesystem::file_size(out);
+        std::filesystem::remove(out);
+        REQUIRE(mkfifo(out.c_str(), 0600) == 0);
+        const CommandResult piped = run_hetune(
+            folder.path(), fmt::format("{0}'{1}' >/dev/null 2>&1 & wc -c < '{1}'; wait $!", command,
+                                       out.string()));
+        CHECK(std::filesystem::is_fifo(out));
+        CHECK(std::stoul(piped.output) == bytes);
+        const CommandResult full = run_hetune(folder.path(), command + "/dev/full");
+        CHECK(full.status == 1);
+        CHECK(full.lines() <= 2);
+        CHECK(full.says("/dev/full: cannot be written: No space left on device"));
+    }
+    const auto described = run_hetune(folder.path(), synth + target + " --json").json();
+    CHECK(described["bytes"] == std::filesystem::file_size(target));
+}
+
+TEST_CASE("the second Ctrl-C ends a command at once, whatever it waits for") {
+    TestFolder folder;
+    const std::string prefix = folder.path() / "saved";
+    REQUIRE(mkfifo((prefix + ".txt").c_str(), 0600) == 0);  // nobody reads it
+    const std::string program = HETUNE_BUILD_DIR "/bin/hetune";
+    const pid_t child = fork();
+    if (child == 0) {
+        execl(program.c_str(), "hetune", "bench", kTiny.c_str(), "--save", prefix.c_str(), nullptr);
+        _exit(127);
+    }
+    // Behind its exec(): until then it has the handlers of this test.
+    const auto catches = [&] {
+        std::error_code none;
+        if (std::filesystem::read_symlink(fmt::format("/proc/{}/exe", child), none).filename() !=
+            "hetune")
+            return false;
+        std::ifstream status(fmt::format("/proc/{}/status", child));
+        for (std::string line; std::getline(status, line);)
+            if (line.starts_with("SigCgt:"))
+                return (std::stoull(line.substr(7), nullptr, 16) >> (SIGINT - 1) & 1) != 0;
+        return false;
+    };
+    int status = 0;
+    for (int i = 0; i < 1000 && !catches(); ++i) usleep(10'000);
+    REQUIRE(catches());
+    for (int i = 0; i < 1000 && waitpid(child, &status, WNOHANG) == 0; ++i) {
+        kill(child, SIGINT);
+        usleep(10'000);
+    }
+    CHECK(WIFEXITED(status));
+    CHECK(WEXITSTATUS(status) == 130);
+}
+
+TEST_CASE("what --no-jit lacks is said with the command that makes it") {
+    TestFolder folder;
+    const CommandResult result = run_hetune(
+        folder.path(), "run " + kTiny + " --backend cpu --no-jit --kv q8 --activations f32 -p a");
+    CHECK(result.status == 1);
+    // Without a compiler there is another reason before this one.
+    if (result.says("are not in the cache"))
+        CHECK(result.says("hetune prewarm " + kTiny + " --kv q8 --activations f32 --arch "));
 }
 
 TEST_CASE("stderr may be closed or full, and a reader of stdout may go early") {

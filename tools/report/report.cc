@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "planner/tuning_space.h"
@@ -42,6 +41,8 @@ Json kernel_report(const NamedKernel& kernel, const Plan& plan, KernelLibrary* l
         if (disassembler != nullptr && library->arch().code_is_readable)
             json["isa"] = disassembler->listing(compiled.code, library->arch());
     } catch (const CompileError& error) {
+        // No time is left: the report goes without.
+        if (error.cause() == CompileError::Cause::kGivenUp) return json;
         json["refused"] = error.what();
     }
     return json;
@@ -109,7 +110,7 @@ Json plan_report(const Plan& plan, const Arch& arch, int64_t context,
             {"tuned", plan.tuned}};
 }
 
-void write_report(const Json& report, const std::filesystem::path& path) {
+void write_report(const Json& report, OutputFile& file) {
     std::string page(report_file("report.html").value());
     put(page, "/*TITLE*/", html_text(report["title"].get<std::string>()));
     put(page, "/*CSS*/",
@@ -118,10 +119,8 @@ void write_report(const Json& report, const std::filesystem::path& path) {
     put(page, "/*UPLOT*/", report_file("uplot/uPlot.iife.min.js").value());
     put(page, "/*JS*/", report_file("report.js").value());
     put(page, "/*DATA*/", in_script(report));
-    std::ofstream file(path, std::ios::binary);
-    file << page;
-    file.close();
-    if (!file) throw std::runtime_error(fmt::format("{}: cannot be written", path.string()));
+    file.write(page);
+    file.commit();
 }
 
 }  // namespace hetune

@@ -2,10 +2,10 @@
 // --report`. All numbers are in the JSON that the page carries; report.js draws them with uPlot.
 #pragma once
 
-#include <filesystem>
 #include <nlohmann/json_fwd.hpp>
 #include <vector>
 
+#include "cache/temp_file.h"
 #include "cache/tuning_record.h"
 #include "planner/cost_model.h"
 #include "runtime/compile/disassembly.h"
@@ -21,7 +21,7 @@ nlohmann::ordered_json plan_report(const Plan& plan, const Arch& arch, int64_t c
                                    KernelLibrary* library, Disassembler* disassembler);
 
 // `report`: {"title", "subtitle", "plans": [plan_report...], "autotune": null or autotune's JSON}.
-// Throws std::runtime_error when the file cannot be written.
-void write_report(const nlohmann::ordered_json& report, const std::filesystem::path& path);
+// Throws std::system_error when the file cannot be written.
+void write_report(const nlohmann::ordered_json& report, OutputFile& file);
 
 }  // namespace hetune

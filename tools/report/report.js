@@ -71,7 +71,7 @@ function sweepPlot(parent, kernel, tunable) {
         width: 330, height: 190, legend: {show: false}, cursor: {show: false},
         scales: {x: {time: false, range: [-0.5, values.length - 0.5]}, y: {range: [0, top]}},
         axes: [{label: tunable, labelSize: 18, size: 28, splits: values.map((_, i) => i), values: () => values.map(String), grid: {show: false}},
-               {label: "us", labelSize: 18, size: 62}],
+               {label: timed.some(t => t.state === "timed") ? "us" : "predicted us", labelSize: 18, size: 62}],
         series: [{}, {paths: () => null, points: {show: false}}],
         hooks: {draw: [draw]}}, [values.map((_, i) => i), values.map(() => null)], parent);
 }
@@ -96,7 +96,8 @@ function sweeps(tune) {
 
 function tuneTables(tune) {
     section("Kernels: default against tuned");
-    table(page, [["kernel", 1], ["step", 1], ["rows"], ["launches"], ["default", 1], ["chosen", 1], ["default us"], ["us"], ["± us"], ["gain"], ["from", 1]],
+    table(page, [["kernel", 1], ["step", 1], ["rows"], ["launches"], ["default", 1], ["chosen", 1], [tune.measured ? "default us" : "predicted default us"], [tune.measured ? "us" : "predicted us"], ["± us"],
+            [tune.measured ? "gain" : "predicted gain"], ["from", 1]],
         tune.kernels.map(k => [k.kernel, k.label, k.rows, k.launches, point(k.default_point), point(k.point), fixed(k.default_us),
             fixed(k.us), fixed(k.noise_us, 3), [k.us > 0 ? fixed(k.default_us / k.us) + "x" : "-", k.us < k.default_us ? "good" : ""], k.source]));
     const out = tune.kernels.flatMap(k => k.trials.filter(t => ["refused", "wrong", "failed", "pruned"].includes(t.state))
@@ -137,7 +138,7 @@ function legend(parent, plan) {
 }
 
 function roofline(plan) {
-    section(`Roofline of ${plan.arch.name} (${plan.arch.example}), ${plan.rows} row${plan.rows === 1 ? "" : "s"}`);
+    section(`Predicted roofline of ${plan.arch.name} (${plan.arch.example}), ${plan.rows} row${plan.rows === 1 ? "" : "s"}`);
     add(page, "p", {class: "note"}, `Memory ${plan.arch.gb_s} GB/s, arithmetic ${plan.arch.tflops} TFLOP/s, on paper. A dot is a step` +
         (plan.steps.some(s => s.measured) ? " (a ring: predicted by the cost model, filled: measured)." : ", its time predicted by the cost model."));
     const spots = plan.steps.filter(s => s.operations > 0 && s.bytes > 0 && s.us > 0)
@@ -166,14 +167,14 @@ function roofline(plan) {
 function timeline(plan) {
     section(plan.rows === 1 ? "A decode step from left to right" : `A step of ${plan.rows} rows from left to right`);
     add(page, "p", {class: "note"}, `${plan.steps.length} launches, ${fixed(plan.us)} us in all ` +
-        `(${plan.steps.filter(s => s.measured).length} of them measured, the others predicted); the roofline's floor is ${fixed(plan.floor_us)} us.`);
+        `(${plan.steps.filter(s => s.measured).length} of them measured, the others predicted); the roofline's predicted floor is ${fixed(plan.floor_us)} us.`);
     const card = add(page, "div", {class: "card"}), line = add(card, "div", {class: "timeline"}), colour = colourOf(plan);
     for (const s of plan.steps)
         add(line, "i", {style: `flex:${s.us} 0 0;background:${colour(template(s))}`, title: `${s.label}: ${s.kernel}, ${fixed(s.us)} us`});
     legend(card, plan);
     const more = add(page, "details");
     add(more, "summary", {}, "All steps");
-    table(more, [["step", 1], ["kernel", 1], ["KiB"], ["MFLOP"], ["floor us"], ["us"], ["of floor"], ["time is", 1], ["bound by", 1]],
+    table(more, [["step", 1], ["kernel", 1], ["KiB"], ["MFLOP"], ["predicted floor us"], ["us"], ["predicted share"], ["time is", 1], ["bound by", 1]],
         plan.steps.map(s => [s.label, s.kernel, fixed(s.bytes / 1024, 1), fixed(s.operations / 1e6, 3), fixed(s.floor_us), fixed(s.us),
             fixed(100 * s.floor_us / s.us, 1) + " %", s.measured ? "measured" : "predicted", s.bound_by]));
 }
@@ -213,14 +214,15 @@ add(page, "p", {class: "sub"}, data.subtitle);
 const tiles = add(page, "div", {class: "tiles"});
 const tune = data.autotune;
 if (tune) {
-    tile(tiles, fixed(tune.geometric_mean_gain) + "x", "geometric mean of default over tuned, all shapes");
+    tile(tiles, (tune.measured ? "" : "predicted ") + fixed(tune.geometric_mean_gain) + "x", "geometric mean of default over tuned, all shapes");
     tile(tiles, String(tune.kernels.length), `shapes in ${fixed(tune.seconds, 1)} s by ${tune.strategy}`);
     for (const p of tune.plans)
         tile(tiles, `${fixed(p.us)} us`, `a step of ${p.rows} row${p.rows === 1 ? "" : "s"}; by default ${fixed(p.default_us)} us`);
 }
 for (const plan of data.plans) {
     const share = plan.us > 0 ? 100 * plan.floor_us / plan.us : 0;
-    tile(tiles, `${fixed(share, 1)} %`, `of the roofline, ${plan.rows} row${plan.rows === 1 ? "" : "s"}: ${fixed(plan.floor_us)} of ${fixed(plan.us)} us`);
+    // The roofline is that of the data sheet, and some times may be those of the cost model.
+    tile(tiles, `predicted ${fixed(share, 1)} %`, `of the roofline, ${plan.rows} row${plan.rows === 1 ? "" : "s"}: ${fixed(plan.floor_us)} of ${fixed(plan.us)} us`);
     tile(tiles, String(plan.steps.length), `launches of ${plan.kernels.length} kernels, ${plan.rows} row${plan.rows === 1 ? "" : "s"}`);
 }
 if (tune) {
