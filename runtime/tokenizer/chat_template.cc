@@ -6,7 +6,6 @@
 #include <algorithm>
 
 #include "planner/read_file.h"
-
 #include "runtime/tokenizer/utf8.h"
 
 namespace hetune {

@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <limits>
 #include <algorithm>
+#include <limits>
 
 #include "runtime/tokenizer/byte_level_bpe.h"
 #include "runtime/tokenizer/pre_tokenizer.h"

@@ -402,10 +402,10 @@ TEST_CASE(
     tiny_as("brand-new").write(path);
     const ModelFile file(path);
     std::filesystem::remove(path);
-    CHECK_THROWS_WITH_AS(
-        Tokenizer{file},
-        doctest::Contains("the pre-tokenizer 'brand-new' is not known; ModelOptions::pre_tokenizer takes another"),
-        ModelError);
+    CHECK_THROWS_WITH_AS(Tokenizer{file},
+                         doctest::Contains("the pre-tokenizer 'brand-new' is not known; "
+                                           "ModelOptions::pre_tokenizer takes another"),
+                         ModelError);
     CHECK_THROWS_WITH_AS(Tokenizer(file, "newer"), doctest::Contains("'newer' is not known"),
                          ModelError);
     CHECK(Tokenizer(file, "qwen2").encode("Hello, world!", false, false) ==
@@ -517,7 +517,8 @@ TEST_CASE("Tokenizer refuses files that contradict themselves") {
         contains(error_of(GgufWriter{}.set("tokenizer.ggml.tokens", std::vector<std::string>{"a"})),
                  "names no kind of tokenizer (tokenizer.ggml.model)"));
     CHECK(contains(error_of(tiny_as("mystery")),
-                   "pre-tokenizer 'mystery' is not known; ModelOptions::pre_tokenizer takes another one. hetune has "
+                   "pre-tokenizer 'mystery' is not known; ModelOptions::pre_tokenizer takes "
+                   "another one. hetune has "
                    "a.x-4.0, bloom, chatglm-bpe, "));
     CHECK(contains(error_of(tiny_as("qwen2").set("tokenizer.ggml.eos_token_id", 4096u)),
                    "eos_token_id is 4096, outside the vocabulary of 4096"));
