@@ -1,5 +1,7 @@
 #include "runtime/session_plans.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 namespace hetune {
@@ -48,6 +50,11 @@ int logits_rows(const SessionOptions& options, const Arch& arch) {
 
 SessionPlans session_plans(const LayerGraph& graph, const ModelFile& file, const Arch& arch,
                            const SessionOptions& options) {
+    // The trial of `sample` tells four favourites and their order from the rest.
+    constexpr int64_t kLeastVocabulary = 16;
+    if (graph.vocabulary < kLeastVocabulary)
+        throw ModelError(fmt::format("{}: has a vocabulary of {} tokens; hetune needs {} or more",
+                                     file.path().string(), graph.vocabulary, kLeastVocabulary));
     SessionPlans plans;
     const int rows = prefill_rows(options, arch);
     plans.steps = {session_step(graph, file, arch, options, 1, false),

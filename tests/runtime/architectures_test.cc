@@ -11,6 +11,7 @@
 #include "planner/synth/synthetic.h"
 #include "runtime/logits_distance.h"
 #include "runtime/reference/reference_engine.h"
+#include "runtime/session_plans.h"
 #include "tests/runtime/model_files.h"
 #include "tests/runtime/small_shapes.h"
 
@@ -107,6 +108,17 @@ TEST_CASE("experts whose rows are no whole tiles are refused by name") {
                          ModelFile::Open::kHeaderOnly);
     CHECK_THROWS_WITH_AS(make_plan(build_layer_graph(file), file, find_arch("gfx1100"), {}),
                          doctest::Contains("'blk.0.ffn_gate_exps.weight' has 240 rows per expert"),
+                         ModelError);
+}
+
+TEST_CASE("a vocabulary too small for the sampler is refused before anything compiles") {
+    ModelShape shape = small("qwen3");
+    shape.name = "few-tokens";
+    shape.vocabulary = 15;
+    const ModelFile file(written(shape, {.quant = "F16", .header_only = true}),
+                         ModelFile::Open::kHeaderOnly);
+    CHECK_THROWS_WITH_AS(session_plans(build_layer_graph(file), file, find_arch("gfx1100"), {}),
+                         doctest::Contains("a vocabulary of 15 tokens; hetune needs 16 or more"),
                          ModelError);
 }
 

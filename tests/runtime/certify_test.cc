@@ -8,11 +8,14 @@
 
 #include "cache/transfer.h"
 #include "kernel_templates/catalogue.h"
+#include "planner/synth/synthetic.h"
 #include "runtime/certify/certifier.h"
 #include "runtime/logits_distance.h"
 #include "runtime/reference/reference_engine.h"
+#include "tests/cache/test_folder.h"
 #include "tests/runtime/broken_templates.h"
 #include "tests/runtime/model_files.h"
+#include "tests/runtime/small_shapes.h"
 
 namespace hetune {
 namespace {
@@ -104,6 +107,15 @@ TEST_CASE("all kernels of a dense model pass, fused and not, for one row and man
 TEST_CASE("all kernels of a hybrid model with experts pass, by token and grouped") {
     all_pass(kMini, {.context = 64, .prefill_rows = 4});
     all_pass(kMini, {.context = 64, .prefill_rows = 20});
+}
+
+TEST_CASE("kernels of a convolution of 16 taps pass: the trial reads nothing before its ring") {
+    const TestFolder folder;
+    ModelShape shape = with_delta_net(small("qwen35"));
+    shape.taps = 16;
+    const std::string path = folder.path() / "taps.gguf";
+    write_synthetic(shape, {.quant = "F16"}, path);
+    all_pass(path, {.context = 64, .prefill_rows = 20});
 }
 
 TEST_CASE("kernels of matrix units, of chunks and of a KV cache in 8 bits pass") {
