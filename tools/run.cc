@@ -120,9 +120,19 @@ std::vector<Message> opening(const RunArguments& args) {
     return messages;
 }
 
+void check_template(const RunArguments& args, const Model& model) {
+    if (ModelParts::text(model).chat_template().is_built_in())
+        tell(
+            "hetune: warning: {}: has no chat template (tokenizer.chat_template), so that ChatML "
+            "is "
+            "taken, which is a guess; --chat-template gives another\n",
+            args.model.file);
+}
+
 void run_once(const RunArguments& args, Model& model, Totals& totals) {
     Generated g;
     if (args.chat) {
+        check_template(args, model);
         auto messages = opening(args);
         messages.push_back({"user", args.prompt});
         g = model.chat(messages, args.options, printer(args, totals));
@@ -155,12 +165,14 @@ bool is_command(std::string_view line) {
            std::ranges::all_of(line.substr(1), [](char c) { return c >= 'a' && c <= 'z'; });
 }
 
-// Turn by turn until the end of input. Ctrl-C stops an answer and keeps the conversation.
-void converse(const RunArguments& args, Model& model, Totals& totals) {
+// Turn by turn until the end of input. Ctrl-C stops an answer and keeps the conversation. False
+// where a turn failed and nobody was at a terminal to see it.
+bool converse(const RunArguments& args, Model& model, Totals& totals) {
     // What a conversation cannot do without is missed now, and not behind the first question.
     ModelParts::text(model).tokenizer();
-    ModelParts::text(model).chat_template();
+    check_template(args, model);
     ChatInput input;
+    bool failed = false;
     if (input.is_terminal())
         tell(
             "/exit or Ctrl-D ends; Ctrl-C stops an answer; /regen asks for another answer, /undo "
@@ -214,8 +226,10 @@ void converse(const RunArguments& args, Model& model, Totals& totals) {
         } catch (const std::runtime_error& error) {
             tell("hetune: {}\n", with_option_names(error.what()));
             messages = before;
+            failed = true;
         }
     }
+    return !failed || input.is_terminal();
 }
 
 // What can be wrong with the options alone, before anything is loaded.
@@ -241,16 +255,17 @@ int run(RunArguments& args, bool has_prompt) {
     // The first Ctrl-C ends a generation; one that comes when nothing is generated, the program.
     catch_interrupts({SIGINT}, ChatInput::restore);
     Totals totals;
+    bool good = true;
     if (has_prompt)
         run_once(args, model, totals);
     else
-        converse(args, model, totals);
+        good = converse(args, model, totals);
     if (args.json)
         fmt::print("{}\n", summary_json(model.info(), totals)
                                .dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
     else if (!args.model.quiet)
         tell("{}\n", summary_text(model.info(), totals));
-    return 0;
+    return good ? 0 : 1;
 }
 
 const RegisterCommand kRun{

@@ -53,6 +53,11 @@ Tokenizer::Tokenizer(const ModelFile& file, const std::string& pre_name)
                         pre_name, model));
     } else if (model == "llama") {
         subword_ = std::make_unique<SentencePiece>(*vocabulary_);
+        if (file.find("tokenizer.ggml.scores") == nullptr)
+            guess_ = fmt::format(
+                "{}: gives its tokens no scores (tokenizer.ggml.scores), so that texts are merged "
+                "from left to right, which is a guess; convert the model anew",
+                file.path().string());
         add_bos_ = bos() != kNoToken;
         space_prefix_ = file.get_bool("tokenizer.ggml.add_space_prefix", true);
     } else {

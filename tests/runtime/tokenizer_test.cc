@@ -393,6 +393,9 @@ TEST_CASE("A file that names no pre-tokenizer is said to be cut by a guess") {
         .set("tokenizer.ggml.merges", std::vector<std::string>{"a b"});
     CHECK(contains(tokenizer_of(writer).guess(), "which is a guess"));
     CHECK(tokenizer_of(writer.set("tokenizer.ggml.pre", "gpt-2")).guess().empty());
+    writer.set("tokenizer.ggml.model", "llama");
+    CHECK(contains(tokenizer_of(writer).guess(), "no scores"));
+    CHECK(tokenizer_of(sentence_piece()).guess().empty());
 }
 
 TEST_CASE(

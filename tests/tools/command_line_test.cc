@@ -476,6 +476,23 @@ std::string tiny_with_chat(const TestFolder& folder) {
     return path;
 }
 
+TEST_CASE("a turn that fails makes a conversation from a file fail; no chat template is said") {
+    TestFolder folder;
+    const auto chat = [&](const std::string& model, const std::string& turns) {
+        std::ofstream(folder.path() / "asked") << turns << '\n';
+        return run_hetune(folder.path(),
+                          fmt::format("run {} --backend reference -c 24 -n 1 -q < {}", model,
+                                      (folder.path() / "asked").string()));
+    };
+    const std::string model = tiny_with_chat(folder);
+    CHECK(chat(model, "Hi").status == 0);
+    const CommandResult too_long = chat(model, std::string(200, 'x'));
+    CHECK(too_long.status == 1);
+    CHECK(too_long.says("do not fit into the context of 24"));
+    CHECK(chat(kTiny, "Hi").says("has no chat template"));
+    CHECK_FALSE(chat(kTiny + " --chat-template chatml", "Hi").says("chat template"));
+}
+
 TEST_CASE("a conversation asks for another answer with /regen and takes turns back with /undo") {
     TestFolder folder;
     const std::string model = tiny_with_chat(folder);
