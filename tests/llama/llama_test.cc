@@ -19,48 +19,12 @@
 #include "runtime/tokenizer/tokenizer.h"
 #include "runtime/tokenizer/utf8.h"
 #include "tests/gguf_writer.h"
+#include "tests/llama/peer.h"
 #include "tests/runtime/file_variants.h"
 #include "tests/runtime/small_shapes.h"
 
 namespace hetune {
 namespace {
-
-const char* environment(const char* name) {
-    const char* value = std::getenv(name);
-    REQUIRE_MESSAGE(value != nullptr, "run tests/llama/run.sh instead");
-    return value;
-}
-
-std::string in_folder(const std::string& name) {
-    return std::filesystem::path(environment("HETUNE_LLAMA_FOLDER")) / name;
-}
-
-bool peer(const std::string& arguments) {
-    return std::system((std::string(environment("HETUNE_LLAMA_PEER")) + " " + arguments).c_str()) ==
-           0;
-}
-
-template <class T>
-void write_array(const std::string& path, const std::vector<T>& values) {
-    std::ofstream(path, std::ios::binary)
-        .write(reinterpret_cast<const char*>(values.data()),
-               static_cast<std::streamsize>(values.size() * sizeof(T)));
-}
-
-template <class T>
-std::vector<T> read_array(const std::string& path) {
-    std::ifstream file(path, std::ios::binary);
-    const std::string bytes((std::istreambuf_iterator<char>(file)), {});
-    std::vector<T> values(bytes.size() / sizeof(T));
-    std::memcpy(values.data(), bytes.data(), values.size() * sizeof(T));
-    return values;
-}
-
-std::vector<float> logits_of_peer(const std::string& model, const std::vector<int32_t>& tokens) {
-    write_array(in_folder("tokens"), tokens);
-    REQUIRE(peer(fmt::format("logits {} {} {}", model, in_folder("tokens"), in_folder("logits"))));
-    return read_array<float>(in_folder("logits"));
-}
 
 LogitsDistance distance_to_peer(const ModelShape& shape, const char* quant) {
     const std::string path = in_folder("model.gguf");
