@@ -178,7 +178,9 @@ PlanArg PlanBuilder::in(ValueId value, Form form) {
     if (has(value, Form::kSquares))
         throw std::logic_error(fmt::format("{} still lacks the factor of its norm", name(value)));
     if (has(value, form)) return place_of(value, form);
-    assert(has(value, Form::kFloat));
+    if (!has(value, Form::kFloat))
+        throw std::logic_error(
+            fmt::format("{} has none of the forms that are asked for", name(value)));
     // Other forms are made where they are first asked for, and shared from then on.
     if (form == Form::kQuantised) {
         make_quantised(value);

@@ -45,6 +45,15 @@ KvCache emit_kv_write(PlanBuilder& b, const Op& op) {
             fmt::format("{}: heads of {} values; the attention kernels need a multiple "
                         "of 8 (ModelOptions::backend = \"reference\" takes any)",
                         b.file.path().string(), op.integer("head_size")));
+    // Each query head of a KV head has its sums in registers. Of 64 there were too many on sm_90,
+    // 33 fitted on gfx1100.
+    constexpr int64_t kMostOfKvHead = 32;
+    const int64_t of_kv_head = op.integer("heads") / op.integer("kv_heads");
+    if (b.arch.family != ArchFamily::kCpu && of_kv_head > kMostOfKvHead)
+        throw ModelError(
+            fmt::format("{}: {} query heads for each KV head; the attention kernels take up to {} "
+                        "on a GPU (--backend cpu takes any)",
+                        b.file.path().string(), of_kv_head, kMostOfKvHead));
     const ValueId k = op.inputs[1], v = op.inputs[2];
     const int64_t kv_width = op.integer("kv_heads") * op.integer("head_size");
     const int layer = static_cast<int>(op.integer("kv"));

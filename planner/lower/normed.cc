@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "planner/lower/matrix.h"
+
 namespace hetune {
 namespace {
 
@@ -40,6 +42,9 @@ bool output_quantised(const PlanBuilder& b, ValueId value) {
         const bool product =
             op.kind == "linear" || op.kind == "linear_add" || op.kind == "linear_add_norm";
         if (!product || op.inputs[0] != value || !b.format(op.weights[0]).integer) return false;
+        // The matrix units want half rows, which are made of floats.
+        if (op.kind != "linear_add_norm" && by_matrix(b, value, b.tensor_rows(op.weights[0])))
+            return false;
         any = true;
     }
     return any && b.options.activations == Activations::kQuantised && b.width(value) % 32 == 0;

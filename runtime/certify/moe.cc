@@ -18,6 +18,16 @@ void certify_routes(Trial& t, bool renormalise, size_t groups, size_t groups_use
     // The first row has ties.
     for (int64_t e = 0; e < experts; ++e)
         logits[static_cast<size_t>(e)] = static_cast<float>(e % 3);
+    // Every other row has its likeliest expert in a group that is not among the best by two.
+    const auto of_group = static_cast<size_t>(experts) / groups;
+    for (size_t row = 1; groups > 1 && row < static_cast<size_t>(t.rows()); row += 2)
+        for (size_t e = 0; e < static_cast<size_t>(experts); ++e) {
+            float& logit = logits[row * static_cast<size_t>(experts) + e];
+            const bool alone = e / of_group == row % groups;
+            logit = 0.01f * logit + (e % of_group > (alone ? 0u : 1u) ? -6.0f
+                                     : alone                          ? 3.0f
+                                                                      : 2.8f);
+        }
     t.put("logits", logits);
     t.out_words("ids", t.rows() * used, t.full_rows() * used);
     t.out_floats("shares", used);
@@ -266,7 +276,7 @@ void certify_down_gemm(Trial& t) {
 }
 
 const RegisterCertifier kRouter{{"router"}, certify_router};
-const RegisterCertifier kRouterGroups{{"router_groups"}, certify_router_groups};
+const RegisterCertifier kRouterGroups{{"router_groups"}, certify_router_groups, 2};
 const RegisterCertifier kScaleShares{{"scale_shares"}, certify_scale_shares};
 const RegisterCertifier kGateUp{{"experts_gate_up"}, certify_gate_up};
 const RegisterCertifier kDown{{"experts_down"}, certify_down};

@@ -11,7 +11,7 @@ namespace {
 
 constexpr double kRecurrent = 1e-3;  // carried along by the state, with the device's exponentials
 
-constexpr int64_t kPosition = 22;  // somewhere in the ring, with one of 16 taps filled before it
+constexpr int64_t kPosition = 22;  // somewhere in the ring, with more rows before than any has taps
 
 // The convolution of one channel at one row. The ring holds the inputs of the positions before.
 double convolved(std::span<const float> x, std::span<const float> w, std::span<const float> ring,
