@@ -11,41 +11,51 @@ namespace {
 
 constexpr double kShares = 2e-5;  // exponentials of the device, divided by their sum
 
-void certify_routes(Trial& t, bool renormalise, size_t groups, size_t groups_used) {
-    const int64_t experts = t.number("kExperts"), used = t.number("kUsed");
-    auto logits = seeded_floats(static_cast<size_t>(t.rows() * experts), t.random());
-    for (float& v : logits) v *= 4.0f;
-    // The first row has ties.
-    for (int64_t e = 0; e < experts; ++e)
-        logits[static_cast<size_t>(e)] = static_cast<float>(e % 3);
-    // Every other row has its likeliest expert in a group that is not among the best by two.
-    const auto of_group = static_cast<size_t>(experts) / groups;
-    for (size_t row = 1; groups > 1 && row < static_cast<size_t>(t.rows()); row += 2)
-        for (size_t e = 0; e < static_cast<size_t>(experts); ++e) {
-            float& logit = logits[row * static_cast<size_t>(experts) + e];
-            const bool alone = e / of_group == row % groups;
-            logit = 0.01f * logit + (e % of_group > (alone ? 0u : 1u) ? -6.0f
-                                     : alone                          ? 3.0f
-                                                                      : 2.8f);
-        }
+struct Router {
+    int64_t experts, used;
+    bool renormalise;
+    size_t groups, groups_used;
+};
+
+void route_all(Trial& t, const Router& r, const std::vector<float>& logits) {
     t.put("logits", logits);
-    t.out_words("ids", t.rows() * used, t.full_rows() * used);
-    t.out_floats("shares", used);
+    t.out_words("ids", t.rows() * r.used, t.full_rows() * r.used);
+    t.out_floats("shares", r.used);
     t.launch();
     const auto ids = t.get<int32_t>("ids");
     const auto shares = t.get<float>("shares");
     Comparison& comparison = t.compare("shares", kShares);
     for (int64_t row = 0; row < t.rows(); ++row) {
         const auto wanted =
-            reference::route(row_of(logits, row, experts), static_cast<size_t>(used), renormalise,
-                             groups, groups_used);
+            reference::route(row_of(logits, row, r.experts), static_cast<size_t>(r.used),
+                             r.renormalise, r.groups, r.groups_used);
         for (size_t k = 0; k < wanted.experts.size(); ++k) {
-            const auto at = static_cast<size_t>(row * used) + k;
+            const auto at = static_cast<size_t>(row * r.used) + k;
             t.same("ids", static_cast<int64_t>(k), ids[at], wanted.experts[k]);
             comparison.add(static_cast<int64_t>(k), static_cast<double>(shares[at]),
                            static_cast<double>(wanted.shares[k]));
         }
     }
+}
+
+void certify_routes(Trial& t, bool renormalise, size_t groups, size_t groups_used) {
+    const Router r{t.number("kExperts"), t.number("kUsed"), renormalise, groups, groups_used};
+    auto logits = seeded_floats(static_cast<size_t>(t.rows() * r.experts), t.random());
+    for (float& v : logits) v *= 4.0f;
+    // The first row has ties.
+    for (int64_t e = 0; e < r.experts; ++e)
+        logits[static_cast<size_t>(e)] = static_cast<float>(e % 3);
+    route_all(t, r, logits);
+    if (groups == 1) return;
+    // The likeliest expert is alone in a group that is not among the best by two.
+    const auto experts = static_cast<size_t>(r.experts), of_group = experts / groups;
+    for (size_t at = 0; at < logits.size(); ++at) {
+        const size_t e = at % experts;
+        const bool alone = e / of_group == at / experts % groups;
+        const bool likely = e % of_group < (alone ? 1u : 2u);
+        logits[at] = 0.01f * logits[at] + (!likely ? -6.0f : alone ? 3.0f : 2.8f);
+    }
+    route_all(t, r, logits);
 }
 
 // Different experts for each row, the last one among them.

@@ -95,16 +95,6 @@ TEST_CASE("a narrow product of 8-bit blocks is followed by a wide one on the mat
     is_right("narrow", shape, true);
 }
 
-TEST_CASE("a vocabulary of any size can be drawn from") {
-    for (const int64_t size : {1, 5}) {
-        ModelShape shape = odd_dense("qwen3", 64, 4, 1);
-        shape.vocabulary = size;
-        const Loaded loaded(written(fmt::format("vocabulary{}", size), shape, "Q4_K_M"),
-                            {.context = 64, .prefill_rows = 1});
-        CHECK(loaded.session.options().refused.empty());
-    }
-}
-
 TEST_CASE("sizes without kernels are refused at planning, with the sizes that work") {
     ModelShape inner = odd_dense("qwen3", 64, 4, 1), heads = odd_dense("qwen3", 32, 64, 1);
     inner.inner = 40;
