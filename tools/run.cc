@@ -181,8 +181,8 @@ bool converse(const RunArguments& args, Model& model, Totals& totals) {
     Model::Options options = args.options;
     for (;;) {
         // Text that nobody takes ends the conversation; main() says why.
-        if (!flush_results()) return;
-        expect_end();  // while waiting for input, Ctrl-C ends the program
+        if (!flush_results()) return true;  // close_results() says so
+        expect_end();                       // while waiting for input, Ctrl-C ends the program
         const auto asked = Clock::now();
         const std::optional<std::string> line = input.next();
         if (!line || *line == "/exit") break;
@@ -218,8 +218,8 @@ bool converse(const RunArguments& args, Model& model, Totals& totals) {
             const Generated g = model.chat(messages, options, printer(args, totals));
             messages.push_back({"assistant", g.text});
             totals.add(g);
-            if (!args.json && !write_result("\n")) return;
-            if (!flush_results()) return;
+            if (!args.json && !write_result("\n")) return true;
+            if (!flush_results()) return true;  // close_results() says so
             if (g.stop == "context") tell("The context is full; /reset starts anew.\n");
             if (g.stop == "length")
                 tell("The answer was cut at {} tokens (-n).\n", g.tokens.size());

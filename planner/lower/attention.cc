@@ -49,7 +49,7 @@ KvCache emit_kv_write(PlanBuilder& b, const Op& op) {
     // 33 fitted on gfx1100.
     constexpr int64_t kMostOfKvHead = 32;
     const int64_t of_kv_head = op.integer("heads") / op.integer("kv_heads");
-    if (b.arch.family != ArchFamily::kCpu && of_kv_head > kMostOfKvHead)
+    if (b.arch.family != TargetFamily::kCpu && of_kv_head > kMostOfKvHead)
         throw ModelError(
             fmt::format("{}: {} query heads for each KV head; the attention kernels take up to {} "
                         "on a GPU (--backend cpu takes any)",

@@ -273,7 +273,7 @@ struct LibraryDouble {
     int of_source, no_memory, internal;
     const char* place;  // as the library's front end writes it
 };
-LibraryKind double_of(const char* name, ArchFamily family, const char* arch) {
+LibraryKind double_of(const char* name, TargetFamily family, const char* arch) {
     return {.name = name, .family = family, .baseline_arch = arch, .options = [](const auto&) {
                 return std::vector<std::string>();
             }};
@@ -282,11 +282,12 @@ LibraryKind double_of(const char* name, ArchFamily family, const char* arch) {
 TEST_CASE("what a library's end says is of the source only where status and log say so") {
     const std::string place = "moe/router.hip:12:3: error: use of undeclared identifier 'x'";
     for (const LibraryDouble& library : {
-             LibraryDouble{double_of("nvrtc", ArchFamily::kNvidia, "sm_80"), 6, 1, 11,
+             LibraryDouble{double_of("nvrtc", TargetFamily::kNvidia, "sm_80"), 6, 1, 11,
                            "moe/router.hip(12): error: identifier \"x\" is undefined"},
-             LibraryDouble{double_of("hiprtc", ArchFamily::kAmd, "gfx1100"), 6, 1, 11,
+             LibraryDouble{double_of("hiprtc", TargetFamily::kAmd, "gfx1100"), 6, 1, 11,
                            place.c_str()},
-             LibraryDouble{double_of("comgr", ArchFamily::kAmd, "gfx1100"), 1, 3, 2, place.c_str()},
+             LibraryDouble{double_of("comgr", TargetFamily::kAmd, "gfx1100"), 1, 3, 2,
+                           place.c_str()},
          }) {
         Environment real = environment();
         real.worker = HETUNE_WORKER_PROGRAM;
