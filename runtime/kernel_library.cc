@@ -40,6 +40,10 @@ std::map<std::string, std::string> lines_by_file(const std::string& source) {
     return files;
 }
 
+// More than the plans of any model have (57 for 35B-A3B). A tuner, which tries thousands, must not
+// keep them all: a source has some 40 KB.
+constexpr size_t kKept = 512;
+
 std::string text_of(const nlohmann::ordered_json& json) {
     return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
@@ -75,6 +79,9 @@ KernelLibrary::KernelLibrary(const Arch& arch, CodeStore& store, Environment env
 void KernelLibrary::use(std::unique_ptr<Compiler> compiler) {
     compiler_ = std::move(compiler);
     options_ = fmt::format("{}", fmt::join(compiler_->options(arch_), " "));
+    for (auto& [text, kernel] : prepared_)
+        kernel =
+            std::make_shared<PreparedKernel>(kernel->spec, kernel->source, own_key(kernel->source));
 }
 
 void KernelLibrary::settle(const std::vector<KernelSpec>& specs) {
@@ -93,30 +100,51 @@ void KernelLibrary::settle(const std::vector<KernelSpec>& specs) {
     }
 }
 
-std::string KernelLibrary::source(const KernelSpec& spec) const {
-    return templates_.render(spec, arch_.family);
+std::shared_ptr<const PreparedKernel> KernelLibrary::prepare(const KernelSpec& spec) const {
+    const std::string text = spec.to_string();
+    {
+        const std::lock_guard lock(preparing_);
+        if (const auto known = prepared_.find(text); known != prepared_.end()) return known->second;
+    }
+    auto kernel =
+        std::make_shared<PreparedKernel>(spec, templates_.render(spec, arch_.family), CacheKey{});
+    kernel->key = own_key(kernel->source);
+    const std::lock_guard lock(preparing_);
+    ++statistics_.rendered;
+    if (prepared_.size() >= kKept) prepared_.clear();
+    return prepared_[text] = std::move(kernel);
 }
 
-CacheKey KernelLibrary::key(const KernelSpec& spec) const {
-    const CacheKey own = own_key(spec);
-    const auto other = other_builds_.find(own);
-    return other == other_builds_.end() ? own : other->second;
+KernelLibrary::Prepared KernelLibrary::prepare_all(const std::vector<KernelSpec>& specs) {
+    settle(specs);
+    Prepared kernels;
+    for (const KernelSpec& spec : specs) kernels.push_back(prepare(spec));
+    return kernels;
 }
 
-std::optional<CodeObject> KernelLibrary::find_other_build(const KernelSpec& spec) {
+CacheKey KernelLibrary::key(const PreparedKernel& kernel) const {
+    const auto other = other_builds_.find(kernel.key);
+    return other == other_builds_.end() ? kernel.key : other->second;
+}
+
+std::optional<CodeObject> KernelLibrary::find_other_build(const PreparedKernel& kernel) {
     if (!environment_.any_compiler_build) return std::nullopt;
-    const auto build = store_.find_other_build(key_parts(spec));
+    const auto build = store_.find_other_build(key_parts(kernel));
     if (!build || !build->signed_by_us) return std::nullopt;
     auto code = store_.find_here(build->key);
-    if (code) other_builds_[own_key(spec)] = build->key;
+    if (code) other_builds_[kernel.key] = build->key;
     return code;
 }
 
 std::string KernelLibrary::other_builds(const std::vector<KernelSpec>& missing) {
+    return other_builds(prepare_all(missing));
+}
+
+std::string KernelLibrary::other_builds(const Prepared& missing) {
     std::map<std::string, size_t> places;  // "clang llvm-19 0123... in layer farm.htb" -> kernels
     bool usable = false;
-    for (const KernelSpec& spec : missing)
-        if (const auto build = store_.find_other_build(key_parts(spec))) {
+    for (const auto& kernel : missing)
+        if (const auto build = store_.find_other_build(key_parts(*kernel))) {
             ++places[fmt::format("{} in {}", build->compiler, build->place)];
             usable |= build->signed_by_us;
         }
@@ -133,18 +161,18 @@ std::string KernelLibrary::other_builds(const std::vector<KernelSpec>& missing) 
     return text;
 }
 
-CacheKey KernelLibrary::own_key(const KernelSpec& spec) const {
-    return make_key({source(spec), options_, arch_.name, compiler_->identity()});
+CacheKey KernelLibrary::own_key(const std::string& source) const {
+    return make_key({source, options_, arch_.name, compiler_->identity()});
 }
 
-KeyParts KernelLibrary::key_parts(const KernelSpec& spec) const {
-    const std::string text = source(spec);
-    KeyParts parts = {{"template", spec.name},
+KeyParts KernelLibrary::key_parts(const PreparedKernel& kernel) const {
+    const std::string& text = kernel.source;
+    KeyParts parts = {{"template", kernel.spec.name},
                       {"arch", arch_.name},
                       {"compiler", compiler_->identity()},
                       {"options", options_},
                       {"source", content_hash(text.data(), text.size()).hex()}};
-    for (const auto& [name, value] : spec.constants) parts["constant " + name] = value;
+    for (const auto& [name, value] : kernel.spec.constants) parts["constant " + name] = value;
     for (const auto& [name, lines] : lines_by_file(text))
         parts["file " + name] = content_hash(lines.data(), lines.size()).hex();
     return parts;
@@ -156,11 +184,11 @@ void KernelLibrary::check_given_up(const KernelSpec& spec) const {
                            fmt::format("compiling {} for {}: given up", spec.name, arch_.name));
 }
 
-CodeObject KernelLibrary::compile(const KernelSpec& spec) {
-    check_given_up(spec);
-    CodeObject code = compiler_->compile({spec.name, source(spec), arch_, given_up_});
+CodeObject KernelLibrary::compile(const PreparedKernel& kernel) {
+    check_given_up(kernel.spec);
+    CodeObject code = compiler_->compile({kernel.spec.name, kernel.source, arch_, given_up_});
     check_resources(code, arch_);
-    check_instructions(spec, code);
+    check_instructions(kernel.spec, code);
     return code;
 }
 
@@ -182,16 +210,15 @@ FactKey KernelLibrary::instruction_count(const CodeObject& code) const {
 }
 
 std::vector<KernelLibrary::Attempt> KernelLibrary::attempt(
-    const std::vector<KernelSpec>& specs, const Progress& progress,
+    const Prepared& kernels, const Progress& progress,
     const std::function<bool(const CacheKey&, size_t)>& skip) {
-    settle(specs);
-    std::vector<Attempt> attempts(specs.size());
+    std::vector<Attempt> attempts(kernels.size());
     std::vector<size_t> missing;
-    for (size_t i = 0; i < specs.size(); ++i) {
+    for (size_t i = 0; i < kernels.size(); ++i) {
         // A remote cache is asked later, by several threads, unless nothing may be compiled.
-        const CacheKey name = key(specs[i]);
+        const CacheKey name = key(*kernels[i]);
         auto found = environment_.no_jit ? store_.find(name) : store_.find_here(name);
-        if (!found) found = find_other_build(specs[i]);
+        if (!found) found = find_other_build(*kernels[i]);
         if (found) {
             attempts[i].code = *std::move(found);
             ++statistics_.cached;
@@ -202,10 +229,10 @@ std::vector<KernelLibrary::Attempt> KernelLibrary::attempt(
     if (missing.empty()) return attempts;
     if (environment_.no_jit) {
         std::string names;
-        std::vector<KernelSpec> list;
+        Prepared list;
         for (const size_t i : missing) {
-            names += "\n  " + specs[i].to_string();
-            list.push_back(specs[i]);
+            names += "\n  " + kernels[i]->spec.to_string();
+            list.push_back(kernels[i]);
         }
         if (const std::string others = other_builds(list); !others.empty()) names += "\n" + others;
         throw CompileError(
@@ -213,7 +240,7 @@ std::vector<KernelLibrary::Attempt> KernelLibrary::attempt(
             fmt::format("{} of {} kernels for {} by {} are not in the cache, and "
                         "compiling is switched off (ModelOptions::no_jit, HETUNE_NO_JIT); `hetune "
                         "prewarm {} --arch {} --compiler {}` makes them:{}",
-                        missing.size(), specs.size(), arch_.name, compiler_->name(), model_,
+                        missing.size(), kernels.size(), arch_.name, compiler_->name(), model_,
                         arch_.name, compiler_->name(), names));
     }
 
@@ -226,13 +253,14 @@ std::vector<KernelLibrary::Attempt> KernelLibrary::attempt(
             const size_t i = missing[at];
             bool mine = false;
             try {
-                check_given_up(specs[i]);
+                const PreparedKernel& kernel = *kernels[i];
+                check_given_up(kernel.spec);
                 const auto make = [&] {
                     mine = true;
-                    return compile(specs[i]);
+                    return compile(kernel);
                 };
-                CodeObject code = store_.get_or_make(key(specs[i]), key_parts(specs[i]), make,
-                                                     [&] { check_given_up(specs[i]); });
+                CodeObject code = store_.get_or_make(key(kernel), key_parts(kernel), make,
+                                                     [&] { check_given_up(kernel.spec); });
                 const std::lock_guard lock(mutex);
                 attempts[i].code = std::move(code);
                 (mine ? statistics_.compiled : statistics_.cached) += 1;
@@ -244,7 +272,8 @@ std::vector<KernelLibrary::Attempt> KernelLibrary::attempt(
             const std::lock_guard lock(mutex);
             ++done;
             broken.guard([&] {
-                if (mine && attempts[i].failure == nullptr && compiled_) compiled_(specs[i]);
+                if (mine && attempts[i].failure == nullptr && compiled_)
+                    compiled_(kernels[i]->spec);
                 if (progress) progress(done, missing.size());
             });
         }
@@ -265,7 +294,8 @@ std::vector<KernelLibrary::Attempt> KernelLibrary::attempt(
 std::vector<CodeObject> KernelLibrary::get(const std::vector<KernelSpec>& specs,
                                            const Progress& progress) {
     std::vector<CodeObject> codes;
-    for (Attempt& made : attempt(specs, progress, [](const CacheKey&, size_t) { return false; })) {
+    const auto none = [](const CacheKey&, size_t) { return false; };
+    for (Attempt& made : attempt(prepare_all(specs), progress, none)) {
         if (made.failure != nullptr) std::rethrow_exception(made.failure);
         codes.push_back(std::move(made.code));
     }
@@ -321,7 +351,8 @@ std::vector<KernelLibrary::Made> KernelLibrary::make(const std::vector<KernelSpe
         if (known) made[i] = {.refused = *known, .remembered = true};
         return known.has_value();
     };
-    std::vector<Attempt> attempts = attempt(specs, progress, skip);
+    const Prepared kernels = prepare_all(specs);
+    std::vector<Attempt> attempts = attempt(kernels, progress, skip);
     for (size_t i = 0; i < specs.size(); ++i) {
         made[i].code = std::move(attempts[i].code);
         if (attempts[i].failure == nullptr) continue;
@@ -334,7 +365,7 @@ std::vector<KernelLibrary::Made> KernelLibrary::make(const std::vector<KernelSpe
             made[i].refused = error.what();
             if (!error.is_verdict()) continue;
             store_.facts().put(
-                {.key = refusal(key(specs[i])),
+                {.key = refusal(key(*kernels[i])),
                  .kernel = specs[i].name,
                  .value = text_of({{"reason", error.what()}, {"log", error.log()}})});
         }
@@ -343,10 +374,9 @@ std::vector<KernelLibrary::Made> KernelLibrary::make(const std::vector<KernelSpe
 }
 
 std::vector<KernelSpec> KernelLibrary::missing(const std::vector<KernelSpec>& specs) {
-    settle(specs);
     std::vector<KernelSpec> list;
-    for (const KernelSpec& spec : specs)
-        if (!store_.find(key(spec)) && !find_other_build(spec)) list.push_back(spec);
+    for (const auto& kernel : prepare_all(specs))
+        if (!store_.find(key(*kernel)) && !find_other_build(*kernel)) list.push_back(kernel->spec);
     return list;
 }
 

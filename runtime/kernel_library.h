@@ -18,9 +18,17 @@
 
 namespace hetune {
 
+// A kernel as a library knows it, rendered once. Immutable.
+struct PreparedKernel {
+    KernelSpec spec;
+    std::string source;
+    CacheKey key;  // of the object that the library's compiler makes of it
+};
+
 class KernelLibrary {
   public:
     struct Statistics {
+        int rendered = 0;
         int cached = 0;
         int compiled = 0;
         double compile_ms = 0;  // of the compiled ones, summed over processes
@@ -80,10 +88,14 @@ class KernelLibrary {
     // which; as text for a person, empty where there are none.
     std::string other_builds(const std::vector<KernelSpec>& missing);
 
-    std::string source(const KernelSpec& spec) const;
-    // Of the object that this library takes for `spec`.
-    CacheKey key(const KernelSpec& spec) const;
-    KeyParts key_parts(const KernelSpec& spec) const;
+    // Thread-safe, as are the four behind it. Kept for the next time.
+    std::shared_ptr<const PreparedKernel> prepare(const KernelSpec& spec) const;
+    std::string source(const KernelSpec& spec) const { return prepare(spec)->source; }
+    // Of the object that this library takes for `spec`: of another build of the compiler, where
+    // that was found in its place.
+    CacheKey key(const KernelSpec& spec) const { return key(*prepare(spec)); }
+    CacheKey key(const PreparedKernel& kernel) const;
+    KeyParts key_parts(const PreparedKernel& kernel) const;
     const Arch& arch() const { return arch_; }
     Compiler& compiler() { return *compiler_; }
     CodeStore& store() { return store_; }
@@ -98,13 +110,16 @@ class KernelLibrary {
     void settle(const std::vector<KernelSpec>& specs);
     void use(std::unique_ptr<Compiler> compiler);
 
+    using Prepared = std::vector<std::shared_ptr<const PreparedKernel>>;
+    Prepared prepare_all(const std::vector<KernelSpec>& specs);
     // What the store has is taken; the rest is compiled unless `skip` says why not.
-    std::vector<Attempt> attempt(const std::vector<KernelSpec>& specs, const Progress& progress,
+    std::vector<Attempt> attempt(const Prepared& kernels, const Progress& progress,
                                  const std::function<bool(const CacheKey&, size_t)>& skip);
-    CodeObject compile(const KernelSpec& spec);
+    CodeObject compile(const PreparedKernel& kernel);
     void check_given_up(const KernelSpec& spec) const;
-    CacheKey own_key(const KernelSpec& spec) const;
-    std::optional<CodeObject> find_other_build(const KernelSpec& spec);
+    CacheKey own_key(const std::string& source) const;
+    std::optional<CodeObject> find_other_build(const PreparedKernel& kernel);
+    std::string other_builds(const Prepared& missing);
     FactKey refusal(const CacheKey& key) const;
     std::optional<std::string> known_refusal(const CacheKey& key, bool left_out);
     std::optional<std::string> reason(const FactKey& key);
@@ -126,7 +141,9 @@ class KernelLibrary {
     std::function<void(const KernelSpec&)> compiled_;
     std::string model_ = "FILE";
     std::map<CacheKey, CacheKey> other_builds_;  // own key -> key of the object in its place
-    Statistics statistics_;
+    mutable std::mutex preparing_;               // guards prepared_ and statistics_.rendered
+    mutable std::map<std::string, std::shared_ptr<const PreparedKernel>> prepared_;  // by spec
+    mutable Statistics statistics_;
 };
 
 // What facts about a code object go by.

@@ -248,7 +248,8 @@ class Prewarm {
             facts.insert(facts.end(), job.left_out.begin(), job.left_out.end());
             std::ranges::move(job.library->good_facts(job.kernels), std::back_inserter(facts));
             for (const KernelSpec& spec : job.kernels)
-                objects.emplace(job.library->key(spec), job.library->key_parts(spec));
+                objects.emplace(job.library->key(spec),
+                                job.library->key_parts(*job.library->prepare(spec)));
         }
         std::vector<BundledPack> packs;
         if (tiles_) packs.push_back({tiles_->model, tiles_->layout, &tiles_->pack});
