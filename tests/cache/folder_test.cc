@@ -106,6 +106,15 @@ TEST_CASE("A link to a folder of ours is followed") {
     CHECK(std::filesystem::exists(object_path(folder.path() / "real", sample_key(1))));
 }
 
+TEST_CASE("A folder whose name is a circle of links gives a store in memory") {
+    TestFolder folder;
+    std::filesystem::create_symlink(folder.path() / "b", folder.path() / "a");
+    std::filesystem::create_symlink(folder.path() / "a", folder.path() / "b");
+    CHECK(works_in_memory({.folder = folder.path() / "a"}, "a") == 0);
+    CHECK(works_in_memory({.folder = folder.path() / "a" / "cache"}, "a") == 0);
+    CHECK_FALSE(CodeStore({.layers = {folder.path() / "b"}}).find(sample_key(1)).has_value());
+}
+
 TEST_CASE("A folder that cannot be made or is a file gives a store in memory") {
     TestFolder folder;
     std::ofstream(folder.path() / "file") << "x";

@@ -2,6 +2,8 @@
 #include "cache/signing.h"
 
 #include <doctest/doctest.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <fstream>
@@ -92,6 +94,30 @@ TEST_CASE("HETUNE_TRUSTED_KEYS takes keys and files of keys; what it cannot read
     CHECK(options.trust.required);
     CHECK(options.trust.keys.empty());
     CHECK(warnings.list().size() == 1);
+}
+
+TEST_CASE("A key that cannot be written to its end leaves no file, so that the next try can") {
+    TestFolder folder;
+    const auto path = folder.path() / "key";
+    const SigningKey key = SigningKey::generate();
+    rlimit before{};
+    REQUIRE(getrlimit(RLIMIT_FSIZE, &before) == 0);
+    const auto handler = ::signal(SIGXFSZ, SIG_IGN);
+    rlimit small = before;
+    small.rlim_cur = 10;
+    REQUIRE(setrlimit(RLIMIT_FSIZE, &small) == 0);
+    std::string said;
+    try {
+        key.save(path);
+    } catch (const CacheError& error) {
+        said = error.what();
+    }
+    setrlimit(RLIMIT_FSIZE, &before);
+    ::signal(SIGXFSZ, handler);
+    CHECK(said.find(path.string()) != std::string::npos);
+    CHECK_FALSE(std::filesystem::exists(path));
+    key.save(path);
+    CHECK(SigningKey::load(path).public_key() == key.public_key());
 }
 
 TEST_CASE("A bundle signed by a trusted key is a layer; unsigned or signed by others it is none") {

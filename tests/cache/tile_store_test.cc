@@ -270,6 +270,26 @@ TEST_CASE("A disk without room is refused with one warning and left as it was") 
     umount(folder.path().c_str());
 }
 
+TEST_CASE("A pack for which no blocks can be had leaves no partial file") {
+    TestFolder folder;
+    Warnings warnings;
+    TileStore store({.folder = folder.path(), .warn = warnings.function()});
+    rlimit before{};
+    REQUIRE(getrlimit(RLIMIT_FSIZE, &before) == 0);
+    const auto handler = ::signal(SIGXFSZ, SIG_IGN);
+    rlimit small = before;
+    small.rlim_cur = 1 << 16;
+    REQUIRE(setrlimit(RLIMIT_FSIZE, &small) == 0);
+    const bool began = begin(store, kModel, kLayout, {{"large", 2 << 20}}).has_value();
+    setrlimit(RLIMIT_FSIZE, &before);
+    ::signal(SIGXFSZ, handler);
+    CHECK_FALSE(began);
+    CHECK(warnings.list().size() == 1);
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(folder.path() / "tiles"))
+        CHECK(entry.is_directory());
+    CHECK(write_pack(store, kModel) == 4);
+}
+
 TEST_CASE("Tiles without a folder, or beyond the limit, are refused with one warning") {
     TestFolder folder;
     for (const auto& place : {std::filesystem::path(), folder.path()}) {

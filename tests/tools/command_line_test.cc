@@ -262,6 +262,33 @@ TEST_CASE("an output file is whole or not there, and what is no regular file is 
     CHECK(described["bytes"] == std::filesystem::file_size(target));
 }
 
+TEST_CASE("plan, tune and the static model need no compiler") {
+    TestFolder folder;
+    const auto run = [&](const std::string& arguments) {
+        const CommandResult result =
+            run_hetune(folder.path() / "cache", arguments, "PATH=/nowhere HETUNE_TUNE=all");
+        CAPTURE(arguments);
+        CAPTURE(result.output);
+        CHECK(result.status == 0);
+        return result;
+    };
+    run("autotune " + kTiny + " --arch gfx1100 --kernel 'gemv*' --rows 1");
+    const CommandResult plan = run("plan --arch gfx1100 " + kTiny);
+    CHECK(plan.says("predicted floor us"));
+    CHECK(plan.says("predicted roofline of gfx1100"));
+    CHECK_FALSE(plan.says("stale"));  // there is no compiler to compare with
+    CHECK(run("tune ls").says("gemv"));
+    const std::string file = folder.path() / "tunings.json";
+    run("tune export -o " + file);
+    run("tune import " + file);
+    run("tune reset --yes");
+    // Which arch was taken, and why, in one line.
+    const CommandResult here = run("plan " + kTiny + " 2>&1 >/dev/null");
+    CHECK(here.lines() == 1);
+    CHECK(here.says("hetune: for "));
+    CHECK(here.says("--arch names another"));
+}
+
 TEST_CASE("the second Ctrl-C ends a command at once, whatever it waits for") {
     TestFolder folder;
     const std::string prefix = folder.path() / "saved";
