@@ -163,24 +163,6 @@ TEST_CASE("the fastest candidate does not win when it leaves half of its output 
     }
 }
 
-TEST_CASE("a candidate that writes half of an 8-bit KV cache is wrong") {
-    Bench bench;
-    bench.device.broken = [](const ScriptedLaunch& launch) {
-        return launch.entry == "kv_write" && launch.waves() > 1;
-    };
-    TuneOptions options = bench.options();
-    options.kernels = "kv_write";
-    options.rows = {8};
-    options.plan.kv = KvType::kQ8;
-    const TuneResult result = bench.sweep(options);
-    REQUIRE(result.kernels.size() == 1);
-    size_t wrong = 0;
-    for (const TuningTrial& trial : result.kernels[0].record.trials)
-        wrong += trial.state == "wrong";
-    CHECK(wrong > 0);
-    CHECK(result.kernels[0].record.point == result.kernels[0].record.default_point);
-}
-
 TEST_CASE("what looked fast while others were compiling is timed again before it wins") {
     Bench bench;
     // The first timings of 16 waves lie; in the duel of the finalists they do not.
