@@ -197,8 +197,9 @@ TEST_CASE("a conversation whose answers stdout does not take ends with one line"
     for (const char* stdout_of : {">/dev/full", ">&-"}) {
         std::ofstream(folder.path() / "typed") << "Hello\nHello\n";
         const CommandResult result = run_hetune(
-            folder.path(), fmt::format("run -q -n 1 --backend reference {} <'{}' {}", kTiny,
-                                       (folder.path() / "typed").string(), stdout_of));
+            folder.path(), fmt::format("run -q -n 1 --backend reference --chat-template chatml {} "
+                                       "<'{}' {}",
+                                       kTiny, (folder.path() / "typed").string(), stdout_of));
         CHECK(result.status == 1);
         CHECK(result.lines() == 1);
         CHECK(result.says("hetune: the result cannot be written to stdout: "));
