@@ -195,10 +195,12 @@ void print_result(const TuneResult& result) {
                                           : "");
     }
     const auto [before, after] = sums_of(result);
-    fmt::print(
-        "{} shapes, {}{:.2f}x in the geometric mean; all their launches {}{:.1f} us, by default "
-        "{:.1f} us\n",
-        result.kernels.size(), kind, geometric_mean_gain(result), kind, after, before);
+    if (before > 0)  // else nothing has a time
+        fmt::print(
+            "{} shapes, {}{:.2f}x in the geometric mean; all their launches {}{:.1f} us, by "
+            "default "
+            "{:.1f} us\n",
+            result.kernels.size(), kind, geometric_mean_gain(result), kind, after, before);
     for (const TunedPlan& plan : result.plans)
         fmt::print(
             "whole plan, {} row{}: {:.1f} us +- {:.1f}, by default {:.1f} us ({:.2f}x){}; logits "
