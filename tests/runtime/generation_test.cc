@@ -107,6 +107,17 @@ TEST_CASE("a device that runs ahead stays within the context") {
     }
 }
 
+TEST_CASE("a start renders each kernel once, cold and warm") {
+    for (int start = 0; start < 2; ++start) {
+        Loaded loaded(kModels + "/mini35-Q4_K_M.gguf", {.context = 64, .all_logits = true});
+        const SessionPlans plans = session_plans(loaded.session.graph(), loaded.file,
+                                                 loaded.device->arch(), loaded.session.options());
+        const auto& made = loaded.library.statistics();
+        CHECK(made.rendered == std::ssize(plans.kernels()));
+        CHECK(made.cached + made.compiled == made.rendered);
+    }
+}
+
 TEST_CASE("drawing a token takes nothing from the heap") {
     for (const Bursts& bursts : kBursts) {
         Loaded loaded(kFiles[0], options_of(64, bursts));
