@@ -3,6 +3,7 @@
 #include <cmath>
 #include <map>
 
+#include "kernel_templates/catalogue.h"
 #include "runtime/bad_numbers.h"
 
 namespace hetune {
@@ -39,6 +40,18 @@ double largest_difference(std::span<const float> a, std::span<const float> b) {
 }
 
 }  // namespace
+
+std::set<std::string> products_of_halves(const Plan& plan) {
+    std::set<std::string> names;
+    for (const PlanStep& step : plan.steps) {
+        if (!find_template(step.spec.name)->promises.matrix) continue;
+        for (const PlanArg& arg : step.args)
+            if (const PlanBuffer& buffer = plan.buffers[static_cast<size_t>(arg.buffer)];
+                buffer.role == BufferRole::kTiles)
+                names.insert(buffer.tensor);
+    }
+    return names;
+}
 
 ModelComparison verify(Session& session, ReferenceEngine& oracle, std::span<const int32_t> tokens) {
     session.reset();

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -29,6 +30,9 @@ struct ModelComparison {
     std::vector<ValueError> values;
     std::vector<float> model_logits = {};  // [rows, vocabulary]
 };
+
+// Weights that a plan multiplies with halves, by their tensors' names.
+std::set<std::string> products_of_halves(const Plan& plan);
 
 // Both engines are reset first. The session is made with all_logits. Throws NumberError where
 // logits of either side are NaN or infinite.

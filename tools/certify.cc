@@ -90,7 +90,7 @@ const RegisterCommand kCertify{
         app.footer(
             "A kernel is tried once for its code, the device's arch and the driver: at its real "
             "shape,\n"
-            "on the model's weights and seeded activations, its results compared with the "
+            "on made weights and activations, its results compared with the "
             "oracle's.\n"
             "The error is relative to the largest value. Exit code 1 where a kernel is refused; "
             "then\n"

@@ -51,22 +51,21 @@ constexpr const char* kText =
 
 // The compiled model beside two oracles.
 struct Comparison {
+    bool halves = false;      // some products are of halves
     LogitsDistance floats;    // from the oracle in float32
     LogitsDistance rounding;  // from that oracle to one that rounds as the kernels do
     ModelComparison rounded;  // from that one: sums in another order, and what they round otherwise
 };
 
-// Plans of a prompt multiply halves where the device has matrix units. A token and all plans
-// elsewhere multiply 8-bit blocks.
-bool multiplies_halves(const VerifyArguments& args, const Model& model) {
-    const Session* session = ModelParts::session(model);
-    return session != nullptr && session->device().arch().has_matrix && !args.one_by_one &&
-           !args.model.options.float_activations;
-}
-
+// Plans of a prompt multiply halves where the device has matrix units, but for narrow matrices. A
+// token and all plans elsewhere multiply 8-bit blocks.
 OracleRounding rounding_of(const VerifyArguments& args, const Model& model) {
-    if (ModelParts::session(model) == nullptr) return {};
-    return {.activations = !args.model.options.float_activations && !multiplies_halves(args, model),
+    const Session* session = ModelParts::session(model);
+    if (session == nullptr) return {};
+    const int rows =
+        args.one_by_one ? 1 : logits_rows(session->options(), session->device().arch());
+    return {.activations = !args.model.options.float_activations,
+            .halves = products_of_halves(session->plan_for(rows, !args.one_by_one)),
             .kv = kv_type(args.model.options.kv_type)};
 }
 
@@ -75,9 +74,10 @@ Comparison compare(const VerifyArguments& args, Model& model, const std::vector<
     const LayerGraph graph = build_layer_graph(file);
     const int64_t vocabulary = graph.vocabulary;
     ReferenceEngine exact(file, graph, model.info().context);
-    ReferenceEngine oracle(file, graph, model.info().context, rounding_of(args, model));
+    const OracleRounding rounding = rounding_of(args, model);
+    ReferenceEngine oracle(file, graph, model.info().context, rounding);
     const std::vector<float> wanted = exact.forward(tokens, true);
-    Comparison result;
+    Comparison result{.halves = !rounding.halves.empty()};
     Session* session = ModelParts::session(model);
     if (session != nullptr && !args.one_by_one) {
         result.rounded = verify(*session, oracle, tokens);
@@ -106,11 +106,11 @@ struct Gates {
 // sound model has noise of the same size, not the same noise, so twice the cost is allowed. What is
 // left are sums in float32 (1e-6; 7e-12 measured on SmolLM2-135M), or products of halves (1e-4;
 // 1.8e-6 measured on the tiny model), and one near tie.
-Gates gates_of(const VerifyArguments& args, const Model& model, const LogitsDistance& rounding) {
+Gates gates_of(const VerifyArguments& args, const Comparison& report) {
+    const LogitsDistance& rounding = report.rounding;
     const double tie = 100.0 / static_cast<double>(std::max<int64_t>(rounding.rows, 1));
-    return {
-        args.max_kl.value_or(2 * rounding.mean_kl + (multiplies_halves(args, model) ? 1e-4 : 1e-6)),
-        args.min_top1.value_or(std::max(0.0, 100 - 2 * (100 - rounding.top1) - tie))};
+    return {args.max_kl.value_or(2 * rounding.mean_kl + (report.halves ? 1e-4 : 1e-6)),
+            args.min_top1.value_or(std::max(0.0, 100 - 2 * (100 - rounding.top1) - tie))};
 }
 
 // What a KV cache in 8 bits costs: the distance to the logits with one in f16. Takes the model's
@@ -213,7 +213,7 @@ int run(VerifyArguments& args) {
 
     if (!args.json) tell("{}\n", device_line(model->info()));
     const Comparison report = compare(args, *model, tokens);
-    const Gates gates = gates_of(args, *model, report.rounding);
+    const Gates gates = gates_of(args, report);
     const std::optional<LogitsDistance> kv = kv_distance(args, model, tokens);
     const std::string missed = missed_gate(report.floats, gates);
     if (args.json)

@@ -154,6 +154,11 @@ Trial::Trial(const TrialSubject& subject)
     make_turns();
 }
 
+Trial::~Trial() {
+    const std::lock_guard turn(subject_.on.turn);
+    for (auto& [place, argument] : arguments_) argument.buffer.reset();
+}
+
 // Of a base of 10000, as models have them; two floats a pair on the device.
 void Trial::make_turns() {
     for (size_t i = 0; i < info_.params.size(); ++i) {
@@ -340,6 +345,12 @@ std::vector<uint64_t> Trial::place_arguments() {
             put(info_.params[i].name,
                 std::vector<int32_t>{static_cast<int32_t>(position_), static_cast<int32_t>(rows_)});
         Argument& argument = arguments_[i];
+        const auto offset = argument.tiles ? static_cast<uint64_t>(arg.offset) : 0;
+        // Weights of the launch before, which were found unchanged.
+        if (argument.buffer != nullptr) {
+            pointers.push_back(argument.buffer->address() + kGuard + offset);
+            continue;
+        }
         argument.buffer = device.allocate(argument.bytes + 2 * kGuard);
         Buffer& buffer = *argument.buffer;
         device.fill(buffer, 0, kGuard, static_cast<uint8_t>(kCanary));
@@ -350,7 +361,6 @@ std::vector<uint64_t> Trial::place_arguments() {
             upload_weights(i, buffer, kGuard);
         else
             device.upload(buffer, kGuard, argument.before);
-        const auto offset = argument.tiles ? static_cast<uint64_t>(arg.offset) : 0;
         pointers.push_back(argument.buffer->address() + kGuard + offset);
     }
     return pointers;
@@ -362,9 +372,11 @@ void Trial::launch() {
         const std::lock_guard turn(subject_.on.turn);
         waited_ms_ += waiting.ms();
         Device& device = subject_.on.device;
-        // Also where something throws: memory is given back within the turn.
+        // Also where something throws: memory is given back within the turn, but for weights, which
+        // the next launch needs again.
         const std::unique_ptr<Trial, void (*)(Trial*)> freed(this, [](Trial* trial) {
-            for (auto& [place, argument] : trial->arguments_) argument.buffer.reset();
+            for (auto& [place, argument] : trial->arguments_)
+                if (!argument.tiles) argument.buffer.reset();
         });
         const std::vector<uint64_t> pointers = place_arguments();
         LaunchShape shape{.threads = subject_.step.threads};
@@ -401,7 +413,7 @@ void Trial::read_back(size_t index) {
     } else {
         compare_canary(index, kGuard + argument.bytes, "behind");
     }
-    argument.buffer.reset();
+    if (!argument.tiles) argument.buffer.reset();
 }
 
 void Trial::compare_start(size_t index, size_t bytes) {

@@ -87,6 +87,9 @@ constexpr int kTrialVersion = 2;
 class Trial {
   public:
     explicit Trial(const TrialSubject& subject);
+    ~Trial();
+    Trial(const Trial&) = delete;
+    Trial& operator=(const Trial&) = delete;
 
     // Constants of the spec.
     const std::string& text(const std::string& constant) const;

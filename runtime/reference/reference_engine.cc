@@ -45,7 +45,9 @@ std::vector<float> ReferenceEngine::Step::factor(std::span<const float> x, size_
     std::vector<float> values(x.begin(), x.end());
     for (size_t i = first; i < first + count; ++i) {
         const QuantFormat* format = find_quant(weight(i).ggml_type);
-        if (!rounding.activations || format == nullptr || !format->integer) return values;
+        if (!rounding.activations || format == nullptr || !format->integer ||
+            rounding.halves.contains(op.weights[i]))
+            return values;
     }
     reference::round_to_8_bits(values, 32);
     return values;
@@ -56,7 +58,7 @@ ReferenceEngine::ReferenceEngine(const ModelFile& file, LayerGraph graph, int64_
     : file_(file),
       graph_(std::move(graph)),
       context_(context),
-      rounding_(rounding),
+      rounding_(std::move(rounding)),
       values_(graph_.values.size()) {
     for (const Op& op : graph_.ops)
         if (!primitives().contains(op.kind))

@@ -3,6 +3,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,8 @@ namespace hetune {
 struct OracleRounding {
     // Inputs of products with integer formats to 8 bits, in blocks of 32 with one scale (XBlock).
     bool activations = false;
+    // Weights that are multiplied with halves instead, on matrix units.
+    std::set<std::string> halves = {};
     KvType kv = KvType::kF32;  // keys and values as the KV cache holds them
 };
 
@@ -54,7 +57,7 @@ class ReferenceEngine : public Engine {
         std::vector<std::vector<float>>& values;
         // Kept between forwards: KV caches, recurrent states.
         std::map<std::string, std::vector<float>>& state;
-        OracleRounding rounding;
+        const OracleRounding& rounding;
 
         int64_t rows() const { return static_cast<int64_t>(tokens.size()); }
         std::span<const float> in(size_t index) const;
