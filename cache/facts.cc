@@ -54,8 +54,7 @@ std::string encode_fact(const Fact& fact) {
                         {"kernel", fact.kernel},
                         {"good", fact.good},
                         {"created", fact.created},
-                        {"value", parse_json(fact.value)}},
-                       1) +
+                        {"value", parse_json(fact.value)}}) +
            "\n";
 }
 

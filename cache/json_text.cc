@@ -27,6 +27,18 @@ std::string checksum(const Json& object) {
     return content_hash(text.data(), text.size()).hex();
 }
 
+// Whether `text` is what sealed_json writes without an indent, and its check is right: seen without
+// writing the object anew.
+bool is_sealed(std::string_view text) {
+    constexpr std::string_view kCheck = R"(,"check":")";
+    if (text.ends_with('\n')) text.remove_suffix(1);
+    const size_t at = text.rfind(kCheck);
+    if (at == text.npos || !text.ends_with("\"}")) return false;
+    const std::string object = std::string(text.substr(0, at)) + "}";
+    return text.substr(at + kCheck.size()) ==
+           content_hash(object.data(), object.size()).hex() + "\"}";
+}
+
 // One overload for each type: false where the value is none of that type.
 bool read(const Json& json, bool& value) {
     if (json.is_boolean()) value = json.get<bool>();
@@ -140,7 +152,7 @@ Json open_sealed_json(std::string_view text) {
     Json object = parse_json(text);
     const auto check = json_value<std::string>(object, "check");
     object.erase("check");
-    if (check != checksum(object)) throw CacheError("it is damaged");
+    if (!is_sealed(text) && check != checksum(object)) throw CacheError("it is damaged");
     return object;
 }
 
