@@ -437,7 +437,8 @@ Value format_percent(const Value& pattern, const Value& values) {
                                                                            : field;
         bound(out);
     }
-    const bool all_used = by_name || used >= tuple.size() || values.is_dict();
+    const bool all_used = by_name || used >= tuple.size() || values.is_dict() ||
+                          values.is_list();  // Python counts lists as mappings here
     if (!all_used) throw Fault("the format does not use all values");
     return Value::text(std::move(out), pattern.is_safe());
 }

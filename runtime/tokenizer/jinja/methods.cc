@@ -98,13 +98,13 @@ Value count_of(const Value& self, const Arguments& arguments) {
     }));
 }
 
-Value bit_length(const Value& self, const Arguments&) {
-    return Value::of(self.as_integer().bits());
-}
-
-Value is_whole(const Value& self, const Arguments&) {
-    const double value = self.as_double();
-    return Value::of(std::isfinite(value) && value == std::trunc(value));
+Value from_keys(const Value&, const Arguments& arguments) {
+    arguments.check({"iterable", "value"});
+    const Value* given = arguments.find(1, "value");
+    auto dict = std::make_shared<Dict>();
+    for (const Value& key : arguments.need(0, "iterable").items())
+        dict->set(key, given == nullptr ? Value::none() : *given);
+    return Value::of(std::move(dict));
 }
 
 Value range(const Arguments& arguments) {
@@ -204,6 +204,11 @@ Value make_cycler(const Arguments& arguments) {
     return Value::of(std::shared_ptr<Object>(std::move(cycler)));
 }
 
+// A function of Jinja's that a template may name, and print or test.
+Value lipsum(const Arguments&) {
+    throw Fault("makes random text, which is no part of a chat; write the text itself");
+}
+
 Value raise_exception(const Arguments& arguments) {
     throw Fault(arguments.positional.empty() ? "raised" : arguments.positional[0].print());
 }
@@ -222,29 +227,35 @@ Value strftime_now(const Arguments& arguments) {
 
 const Methods& methods_of(const Value& value) {
     static const Methods kDict = {
-        {"copy", copy_dict}, {"get", get}, {"items", items}, {"keys", keys}, {"values", values}};
+        {"copy", copy_dict}, {"fromkeys", from_keys}, {"get", get}, {"items", items}, {"keys", keys}, {"values", values}};
     static const Methods kList = {{"clear", clear},
                                   {"copy", copy_list},
                                   {"count", count_of},
                                   {"index", index_of},
                                   {"pop", pop}};
     static const Methods kTuple = {{"count", count_of}, {"index", index_of}};
-    static const Methods kInteger = {{"bit_length", bit_length}};
-    static const Methods kFloat = {{"is_integer", is_whole}};
     static const Methods kNone;
     if (value.is_dict()) return kDict;
     if (value.is_list()) return kList;
     if (value.has_positions() && value.sequence() != nullptr) return kTuple;
-    return value.is_whole() ? kInteger : value.is_float() ? kFloat : kNone;
+    return kNone;
 }
 
 }  // namespace
 
 Value find_method(const Value& value, std::string_view name) {
     if (value.is_text()) return find_text_method(value, name);
-    if (const Sequence* sequence = value.sequence())
+    if (value.is_number()) return find_number_method(value, name);
+    if (const Sequence* sequence = value.sequence()) {
+        if (sequence->kind == Kind::kRange && name == "start") return Value::of(sequence->range[0]);
+        if (sequence->kind == Kind::kRange && name == "stop") return Value::of(sequence->range[1]);
+        if (sequence->kind == Kind::kRange && name == "step") return Value::of(sequence->range[2]);
+        if (sequence->kind == Kind::kBytes)
+            if (Value method = find_bytes_method(value, name); !method.is_undefined())
+                return method;
         for (size_t i = 0; i < sequence->names.size(); ++i)
             if (sequence->names[i] == name) return sequence->items[i];
+    }
     const Methods& methods = methods_of(value);
     const auto found = methods.find(name);
     if (found == methods.end()) return Value();
@@ -274,8 +285,7 @@ Value make_range(int64_t begin, int64_t end, int64_t step) {
     }
     const Value list = Value::list(std::move(numbers));
     list.sequence()->kind = Kind::kRange;
-    list.sequence()->range = step == 1 ? fmt::format("range({}, {})", begin, end)
-                                       : fmt::format("range({}, {}, {})", begin, end, step);
+    list.sequence()->range = {begin, end, step};
     return list;
 }
 
@@ -285,6 +295,7 @@ Value find_global(std::string_view name) {
         {"cycler", make_cycler},
         {"dict", [](const Arguments& arguments) { return Value::of(dict_of(arguments)); }},
         {"joiner", make_joiner},
+        {"lipsum", lipsum},
         {"namespace", make_namespace},
         {"raise_exception", raise_exception},
         {"range", range},

@@ -20,11 +20,11 @@ class Parser {
   public:
     explicit Parser(std::string_view source) : in_(tokenize(source)) {}
 
-    Body run() {
+    ParsedTemplate run() {
         Body body = parse_body({});
         if (in_.peek().kind != Kind::kEnd)
             in_.fail(in_.peek(1).value, "closes a block that is not open");
-        return body;
+        return {std::move(body), std::move(blocks_)};
     }
 
   private:
@@ -265,9 +265,8 @@ class Parser {
 
     StatementPtr parse_block(int line) {
         const std::string name = in_.expect_name("block");
-        if (std::ranges::find(blocks_, name) != blocks_.end())
+        if (!blocks_.emplace(name, nullptr).second)
             throw TemplateError(line, "block", fmt::format("'{}' is there twice", name));
-        blocks_.push_back(name);
         const bool scoped = in_.skip_name("scoped");
         in_.skip_name("required");
         const int loops_outside = std::exchange(loops_, 0);
@@ -276,7 +275,9 @@ class Parser {
         loops_ = loops_outside;
         if (in_.at_name(name)) in_.next();
         end_tag("endblock");
-        return make_with(line, {}, std::move(body), !scoped);
+        StatementPtr made = make_with(line, {}, std::move(body), !scoped);
+        blocks_[name] = made.get();
+        return made;
     }
 
     // {% generation %}: a scope of its own.
@@ -311,11 +312,11 @@ class Parser {
     ExpressionParser in_;
     int depth_ = 0;
     int loops_ = 0;  // open around the place at hand
-    std::vector<std::string> blocks_;
+    std::map<std::string, const Statement*, std::less<>> blocks_;
 };
 
 }  // namespace
 
-Body parse(std::string_view source) { return Parser(source).run(); }
+ParsedTemplate parse(std::string_view source) { return Parser(source).run(); }
 
 }  // namespace hetune::jinja

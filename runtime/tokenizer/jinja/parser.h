@@ -2,14 +2,21 @@
 // tags that load other templates are read, and fail once they run.
 #pragma once
 
+#include <map>
+#include <string>
 #include <string_view>
 
 #include "runtime/tokenizer/jinja/ast.h"
 
 namespace hetune::jinja {
 
+struct ParsedTemplate {
+    Body body;
+    std::map<std::string, const Statement*, std::less<>> blocks;  // by name, within `body`
+};
+
 // Throws TemplateError. Filters and tests that do not exist are errors once they run, as Jinja has
 // it for those in branches.
-Body parse(std::string_view source);
+ParsedTemplate parse(std::string_view source);
 
 }  // namespace hetune::jinja

@@ -136,11 +136,34 @@ std::string joined(const std::vector<Value>& items, int depth) {
     return out;
 }
 
+std::string bytes_repr(const std::vector<Value>& numbers) {
+    const auto has = [&](char c) {
+        return std::ranges::any_of(numbers, [&](const Value& n) { return n.as_int64() == c; });
+    };
+    const char quote = has('\'') && !has('"') ? '"' : '\'';
+    std::string out = {'b', quote};
+    for (const Value& number : numbers) {
+        const auto byte = static_cast<char>(number.as_int64());
+        if (byte == quote || byte == '\\')
+            out += {'\\', byte};
+        else if (byte == '\n' || byte == '\r' || byte == '\t')
+            out += byte == '\n' ? "\\n" : byte == '\r' ? "\\r" : "\\t";
+        else if (byte >= 0x20 && byte < 0x7F)
+            out += byte;
+        else
+            out += fmt::format("\\x{:02x}", static_cast<uint8_t>(byte));
+    }
+    return out + quote;
+}
+
 std::string repr(const Sequence& sequence, int depth) {
     using Kind = Sequence::Kind;
     switch (sequence.kind) {
         case Kind::kRange:
-            return sequence.range;
+            return sequence.range[2] == 1
+                       ? fmt::format("range({}, {})", sequence.range[0], sequence.range[1])
+                       : fmt::format("range({}, {}, {})", sequence.range[0], sequence.range[1],
+                                     sequence.range[2]);
         case Kind::kTuple:
             return fmt::format("({}{})", joined(sequence.items, depth),
                                sequence.items.size() == 1 ? "," : "");
@@ -152,6 +175,8 @@ std::string repr(const Sequence& sequence, int depth) {
             return fmt::format("dict_values([{}])", joined(sequence.items, depth));
         case Kind::kItems:
             return fmt::format("dict_items([{}])", joined(sequence.items, depth));
+        case Kind::kBytes:
+            return bytes_repr(sequence.items);
     }
     return {};
 }

@@ -31,6 +31,8 @@ void Rendering::count_elements(size_t count) {
         throw Fault("the template makes too many lists");
 }
 
+bool Rendering::autoescapes() { return current != nullptr && current->autoescape; }
+
 void Rendering::keep(std::shared_ptr<Object> object) {
     if (current != nullptr) current->kept_.push_back(std::move(object));
 }

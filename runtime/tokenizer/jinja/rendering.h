@@ -27,6 +27,8 @@ class Rendering {
     // scope), which reference counts alone would leave behind.
     static void keep(std::shared_ptr<Object> object);
 
+    static bool autoescapes();  // false where no template is rendered
+
     bool autoescape = false;  // {% autoescape true %}
     int call_depth = 0;       // of macros and recursive loops
     static constexpr int kMaxCallDepth = 100;

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "runtime/tokenizer/jinja/parser.h"
+#include "runtime/tokenizer/jinja/rendering.h"
 
 namespace hetune::jinja {
 namespace {
@@ -21,10 +21,35 @@ auto named(const std::string& name, Work work) {
     }
 }
 
+// `self`: self.NAME() gives the text of a block. Lives no longer than the rendering's scope.
+class TemplateReference : public Object {
+  public:
+    using Blocks = std::map<std::string, const Statement*, std::less<>>;
+    TemplateReference(const Blocks& blocks, Scope& top) : blocks_(blocks), top_(top) {}
+    std::string type() const override { return "TemplateReference"; }
+    std::string print(int) const override { return "<TemplateReference None>"; }
+    std::optional<Value> attribute(std::string_view name) override {
+        const auto found = blocks_.find(name);
+        if (found == blocks_.end()) return {};
+        return Value::function("BlockReference", [block = found->second,
+                                                  &top = top_](const Arguments& arguments) {
+            arguments.check({});
+            const CallDepth level(top.rendering);
+            std::string text;
+            block->run(top, text);
+            return Value::text(std::move(text), top.rendering.autoescape);
+        });
+    }
+
+  private:
+    const Blocks& blocks_;
+    Scope& top_;
+};
+
 }  // namespace
 
 Template::Template(std::string name, std::string_view source)
-    : name_(std::move(name)), body_(named(name_, [&] { return parse(source); })) {}
+    : name_(std::move(name)), parsed_(named(name_, [&] { return parse(source); })) {}
 
 std::string Template::render(const Value& variables) const {
     return named(name_, [&] {
@@ -33,8 +58,11 @@ std::string Template::render(const Value& variables) const {
         Rendering::keep(scope);
         for (const auto& [key, value] : variables.dict()->entries)
             if (key.is_text()) scope->variables.insert_or_assign(key.as_text(), value);
+        scope->variables.insert_or_assign(
+            "self", Value::of(std::shared_ptr<Object>(
+                        std::make_shared<TemplateReference>(parsed_.blocks, *scope))));
         std::string out;
-        run_body(body_, *scope, out);
+        run_body(parsed_.body, *scope, out);
         return out;
     });
 }

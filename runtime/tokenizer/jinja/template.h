@@ -4,7 +4,7 @@
 #include <string>
 #include <string_view>
 
-#include "runtime/tokenizer/jinja/ast.h"
+#include "runtime/tokenizer/jinja/parser.h"
 
 namespace hetune::jinja {
 
@@ -21,7 +21,7 @@ class Template {
 
   private:
     std::string name_;
-    Body body_;
+    ParsedTemplate parsed_;
 };
 
 }  // namespace hetune::jinja

@@ -5,6 +5,7 @@
 #include "runtime/tokenizer/jinja/builtins.h"
 #include "runtime/tokenizer/jinja/format.h"
 #include "runtime/tokenizer/jinja/print.h"
+#include "runtime/tokenizer/jinja/rendering.h"
 #include "runtime/tokenizer/jinja/text.h"
 #include "runtime/tokenizer/utf8.h"
 
@@ -92,7 +93,7 @@ Value indent(const Value& input, const Arguments& arguments) {
                           ' ');
     const bool blank = arguments.flag(2, "blank");
     std::string text = arguments.flag(1, "first") ? margin : "";
-    const std::string source = input.print() + '\n';
+    const std::string source = input.as_text() + '\n';
     bool first = true;
     for (std::string_view line : split_lines(source)) {
         if (!first) text += '\n';
@@ -130,9 +131,8 @@ Value truncate(const Value& input, const Arguments& arguments) {
     const int64_t kept = length - count_characters(end);
     if (kept < 0) throw Fault("the length is less than that of what marks the end");
     if (leeway < 0) throw Fault("the leeway is negative");
-    const std::string text = input.print();
-    const auto all = characters(text);
-    if (static_cast<int64_t>(all.size()) <= length + leeway) return like(input, text);
+    if (input.length() <= length + leeway) return input;
+    const auto all = characters(input.as_text());
     std::string out;
     for (int64_t i = 0; i < kept; ++i) out += all[static_cast<size_t>(i)];
     if (!arguments.flag(1, "killwords"))
@@ -234,8 +234,7 @@ Value wordwrap(const Value& input, const Arguments& arguments) {
     const std::string separator = given == nullptr || given->is_none() ? "\n" : given->as_text();
     std::string out;
     bool first = true;
-    const std::string text = input.print();
-    for (std::string_view line : split_lines(text)) {
+    for (std::string_view line : split_lines(input.as_text())) {
         std::string joined;
         for (const std::string& part :
              wrapped(line, width, arguments.flag(1, "break_long_words", true),
@@ -323,20 +322,22 @@ Value xmlattr(const Value& input, const Arguments& arguments) {
     const size_t begin = out.size();
     for (const auto& [key, value] : input.dict()->entries) {
         if (value.is_none() || value.is_undefined()) continue;
+        if (key.as_text().find_first_of(" \t\n\r\f\v/>=") != std::string::npos)
+            throw Fault(fmt::format("{} is no name of an attribute", text_repr(key.as_text())));
         const auto escaped = [](const Value& v) {
             return v.is_safe() ? v.as_text() : escape_html(v.print());
         };
         out += fmt::format("{}{}=\"{}\"", out.size() == begin ? "" : " ", escaped(key),
                            escaped(value));
     }
-    return Value::text(out.size() == begin ? "" : out);
+    return Value::text(out.size() == begin ? "" : out, Rendering::autoescapes());
 }
 
 Value filesizeformat(const Value& input, const Arguments& arguments) {
     arguments.check({"binary"});
     const bool binary = arguments.flag(0, "binary");
     const double base = binary ? 1024 : 1000;
-    const Value number = find_filter("float")(input, {});
+    const Value number = find_filter("float")(input, {.positional = {Value::none()}});
     const double bytes = number.as_double();
     if (bytes == 1) return Value::text("1 Byte");
     if (bytes < base) return Value::text(fmt::format("{} Bytes", static_cast<int64_t>(bytes)));
@@ -350,7 +351,7 @@ Value filesizeformat(const Value& input, const Arguments& arguments) {
 
 Value pprint(const Value& input, const Arguments& arguments) {
     arguments.check({});
-    return Value::text(repr(input));
+    return Value::text(pretty_repr(input));
 }
 
 }  // namespace
@@ -376,6 +377,7 @@ Filter find_text_filter(std::string_view name) {
         {"truncate", truncate},
         {"upper", changed<upper>},
         {"urlencode", urlencode},
+        {"urlize", urlize},
         {"wordcount", wordcount},
         {"wordwrap", wordwrap},
         {"xmlattr", xmlattr},

@@ -4,6 +4,7 @@
 #include "runtime/tokenizer/jinja/builtins.h"
 #include "runtime/tokenizer/jinja/format.h"
 #include "runtime/tokenizer/jinja/text.h"
+#include "runtime/tokenizer/utf8.h"
 
 namespace hetune::jinja {
 namespace {
@@ -244,6 +245,57 @@ Value format_map_method(const Value& self, const Arguments& arguments) {
     return format_braces(self, named);
 }
 
+uint32_t code_point_of(const Value& key) {
+    if (key.is_whole()) return static_cast<uint32_t>(key.as_int64());
+    if (count_characters(key.as_text()) != 1) throw Fault("a key must be one character");
+    return static_cast<uint32_t>(first_utf8(key.as_text()).code_point);
+}
+
+// A table of translate(): code points to code points, texts or none.
+Value make_table(const Value&, const Arguments& arguments) {
+    arguments.check({"x", "y", "z"});
+    const Value& from = arguments.need(0, "x");
+    auto table = std::make_shared<Dict>();
+    if (arguments.positional.size() < 2) {
+        if (!from.is_dict()) throw Fault("needs a dict, not " + from.kind());
+        for (const auto& [key, value] : from.dict()->entries)
+            table->set(Value::of(code_point_of(key)), value);
+        return Value::of(std::move(table));
+    }
+    const std::vector<Value> keys = from.items();
+    const std::vector<Value> values = arguments.positional[1].items();
+    if (keys.size() != values.size()) throw Fault("the two texts differ in length");
+    for (size_t i = 0; i < keys.size(); ++i)
+        table->set(Value::of(code_point_of(keys[i])), Value::of(code_point_of(values[i])));
+    if (arguments.positional.size() > 2)
+        for (const Value& key : arguments.positional[2].items())
+            table->set(Value::of(code_point_of(key)), Value::none());
+    return Value::of(std::move(table));
+}
+
+Value translate(const Value& self, const Arguments& arguments) {
+    arguments.check({"table"});
+    const Value& table = arguments.need(0, "table");
+    if (!table.is_dict()) throw Fault("needs a dict, not " + table.kind());
+    std::string out;
+    for (std::string_view character : characters(self.as_text())) {
+        const auto code = static_cast<uint32_t>(first_utf8(character).code_point);
+        const Value* other = table.dict()->find(Value::of(code));
+        if (other == nullptr) {
+            out += character;
+        } else if (other->is_whole()) {
+            const int64_t made = other->as_int64();
+            if (made < 0 || made > 0x10FFFF || (made >= 0xD800 && made < 0xE000))
+                throw Fault(fmt::format("{} is no character", made));
+            append_utf8(out, static_cast<char32_t>(made));
+        } else if (!other->is_none()) {
+            out += argument_text(self, *other);
+        }
+        if (out.size() > kMaxTextBytes) throw Fault("makes a text of more than 64 MiB");
+    }
+    return like(self, std::move(out));
+}
+
 }  // namespace
 
 Value find_text_method(const Value& value, std::string_view name) {
@@ -252,6 +304,7 @@ Value find_text_method(const Value& value, std::string_view name) {
         {"casefold", changed<fold_case>},
         {"center", justify<'^'>},
         {"count", count_text},
+        {"encode", encode},
         {"endswith", has_affix<false>},
         {"expandtabs", expandtabs_method},
         {"find", find_text<false>},
@@ -261,6 +314,7 @@ Value find_text_method(const Value& value, std::string_view name) {
         {"join", join_method},
         {"ljust", justify<'<'>},
         {"lower", changed<lower>},
+        {"maketrans", make_table},
         {"lstrip", strip_method<true, false>},
         {"partition", partition_method<false>},
         {"removeprefix", remove_affix<true>},
@@ -278,6 +332,7 @@ Value find_text_method(const Value& value, std::string_view name) {
         {"strip", strip_method<true, true>},
         {"swapcase", changed<swap_case>},
         {"title", changed<title>},
+        {"translate", translate},
         {"upper", changed<upper>},
         {"zfill", zfill_method},
     };

@@ -190,7 +190,8 @@ bool Value::is_tuple() const {
 bool Value::has_positions() const {
     const Sequence* s = sequence();
     return is_text() ||
-           (s != nullptr && (is_list() || is_tuple() || s->kind == Sequence::Kind::kRange));
+           (s != nullptr && (is_list() || is_tuple() || s->kind == Sequence::Kind::kRange ||
+                             s->kind == Sequence::Kind::kBytes));
 }
 Sequence* Value::sequence() const {
     const auto* found = std::get_if<std::shared_ptr<Sequence>>(&data_);
@@ -268,6 +269,8 @@ std::string Value::type() const {
                 return "dict_values";
             case Kind::kItems:
                 return "dict_items";
+            case Kind::kBytes:
+                return "bytes";
         }
     }
     if (const Object* o = object()) return o->type();
@@ -517,11 +520,10 @@ Value slice(const Value& value, const Value& from, const Value& to, const Value&
     }
     if (value.is_tuple()) return Value::tuple(std::move(items));
     if (value.is_list()) return Value::list(std::move(items));
-    if (!value.is_text()) {  // a range of a range
-        const Sequence& range = *value.sequence();
-        const int64_t stride =
-            range.items.size() > 1 ? range.items[1].as_int64() - range.items[0].as_int64() : 1;
-        const int64_t first = range.items.empty() ? 0 : range.items[0].as_int64();
+    if (!value.is_text()) {
+        if (value.sequence()->kind == Sequence::Kind::kBytes)
+            return make_bytes(bytes_of(Value::list(std::move(items))));
+        const auto& [first, stop, stride] = value.sequence()->range;  // a range of a range
         return make_range(first + begin * stride, first + end * stride, stride * step);
     }
     std::string text;

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <array>
 #include <functional>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
@@ -80,7 +81,7 @@ class Value {
     bool is_tuple() const;
     bool is_dict() const { return std::holds_alternative<std::shared_ptr<Dict>>(data_); }
     bool is_iterator() const { return std::holds_alternative<std::shared_ptr<Iterator>>(data_); }
-    bool has_positions() const;  // text, list, tuple or range
+    bool has_positions() const;  // text, list, tuple, range or bytes
     Sequence* sequence() const;  // nullptr for another kind
     Dict* dict() const;
     Object* object() const;
@@ -138,13 +139,13 @@ struct Text {
 };
 
 struct Sequence {
-    enum class Kind { kList, kTuple, kRange, kKeys, kValues, kItems };
+    enum class Kind { kList, kTuple, kRange, kKeys, kValues, kItems, kBytes };
     Kind kind;
     std::vector<Value> items;
     int depth = 1;
     int64_t weight = 1;
     std::vector<std::string_view> names = {};  // of a tuple's elements, where they have any
-    std::string range = {};                    // "range(0, 3)"
+    std::array<int64_t, 3> range = {};         // start, stop and step
 };
 
 struct Dict {
