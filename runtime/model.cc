@@ -184,8 +184,8 @@ void Model::Impl::load() {
                  TextOptions{.pre_tokenizer = options.pre_tokenizer,
                              .chat = {.source = options.chat_template}},
                  graph.vocabulary);
-    if (text->has_tokenizer() && !text->tokenizer().guess().empty())
-        callbacks.warn(text->tokenizer().guess());
+    if (text->has_tokenizer() && !text->tokenizer().warning().empty())
+        callbacks.warn(text->tokenizer().warning());
     if (options.backend == "reference") {
         info.backend = info.device = info.arch = "reference";
         engine = std::make_unique<ReferenceEngine>(file, std::move(graph), options.context);

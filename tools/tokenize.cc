@@ -90,7 +90,7 @@ const RegisterCommand kTokenize{
             // A file without a vocabulary may be no model at all: then the error says what it is.
             if (file.find("tokenizer.ggml.tokens") == nullptr) require_language_model(file);
             const Tokenizer tokenizer(file, options->pre);
-            if (!tokenizer.guess().empty()) tell("hetune: warning: {}\n", tokenizer.guess());
+            if (!tokenizer.warning().empty()) tell("hetune: warning: {}\n", tokenizer.warning());
             if (ids->count() > 0)
                 print_decoded(*options, tokenizer);
             else

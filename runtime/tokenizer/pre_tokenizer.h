@@ -24,6 +24,10 @@ struct PreTokenizer {
 // Unicode's White_Space, for use within [].
 inline constexpr std::string_view kSpace = R"(\t-\r\x{85}\p{Z})";
 
+// As the tokenizer files of Llama 3, Qwen, Seed-Coder and o200k state it. Without regard to case,
+// U+017F is an s; llama.cpp lists the ASCII letters instead.
+inline constexpr std::string_view kContraction = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
+
 // GPT-2's pattern (pre/gpt2.cc), which several others end with.
 std::string gpt2_pattern();
 

@@ -39,7 +39,7 @@ Tokenizer::Tokenizer(const ModelFile& file, const std::string& pre_name)
                             "hetune has {}",
                             name, fmt::join(pre_tokenizer_names(), ", ")));
         if (pre_name.empty() && file.find("tokenizer.ggml.pre") == nullptr)
-            guess_ = fmt::format(
+            warning_ = fmt::format(
                 "{}: names no pre-tokenizer (tokenizer.ggml.pre), so that words are cut as GPT-2 "
                 "does, which is a guess; where answers are poor, give the right one with "
                 "ModelOptions::pre_tokenizer, or convert the model anew",
@@ -54,7 +54,7 @@ Tokenizer::Tokenizer(const ModelFile& file, const std::string& pre_name)
     } else if (model == "llama") {
         subword_ = std::make_unique<SentencePiece>(*vocabulary_);
         if (file.find("tokenizer.ggml.scores") == nullptr)
-            guess_ = fmt::format(
+            warning_ = fmt::format(
                 "{}: gives its tokens no scores (tokenizer.ggml.scores), so that texts are merged "
                 "from left to right, which is a guess; convert the model anew",
                 file.path().string());
@@ -68,10 +68,20 @@ Tokenizer::Tokenizer(const ModelFile& file, const std::string& pre_name)
     }
     add_bos_ = file.get_bool("tokenizer.ggml.add_bos_token", add_bos_);
     add_eos_ = file.get_bool("tokenizer.ggml.add_eos_token", false);
-    if (add_bos_ && bos() == kNoToken)
-        fail("tokenizer.ggml.add_bos_token is true, but there is no tokenizer.ggml.bos_token_id");
-    if (add_eos_ && eos() == kNoToken)
-        fail("tokenizer.ggml.add_eos_token is true, but there is no tokenizer.ggml.eos_token_id");
+    std::vector<std::string> problems = vocabulary_->problems();
+    const auto leave_out = [&](bool& adds, int32_t id, std::string_view name) {
+        if (!adds || id != kNoToken) return;
+        adds = false;
+        problems.push_back(
+            fmt::format("tokenizer.ggml.add_{0}_token is true without a usable "
+                        "tokenizer.ggml.{0}_token_id; none is added",
+                        name));
+    };
+    leave_out(add_bos_, bos(), "bos");
+    leave_out(add_eos_, eos(), "eos");
+    if (problems.empty()) return;
+    warning_ += fmt::format("{}{}: {}; convert the model anew", warning_.empty() ? "" : "; ",
+                            file.path().string(), fmt::join(problems, "; "));
 }
 
 std::vector<int32_t> Tokenizer::encode(std::string_view text, bool add_special,

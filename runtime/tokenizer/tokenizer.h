@@ -20,7 +20,7 @@ namespace hetune {
 class Tokenizer {
   public:
     // Does not refer to the file afterwards. Throws ModelError when the file has no tokenizer, one
-    // of a kind that hetune lacks, or one that contradicts itself. `pre`: the pre-tokenizer to use
+    // or one of a kind that hetune lacks. `pre`: the pre-tokenizer to use
     // instead of the file's.
     explicit Tokenizer(const ModelFile& file, const std::string& pre = {});
 
@@ -62,8 +62,9 @@ class Tokenizer {
     // EOS, end of turn, end of message, and tokens with the usual names of these.
     bool ends_generation(int32_t id) const;
     const Vocabulary& vocabulary() const { return *vocabulary_; }
-    // One line for the user where the file leaves something to be guessed; empty otherwise.
-    const std::string& guess() const { return guess_; }
+    // One line for the user where the file leaves something to be guessed, or where its ids lie
+    // outside of its vocabulary; empty otherwise.
+    const std::string& warning() const { return warning_; }
 
   private:
     void append_text(std::string_view text, bool behind_special, std::vector<int32_t>& ids) const;
@@ -74,7 +75,7 @@ class Tokenizer {
     bool add_bos_ = false;
     bool add_eos_ = false;
     bool space_prefix_ = false;
-    std::string guess_;
+    std::string warning_;
 };
 
 }  // namespace hetune

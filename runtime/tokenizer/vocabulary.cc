@@ -32,18 +32,26 @@ TokenType token_type(const ModelFile& file, const MetaValue& value, size_t id) {
     return static_cast<TokenType>(number);
 }
 
-int32_t special_id(const ModelFile& file, std::string_view name, int32_t vocabulary,
-                   int32_t fallback) {
+}  // namespace
+
+int32_t Vocabulary::special_id(const ModelFile& file, std::string_view name, int32_t fallback) {
     const std::string key = fmt::format("tokenizer.ggml.{}_token_id", name);
-    const int64_t without = fallback < vocabulary ? fallback : kNoToken;
+    const int64_t without = fallback < size() ? fallback : kNoToken;
     const int64_t id = file.get_int(key, without);
     // Converters write -1 for "none", which as an unsigned number is this one.
     if (id == -1 || id == std::numeric_limits<uint32_t>::max())
         return static_cast<int32_t>(without);
-    if (id < 0 || id >= vocabulary)
-        fail(file, fmt::format("{} is {}, outside the vocabulary of {}", key, id, vocabulary));
-    return static_cast<int32_t>(id);
+    if (id >= 0 && id < size()) return static_cast<int32_t>(id);
+    // As in llama.cpp: the rest of the file may be sound.
+    problems_.push_back(
+        without == kNoToken
+            ? fmt::format("{} is {}, outside the vocabulary of {}; it is left out", key, id, size())
+            : fmt::format("{} is {}, outside the vocabulary of {}; {} is taken", key, id, size(),
+                          without));
+    return static_cast<int32_t>(without);
 }
+
+namespace {
 
 // Names of the tokens behind which an answer ends. Files often name only one of several as eos
 // (Llama 3: <|end_of_text|>, while chats end with <|eot_id|>). The lists hold all names that
@@ -109,10 +117,10 @@ Vocabulary::Vocabulary(const ModelFile& file) {
 
     // A SentencePiece file that names no ids has these (the defaults of its trainer).
     const bool sentence_piece = file.get_string("tokenizer.ggml.model", "") == "llama";
-    bos = special_id(file, "bos", size(), sentence_piece ? 1 : kNoToken);
-    eos = special_id(file, "eos", size(), sentence_piece ? 2 : kNoToken);
-    unknown = special_id(file, "unknown", size(), sentence_piece ? 0 : kNoToken);
-    eot = special_id(file, "eot", size(), kNoToken);
+    bos = special_id(file, "bos", sentence_piece ? 1 : kNoToken);
+    eos = special_id(file, "eos", sentence_piece ? 2 : kNoToken);
+    unknown = special_id(file, "unknown", sentence_piece ? 0 : kNoToken);
+    eot = special_id(file, "eot", kNoToken);
     find_generation_ends(file);
 }
 
@@ -131,12 +139,12 @@ void Vocabulary::find_generation_ends(const ModelFile& file) {
         if (eot == kNoToken) eot = find(name);
     }
     for (const FillToken& token : kFillTokens) {
-        const int32_t id = special_id(file, token.key, size(), kNoToken);
+        const int32_t id = special_id(file, token.key, kNoToken);
         if (id != kNoToken) ends_generation_[id] = true;
         for (std::string_view name : token.names)
             if (id == kNoToken && !name.empty()) named(name);
     }
-    for (int32_t id : {eos, eot, special_id(file, "eom", size(), kNoToken)})
+    for (int32_t id : {eos, eot, special_id(file, "eom", kNoToken)})
         if (id != kNoToken) ends_generation_[id] = true;
 
     // Two families use such a name for something else. The format of gpt-oss and Solar Open ends

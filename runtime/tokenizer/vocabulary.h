@@ -26,7 +26,7 @@ enum class TokenType : uint8_t {  // the values of tokenizer.ggml.token_type
 class Vocabulary {
   public:
     // Throws ModelError when a list is missing, has another length than the tokens, or holds a
-    // value of another kind, and when an id lies outside the vocabulary.
+    // value of another kind.
     explicit Vocabulary(const ModelFile& file);
     Vocabulary(const Vocabulary&) = delete;  // by_text_ refers to text_
     Vocabulary& operator=(const Vocabulary&) = delete;
@@ -48,13 +48,20 @@ class Vocabulary {
     int32_t eot = kNoToken;  // end of turn, from the file's key or by its usual names
     int32_t unknown = kNoToken;
 
+    // Ids of the file that lie outside of the vocabulary, and what is taken instead: one text each.
+    const std::vector<std::string>& problems() const { return problems_; }
+
   private:
     void find_generation_ends(const ModelFile& file);
+    // The id that the file gives under a name; `fallback`, as far as there is such a token, where
+    // the file gives none or an impossible one.
+    int32_t special_id(const ModelFile& file, std::string_view name, int32_t fallback);
 
     std::vector<std::string> text_;
     std::vector<float> score_;  // empty when the file has none
     std::vector<TokenType> type_;
     std::vector<bool> ends_generation_;
+    std::vector<std::string> problems_;
     std::unordered_map<std::string_view, int32_t> by_text_;
 };
 

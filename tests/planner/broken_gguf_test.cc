@@ -308,8 +308,6 @@ const std::vector<Fault>& tokenizer_faults() {
          [](GgufWriter& f) { f.set("tokenizer.ggml.tokens", Strings(33, "a")); }},
         {"token types for other tokens", "token_type",
          [](GgufWriter& f) { f.set("tokenizer.ggml.token_type", std::vector<int32_t>{1}); }},
-        {"an end token outside the vocabulary", "eos_token_id",
-         [](GgufWriter& f) { f.set("tokenizer.ggml.eos_token_id", 32u); }},
         {"a merge of one part", "merges",
          [](GgufWriter& f) { f.set("tokenizer.ggml.merges", Strings{"ab"}); }},
         {"an unknown tokenizer", "'bert'",

@@ -6,13 +6,13 @@
 namespace hetune {
 namespace {
 
-// Source: tokenizer.json of Llama 3, with its (?i:) written out: PCRE2 would fold U+017F to s too.
+// Source: tokenizer.json of Llama 3.
 std::string llama_pattern() {
-    return fmt::format(R"('(?:[sStTmMdD]|[rR][eE]|[vV][eE]|[lL][lL])|)"
+    return fmt::format(R"({1}|)"
                        R"([^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}|)"
                        R"( ?[^{0}\p{{L}}\p{{N}}]+[\r\n]*|)"
                        R"([{0}]*[\r\n]+|[{0}]+(?![^{0}])|[{0}]+)",
-                       kSpace);
+                       kSpace, kContraction);
 }
 
 const RegisterPreTokenizer llama{{.names = {"llama-bpe", "llama3", "llama-v3", "falcon3",

@@ -8,11 +8,11 @@ namespace {
 
 // `letter` and `other` are classes. Source: tokenizer.json of Qwen2 and Qwen3.5.
 std::string qwen_pattern(std::string_view letter, std::string_view not_other) {
-    return fmt::format(R"('(?:[sStTmMdD]|[rR][eE]|[vV][eE]|[lL][lL])|)"
+    return fmt::format(R"({3}|)"
                        R"([^\r\n\p{{L}}\p{{N}}]?{1}+|\p{{N}}|)"
                        R"( ?[^{0}{2}]+[\r\n]*|)"
                        R"([{0}]*[\r\n]+|[{0}]+(?![^{0}])|[{0}]+)",
-                       kSpace, letter, not_other);
+                       kSpace, letter, not_other, kContraction);
 }
 
 const RegisterPreTokenizer qwen2{

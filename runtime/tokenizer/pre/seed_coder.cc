@@ -9,11 +9,11 @@ namespace {
 // Source: tokenizer.json of Seed Coder.
 const RegisterPreTokenizer seed_coder{
     {.names = {"seed-coder"},
-     .patterns = {fmt::format(R"('(?:[sStTmMdD]|[rR][eE]|[vV][eE]|[lL][lL])|)"
+     .patterns = {fmt::format(R"({1}|)"
                               R"([^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}|)"
                               R"( ?[^{0}\p{{L}}\p{{N}}\r\n]+|)"
                               R"([{0}]*[\r\n]+|[{0}]+(?![^{0}])|[{0}]+)",
-                              kSpace)}}};
+                              kSpace, kContraction)}}};
 
 }  // namespace
 }  // namespace hetune

@@ -29,7 +29,7 @@ const RegisterPreTokenizer tekken{{.names = {"tekken"},
 const RegisterPreTokenizer o200k{
     {.names = {"gpt-4o", "llama4", "kanana2"},
      .patterns = {
-         cased_pattern("(?:'(?:[sStTmMdD]|[rR][eE]|[vV][eE]|[lL][lL]))?", R"(\p{N}{1,3})")}}};
+         cased_pattern(fmt::format("{}?", kContraction), R"(\p{N}{1,3})")}}};
 
 }  // namespace
 }  // namespace hetune
