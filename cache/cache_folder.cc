@@ -8,15 +8,12 @@
 #include "cache/folder.h"
 
 namespace hetune {
-namespace {
-
-// A busy index has already been waited for (index.cc, 2 s): not so long for each kernel.
-constexpr std::chrono::seconds kBusyPause{10};
-
-}  // namespace
 
 CacheFolder::CacheFolder(const CacheOptions& options)
-    : warn_(options.warn), trust_(options.trust), layers_(options.layers) {
+    : warn_(options.warn),
+      trust_(options.trust),
+      layers_(options.layers),
+      index_pause_(options.index_pause) {
     for (auto& layer : layers_) {
         const FolderCheck check = check_layer(layer);
         if (check.use != FolderUse::kRefused) continue;
@@ -61,7 +58,7 @@ bool CacheFolder::with_index(const std::function<void(Index&)>& use) {
         return true;
     } catch (const DatabaseError& error) {
         if (error.busy()) {
-            busy_until_ = std::chrono::steady_clock::now() + kBusyPause;
+            busy_until_ = std::chrono::steady_clock::now() + index_pause_;
             return false;
         }
         if (error.damaged()) Index::mark_damaged(writable_);

@@ -32,7 +32,7 @@ class CacheFolder {
 
     // Runs `use` if there is an index. False: there is none, it was busy, or it failed; one that
     // fails for good is dropped, and one that is damaged is made again by the next process. A busy
-    // one (its writer may be stopped) is left alone for kBusyPause.
+    // one (its writer may be stopped) is left alone for CacheOptions::index_pause.
     bool with_index(const std::function<void(Index&)>& use);
     bool has_index();
 
@@ -56,6 +56,7 @@ class CacheFolder {
     std::vector<std::filesystem::path> layers_;
     bool local_disk_ = true;
 
+    const std::chrono::milliseconds index_pause_;
     std::mutex index_mutex_;
     std::unique_ptr<Index> index_;
     std::chrono::steady_clock::time_point busy_until_;

@@ -331,7 +331,11 @@ bool CodeStore::wants_recipes() const {
 }
 
 void CodeStore::record(const Recipe& recipe) try {
-    if (!folder_.writable().empty()) record_recipe(folder_.writable(), recipe);
+    if (folder_.writable().empty()) return;
+    if (record_recipe(folder_.writable(), recipe) == Recorded::kReplaced)
+        folder_.warn_once("damaged recipe",
+                          fmt::format("{} was damaged and is recorded again",
+                                      (folder_.writable() / "recipes" / recipe.id()).string()));
 } catch (const std::exception& error) {
     folder_.warn_failed("recipe", "a recipe is not recorded", error);
 }

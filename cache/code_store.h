@@ -122,6 +122,10 @@ class CodeStore {
     // The folder that is written to; empty while the store is in memory or read-only.
     const std::filesystem::path& writable_folder() const { return folder_.writable(); }
 
+    // Writes times of last use and counts, as the destructor does. False: the index is busy or gone,
+    // and nothing is forgotten.
+    bool flush();
+
   private:
     struct Found {
         CodeObject code;
@@ -150,7 +154,6 @@ class CodeStore {
     void say_waiting(int64_t owner, const KeyParts& parts);
     void count_miss(const CacheKey& key);
     void remember_use(const CacheKey& key);
-    bool flush();  // false: the index is busy or gone; nothing is forgotten
     void keep_within_limit();
 
     const PatienceTimes patience_;

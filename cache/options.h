@@ -35,6 +35,9 @@ struct CacheOptions {
     // Empty: ask the file system. False: rollback journal instead of WAL, leases instead of locks.
     std::optional<bool> local_disk;
     PatienceTimes patience;  // with other processes that make the same
+    // A busy index (its writer may be stopped) is left alone for so long. It has already been
+    // waited for (index.cc, 2 s), which is too long for each kernel.
+    std::chrono::milliseconds index_pause{10'000};
     Trust trust;             // whose bundles and remote objects are used
     RemoteOptions remote;
     WarnFunction warn;  // one line per call, from any thread; may be empty

@@ -137,19 +137,33 @@ void write_recipes(std::vector<Recipe> recipes, const std::filesystem::path& fil
     output.commit();
 }
 
+namespace {
+
+// The recipe of a file in recipes/, whose name is the recipe's id. Throws CacheError.
+Recipe read_recipe(const std::filesystem::path& path) {
+    const auto bytes = read_file(path, kMaxFileBytes);
+    if (!bytes || !is_id(path.filename().string())) throw CacheError("no recipe");
+    Recipe recipe =
+        Recipe::parse({reinterpret_cast<const char*>(bytes->data()), bytes->size()});
+    if (recipe.id() != path.filename()) throw CacheError("another recipe");
+    return recipe;
+}
+
+bool is_good(const std::filesystem::path& path) try {
+    read_recipe(path);
+    return true;
+} catch (const CacheError&) {
+    return false;
+}
+
+}  // namespace
+
 std::vector<Recipe> list_recipes(const std::filesystem::path& folder,
                                  std::vector<std::filesystem::path>* damaged) {
     std::vector<Recipe> recipes;
     for (const auto& path : list_folder(folder / "recipes")) {
-        const auto bytes = read_file(path, kMaxFileBytes);
         try {
-            if (!bytes || !is_id(path.filename().string())) throw CacheError("no recipe");
-            recipes.push_back(
-                Recipe::parse({reinterpret_cast<const char*>(bytes->data()), bytes->size()}));
-            if (recipes.back().id() != path.filename()) {
-                recipes.pop_back();
-                throw CacheError("another recipe");
-            }
+            recipes.push_back(read_recipe(path));
         } catch (const CacheError&) {
             if (damaged != nullptr) damaged->push_back(path);
         }
@@ -158,16 +172,17 @@ std::vector<Recipe> list_recipes(const std::filesystem::path& folder,
     return recipes;
 }
 
-bool record_recipe(const std::filesystem::path& folder, const Recipe& recipe) {
+Recorded record_recipe(const std::filesystem::path& folder, const Recipe& recipe) {
     const auto path = folder / "recipes" / recipe.id();
     std::error_code none;
-    if (std::filesystem::exists(path, none)) return false;
+    const bool exists = std::filesystem::exists(path, none);
+    if (exists && is_good(path)) return Recorded::kThere;
     const std::string line = recipe.line() + "\n";
     TempFile temp(folder / "tmp");
     temp.write(std::as_bytes(std::span(line)));
     temp.commit(path);
     drop_oldest(folder / "recipes");
-    return true;
+    return exists ? Recorded::kReplaced : Recorded::kNew;
 }
 
 }  // namespace hetune

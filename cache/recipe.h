@@ -37,8 +37,9 @@ void write_recipes(std::vector<Recipe> recipes, const std::filesystem::path& fil
 // recipes/ID in a cache folder. The good ones, sorted by id; `damaged` gets the paths of others.
 std::vector<Recipe> list_recipes(const std::filesystem::path& folder,
                                  std::vector<std::filesystem::path>* damaged = nullptr);
-// False: it was there already. Beyond kMaxRecipes the oldest goes. Throws std::system_error.
-bool record_recipe(const std::filesystem::path& folder, const Recipe& recipe);
+enum class Recorded { kNew, kThere, kReplaced };  // kReplaced: the file was damaged
+// Beyond kMaxRecipes the oldest goes. Throws std::system_error.
+Recorded record_recipe(const std::filesystem::path& folder, const Recipe& recipe);
 
 constexpr size_t kMaxRecipes = 1000;  // of a folder: about 10 KiB each
 

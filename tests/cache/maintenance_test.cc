@@ -79,6 +79,25 @@ TEST_CASE("A hit writes nothing; the time of last use is written when the store 
     CHECK(used(1) == 1000);
 }
 
+TEST_CASE("A time of last use that a busy index did not take is written by the next flush") {
+    using namespace std::chrono_literals;
+    TestFolder folder;
+    fill(folder.path(), 0, 1);
+    set_used(folder.path(), 0, 1000);
+    const auto used = [&] { return Index::open(folder.path(), true, {})->objects().at(0).used; };
+    CodeStore store({.folder = folder.path(), .index_pause = 0ms});
+    store.find(sample_key(0));
+    {
+        Database other(folder.path() / "index.db", 0);
+        other.execute("BEGIN IMMEDIATE");
+        CHECK_FALSE(store.flush());
+        other.execute("ROLLBACK");
+    }
+    CHECK(used() == 1000);
+    CHECK(store.flush());
+    CHECK(used() > std::time(nullptr) - 100);
+}
+
 TEST_CASE("verify finds what is damaged, lost or unknown, and repair removes only that") {
     TestFolder folder;
     fill(folder.path(), 0, 6);

@@ -100,9 +100,9 @@ TEST_CASE("Files of recipes unite, whatever their order; a broken line is named"
 TEST_CASE("A folder keeps each recipe once; a damaged one is found by verify, and removed") {
     TestFolder folder;
     CacheFolder cache({.folder = folder.path()});
-    CHECK(record_recipe(folder.path(), sample_recipe(1)));
-    CHECK(record_recipe(folder.path(), sample_recipe(2)));
-    CHECK_FALSE(record_recipe(folder.path(), sample_recipe(1)));
+    CHECK(record_recipe(folder.path(), sample_recipe(1)) == Recorded::kNew);
+    CHECK(record_recipe(folder.path(), sample_recipe(2)) == Recorded::kNew);
+    CHECK(record_recipe(folder.path(), sample_recipe(1)) == Recorded::kThere);
     const auto path = folder.path() / "recipes" / sample_recipe(1).id();
     std::ofstream(path) << "damage";
     CHECK(list_recipes(folder.path()) == std::vector<Recipe>{sample_recipe(2)});
@@ -114,13 +114,34 @@ TEST_CASE("A folder keeps each recipe once; a damaged one is found by verify, an
     CHECK(list_recipes(folder.path()).empty());  // under the id of another one
 }
 
+TEST_CASE("The next record replaces a damaged recipe, with one warning") {
+    TestFolder folder;
+    std::vector<std::string> warnings;
+    CodeStore store({.folder = folder.path(),
+                     .warn = [&](const std::string& text) { warnings.push_back(text); }});
+    store.record(sample_recipe(1));
+    store.record(sample_recipe(2));
+    CHECK(warnings.empty());
+    const auto path = folder.path() / "recipes" / sample_recipe(1).id();
+    const std::string good = read_text(path);
+    for (const std::string& bad :
+         {std::string(), std::string("damage"), good.substr(0, good.size() / 2),
+          read_text(folder.path() / "recipes" / sample_recipe(2).id())}) {
+        std::ofstream(path, std::ios::trunc) << bad;
+        store.record(sample_recipe(1));
+        CHECK(read_text(path) == good);
+    }
+    REQUIRE(warnings.size() == 1);
+    CHECK(warnings[0] == "cache: " + path.string() + " was damaged and is recorded again");
+}
+
 TEST_CASE("A folder keeps a bounded number of recipes") {
     TestFolder folder;
     CacheFolder cache({.folder = folder.path()});
     const auto shelf = folder.path() / "recipes";
     for (size_t i = 0; i < kMaxRecipes; ++i) std::ofstream(shelf / std::to_string(i)) << i;
     std::filesystem::last_write_time(shelf / "77", std::filesystem::file_time_type::min());
-    CHECK(record_recipe(folder.path(), sample_recipe(1)));
+    CHECK(record_recipe(folder.path(), sample_recipe(1)) == Recorded::kNew);
     CHECK_FALSE(std::filesystem::exists(shelf / "77"));
     CHECK(std::distance(std::filesystem::directory_iterator(shelf), {}) == kMaxRecipes);
 }
