@@ -122,8 +122,8 @@ class CodeStore {
     // The folder that is written to; empty while the store is in memory or read-only.
     const std::filesystem::path& writable_folder() const { return folder_.writable(); }
 
-    // Writes times of last use and counts, as the destructor does. False: the index is busy or gone,
-    // and nothing is forgotten.
+    // Writes times of last use and counts, as the destructor does. False: the index is busy or
+    // gone, and nothing is forgotten.
     bool flush();
 
   private:

@@ -38,7 +38,7 @@ struct CacheOptions {
     // A busy index (its writer may be stopped) is left alone for so long. It has already been
     // waited for (index.cc, 2 s), which is too long for each kernel.
     std::chrono::milliseconds index_pause{10'000};
-    Trust trust;             // whose bundles and remote objects are used
+    Trust trust;  // whose bundles and remote objects are used
     RemoteOptions remote;
     WarnFunction warn;  // one line per call, from any thread; may be empty
 };

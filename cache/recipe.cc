@@ -143,8 +143,7 @@ namespace {
 Recipe read_recipe(const std::filesystem::path& path) {
     const auto bytes = read_file(path, kMaxFileBytes);
     if (!bytes || !is_id(path.filename().string())) throw CacheError("no recipe");
-    Recipe recipe =
-        Recipe::parse({reinterpret_cast<const char*>(bytes->data()), bytes->size()});
+    Recipe recipe = Recipe::parse({reinterpret_cast<const char*>(bytes->data()), bytes->size()});
     if (recipe.id() != path.filename()) throw CacheError("another recipe");
     return recipe;
 }

@@ -515,15 +515,14 @@ TEST_CASE("A special token whose id is -1 is none") {
 }
 
 TEST_CASE("Ids outside of the vocabulary are left out, with one warning, and never used") {
-    const Tokenizer plain =
-        tokenizer_of(tiny_as("llama-bpe")
-                         .set("tokenizer.ggml.bos_token_id", 5000u)
-                         .set("tokenizer.ggml.eos_token_id", 4096u)
-                         .set("tokenizer.ggml.eot_token_id", int32_t{-7})
-                         .set("tokenizer.ggml.eom_token_id", 1'000'000u)
-                         .set("tokenizer.ggml.fim_pad_token_id", 4097u)
-                         .set("tokenizer.ggml.add_bos_token", true)
-                         .set("tokenizer.ggml.add_eos_token", true));
+    const Tokenizer plain = tokenizer_of(tiny_as("llama-bpe")
+                                             .set("tokenizer.ggml.bos_token_id", 5000u)
+                                             .set("tokenizer.ggml.eos_token_id", 4096u)
+                                             .set("tokenizer.ggml.eot_token_id", int32_t{-7})
+                                             .set("tokenizer.ggml.eom_token_id", 1'000'000u)
+                                             .set("tokenizer.ggml.fim_pad_token_id", 4097u)
+                                             .set("tokenizer.ggml.add_bos_token", true)
+                                             .set("tokenizer.ggml.add_eos_token", true));
     CHECK(plain.bos() == kNoToken);
     CHECK(plain.eos() == kNoToken);
     CHECK(plain.eot() == 4095);  // by its name, <|im_end|>

@@ -26,7 +26,8 @@ Value encode(const Value& text, const Arguments& arguments);  // a method of tex
 // True for methods of Python that change their list or dict: templates may not call them.
 bool changes(const Value& value, std::string_view name);
 
-// range, namespace, dict, cycler, joiner, lipsum, raise_exception, strftime_now; undefined otherwise.
+// range, namespace, dict, cycler, joiner, lipsum, raise_exception, strftime_now; undefined
+// otherwise.
 Value find_global(std::string_view name);
 
 Value make_bytes(std::string_view bytes);

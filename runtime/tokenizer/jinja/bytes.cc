@@ -25,12 +25,13 @@ Encoding encoding_of(const Arguments& arguments) {
     else if (plain == "latin1" || plain == "iso88591" || plain == "l1")
         encoding.limit = 0x100;
     else if (plain != "utf8" && plain != "u8")
-        throw Fault(fmt::format("there is no encoding '{}'; there are utf-8, ascii and latin-1",
-                                name));
+        throw Fault(
+            fmt::format("there is no encoding '{}'; there are utf-8, ascii and latin-1", name));
     if (encoding.errors != "strict" && encoding.errors != "ignore" && encoding.errors != "replace")
-        throw Fault(fmt::format("there is no way '{}' to treat errors; there are strict, ignore "
-                                "and replace",
-                                encoding.errors));
+        throw Fault(
+            fmt::format("there is no way '{}' to treat errors; there are strict, ignore "
+                        "and replace",
+                        encoding.errors));
     return encoding;
 }
 

@@ -226,8 +226,8 @@ Value strftime_now(const Arguments& arguments) {
 }
 
 const Methods& methods_of(const Value& value) {
-    static const Methods kDict = {
-        {"copy", copy_dict}, {"fromkeys", from_keys}, {"get", get}, {"items", items}, {"keys", keys}, {"values", values}};
+    static const Methods kDict = {{"copy", copy_dict}, {"fromkeys", from_keys}, {"get", get},
+                                  {"items", items},    {"keys", keys},          {"values", values}};
     static const Methods kList = {{"clear", clear},
                                   {"copy", copy_list},
                                   {"count", count_of},

@@ -92,8 +92,8 @@ class PrettyPrinter {
         out += value.is_list() ? '[' : '(';
         for (size_t i = 0; i < items.size(); ++i) {
             const bool last = i + 1 == items.size();
-            write(items[i], column + 1,
-                  last ? behind + static_cast<int64_t>(end.size()) : 1, level);
+            write(items[i], column + 1, last ? behind + static_cast<int64_t>(end.size()) : 1,
+                  level);
             if (!last) out += ',', new_line(column + 1);
         }
         out += end;

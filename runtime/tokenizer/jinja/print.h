@@ -8,7 +8,7 @@
 namespace hetune::jinja {
 
 std::string repr(const Value& value, int depth = 0);  // {'a': [1, None, True]}
-std::string pretty_repr(const Value& value);           // pprint.pformat(): keys sorted, 80 columns
+std::string pretty_repr(const Value& value);          // pprint.pformat(): keys sorted, 80 columns
 std::string float_text(double value);                 // 1.0, 1e-07, inf
 // repr() of a text; `ascii`: escapes what is not ASCII, as ascii() does.
 std::string text_repr(std::string_view text, bool ascii = false);

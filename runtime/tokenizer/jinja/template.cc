@@ -31,14 +31,14 @@ class TemplateReference : public Object {
     std::optional<Value> attribute(std::string_view name) override {
         const auto found = blocks_.find(name);
         if (found == blocks_.end()) return {};
-        return Value::function("BlockReference", [block = found->second,
-                                                  &top = top_](const Arguments& arguments) {
-            arguments.check({});
-            const CallDepth level(top.rendering);
-            std::string text;
-            block->run(top, text);
-            return Value::text(std::move(text), top.rendering.autoescape);
-        });
+        return Value::function("BlockReference",
+                               [block = found->second, &top = top_](const Arguments& arguments) {
+                                   arguments.check({});
+                                   const CallDepth level(top.rendering);
+                                   std::string text;
+                                   block->run(top, text);
+                                   return Value::text(std::move(text), top.rendering.autoescape);
+                               });
     }
 
   private:

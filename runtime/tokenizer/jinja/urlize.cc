@@ -135,8 +135,7 @@ std::string attribute_text(std::string_view name, const std::string& value) {
 }  // namespace
 
 Value urlize(const Value& input, const Arguments& arguments) {
-    arguments.check(
-        {"trim_url_limit", "nofollow", "target", "rel", "extra_schemes"});
+    arguments.check({"trim_url_limit", "nofollow", "target", "rel", "extra_schemes"});
     Links links{.shown = arguments.integer(0, "trim_url_limit")};
     std::set<std::string> rel = {"noopener"};  // Jinja's policy
     for (const std::string& part : split(optional_text(arguments, 3, "rel"), "", -1))

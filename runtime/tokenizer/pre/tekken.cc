@@ -28,8 +28,7 @@ const RegisterPreTokenizer tekken{{.names = {"tekken"},
 // Source: o200k_base of tiktoken.
 const RegisterPreTokenizer o200k{
     {.names = {"gpt-4o", "llama4", "kanana2"},
-     .patterns = {
-         cased_pattern(fmt::format("{}?", kContraction), R"(\p{N}{1,3})")}}};
+     .patterns = {cased_pattern(fmt::format("{}?", kContraction), R"(\p{N}{1,3})")}}};
 
 }  // namespace
 }  // namespace hetune
