@@ -69,6 +69,9 @@ class OpBench {
     // and go into `own`.
     Buffers buffers_of(const Plan& plan, std::vector<std::unique_ptr<Buffer>>& own);
     void put_inputs(const Plan& plan, const Buffers& buffers, bool shared_kv);
+    // Fills the rows that `plan` appends to KV caches with NaN. The inputs hold what the default
+    // wrote there, so that a candidate that writes less would look right.
+    void poison_new_rows(const Plan& plan, const Buffers& buffers);
     void make_copies();
 
     Device& device_;

@@ -43,8 +43,8 @@ struct Bench {
     TuningStore store{cache};
     std::unique_ptr<ModelFile> file;
 
-    Bench() {
-        small_model(kQ8).write(path);
+    explicit Bench(const GgufWriter& model = small_model(kQ8)) {
+        model.write(path);
         file = std::make_unique<ModelFile>(path, ModelFile::Open::kHeaderOnly);
         device.cost_us = planted;
     }
@@ -160,6 +160,33 @@ TEST_CASE("the fastest candidate does not win when it leaves half of its output 
         CHECK(trial_of(kernel, "4").samples == 0);  // it was not even timed
         CHECK(kernel.record.point.at("kWaves") == "8");
         CHECK(kernel.record.us == doctest::Approx(2.0));
+    }
+}
+
+// Of eight KV heads, so that a launch of kv_write has several groups.
+GgufWriter model_of_eight_heads() {
+    GgufWriter file = small_model(kQ8);
+    file.set("qwen3.attention.head_count", 8u).set("qwen3.attention.head_count_kv", 8u);
+    for (const char* name : {"blk.0.attn_q.weight", "blk.0.attn_k.weight", "blk.0.attn_v.weight"})
+        file.tensor({name, {64, 256}, kQ8});
+    file.tensor({"blk.0.attn_output.weight", {256, 64}, kQ8});
+    return file;
+}
+
+TEST_CASE("a candidate that writes half of an 8-bit KV cache is wrong") {
+    Bench bench(model_of_eight_heads());
+    bench.device.broken = [](const ScriptedLaunch& launch) {
+        return launch.entry == "kv_write" && launch.waves() == 2;
+    };
+    TuneOptions options = bench.options();
+    options.kernels = "kv_write";
+    options.rows = {8};
+    options.plan.kv = KvType::kQ8;
+    const TuneResult result = bench.sweep(options);
+    REQUIRE_FALSE(result.kernels.empty());
+    for (const TunedKernel& kernel : result.kernels) {
+        CHECK(trial_of(kernel, "2").state == "wrong");
+        CHECK(trial_of(kernel, "4").state != "wrong");
     }
 }
 
