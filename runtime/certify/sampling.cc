@@ -3,14 +3,14 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <cstring>
-#include <limits>
 #include <set>
+#include <tuple>
 #include <utility>
 
 #include "runtime/certify/certifier.h"
 #include "runtime/certify/trial.h"
+#include "runtime/reference/sampler.h"
 
 namespace hetune {
 namespace {
@@ -57,8 +57,7 @@ struct Favourites {
     }
     std::vector<float> with(const std::array<float, 4>& sizes) const {
         std::vector<float> all = logits;
-        for (size_t i = 0; i < sizes.size(); ++i)
-            if (std::isfinite(sizes[i])) all[static_cast<size_t>(token(i))] = sizes[i];
+        for (size_t i = 0; i < sizes.size(); ++i) all[static_cast<size_t>(token(i))] = sizes[i];
         return all;
     }
     int64_t token(size_t i) const {
@@ -68,58 +67,42 @@ struct Favourites {
     std::vector<float> logits;
 };
 
-// How often each of the four is drawn by `seeds` seeds; another token is a failure.
-std::array<int, 4> frequencies(Trial& t, const Favourites& f, const std::vector<float>& logits,
-                               Sampling sampling, uint32_t seeds) {
-    std::array<int, 4> counts{};
-    for (sampling.seed = 1; sampling.seed <= seeds; ++sampling.seed) {
-        const int32_t token = draw(t, logits, sampling, {});
-        bool known = false;
-        for (size_t i = 0; i < counts.size(); ++i)
-            if (token == f.token(i)) {
-                ++counts[i];
-                known = true;
-            }
-        t.same("one of four", sampling.seed, known ? 1 : 0, 1);
-    }
-    return counts;
-}
-
-// Each cut by itself, and temperatures by how often they let the less likely of two through: of 64
-// draws 3 are expected at 0.25, 20 at 4, and 20 and 3 at 1. Bounds are 3.4 deviations or more from
-// what is right, and draws follow from their seeds, so that a right kernel never fails.
+// The oracle's token for each seed: each cut by itself, all of them, and temperatures. Another cut
+// or temperature gives the tokens other shares, and so most seeds another token. A draw that the
+// rounding of floats could turn is left out.
 void certify_draws(Trial& t) {
     if (t.number("kVocabulary") < 16) return;
+    constexpr uint32_t kSeeds = 6;
+    constexpr double kRounding = 1e-4;  // of float sums over a vocabulary, with room
     const Favourites f(t);
-    constexpr float kNone = -std::numeric_limits<float>::infinity();
-    const Sampling plain{
-        .temperature = 1, .top_k = 0, .top_p = 1, .min_p = 0, .repeat_penalty = 1, .seed = 1};
-    const auto drawn = [&](const char* name, const std::array<float, 4>& logits,
-                           const Sampling& sampling, uint32_t seeds, int kept) {
-        const auto counts = frequencies(t, f, f.with(logits), sampling, seeds);
-        for (int i = 0; i < 4; ++i)
-            t.same(name, i, counts[static_cast<size_t>(i)] > 0 ? 1 : 0, i < kept ? 1 : 0);
-    };
-    Sampling cut = plain;
-    drawn("without a cut", {2.0f, 1.9f, 1.8f, 1.7f}, cut, 32, 4);
-    cut.top_k = 2;
-    drawn("top-k", {2.0f, 1.9f, 1.8f, 1.7f}, cut, 16, 2);
+    const Sampling plain{.temperature = 1, .top_k = 0, .top_p = 1, .min_p = 0, .repeat_penalty = 1};
+    Sampling top_k = plain, top_p = plain, min_p = plain, cold = plain, hot = plain;
+    top_k.top_k = 2;
     // Shares 0.34, 0.28, 0.21, 0.17: the first two come to 0.62, the first three to 0.83.
-    cut = plain;
-    cut.top_p = 0.7;
-    drawn("top-p", {2.0f, 1.8f, 1.5f, 1.3f}, cut, 24, 3);
+    top_p.top_p = 0.7;
     // Less than 0.4 of the likeliest goes: e^-0.5 is 0.61, e^-1.2 is 0.30.
-    cut = plain;
-    cut.min_p = 0.4;
-    drawn("min-p", {2.0f, 1.5f, 0.8f, 0.7f}, cut, 16, 2);
-
-    Sampling warm = plain;
-    warm.temperature = 0.25;
-    const int cold = frequencies(t, f, f.with({2.0f, 1.25f, kNone, kNone}), warm, 64)[1];
-    t.same("draws at temperature 0.25", 0, cold <= 10 ? 1 : 0, 1);
-    warm.temperature = 4;
-    const int hot = frequencies(t, f, f.with({4.0f, 1.0f, kNone, kNone}), warm, 64)[1];
-    t.same("draws at temperature 4", 0, hot >= 8 && hot <= 33 ? 1 : 0, 1);
+    min_p.min_p = 0.4;
+    cold.temperature = 0.25;
+    hot.temperature = 4;
+    const Sampling all{.temperature = 0.8, .top_k = 3, .top_p = 0.9, .min_p = 0.1};
+    using Sizes = std::array<float, 4>;
+    const std::tuple<const char*, Sampling, Sizes> settings[] = {
+        {"token without a cut", plain, {2.0f, 1.9f, 1.8f, 1.7f}},
+        {"token by top-k", top_k, {2.0f, 1.9f, 1.8f, 1.7f}},
+        {"token by top-p", top_p, {2.0f, 1.8f, 1.5f, 1.3f}},
+        {"token by min-p", min_p, {2.0f, 1.5f, 0.8f, 0.7f}},
+        {"token at temperature 0.25", cold, {2.0f, 1.75f, 1.5f, 1.25f}},
+        {"token at temperature 4", hot, {4.0f, 2.0f, 1.0f, 0.0f}},
+        {"token by all cuts", all, {2.0f, 1.8f, 1.5f, 1.3f}}};
+    for (const auto& [name, setting, sizes] : settings) {
+        const std::vector<float> logits = f.with(sizes);
+        Sampling sampling = setting;
+        for (sampling.seed = 1; sampling.seed <= kSeeds; ++sampling.seed) {
+            const reference::Draw wanted = reference::draw(logits, sampling, {}, first_draw(0));
+            const int32_t token = draw(t, logits, sampling, {});
+            if (wanted.margin > kRounding) t.same(name, sampling.seed, token, wanted.token);
+        }
+    }
 }
 
 void certify_sample(Trial& t) {
@@ -173,7 +156,7 @@ void certify_repeat(Trial& t) {
 }
 
 const RegisterCertifier kRepeat{{"repeat"}, certify_repeat};
-const RegisterCertifier kSample{{"sample"}, certify_sample, 2};
+const RegisterCertifier kSample{{"sample"}, certify_sample, 3};
 
 }  // namespace
 }  // namespace hetune
