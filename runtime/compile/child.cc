@@ -36,7 +36,9 @@ bool converse(Descriptor& in, Descriptor& out, Descriptor& err, const std::strin
         pollfd ends[3] = {{in.get(), POLLOUT, 0}, {out.get(), POLLIN, 0}, {err.get(), POLLIN, 0}};
         const auto left =
             std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now());
-        if (left.count() <= 0 || (given_up && given_up())) return false;
+        if (left.count() <= 0) return false;
+        result.given_up = given_up && given_up();
+        if (result.given_up) return false;
         const int64_t most = given_up ? kAskAgainMs : 1000;
         const int ready = poll(ends, 3, static_cast<int>(std::min<int64_t>(left.count(), most)));
         if (ready < 0 && errno != EINTR) return false;
@@ -68,7 +70,6 @@ ChildResult run_child(const std::vector<std::string>& argv, const std::string& i
     const Clock::time_point deadline = Clock::now() + limit;
     const bool ended = converse(in.ours, out.ours, err.ours, input, result, deadline, given_up) &&
                        child.wait_until(deadline);
-    result.given_up = !ended && Clock::now() < deadline;
     result.timed_out = !ended && !result.given_up;
     if (!ended) child.kill();
     const ChildExit& exit = child.wait();
