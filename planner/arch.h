@@ -38,15 +38,16 @@ struct Arch {
 
     // Choices of the planner that differ between targets.
     //
-    // Waves of a group, and shares of a sum: of kernels on the host, more than one run in turn on a
-    // core, so that they cost time and gain none.
+    // The number of waves of a group, or of shares of a sum, where `wanted` would suit a GPU. On
+    // the host the waves of a group run in turn on one core: a second wave costs time and gains
+    // none.
     int waves(int wanted) const { return on_host ? 1 : wanted; }
     bool tile_of_128 = false;      // GEMM tiles of 128 x 128: 250 registers without a spill
     int gemv_waves_when_full = 0;  // of a group, where every unit has a group; 0: as elsewhere
     int attention_waves = 4;       // of a group of attention_step
     int attention_heads_of_lane = 1024;  // query heads whose sums a lane's registers hold
 
-    // What the cost model needs beyond that.
+    // Members that the cost model alone reads.
     int compute_units_per_unit = 1;  // of which LDS and SIMDs are counted above
     double launch_us = 0;            // between two kernels of one graph
     double latency_us = 0.6;         // of a load from memory

@@ -99,7 +99,7 @@ class PlanBuilder {
     // A tunable: the options' value for this template where there is one, else the one tuned for
     // this op, else `fallback`; less where a kernel of the template is refused.
     int tunable(const std::string& kernel, const std::string& name, int fallback) const;
-    // kWaves of a kernel: where nothing is tuned, `wanted` as far as more than one wave pays.
+    // The tunable kWaves of a kernel. Its default is Arch::waves(wanted).
     int waves(const std::string& kernel, int wanted) const {
         return tunable(kernel, "kWaves", arch.waves(wanted));
     }

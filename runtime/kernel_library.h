@@ -52,8 +52,8 @@ class KernelLibrary {
         compiled_ = std::move(compiled);
     }
 
-    // What `hetune prewarm` needs to make the kernels of this library's model: its file and
-    // options, for the message that lists what is missing.
+    // `arguments` are the file and options with which `hetune prewarm` makes the kernels of this
+    // library's model. The message that lists missing kernels shows them.
     void name_model(std::string arguments) { model_ = std::move(arguments); }
 
     // In the order of `specs`. Throws the first CompileError, when all compiles have ended; what
@@ -88,11 +88,12 @@ class KernelLibrary {
     // which; as text for a person, empty where there are none.
     std::string other_builds(const std::vector<KernelSpec>& missing);
 
-    // Thread-safe, as are the four behind it. Kept for the next time.
+    // Renders the kernel, or gives what an earlier call rendered. prepare(), source(), key() and
+    // key_parts() are thread-safe.
     std::shared_ptr<const PreparedKernel> prepare(const KernelSpec& spec) const;
     std::string source(const KernelSpec& spec) const { return prepare(spec)->source; }
-    // Of the object that this library takes for `spec`: of another build of the compiler, where
-    // that was found in its place.
+    // The key names the object that this library takes for `spec`. Where the object of another
+    // build of the compiler was found in its place, the key is that of the other build.
     CacheKey key(const KernelSpec& spec) const { return key(*prepare(spec)); }
     CacheKey key(const PreparedKernel& kernel) const;
     KeyParts key_parts(const PreparedKernel& kernel) const;

@@ -1,4 +1,4 @@
-// Seeded inputs of trials.
+// Inputs of trials, made from a seed.
 #pragma once
 
 #include <cstdint>

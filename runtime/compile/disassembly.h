@@ -47,7 +47,7 @@ class Disassembler {
 // Empty where there is no LLVM (apt install libllvm19) or no worker program.
 std::unique_ptr<Disassembler> find_disassembler(const Environment& environment);
 
-// Whether the arch has an instruction that is promised, and its code can be read.
+// True where the arch has an instruction that `promises` names and LLVM can read the arch's code.
 bool are_checked(const TemplatePromises& promises, const Arch& arch);
 
 // The gate on instructions: what TemplateInfo::promises says, where the arch has it. dot4 is due

@@ -17,7 +17,7 @@ namespace hetune {
 struct OracleRounding {
     // Inputs of products with integer formats to 8 bits, in blocks of 32 with one scale (XBlock).
     bool activations = false;
-    // Weights that are multiplied with halves instead, on matrix units.
+    // Names of the weights whose products take halves on matrix units: their inputs stay unrounded.
     std::set<std::string> halves = {};
     KvType kv = KvType::kF32;  // keys and values as the KV cache holds them
 };

@@ -28,14 +28,15 @@ class CandidateCompiler {
   public:
     // Starts at once. `library` is used by nobody else until this is destroyed; `targets` stay.
     CandidateCompiler(KernelLibrary& library, const std::vector<TuningTarget>& targets);
-    // What is not begun is left. Waits for what is being compiled, unless the library gives it up
-    // (KernelLibrary::give_up_when).
+    // The destructor begins no further compile. It waits for compiles in progress, unless the
+    // library gives them up (KernelLibrary::give_up_when).
     ~CandidateCompiler();
 
-    // Of one target, in the order of its candidates; waits for them. Empty once `over()` is true.
+    // The compiled candidates of one target, in the order of the target's list. The call waits for
+    // them. The result is empty once `over()` is true.
     std::optional<std::vector<CompiledCandidate>> get(size_t target,
                                                       const std::function<bool()>& over);
-    // Until all are done, or `over()`.
+    // Waits until all candidates are compiled, or `over()` is true.
     void wait_for_all(const std::function<bool()>& over);
 
   private:
