@@ -20,14 +20,6 @@ constexpr Milliseconds kFirstPoll{1};
 constexpr Milliseconds kLastPoll{20};
 constexpr uint64_t kMaxOwnerBytes = 32;  // a number and a line feed
 
-// Whether `file` is still what lies at `path`: its last owner may have unlinked it.
-bool is_current(const FileHandle& file, const std::filesystem::path& path) {
-    struct stat mine;
-    struct stat there;
-    return fstat(file.get(), &mine) == 0 && stat(path.c_str(), &there) == 0 &&
-           mine.st_ino == there.st_ino && mine.st_dev == there.st_dev;
-}
-
 }  // namespace
 
 Claim::Claim(Claim&& other) noexcept

@@ -68,6 +68,13 @@ bool is_stray(const std::filesystem::path& path, bool local_disk) {
 
 }  // namespace
 
+bool is_current(const FileHandle& file, const std::filesystem::path& path) {
+    struct stat mine;
+    struct stat there;
+    return fstat(file.get(), &mine) == 0 && stat(path.c_str(), &there) == 0 &&
+           mine.st_ino == there.st_ino && mine.st_dev == there.st_dev;
+}
+
 void write_all(const FileHandle& file, std::span<const std::byte> bytes,
                const std::filesystem::path& path) {
     while (!bytes.empty()) {

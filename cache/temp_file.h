@@ -33,6 +33,9 @@ class FileHandle {
     int descriptor_ = -1;
 };
 
+// Whether `file` is still what lies at `path`: its last owner may have unlinked or renamed it.
+bool is_current(const FileHandle& file, const std::filesystem::path& path);
+
 // All of `bytes`, whatever interrupts. Throws std::system_error that names `path`.
 void write_all(const FileHandle& file, std::span<const std::byte> bytes,
                const std::filesystem::path& path);

@@ -38,13 +38,6 @@ std::filesystem::path partial_path(std::filesystem::path pack) {
     return pack.replace_extension(".partial");
 }
 
-bool is_current(const FileHandle& file, const std::filesystem::path& path) {
-    struct stat mine;
-    struct stat there;
-    return fstat(file.get(), &mine) == 0 && stat(path.c_str(), &there) == 0 &&
-           mine.st_ino == there.st_ino && mine.st_dev == there.st_dev;
-}
-
 // Opens and locks the partial file; empty when somebody else has it.
 std::optional<FileHandle> lock_partial(const std::filesystem::path& path) {
     for (;;) {

@@ -19,24 +19,13 @@
 #include "runtime/reference/reference_engine.h"
 #include "runtime/replay.h"
 #include "runtime/session.h"
+#include "runtime/stopwatch.h"
 #include "runtime/tokenizer/model_text.h"
 #include "runtime/tokenizer/stream_decoder.h"
 #include "runtime/tune/tunings_for.h"
 
 namespace hetune {
 namespace {
-
-constexpr int64_t kDefaultContext = 4096;
-
-class Stopwatch {
-  public:
-    double seconds() const {
-        return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-    }
-
-  private:
-    std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
 
 void check_option(const char* member, int64_t value, int64_t low, int64_t high) {
     if (value < low || value > high)

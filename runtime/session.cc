@@ -11,6 +11,7 @@
 
 #include "runtime/bad_numbers.h"
 #include "runtime/first_exception.h"
+#include "runtime/stopwatch.h"
 
 namespace hetune {
 namespace {
@@ -26,20 +27,6 @@ constexpr int64_t kRound = 2, kLine = 8;
 
 // Trials prepared and judged at the same time, each with up to some 200 MB of host memory.
 constexpr int kTrialThreads = 8;
-
-class Stopwatch {
-  public:
-    // Milliseconds since the last call.
-    double lap() {
-        const auto now = std::chrono::steady_clock::now();
-        const double ms = std::chrono::duration<double, std::milli>(now - start_).count();
-        start_ = now;
-        return ms;
-    }
-
-  private:
-    std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
 
 // A part of a buffer as launches see it; copies and fills take the whole.
 class Part : public Buffer {

@@ -12,9 +12,12 @@
 
 namespace hetune {
 
+// Tokens of context unless more are asked for: a cache of the trained context may not fit.
+constexpr int64_t kDefaultContext = 4096;
+
 struct SessionOptions {
-    int64_t context = 4096;  // capacity in tokens
-    int prefill_rows = 0;    // tokens of one prefill step; 0: Arch::prefill_rows
+    int64_t context = kDefaultContext;  // capacity in tokens
+    int prefill_rows = 0;               // tokens of one prefill step; 0: Arch::prefill_rows
     bool fusion = true;
     Activations activations = Activations::kQuantised;
     KvType kv = KvType::kF16;

@@ -41,8 +41,6 @@ CommandBody add_subcommands(CLI::App& app, std::span<const CacheSubcommand> comm
 
 // The cache of the environment; warnings go to stderr.
 CacheOptions cache_options();
-// "12.3 MiB"
-std::string readable_bytes(uint64_t bytes);
 void print_json(const nlohmann::ordered_json& json);
 // Throws CacheError.
 void require_writable(const CacheFolder& folder);

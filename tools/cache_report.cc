@@ -17,6 +17,7 @@
 #include "cache/tile_store.h"
 #include "planner/arch.h"
 #include "runtime/compiler.h"
+#include "runtime/memory.h"
 #include "tools/cache_commands.h"
 
 namespace hetune {

@@ -5,6 +5,7 @@
 
 #include "cache/temp_file.h"
 #include "cache/transfer.h"
+#include "runtime/memory.h"
 #include "tools/cache_commands.h"
 #include "tools/options.h"
 

@@ -7,6 +7,7 @@
 
 #include "cache/maintenance.h"
 #include "cache/tile_store.h"
+#include "runtime/memory.h"
 #include "runtime/weights.h"
 #include "tools/cache_commands.h"
 #include "tools/options.h"

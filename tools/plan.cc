@@ -10,6 +10,7 @@
 #include "runtime/device.h"
 #include "runtime/hetune.h"
 #include "runtime/memory.h"
+#include "runtime/session_plans.h"
 #include "runtime/tune/tunings_for.h"
 #include "tools/cache_commands.h"
 #include "tools/chosen_arch.h"
@@ -39,8 +40,6 @@ struct PlanArguments {
     bool resources = false, allow_unused = false;
     std::string source, isa, dump, html;
 };
-
-constexpr int64_t kDefaultContext = 4096;
 
 PlanOptions plan_options(const PlanArguments& args, const Arch& arch) {
     PlanOptions options{.rows = args.rows > 0  ? args.rows

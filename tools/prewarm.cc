@@ -326,7 +326,7 @@ class Prewarm {
                 fmt::print("  {}\n", other);
             for (const MemoryNeeds& need : needs(job))
                 fmt::print("  --ctx {}: {} of memory\n", need.context,
-                           readable_bytes(static_cast<uint64_t>(need.total())));
+                           readable_bytes(need.total()));
             for (const auto& [kernel, why] : job.refused)
                 fmt::print("  refused, with another in its place: {}: {}\n", kernel, why);
             if (!job.failure.empty()) tell("hetune: {}\n", job.failure);

@@ -10,6 +10,7 @@
 
 #include "kernel_templates/quant/registry.h"
 #include "planner/synth/random_blocks.h"
+#include "runtime/stopwatch.h"
 
 namespace hetune {
 namespace {
@@ -56,14 +57,6 @@ void repeat_rows(std::vector<float>& values, int64_t count) {
 // Made matrices repeat after so many tiles of 32 rows. A prime, as kDistinctRows is: experts and
 // tiles that are a power of two apart hold other weights.
 constexpr int64_t kDistinctTiles = 11;
-
-struct Stopwatch {
-    double ms() const {
-        return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
-            .count();
-    }
-    std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
-};
 
 // A step of few rows is tried whole, of more without the last three.
 int64_t rows_of_trial(int64_t full) { return full > 8 ? full - 3 : full; }
