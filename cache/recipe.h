@@ -1,5 +1,5 @@
 // What real use needed, without arch, compiler and binary: one plan of one model. Recorded beside
-// the objects, carried to another box, and replayed there for any arch (runtime/replay.h).
+// the objects, carried to another box, and replayed there for any arch (runtime/engine/recipes.h).
 //
 // As text a recipe is one line of JSON, so that recipes of many machines are put together by
 // putting their lines together.

@@ -1,5 +1,7 @@
 #include "kernel_templates/spec.h"
 
+#include <fmt/format.h>
+
 namespace hetune {
 
 std::string KernelSpec::to_string() const {
@@ -10,6 +12,15 @@ std::string KernelSpec::to_string() const {
         separator = ", ";
     }
     return text + ")";
+}
+
+std::string constant(int64_t value) { return std::to_string(value); }
+std::string constant(int value) { return std::to_string(value); }
+std::string constant(bool value) { return value ? "true" : "false"; }
+std::string constant(double value) {
+    std::string text = fmt::format("{:.9g}", static_cast<double>(static_cast<float>(value)));
+    if (text.find_first_of(".e") == std::string::npos) text += ".0";
+    return text + "f";
 }
 
 }  // namespace hetune

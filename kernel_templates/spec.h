@@ -1,6 +1,7 @@
 // Names one kernel: a template plus a value for each of its constants and tunables.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <string>
 
@@ -16,5 +17,11 @@ struct KernelSpec {
     // "gemv(Quant=Q4_K, kCols=4096, kRows=4096)": for people, logs and the plan's text form.
     std::string to_string() const;
 };
+
+// Values of constants as source.
+std::string constant(int64_t value);
+std::string constant(int value);
+std::string constant(bool value);
+std::string constant(double value);  // a float literal that reads back to the same float
 
 }  // namespace hetune

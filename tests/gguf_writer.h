@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "planner/ggml_type.h"
+#include "planner/file/ggml_type.h"
 
 namespace hetune {
 

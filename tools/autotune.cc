@@ -12,9 +12,10 @@
 
 #include "cache/tuning_store.h"
 #include "kernel_templates/catalogue.h"
-#include "planner/tuning_space.h"
-#include "runtime/tune/tuner.h"
-#include "runtime/tune/tunings_for.h"
+#include "planner/make_plan.h"
+#include "planner/tuning_targets.h"
+#include "runtime/trial/tuner.h"
+#include "runtime/trial/tunings_for.h"
 #include "tools/cache_commands.h"
 #include "tools/chosen_arch.h"
 #include "tools/interrupts.h"

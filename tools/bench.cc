@@ -9,7 +9,7 @@
 #include <optional>
 
 #include "cache/temp_file.h"
-#include "runtime/model_parts.h"
+#include "runtime/api/model_parts.h"
 #include "tools/bench_report.h"
 #include "tools/budget.h"
 #include "tools/command.h"

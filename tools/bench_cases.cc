@@ -8,8 +8,8 @@
 #include <map>
 #include <thread>
 
-#include "planner/plan_text.h"
-#include "runtime/tune/plan_runner.h"
+#include "planner/plan/plan_text.h"
+#include "runtime/trial/plan_runner.h"
 
 namespace hetune {
 namespace {

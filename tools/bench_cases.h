@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "runtime/device_rates.h"
-#include "runtime/session.h"
+#include "runtime/device/device_rates.h"
+#include "runtime/engine/session.h"
 #include "tools/budget.h"
 
 namespace hetune {

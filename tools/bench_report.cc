@@ -6,7 +6,8 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 
-#include "runtime/memory.h"
+#include "runtime/device/readable_bytes.h"
+#include "runtime/load/memory.h"
 #include "tools/json_output.h"
 #include "tools/model_options.h"
 

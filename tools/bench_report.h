@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "runtime/hetune.h"
+#include "runtime/api/hetune.h"
 #include "tools/bench_cases.h"
 
 namespace hetune {

@@ -6,8 +6,8 @@
 #include <nlohmann/json.hpp>
 
 #include "cache/recipe.h"
-#include "planner/model_file.h"
-#include "runtime/tokenizer/utf8.h"
+#include "planner/file/model_file.h"
+#include "runtime/text/utf8.h"
 #include "tools/cache_commands.h"
 #include "tools/options.h"
 

@@ -15,9 +15,10 @@
 #include "cache/recipe.h"
 #include "cache/remote_transport.h"
 #include "cache/tile_store.h"
-#include "planner/arch.h"
-#include "runtime/compiler.h"
-#include "runtime/memory.h"
+#include "planner/plan/arch.h"
+#include "runtime/compile/compiler.h"
+#include "runtime/device/readable_bytes.h"
+#include "runtime/load/memory.h"
 #include "tools/cache_commands.h"
 
 namespace hetune {

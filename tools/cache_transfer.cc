@@ -5,7 +5,8 @@
 
 #include "cache/temp_file.h"
 #include "cache/transfer.h"
-#include "runtime/memory.h"
+#include "runtime/device/readable_bytes.h"
+#include "runtime/load/memory.h"
 #include "tools/cache_commands.h"
 #include "tools/options.h"
 

@@ -7,8 +7,9 @@
 
 #include "cache/maintenance.h"
 #include "cache/tile_store.h"
-#include "runtime/memory.h"
-#include "runtime/weights.h"
+#include "runtime/device/readable_bytes.h"
+#include "runtime/load/memory.h"
+#include "runtime/load/weights.h"
 #include "tools/cache_commands.h"
 #include "tools/options.h"
 

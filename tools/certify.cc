@@ -3,7 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "runtime/model_parts.h"
+#include "runtime/api/model_parts.h"
 #include "tools/command.h"
 #include "tools/json_output.h"
 #include "tools/model_options.h"

@@ -10,7 +10,7 @@
 #include <iostream>
 
 #include "runtime/compile/signal_action.h"
-#include "runtime/tokenizer/utf8.h"
+#include "runtime/text/utf8.h"
 
 namespace hetune {
 namespace {

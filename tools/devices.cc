@@ -3,8 +3,9 @@
 
 #include <nlohmann/json.hpp>
 
-#include "runtime/hetune.h"
-#include "runtime/memory.h"
+#include "runtime/api/hetune.h"
+#include "runtime/device/readable_bytes.h"
+#include "runtime/load/memory.h"
 #include "tools/command.h"
 
 namespace hetune {

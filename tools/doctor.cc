@@ -5,9 +5,9 @@
 #include <nlohmann/json.hpp>
 
 #include "cache/maintenance.h"
+#include "runtime/compile/compiler.h"
 #include "runtime/compile/disassembly.h"
-#include "runtime/compiler.h"
-#include "runtime/device.h"
+#include "runtime/device/device.h"
 #include "tools/command.h"
 #include "tools/options.h"
 

@@ -5,8 +5,8 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "planner/model_file.h"
-#include "runtime/tokenizer/utf8.h"
+#include "planner/file/model_file.h"
+#include "runtime/text/utf8.h"
 #include "tools/command.h"
 #include "tools/json_output.h"
 #include "tools/options.h"

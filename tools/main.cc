@@ -9,7 +9,7 @@
 #include <system_error>
 #include <utility>
 
-#include "planner/errors.h"
+#include "planner/file/errors.h"
 #include "tools/command.h"
 #include "tools/option_names.h"
 #include "tools/options.h"

@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include "cache/options.h"
-#include "planner/kv_type.h"
-#include "runtime/tokenizer/pre_tokenizer.h"
+#include "planner/plan/kv_type.h"
+#include "runtime/text/pre_tokenizer.h"
 #include "tools/option_names.h"
 #include "tools/options.h"
 #include "tools/progress.h"

@@ -5,8 +5,8 @@
 #include <memory>
 #include <string>
 
-#include "planner/layer_graph.h"
-#include "runtime/hetune.h"
+#include "planner/graph/layer_graph.h"
+#include "runtime/api/hetune.h"
 
 namespace hetune {
 

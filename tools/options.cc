@@ -9,9 +9,9 @@
 #include <optional>
 
 #include "cache/options.h"
-#include "planner/arch.h"
-#include "runtime/compiler.h"
-#include "runtime/device.h"
+#include "planner/plan/arch.h"
+#include "runtime/compile/compiler.h"
+#include "runtime/device/device.h"
 
 namespace hetune {
 namespace {

@@ -6,12 +6,13 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "planner/arch.h"
-#include "runtime/device.h"
-#include "runtime/hetune.h"
-#include "runtime/memory.h"
-#include "runtime/session_plans.h"
-#include "runtime/tune/tunings_for.h"
+#include "planner/make_plan.h"
+#include "planner/plan/arch.h"
+#include "runtime/api/hetune.h"
+#include "runtime/device/device.h"
+#include "runtime/load/memory.h"
+#include "runtime/load/session_plans.h"
+#include "runtime/trial/tunings_for.h"
 #include "tools/cache_commands.h"
 #include "tools/chosen_arch.h"
 #include "tools/command.h"

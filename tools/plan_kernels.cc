@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cache/temp_file.h"
-#include "planner/occupancy.h"
+#include "planner/plan/occupancy.h"
 #include "tools/json_output.h"
 
 namespace hetune {

@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "planner/plan_text.h"
+#include "planner/plan/plan_text.h"
 #include "runtime/compile/disassembly.h"
-#include "runtime/kernel_library.h"
+#include "runtime/compile/kernel_library.h"
 
 namespace hetune {
 

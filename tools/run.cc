@@ -10,9 +10,9 @@
 #include <optional>
 #include <random>
 
-#include "runtime/model_parts.h"
-#include "runtime/sampling.h"
-#include "runtime/tokenizer/chat_template.h"
+#include "runtime/api/model_parts.h"
+#include "runtime/load/sampling.h"
+#include "runtime/text/chat_template.h"
 #include "tools/chat_input.h"
 #include "tools/command.h"
 #include "tools/interrupts.h"

@@ -5,10 +5,10 @@
 #include <nlohmann/json.hpp>
 
 #include "cache/temp_file.h"
-#include "planner/synth/quant_mix.h"
-#include "planner/synth/synthetic.h"
 #include "tools/command.h"
 #include "tools/options.h"
+#include "tools/synth/quant_mix.h"
+#include "tools/synth/synthetic.h"
 
 namespace hetune {
 namespace {

@@ -3,9 +3,9 @@
 
 #include <cstdio>
 
-#include "planner/read_file.h"
-#include "runtime/tokenizer/jinja/json_input.h"
-#include "runtime/tokenizer/model_text.h"
+#include "planner/file/read_file.h"
+#include "runtime/text/jinja/json_input.h"
+#include "runtime/text/model_text.h"
 #include "tools/command.h"
 #include "tools/options.h"
 #include "tools/terminal.h"

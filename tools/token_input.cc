@@ -4,7 +4,7 @@
 
 #include <charconv>
 
-#include "planner/read_file.h"
+#include "planner/file/read_file.h"
 #include "tools/options.h"
 
 namespace hetune {

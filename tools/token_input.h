@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "runtime/hetune.h"
+#include "runtime/api/hetune.h"
 #include "tools/options.h"
 
 namespace hetune {

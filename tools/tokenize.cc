@@ -5,11 +5,11 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include "planner/layer_graph.h"
-#include "planner/read_file.h"
-#include "runtime/tokenizer/pre_tokenizer.h"
-#include "runtime/tokenizer/tokenizer.h"
-#include "runtime/tokenizer/utf8.h"
+#include "planner/file/read_file.h"
+#include "planner/graph/layer_graph.h"
+#include "runtime/text/pre_tokenizer.h"
+#include "runtime/text/tokenizer.h"
+#include "runtime/text/utf8.h"
 #include "tools/command.h"
 #include "tools/options.h"
 #include "tools/terminal.h"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes runtime/tokenizer/jinja/unicode_tables.h from Python's own Unicode data.
+"""Writes runtime/text/jinja/unicode_tables.h from Python's own Unicode data.
 
-usage: tools/unicode_tables.py > runtime/tokenizer/jinja/unicode_tables.h
+usage: tools/unicode_tables.py > runtime/text/jinja/unicode_tables.h
 Templates are written for Python's str; Python 3.11 (Debian 12) has Unicode 14, as PCRE2 10.42 has,
 from which hetune takes the other properties of characters.
 """

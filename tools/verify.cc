@@ -1,13 +1,13 @@
 // hetune verify: the compiled model against the oracle.
-#include "runtime/verify.h"
+#include "runtime/api/verify.h"
 
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "planner/kv_type.h"
-#include "runtime/model_parts.h"
+#include "planner/plan/kv_type.h"
+#include "runtime/api/model_parts.h"
 #include "tools/command.h"
 #include "tools/interrupts.h"
 #include "tools/json_output.h"

@@ -1,4 +1,4 @@
-#include "planner/synth/random_blocks.h"
+#include "kernel_templates/quant/random_blocks.h"
 
 #include <algorithm>
 #include <cmath>

@@ -8,7 +8,7 @@
 // order-preserving integer, one pass over the logits each; equal logits stay or go together. The
 // draw walks the tokens in order of their ids, so it depends on seed and count alone.
 //
-// A logit that is NaN or infinite ends the generation with kNoToken. runtime/reference/sampler.h
+// A logit that is NaN or infinite ends the generation with kNoToken. runtime/oracle/sampler.h
 // says the same plainly.
 #include "elementwise/step_state.h"
 #include "prelude/prelude.h"

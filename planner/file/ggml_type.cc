@@ -1,4 +1,4 @@
-#include "planner/ggml_type.h"
+#include "planner/file/ggml_type.h"
 
 #include <algorithm>
 #include <iterator>

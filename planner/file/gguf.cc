@@ -1,4 +1,4 @@
-#include "planner/gguf.h"
+#include "planner/file/gguf.h"
 
 #include <fmt/format.h>
 
@@ -6,7 +6,8 @@
 #include <cstring>
 #include <set>
 
-#include "planner/ggml_type.h"
+#include "planner/file/ggml_type.h"
+#include "planner/file/gguf_value_type.h"
 
 namespace hetune {
 namespace {
@@ -14,21 +15,7 @@ namespace {
 constexpr size_t kMaxNesting = 4;
 constexpr int64_t kMaxElements = int64_t{1} << 48;
 
-enum ValueType : uint32_t {
-    kU8,
-    kI8,
-    kU16,
-    kI16,
-    kU32,
-    kI32,
-    kF32,
-    kBool,
-    kString,
-    kArray,
-    kU64,
-    kI64,
-    kF64
-};
+using namespace gguf_values;
 constexpr size_t kValueBytes[] = {1, 1, 2, 2, 4, 4, 4, 1, 8, 12, 8, 8, 8};  // the least of each
 
 class Reader {

@@ -1,24 +1,15 @@
-#include "planner/synth/gguf_output.h"
+#include "planner/file/gguf_output.h"
 
 #include <cassert>
 #include <iterator>
 
-#include "planner/ggml_type.h"
+#include "planner/file/ggml_type.h"
+#include "planner/file/gguf_value_type.h"
 
 namespace hetune {
 namespace {
 
-enum ValueType : uint32_t {
-    kU32 = 4,
-    kI32 = 5,
-    kF32 = 6,
-    kBool = 7,
-    kString = 8,
-    kArray = 9,
-    kU64 = 10,
-    kI64 = 11,
-    kF64 = 12
-};
+using namespace gguf_values;
 
 template <class T>
 void number(std::string& to, T value) {

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "planner/model_file.h"
+#include "planner/file/model_file.h"
 
 namespace hetune {
 

@@ -1,4 +1,4 @@
-#include "planner/mapped_file.h"
+#include "planner/file/mapped_file.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -10,7 +10,7 @@
 #include <cstring>
 #include <utility>
 
-#include "planner/errors.h"
+#include "planner/file/errors.h"
 
 namespace hetune {
 

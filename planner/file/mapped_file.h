@@ -11,7 +11,7 @@ namespace hetune {
 
 class MappedFile {
   public:
-    // Throws ModelError (planner/errors.h) naming the file when it cannot be opened or mapped.
+    // Throws ModelError (planner/file/errors.h) naming the file when it cannot be opened or mapped.
     explicit MappedFile(const std::filesystem::path& path);
     ~MappedFile();
     MappedFile(MappedFile&& other) noexcept;

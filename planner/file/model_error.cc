@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "planner/errors.h"
+#include "planner/file/errors.h"
 
 namespace hetune {
 namespace {

@@ -1,4 +1,4 @@
-#include "planner/model_file.h"
+#include "planner/file/model_file.h"
 
 #include <fmt/format.h>
 
@@ -11,9 +11,9 @@
 #include <regex>
 #include <unordered_map>
 
-#include "planner/ggml_type.h"
-#include "planner/gguf.h"
-#include "planner/mapped_file.h"
+#include "planner/file/ggml_type.h"
+#include "planner/file/gguf.h"
+#include "planner/file/mapped_file.h"
 
 namespace hetune {
 

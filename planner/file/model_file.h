@@ -19,7 +19,7 @@
 #include <variant>
 #include <vector>
 
-#include "planner/errors.h"
+#include "planner/file/errors.h"
 
 namespace hetune {
 

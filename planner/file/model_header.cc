@@ -1,13 +1,13 @@
-#include "planner/model_header.h"
+#include "planner/file/model_header.h"
 
 #include <fmt/format.h>
 
 #include <iterator>
 #include <nlohmann/json.hpp>
 
-#include "planner/ggml_type.h"
-#include "planner/read_file.h"
-#include "planner/synth/gguf_output.h"
+#include "planner/file/ggml_type.h"
+#include "planner/file/gguf_output.h"
+#include "planner/file/read_file.h"
 
 namespace hetune {
 namespace {

@@ -1,4 +1,4 @@
-#include "planner/read_file.h"
+#include "planner/file/read_file.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>

@@ -5,7 +5,7 @@
 //                   gated: q is what split_heads takes, and y is times the sigmoid of the other
 //                   half
 #include "planner/fusion/rewrite.h"
-#include "planner/lowering.h"
+#include "planner/fusion/rule.h"
 
 namespace hetune {
 namespace {

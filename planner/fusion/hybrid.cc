@@ -10,7 +10,7 @@
 
 #include "kernel_templates/quant/registry.h"
 #include "planner/fusion/rewrite.h"
-#include "planner/lowering.h"
+#include "planner/fusion/rule.h"
 
 namespace hetune {
 namespace {

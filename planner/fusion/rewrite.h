@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "planner/layer_graph.h"
-#include "planner/plan.h"
+#include "planner/graph/layer_graph.h"
+#include "planner/plan/plan.h"
 
 namespace hetune {
 

@@ -1,4 +1,4 @@
-#include "planner/layer_graph.h"
+#include "planner/graph/layer_graph.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>

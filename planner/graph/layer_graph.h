@@ -1,6 +1,6 @@
 // A model as primitive operations over named values: what is computed, not how. Built from a
-// model file by the plug-in of its architecture (planner/models/<arch>.cc); read by the oracle,
-// which runs it as it stands, and by the planner, which fuses it and picks kernels.
+// model file by the plug-in of its architecture (planner/graph/models/<arch>.cc); read by the
+// oracle, which runs it as it stands, and by the planner, which fuses it and picks kernels.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include "planner/model_file.h"
+#include "planner/file/model_file.h"
 
 namespace hetune {
 
@@ -120,7 +120,7 @@ LayerGraph build_layer_graph(const ModelFile& file);
 // the line as a warning instead ("": nothing is unused).
 std::string require_all_used(const ModelFile& file, const LayerGraph& graph, bool allow);
 
-// A model plug-in: one file in planner/models, one object of this type in it.
+// A model plug-in: one file in planner/graph/models, one object of this type in it.
 struct RegisterModel {
     RegisterModel(std::string architecture, std::function<LayerGraph(const ModelFile&)> build);
 };

@@ -1,7 +1,7 @@
 // Attention from primitives: norm and rope of heads, KV write, attention split over the context.
 #include <fmt/format.h>
 
-#include "planner/lowering.h"
+#include "planner/lower/plan_builder.h"
 
 namespace hetune {
 namespace {

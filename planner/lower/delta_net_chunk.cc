@@ -1,5 +1,5 @@
 // The gated delta rule of a prefill step, chunk by chunk.
-#include "planner/lowering.h"
+#include "planner/lower/plan_builder.h"
 
 namespace hetune {
 namespace {

@@ -1,5 +1,5 @@
 // Embedding, norms over the hidden width, element by element kernels, and last_row.
-#include "planner/lowering.h"
+#include "planner/lower/plan_builder.h"
 
 namespace hetune {
 namespace {

@@ -1,7 +1,7 @@
 // Gated delta net layers and gated attention from primitives.
 #include <fmt/format.h>
 
-#include "planner/lowering.h"
+#include "planner/lower/plan_builder.h"
 
 namespace hetune {
 namespace {

@@ -4,7 +4,7 @@
 #include <span>
 #include <string>
 
-#include "planner/lowering.h"
+#include "planner/lower/plan_builder.h"
 
 namespace hetune {
 

@@ -5,7 +5,7 @@
 #include <span>
 #include <string>
 
-#include "planner/lowering.h"
+#include "planner/lower/plan_builder.h"
 
 namespace hetune {
 

@@ -1,7 +1,7 @@
 // What the lowerings of sorted experts share.
 #pragma once
 
-#include "planner/lowering.h"
+#include "planner/lower/plan_builder.h"
 
 namespace hetune {
 

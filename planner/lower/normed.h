@@ -3,7 +3,7 @@
 #pragma once
 
 #include "planner/fusion/rewrite.h"
-#include "planner/lowering.h"
+#include "planner/lower/plan_builder.h"
 
 namespace hetune {
 

@@ -1,4 +1,4 @@
-#include "planner/lowering.h"
+#include "planner/lower/plan_builder.h"
 
 #include <fmt/format.h>
 
@@ -10,10 +10,6 @@
 
 namespace hetune {
 namespace {
-
-constexpr int64_t kArenaAlign = 256;
-
-int64_t aligned(int64_t bytes) { return (bytes + kArenaAlign - 1) / kArenaAlign * kArenaAlign; }
 
 // The lowerings that fit, highest priority first; throws ModelError when there is none.
 std::vector<const Lowering*> fitting_lowerings(const PlanBuilder& builder, const Op& op) {
@@ -38,26 +34,6 @@ std::vector<const Lowering*> fitting_lowerings(const PlanBuilder& builder, const
 }
 
 }  // namespace
-
-std::vector<Lowering>& lowerings() {
-    static std::vector<Lowering> list;
-    return list;
-}
-RegisterLowering::RegisterLowering(Lowering lowering) {
-    lowerings().push_back(std::move(lowering));
-}
-
-std::vector<FusionRule>& fusion_rules() {
-    static std::vector<FusionRule> list;
-    return list;
-}
-RegisterFusion::RegisterFusion(FusionRule rule) {
-    auto& rules = fusion_rules();
-    rules.push_back(std::move(rule));
-    std::ranges::stable_sort(rules, [](const FusionRule& a, const FusionRule& b) {
-        return a.priority != b.priority ? a.priority > b.priority : a.name < b.name;
-    });
-}
 
 PlanBuilder::PlanBuilder(const LayerGraph& the_graph, const ModelFile& the_file,
                          const Arch& the_arch, const PlanOptions& the_options,
@@ -84,7 +60,7 @@ PlanBuilder::PlanBuilder(const LayerGraph& the_graph, const ModelFile& the_file,
     places_[static_cast<size_t>(graph.logits)].last_use = graph.ops.size();
     plan.step_buffer = buffer("step", BufferRole::kStep, kStepBytes);
     plan.tokens_buffer = buffer("tokens", BufferRole::kTokens, options.rows * 4);
-    arena_ = buffer("scratch", BufferRole::kScratch, 0);
+    arena_buffer_ = buffer("scratch", BufferRole::kScratch, 0);
 }
 
 int PlanBuilder::rows(ValueId value) const {
@@ -113,50 +89,6 @@ int64_t PlanBuilder::bytes_of(ValueId value, Form form) const {
     return 0;
 }
 
-// First fit; the arena grows when nothing fits.
-int64_t PlanBuilder::take(int64_t bytes) {
-    bytes = aligned(std::max<int64_t>(bytes, 1));
-    auto at = std::ranges::find_if(free_, [&](const auto& hole) { return hole.second >= bytes; });
-    int64_t offset;
-    if (at != free_.end()) {
-        offset = at->first;
-        if (at->second > bytes) free_[offset + bytes] = at->second - bytes;
-        free_.erase(offset);
-    } else {
-        // A hole at the end of the arena grows with it.
-        offset = arena_bytes_;
-        if (!free_.empty()) {
-            const auto last = std::prev(free_.end());
-            if (last->first + last->second == arena_bytes_) {
-                offset = last->first;
-                free_.erase(last);
-            }
-        }
-        arena_bytes_ = offset + bytes;
-    }
-    taken_[offset] = bytes;
-    return offset;
-}
-
-void PlanBuilder::give_back(int64_t offset) {
-    const auto taken = taken_.find(offset);
-    assert(taken != taken_.end());
-    auto hole = free_.emplace(offset, taken->second).first;
-    taken_.erase(taken);
-    if (const auto next = std::next(hole);
-        next != free_.end() && hole->first + hole->second == next->first) {
-        hole->second += next->second;
-        free_.erase(next);
-    }
-    if (hole != free_.begin()) {
-        const auto before = std::prev(hole);
-        if (before->first + before->second == hole->first) {
-            before->second += hole->second;
-            free_.erase(hole);
-        }
-    }
-}
-
 ValueId PlanBuilder::root(ValueId value) const {
     for (auto at = aliases_.find(value); at != aliases_.end(); at = aliases_.find(value))
         value = at->second;
@@ -169,7 +101,8 @@ bool PlanBuilder::has(ValueId value, Form form) const {
 
 PlanArg PlanBuilder::place_of(ValueId value, Form form) const {
     const int64_t at = places_[static_cast<size_t>(root(value))].offsets.at(form);
-    return {at < 0 ? plan.logits_buffer : arena_, std::max<int64_t>(at, 0), bytes_of(value, form)};
+    return {at < 0 ? plan.logits_buffer : arena_buffer_, std::max<int64_t>(at, 0),
+            bytes_of(value, form)};
 }
 
 PlanArg PlanBuilder::in_due(ValueId value, Form form) { return place_of(value, form); }
@@ -240,7 +173,7 @@ PlanArg PlanBuilder::out(ValueId value, Form form) {
         return place_of(value, form);
     }
     assert(!place.offsets.contains(form));
-    place.offsets[form] = take(bytes_of(value, form));
+    place.offsets[form] = arena_.take(bytes_of(value, form));
     return place_of(value, form);
 }
 
@@ -251,8 +184,8 @@ void PlanBuilder::alias(ValueId value, ValueId other) {
 }
 
 PlanArg PlanBuilder::scratch(int64_t bytes) {
-    op_scratch_.push_back(take(bytes));
-    return {arena_, op_scratch_.back(), bytes};
+    op_scratch_.push_back(arena_.take(bytes));
+    return {arena_buffer_, op_scratch_.back(), bytes};
 }
 
 int PlanBuilder::buffer(const std::string& buffer_name, BufferRole role, int64_t bytes,
@@ -364,9 +297,7 @@ PlanBuilder::State PlanBuilder::state() const {
             places_,
             aliases_,
             buffers_by_name_,
-            free_,
-            taken_,
-            arena_bytes_};
+            arena_};
 }
 
 void PlanBuilder::restore(State state) {
@@ -377,9 +308,7 @@ void PlanBuilder::restore(State state) {
     places_ = std::move(state.places);
     aliases_ = std::move(state.aliases);
     buffers_by_name_ = std::move(state.buffers_by_name);
-    free_ = std::move(state.free);
-    taken_ = std::move(state.taken);
-    arena_bytes_ = state.arena_bytes;
+    arena_ = std::move(state.arena);
     op_scratch_.clear();
 }
 
@@ -421,51 +350,24 @@ void PlanBuilder::lower_with_variants(const Op& op) {
 void PlanBuilder::lower_op(size_t index) {
     op_ = index;
     lower_with_variants(graph.ops[index]);
-    for (const int64_t offset : op_scratch_) give_back(offset);
+    for (const int64_t offset : op_scratch_) arena_.give_back(offset);
     op_scratch_.clear();
     for (size_t v = 0; v < places_.size(); ++v) {
         Place& place = places_[v];
         if (place.last_use > index || place.offsets.empty()) continue;
         for (const auto& [form, offset] : place.offsets)
-            if (offset >= 0) give_back(offset);
+            if (offset >= 0) arena_.give_back(offset);
         place.offsets.clear();
     }
 }
 
 void PlanBuilder::finish() {
-    plan.buffers[static_cast<size_t>(arena_)].bytes = arena_bytes_;
+    plan.buffers[static_cast<size_t>(arena_buffer_)].bytes = arena_.bytes();
     plan.model = graph.name;
     plan.architecture = graph.architecture;
     plan.arch = arch.name;
     plan.options = options;
     plan.vocabulary = graph.vocabulary;
-}
-
-int default_waves(const Arch& arch, int64_t groups, int64_t steps_of_k) {
-    // Enough waves in flight to cover the latency of memory: about eight for each SIMD.
-    const int64_t wanted = int64_t{arch.compute_units} * 16;
-    int waves = 1;
-    while (waves < 16 && groups * waves < wanted && waves * 2 <= steps_of_k) waves *= 2;
-    return arch.waves(waves);
-}
-
-int half_rows_waves(const Arch& arch, int64_t cols) {
-    return arch.waves(static_cast<int>(std::clamp<int64_t>(cols / 512, 1, 8)));
-}
-
-int default_splits(const Arch& arch, int64_t groups, int most) {
-    int splits = 1;
-    while (splits < most && splits * groups < arch.compute_units) splits *= 2;
-    return arch.waves(splits);
-}
-
-std::string constant(int64_t value) { return std::to_string(value); }
-std::string constant(int value) { return std::to_string(value); }
-std::string constant(bool value) { return value ? "true" : "false"; }
-std::string constant(double value) {
-    std::string text = fmt::format("{:.9g}", static_cast<double>(static_cast<float>(value)));
-    if (text.find_first_of(".e") == std::string::npos) text += ".0";
-    return text + "f";
 }
 
 }  // namespace hetune

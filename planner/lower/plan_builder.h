@@ -1,25 +1,19 @@
-// From layer graph to plan: each op is turned into steps by a lowering, found in a registry by
-// (layer, variant). A new kernel for an op is a new file with a RegisterLowering;
-// nothing here or elsewhere names it.
+// Builds a plan op by op: where values lie, which buffers there are, and the steps that the
+// lowerings (registry.h) emit.
 #pragma once
 
-#include <functional>
 #include <map>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "kernel_templates/quant/registry.h"
-#include "planner/plan.h"
+#include "planner/lower/arena.h"
+#include "planner/lower/heuristics.h"
+#include "planner/lower/registry.h"
+#include "planner/plan/device_sizes.h"
+#include "planner/plan/plan.h"
 
 namespace hetune {
-
-// Sizes of kernel_templates' XBlock, StepState, SamplerState and ring of tokens.
-constexpr int64_t kXBlockBytes = 48;
-constexpr int64_t kStepBytes = 8;
-constexpr int64_t kSamplerBytes = 4 * (9 + 2 + 16 + 1024);
-constexpr int64_t kTokenRingBytes = 4 * 64;
-constexpr int64_t kLoopBytes = 16;
 
 // Groups or tiles of `size` that hold `count` of something; the last one may be partly empty.
 inline uint32_t ceil_div(int64_t count, int64_t size) {
@@ -129,8 +123,7 @@ class PlanBuilder {
         std::vector<Place> places;
         std::map<ValueId, ValueId> aliases;
         std::map<std::string, int> buffers_by_name;
-        std::map<int64_t, int64_t> free, taken;
-        int64_t arena_bytes;
+        Arena arena;
     };
     State state() const;
     void restore(State state);
@@ -141,8 +134,6 @@ class PlanBuilder {
     PlanArg place_of(ValueId value, Form form) const;
     void make_quantised(ValueId value);
     int64_t bytes_of(ValueId value, Form form) const;
-    int64_t take(int64_t bytes);
-    void give_back(int64_t offset);
     int buffer(const std::string& name, BufferRole role, int64_t bytes, int64_t per_context = 0,
                const std::string& tensor = {});
     ValueId root(ValueId value) const;
@@ -150,58 +141,11 @@ class PlanBuilder {
     std::vector<Place> places_;
     std::map<ValueId, ValueId> aliases_;
     std::map<std::string, int> buffers_by_name_;
-    std::map<int64_t, int64_t> free_;  // offset -> bytes
-    std::map<int64_t, int64_t> taken_;
+    Arena arena_;
     std::vector<int64_t> op_scratch_;
     std::map<std::string, int> halved_;  // how often a template's tunables are, for the op at hand
-    int64_t arena_bytes_ = 0;
-    int arena_ = -1;
+    int arena_buffer_ = -1;
     size_t op_ = 0;
 };
-
-// The plan of the defaults, but for the tunables of single ops. make_plan calls it.
-Plan lower_graph(const LayerGraph& graph, const ModelFile& file, const Arch& arch,
-                 const PlanOptions& options, const std::map<int, OpTunables>& ops);
-
-struct Lowering {
-    std::string layer;    // the op's kind
-    std::string variant;  // "gemv"; shown in plans
-    int priority = 0;     // the highest that fits is taken
-    std::function<bool(const PlanBuilder&, const Op&)> fits = nullptr;  // default: always
-    std::function<void(PlanBuilder&, const Op&)> emit;
-};
-std::vector<Lowering>& lowerings();
-struct RegisterLowering {
-    explicit RegisterLowering(Lowering lowering);
-};
-
-// A rule that rewrites primitive ops into a fused one, for which there is a lowering. Rules run in
-// order of priority, highest first, each until it finds nothing more.
-struct FusionRule {
-    std::string name;
-    int priority = 0;
-    std::vector<std::string> makes =
-        {};  // kinds of fused ops; left out when no kernel for one is left
-    // True when it rewrote something.
-    std::function<bool(LayerGraph&, const PlanOptions&, const ModelFile&)> apply;
-};
-std::vector<FusionRule>& fusion_rules();
-struct RegisterFusion {
-    explicit RegisterFusion(FusionRule rule);
-};
-
-// Number of waves for a kernel whose groups own 32 rows each, so that the device is filled.
-int default_waves(const Arch& arch, int64_t groups, int64_t steps_of_k);
-
-// Waves of half_rows: a lane has 16 columns or more, so that its loads are in flight together.
-int half_rows_waves(const Arch& arch, int64_t cols);
-
-// Shares of the context for attention in decode: enough groups for every compute unit.
-int default_splits(const Arch& arch, int64_t groups, int most = 32);
-
-std::string constant(int64_t value);
-std::string constant(int value);
-std::string constant(bool value);
-std::string constant(double value);  // a float literal that reads back to the same float
 
 }  // namespace hetune

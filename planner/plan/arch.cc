@@ -1,4 +1,4 @@
-#include "planner/arch.h"
+#include "planner/plan/arch.h"
 
 #include <fmt/format.h>
 

@@ -1,11 +1,11 @@
-#include "planner/cost_model.h"
+#include "planner/plan/cost_model.h"
 
 #include <algorithm>
 #include <cmath>
 
 #include "kernel_templates/catalogue.h"
-#include "planner/occupancy.h"
-#include "planner/plan_text.h"
+#include "planner/plan/occupancy.h"
+#include "planner/plan/plan_text.h"
 
 namespace hetune {
 namespace {

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <string>
 
-#include "planner/plan.h"
+#include "planner/plan/plan.h"
 
 namespace hetune {
 

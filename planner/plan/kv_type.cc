@@ -1,4 +1,4 @@
-#include "planner/kv_type.h"
+#include "planner/plan/kv_type.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>

@@ -1,4 +1,4 @@
-#include "planner/occupancy.h"
+#include "planner/plan/occupancy.h"
 
 #include <algorithm>
 

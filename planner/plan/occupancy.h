@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "planner/arch.h"
+#include "planner/plan/arch.h"
 
 namespace hetune {
 

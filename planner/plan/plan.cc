@@ -1,9 +1,6 @@
-#include "planner/plan.h"
+#include "planner/plan/plan.h"
 
-#include <algorithm>
 #include <set>
-
-#include "planner/lowering.h"
 
 namespace hetune {
 
@@ -31,89 +28,6 @@ int64_t Plan::bytes(BufferRole role, int64_t context) const {
     for (const PlanBuffer& buffer : buffers)
         if (buffer.role == role) sum += buffer.bytes + buffer.bytes_per_context * context;
     return sum;
-}
-
-namespace {
-
-bool makes_any(const FusionRule& rule, const std::set<std::string>& kinds) {
-    return std::ranges::any_of(rule.makes,
-                               [&](const std::string& kind) { return kinds.contains(kind); });
-}
-
-// With all fusions but those that make an op of `unfused`. Throws NoKernelLeft.
-Plan lower_without(const LayerGraph& graph, const ModelFile& file, const Arch& arch,
-                   const PlanOptions& options, const std::map<int, OpTunables>& ops,
-                   const std::set<std::string>& unfused) {
-    LayerGraph fused = graph;
-    std::vector<std::string> notes = graph.notes;
-    if (options.fusion)
-        for (const FusionRule& rule : fusion_rules()) {
-            if (options.without.contains(rule.name)) continue;
-            if (makes_any(rule, unfused)) {
-                notes.push_back(rule.name + ": left out, since its kernels are refused");
-                continue;
-            }
-            int applied = 0;
-            while (rule.apply(fused, options, file)) ++applied;
-            if (applied > 0) notes.push_back(rule.name + " x" + std::to_string(applied));
-        }
-    PlanBuilder builder(fused, file, arch, options, ops);
-    for (size_t i = 0; i < fused.ops.size(); ++i) builder.lower_op(i);
-    builder.finish();
-    builder.plan.notes = std::move(notes);
-    return std::move(builder.plan);
-}
-
-}  // namespace
-
-Plan lower_graph(const LayerGraph& graph, const ModelFile& file, const Arch& arch,
-                 const PlanOptions& options, const std::map<int, OpTunables>& ops) {
-    std::set<std::string> unfused;
-    for (;;) try {
-            return lower_without(graph, file, arch, options, ops, unfused);
-        } catch (const NoKernelLeft& error) {
-            const bool fused =
-                options.fusion && std::ranges::any_of(fusion_rules(), [&](const FusionRule& rule) {
-                    return makes_any(rule, {error.kind()});
-                });
-            if (!fused || !unfused.insert(error.kind()).second) throw;
-        }
-}
-
-Plan make_sampler_plan(int64_t vocabulary, const Arch& arch, const PlanOptions& options,
-                       bool loops) {
-    int waves = arch.waves(16);
-    if (const auto of = options.tunables.find("sample"); of != options.tunables.end())
-        if (const auto value = of->second.find("kWaves"); value != of->second.end())
-            waves = std::stoi(value->second);
-    const auto spec = [&] {
-        return KernelSpec{"sample",
-                          {{"kVocabulary", constant(vocabulary)}, {"kWaves", constant(waves)}}};
-    };
-    for (; options.refused.contains(spec().to_string()); waves /= 2)
-        if (waves == 1)
-            throw ModelError("no kernel is left to draw tokens: " +
-                             options.refused.at(spec().to_string()));
-    Plan plan{.arch = arch.name, .options = options, .vocabulary = vocabulary};
-    plan.buffers = {{"logits", BufferRole::kLogits, vocabulary * 4},
-                    {"sampler", BufferRole::kSampler, kSamplerBytes},
-                    {"step", BufferRole::kStep, kStepBytes},
-                    {"tokens", BufferRole::kTokens, 4},
-                    {"ring", BufferRole::kSampler, kTokenRingBytes}};
-    plan.steps = {{.label = "sample",
-                   .spec = spec(),
-                   .args = {{0, 0}, {1, 0}, {2, 0}, {3, 0}, {4, 0}},
-                   .threads = static_cast<uint32_t>(32 * waves),
-                   .cost = {.activation_bytes = vocabulary * 4}}};
-    const KernelSpec repeat{"repeat", {}};
-    if (loops && !options.refused.contains(repeat.to_string())) {
-        plan.buffers.push_back({"loop", BufferRole::kSampler, kLoopBytes});
-        plan.steps.push_back({.label = "repeat", .spec = repeat, .args = {{2, 0}, {5, 0}}});
-    }
-    plan.logits_buffer = 0;
-    plan.step_buffer = 2;
-    plan.tokens_buffer = 3;
-    return plan;
 }
 
 }  // namespace hetune

@@ -9,10 +9,10 @@
 #include <vector>
 
 #include "kernel_templates/spec.h"
-#include "planner/arch.h"
-#include "planner/kv_type.h"
-#include "planner/layer_graph.h"
-#include "planner/tunings.h"
+#include "planner/graph/layer_graph.h"
+#include "planner/plan/arch.h"
+#include "planner/plan/kv_type.h"
+#include "planner/plan/tunings.h"
 
 namespace hetune {
 
@@ -129,16 +129,5 @@ struct Plan {
     // Bytes of all buffers of these roles at a context capacity.
     int64_t bytes(BufferRole role, int64_t context) const;
 };
-
-// Throws ModelError where the model needs what no registered kernel gives (it names the op, the
-// tensor and its type), or all that do are refused.
-Plan make_plan(const LayerGraph& graph, const ModelFile& file, const Arch& arch,
-               const PlanOptions& options);
-
-// The step that draws a token from the logits of one row. Buffers: "logits", "sampler", "step" and
-// "tokens" of the decode plan, and "ring", in memory of the host. With `loops` a second step ends
-// the body of a graph that repeats itself; its buffer is "loop".
-Plan make_sampler_plan(int64_t vocabulary, const Arch& arch, const PlanOptions& options,
-                       bool loops);
 
 }  // namespace hetune

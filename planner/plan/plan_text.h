@@ -5,13 +5,13 @@
 #include <string>
 #include <vector>
 
-#include "planner/arch.h"
-#include "planner/plan.h"
+#include "planner/plan/arch.h"
+#include "planner/plan/plan.h"
 
 namespace hetune {
 
 // What a step, or a plan, costs at a context length on an arch, by the memory's bandwidth and the
-// arithmetic rate on paper (planner/arch.cc).
+// arithmetic rate on paper (planner/plan/arch.cc).
 struct Roofline {
     int64_t bytes = 0;
     int64_t operations = 0;

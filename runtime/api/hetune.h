@@ -12,7 +12,7 @@
 // Errors are exceptions derived from std::runtime_error, whose text names the file, tensor, kernel
 // or option and says what to do. The constructor throws ModelError, OptionError, DeviceError,
 // MemoryError, CompileError and LoadCancelled; generate(), chat() and logits() throw OptionError,
-// ContextError, NumberError and DeviceError (planner/errors.h); any of them also a plain
+// ContextError, NumberError and DeviceError (planner/file/errors.h); any of them also a plain
 // std::runtime_error, for example for a token outside the vocabulary. A Model that was moved from
 // throws std::runtime_error, except when it is destroyed or assigned to.
 //
@@ -28,26 +28,13 @@
 #include <string_view>
 #include <vector>
 
-#include "planner/errors.h"
+#include "planner/file/errors.h"
+#include "runtime/load/sampling_options.h"
 
 // What libhetune.so exports; the rest of it is hidden.
 #define HETUNE_API __attribute__((visibility("default")))
 
 namespace hetune {
-
-// How the next token is chosen. The order of the cuts: repetition penalty, top-k, top-p, min-p,
-// temperature.
-struct Sampling {
-    double temperature = 0.0;     // 0: greedy
-    int top_k = 40;               // 0: all
-    double top_p = 0.95;          // 1: all
-    double min_p = 0.05;          // 0: all
-    double repeat_penalty = 1.0;  // 1: none
-    int repeat_window = 64;       // tokens
-    uint32_t seed = 0;
-
-    bool operator==(const Sampling&) const = default;
-};
 
 struct ModelOptions {
     // "hip", "cuda", "cpu", "reference"; empty: the best GPU, or the CPU for a model below 512 MiB

@@ -12,17 +12,17 @@
 #include <utility>
 
 #include "cache/code_store.h"
-#include "planner/kv_type.h"
-#include "planner/plan_text.h"
-#include "runtime/hetune.h"
-#include "runtime/model_parts.h"
-#include "runtime/reference/reference_engine.h"
-#include "runtime/replay.h"
-#include "runtime/session.h"
-#include "runtime/stopwatch.h"
-#include "runtime/tokenizer/model_text.h"
-#include "runtime/tokenizer/stream_decoder.h"
-#include "runtime/tune/tunings_for.h"
+#include "planner/plan/kv_type.h"
+#include "planner/plan/plan_text.h"
+#include "runtime/api/hetune.h"
+#include "runtime/api/model_parts.h"
+#include "runtime/compile/stopwatch.h"
+#include "runtime/engine/recipes.h"
+#include "runtime/engine/session.h"
+#include "runtime/oracle/reference_engine.h"
+#include "runtime/text/model_text.h"
+#include "runtime/text/stream_decoder.h"
+#include "runtime/trial/tunings_for.h"
 
 namespace hetune {
 namespace {

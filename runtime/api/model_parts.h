@@ -2,11 +2,11 @@
 // interface.
 #pragma once
 
-#include "planner/model_file.h"
-#include "runtime/hetune.h"
-#include "runtime/kernel_library.h"
-#include "runtime/session.h"
-#include "runtime/tokenizer/model_text.h"
+#include "planner/file/model_file.h"
+#include "runtime/api/hetune.h"
+#include "runtime/compile/kernel_library.h"
+#include "runtime/engine/session.h"
+#include "runtime/text/model_text.h"
 
 namespace hetune {
 

@@ -1,10 +1,10 @@
-#include "runtime/verify.h"
+#include "runtime/api/verify.h"
 
 #include <cmath>
 #include <map>
 
 #include "kernel_templates/catalogue.h"
-#include "runtime/bad_numbers.h"
+#include "runtime/load/bad_numbers.h"
 
 namespace hetune {
 namespace {

@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "runtime/logits_distance.h"
-#include "runtime/reference/reference_engine.h"
-#include "runtime/session.h"
+#include "runtime/engine/session.h"
+#include "runtime/oracle/logits_distance.h"
+#include "runtime/oracle/reference_engine.h"
 
 namespace hetune {
 

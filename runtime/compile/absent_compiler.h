@@ -5,7 +5,7 @@
 #include <memory>
 #include <string>
 
-#include "runtime/compiler.h"
+#include "runtime/compile/compiler.h"
 
 namespace hetune {
 

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "runtime/compiler.h"
+#include "runtime/compile/compiler.h"
 
 namespace hetune {
 

@@ -11,11 +11,11 @@
 #include <sstream>
 
 #include "runtime/compile/child.h"
+#include "runtime/compile/compiler.h"
 #include "runtime/compile/compiler_end.h"
+#include "runtime/compile/compiler_patience.h"
 #include "runtime/compile/library_compiler.h"
 #include "runtime/compile/object_file.h"
-#include "runtime/compile/patience.h"
-#include "runtime/compiler.h"
 
 namespace hetune {
 namespace {
@@ -115,7 +115,7 @@ class ClangCompiler : public Compiler {
     std::string identity_;
     std::string guard_;  // empty: there is none, and clang's own children may outlive this process
     std::string cache_folder_;
-    Patience patience_;
+    CompilerPatience patience_;
 };
 
 std::vector<std::string> ClangCompiler::options(const Arch& arch) const {

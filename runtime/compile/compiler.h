@@ -12,9 +12,9 @@
 
 #include "cache/code_object.h"
 #include "kernel_templates/catalogue.h"
-#include "planner/arch.h"
-#include "planner/errors.h"
-#include "runtime/environment.h"
+#include "planner/file/errors.h"
+#include "planner/plan/arch.h"
+#include "runtime/compile/environment.h"
 
 namespace hetune {
 

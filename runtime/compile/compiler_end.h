@@ -5,7 +5,7 @@
 #include <string_view>
 #include <system_error>
 
-#include "runtime/compiler.h"
+#include "runtime/compile/compiler.h"
 
 namespace hetune {
 

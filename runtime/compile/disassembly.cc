@@ -7,11 +7,11 @@
 #include <nlohmann/json.hpp>
 
 #include "kernel_templates/quant/registry.h"
+#include "runtime/compile/compiler.h"
 #include "runtime/compile/compiler_end.h"
 #include "runtime/compile/library_compiler.h"
 #include "runtime/compile/object_file.h"
 #include "runtime/compile/worker_pool.h"
-#include "runtime/compiler.h"
 
 namespace hetune {
 namespace {

@@ -9,8 +9,8 @@
 
 #include "cache/code_object.h"
 #include "kernel_templates/catalogue.h"
-#include "planner/arch.h"
-#include "runtime/environment.h"
+#include "planner/plan/arch.h"
+#include "runtime/compile/environment.h"
 
 namespace hetune {
 

@@ -1,4 +1,4 @@
-#include "runtime/environment.h"
+#include "runtime/compile/environment.h"
 
 #include <fmt/format.h>
 

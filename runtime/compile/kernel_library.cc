@@ -1,4 +1,4 @@
-#include "runtime/kernel_library.h"
+#include "runtime/compile/kernel_library.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -16,7 +16,7 @@
 #include "cache/error.h"
 #include "cache/json_text.h"
 #include "runtime/compile/absent_compiler.h"
-#include "runtime/first_exception.h"
+#include "runtime/compile/first_exception.h"
 
 namespace hetune {
 namespace {

@@ -13,8 +13,8 @@
 
 #include "cache/code_store.h"
 #include "kernel_templates/catalogue.h"
+#include "runtime/compile/compiler.h"
 #include "runtime/compile/disassembly.h"
-#include "runtime/compiler.h"
 
 namespace hetune {
 

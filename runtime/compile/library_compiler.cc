@@ -14,8 +14,8 @@
 
 #include "runtime/compile/compiler_end.h"
 #include "runtime/compile/compiler_facts.h"
+#include "runtime/compile/compiler_patience.h"
 #include "runtime/compile/object_file.h"
-#include "runtime/compile/patience.h"
 #include "runtime/compile/pressure.h"
 #include "runtime/compile/worker_pool.h"
 
@@ -79,7 +79,7 @@ class LibraryCompiler final : public Compiler {
     LibraryKind kind_;
     fs::path library_;
     fs::path facts_folder_;
-    mutable Patience patience_;
+    mutable CompilerPatience patience_;
     mutable WorkerPool pool_;
     mutable std::mutex mutex_;  // of facts_.archs
     mutable CompilerFacts facts_;

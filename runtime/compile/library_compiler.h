@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "runtime/compiler.h"
+#include "runtime/compile/compiler.h"
 
 namespace hetune {
 

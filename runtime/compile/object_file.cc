@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "cache/key.h"
-#include "planner/mapped_file.h"
+#include "planner/file/mapped_file.h"
 
 namespace hetune {
 namespace {

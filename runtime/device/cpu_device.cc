@@ -1,7 +1,7 @@
 // The CPU as a device: a launch runs its groups on a few threads, and the lanes of a group as
 // fibers of one thread (kernel_templates/prelude/cpu_abi.h). Always there, so it is the default
 // where no GPU is found; and it is how every template is tested.
-#include "runtime/cpu_device.h"
+#include "runtime/device/cpu_device.h"
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -12,9 +12,9 @@
 #include <fstream>
 #include <string>
 
-#include "runtime/cpu_kernel.h"
-#include "runtime/lane_fibers.h"
-#include "runtime/recording.h"
+#include "runtime/device/cpu_kernel.h"
+#include "runtime/device/lane_fibers.h"
+#include "runtime/device/recording.h"
 
 namespace hetune {
 namespace {

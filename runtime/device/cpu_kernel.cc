@@ -1,4 +1,4 @@
-#include "runtime/cpu_kernel.h"
+#include "runtime/device/cpu_kernel.h"
 
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -13,7 +13,7 @@
 
 #include "cache/scratch_folder.h"
 #include "runtime/compile/compiler_end.h"
-#include "runtime/device.h"
+#include "runtime/device/device.h"
 
 namespace hetune {
 namespace {

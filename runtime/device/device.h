@@ -15,8 +15,8 @@
 #include <vector>
 
 #include "cache/code_object.h"
-#include "planner/arch.h"
-#include "planner/errors.h"
+#include "planner/file/errors.h"
+#include "planner/plan/arch.h"
 
 namespace hetune {
 
@@ -146,7 +146,7 @@ struct FoundDevice {
     std::string unusable;  // one line; empty where it can be opened
 };
 
-// Backends register themselves from their own file (runtime/cpu_device.cc, ...).
+// Backends register themselves from their own file (runtime/device/cpu_device.cc, ...).
 struct Backend {
     std::string name;  // "hip"
     // Of several backends with equally good devices the highest is chosen. Above 0: it has GPUs.

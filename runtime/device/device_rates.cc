@@ -1,4 +1,4 @@
-#include "runtime/device_rates.h"
+#include "runtime/device/device_rates.h"
 
 #include <fmt/format.h>
 
@@ -6,7 +6,7 @@
 #include <functional>
 #include <vector>
 
-#include "runtime/gpu/cublas_rate.h"
+#include "runtime/device/gpu/cublas_rate.h"
 
 namespace hetune {
 namespace {

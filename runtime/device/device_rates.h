@@ -5,8 +5,8 @@
 #include <functional>
 #include <string>
 
-#include "runtime/device.h"
-#include "runtime/kernel_library.h"
+#include "runtime/compile/kernel_library.h"
+#include "runtime/device/device.h"
 
 namespace hetune {
 

@@ -1,4 +1,4 @@
-#include "runtime/emulator_device.h"
+#include "runtime/device/emulator_device.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "runtime/compile/child.h"
-#include "runtime/environment.h"
-#include "runtime/recording.h"
+#include "runtime/compile/environment.h"
+#include "runtime/device/recording.h"
 
 namespace hetune {
 namespace {

@@ -1,4 +1,4 @@
-#include "runtime/lane_fibers.h"
+#include "runtime/device/lane_fibers.h"
 
 #include <fmt/format.h>
 #include <sched.h>
@@ -15,7 +15,7 @@
 #include <thread>
 #include <vector>
 
-#include "runtime/fiber_sanitizer.h"
+#include "runtime/device/fiber_sanitizer.h"
 
 namespace hetune {
 namespace {

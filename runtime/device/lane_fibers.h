@@ -9,7 +9,7 @@
 #include <span>
 
 #include "kernel_templates/prelude/cpu_abi.h"
-#include "runtime/device.h"
+#include "runtime/device/device.h"
 
 namespace hetune {
 

@@ -1,4 +1,4 @@
-#include "runtime/replay.h"
+#include "runtime/engine/recipes.h"
 
 #include <fmt/format.h>
 
@@ -6,7 +6,8 @@
 #include <charconv>
 
 #include "cache/error.h"
-#include "planner/model_header.h"
+#include "planner/file/model_header.h"
+#include "planner/make_plan.h"
 
 namespace hetune {
 namespace {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "cache/recipe.h"
-#include "runtime/session_plans.h"
+#include "runtime/load/session_plans.h"
 
 namespace hetune {
 

@@ -1,4 +1,4 @@
-#include "runtime/session.h"
+#include "runtime/engine/session.h"
 
 #include <fmt/format.h>
 #include <omp.h>
@@ -9,9 +9,9 @@
 #include <mutex>
 #include <optional>
 
-#include "runtime/bad_numbers.h"
-#include "runtime/first_exception.h"
-#include "runtime/stopwatch.h"
+#include "runtime/compile/first_exception.h"
+#include "runtime/compile/stopwatch.h"
+#include "runtime/load/bad_numbers.h"
 
 namespace hetune {
 namespace {

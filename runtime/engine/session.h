@@ -11,17 +11,17 @@
 #include <string>
 #include <vector>
 
-#include "planner/plan.h"
-#include "runtime/bound_plan.h"
-#include "runtime/certify/certify.h"
-#include "runtime/device.h"
-#include "runtime/engine.h"
-#include "runtime/kernel_library.h"
-#include "runtime/memory.h"
-#include "runtime/sampling.h"
-#include "runtime/session_plans.h"
-#include "runtime/state_snapshots.h"
-#include "runtime/weights.h"
+#include "planner/plan/plan.h"
+#include "runtime/compile/kernel_library.h"
+#include "runtime/device/device.h"
+#include "runtime/engine/state_snapshots.h"
+#include "runtime/load/bound_plan.h"
+#include "runtime/load/memory.h"
+#include "runtime/load/sampling.h"
+#include "runtime/load/session_plans.h"
+#include "runtime/load/weights.h"
+#include "runtime/oracle/engine.h"
+#include "runtime/trial/certify.h"
 
 namespace hetune {
 

@@ -1,4 +1,4 @@
-#include "runtime/state_snapshots.h"
+#include "runtime/engine/state_snapshots.h"
 
 #include <algorithm>
 

@@ -1,4 +1,4 @@
-#include "runtime/bad_numbers.h"
+#include "runtime/load/bad_numbers.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>

@@ -7,9 +7,9 @@
 #include <span>
 #include <string>
 
-#include "planner/model_file.h"
-#include "runtime/bound_plan.h"
-#include "runtime/session_plans.h"
+#include "planner/file/model_file.h"
+#include "runtime/load/bound_plan.h"
+#include "runtime/load/session_plans.h"
 
 namespace hetune {
 

@@ -1,4 +1,4 @@
-#include "runtime/bound_plan.h"
+#include "runtime/load/bound_plan.h"
 
 #include <cstring>
 

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "planner/plan.h"
-#include "runtime/device.h"
+#include "planner/plan/plan.h"
+#include "runtime/device/device.h"
 
 namespace hetune {
 

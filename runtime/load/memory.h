@@ -6,8 +6,8 @@
 #include <stdexcept>
 #include <string>
 
-#include "planner/errors.h"
-#include "planner/plan.h"
+#include "planner/file/errors.h"
+#include "planner/plan/plan.h"
 
 namespace hetune {
 
@@ -38,7 +38,5 @@ std::string memory_table(const MemoryNeeds& needs);
 
 // Throws MemoryError when the needs are above `limit`.
 void check_memory(const MemoryNeeds& needs, int64_t limit, const std::string& device);
-
-std::string readable_bytes(int64_t bytes);  // "4.5 MiB"
 
 }  // namespace hetune

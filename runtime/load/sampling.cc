@@ -1,4 +1,4 @@
-#include "runtime/sampling.h"
+#include "runtime/load/sampling.h"
 
 #include <fmt/format.h>
 
@@ -8,8 +8,8 @@
 #include <cstring>
 #include <stdexcept>
 
-#include "planner/errors.h"
-#include "planner/lowering.h"
+#include "planner/file/errors.h"
+#include "planner/plan/device_sizes.h"
 
 namespace hetune {
 namespace {

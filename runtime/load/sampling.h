@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "runtime/hetune.h"
+#include "runtime/load/sampling_options.h"
 
 namespace hetune {
 

@@ -1,8 +1,10 @@
-#include "runtime/session_plans.h"
+#include "runtime/load/session_plans.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+
+#include "planner/make_plan.h"
 
 namespace hetune {
 namespace {

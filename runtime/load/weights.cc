@@ -1,4 +1,4 @@
-#include "runtime/weights.h"
+#include "runtime/load/weights.h"
 
 #include <fmt/format.h>
 
@@ -9,8 +9,8 @@
 
 #include "cache/model_identity.h"
 #include "kernel_templates/quant/registry.h"
-#include "runtime/bad_numbers.h"
-#include "runtime/first_exception.h"
+#include "runtime/compile/first_exception.h"
+#include "runtime/load/bad_numbers.h"
 
 namespace hetune {
 namespace {

@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "cache/tile_store.h"
-#include "planner/plan.h"
-#include "runtime/device.h"
+#include "planner/plan/plan.h"
+#include "runtime/device/device.h"
 
 namespace hetune {
 

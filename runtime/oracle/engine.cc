@@ -1,4 +1,4 @@
-#include "runtime/engine.h"
+#include "runtime/oracle/engine.h"
 
 #include <fmt/format.h>
 

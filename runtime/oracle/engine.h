@@ -7,8 +7,8 @@
 #include <stdexcept>
 #include <vector>
 
-#include "planner/errors.h"
-#include "runtime/sampling.h"
+#include "planner/file/errors.h"
+#include "runtime/load/sampling.h"
 
 namespace hetune {
 

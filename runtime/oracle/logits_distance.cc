@@ -1,4 +1,4 @@
-#include "runtime/logits_distance.h"
+#include "runtime/oracle/logits_distance.h"
 
 #include <algorithm>
 #include <cmath>

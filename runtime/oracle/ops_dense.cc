@@ -1,8 +1,8 @@
 // Primitives of dense decoders.
 #include <algorithm>
 
-#include "runtime/reference/primitives.h"
-#include "runtime/reference/reference_engine.h"
+#include "runtime/oracle/primitives.h"
+#include "runtime/oracle/reference_engine.h"
 
 namespace hetune {
 namespace {

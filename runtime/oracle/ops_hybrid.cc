@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "runtime/reference/primitives.h"
-#include "runtime/reference/reference_engine.h"
+#include "runtime/oracle/primitives.h"
+#include "runtime/oracle/reference_engine.h"
 
 namespace hetune {
 namespace {

@@ -1,8 +1,8 @@
 // Primitives of mixtures of experts. Expert numbers travel between ops as floats.
 #include <algorithm>
 
-#include "runtime/reference/primitives.h"
-#include "runtime/reference/reference_engine.h"
+#include "runtime/oracle/primitives.h"
+#include "runtime/oracle/reference_engine.h"
 
 namespace hetune {
 namespace {

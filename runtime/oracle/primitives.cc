@@ -1,4 +1,4 @@
-#include "runtime/reference/primitives.h"
+#include "runtime/oracle/primitives.h"
 
 #include <fmt/format.h>
 

@@ -1,5 +1,5 @@
-// The oracle's arithmetic: one function per primitive of planner/layer_graph.h, float32 values,
-// sums in double, no blocking, no fusion. Kernels are compared with these.
+// The oracle's arithmetic: one function per primitive of planner/graph/layer_graph.h, float32
+// values, sums in double, no blocking, no fusion. Kernels are compared with these.
 #pragma once
 
 #include <cstdint>
@@ -7,8 +7,8 @@
 #include <span>
 #include <vector>
 
-#include "planner/kv_type.h"
-#include "planner/model_file.h"
+#include "planner/file/model_file.h"
+#include "planner/plan/kv_type.h"
 
 namespace hetune::reference {
 

@@ -1,4 +1,4 @@
-#include "runtime/reference/reference_engine.h"
+#include "runtime/oracle/reference_engine.h"
 
 #include <fmt/format.h>
 
@@ -6,9 +6,9 @@
 #include <optional>
 
 #include "kernel_templates/quant/registry.h"
-#include "runtime/bad_numbers.h"
-#include "runtime/reference/primitives.h"
-#include "runtime/reference/sampler.h"
+#include "runtime/load/bad_numbers.h"
+#include "runtime/oracle/primitives.h"
+#include "runtime/oracle/sampler.h"
 
 namespace hetune {
 namespace {

@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "planner/kv_type.h"
-#include "planner/layer_graph.h"
-#include "runtime/engine.h"
+#include "planner/graph/layer_graph.h"
+#include "planner/plan/kv_type.h"
+#include "runtime/oracle/engine.h"
 
 namespace hetune {
 
@@ -29,7 +29,7 @@ class ReferenceEngine : public Engine {
                     OracleRounding rounding = {});
 
     std::vector<float> forward(std::span<const int32_t> tokens, bool every_row) override;
-    // Draws with runtime/reference/sampler.h; asks DrawLimit::cancelled now and then
+    // Draws with runtime/oracle/sampler.h; asks DrawLimit::cancelled now and then
     // within a prompt.
     int32_t prompt(std::span<const int32_t> tokens, const Sampling& sampling,
                    const DrawLimit& limit) override;
@@ -46,7 +46,7 @@ class ReferenceEngine : public Engine {
     std::span<const float> value(ValueId id) const { return values_[static_cast<size_t>(id)]; }
 
     // What a primitive sees of the engine. Primitives register themselves by kind
-    // (runtime/reference/ops_*.cc).
+    // (runtime/oracle/ops_*.cc).
     struct Step {
         const ModelFile& file;
         const LayerGraph& graph;

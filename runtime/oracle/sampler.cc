@@ -1,4 +1,4 @@
-#include "runtime/reference/sampler.h"
+#include "runtime/oracle/sampler.h"
 
 #include <algorithm>
 #include <cmath>
@@ -7,7 +7,7 @@
 #include <set>
 #include <vector>
 
-#include "runtime/sampling.h"
+#include "runtime/load/sampling.h"
 
 namespace hetune::reference {
 namespace {

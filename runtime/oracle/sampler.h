@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <span>
 
-#include "runtime/hetune.h"
+#include "runtime/load/sampling_options.h"
 
 namespace hetune::reference {
 

@@ -1,9 +1,9 @@
-#include "runtime/tokenizer/byte_level_bpe.h"
+#include "runtime/text/byte_level_bpe.h"
 
 #include <fmt/format.h>
 
-#include "runtime/tokenizer/merge_queue.h"
-#include "runtime/tokenizer/utf8.h"
+#include "runtime/text/merge_queue.h"
+#include "runtime/text/utf8.h"
 
 namespace hetune {
 namespace {

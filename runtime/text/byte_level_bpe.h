@@ -4,9 +4,9 @@
 #include <array>
 #include <unordered_map>
 
-#include "runtime/tokenizer/pre_tokenizer.h"
-#include "runtime/tokenizer/subword.h"
-#include "runtime/tokenizer/vocabulary.h"
+#include "runtime/text/pre_tokenizer.h"
+#include "runtime/text/subword.h"
+#include "runtime/text/vocabulary.h"
 
 namespace hetune {
 

@@ -1,12 +1,12 @@
-#include "runtime/tokenizer/chat_template.h"
+#include "runtime/text/chat_template.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
 
-#include "planner/read_file.h"
-#include "runtime/tokenizer/utf8.h"
+#include "planner/file/read_file.h"
+#include "runtime/text/utf8.h"
 
 namespace hetune {
 namespace {

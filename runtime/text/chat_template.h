@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "planner/model_file.h"
-#include "runtime/tokenizer/jinja/template.h"
-#include "runtime/tokenizer/tokenizer.h"
+#include "planner/file/model_file.h"
+#include "runtime/text/jinja/template.h"
+#include "runtime/text/tokenizer.h"
 
 namespace hetune {
 

@@ -1,4 +1,4 @@
-#include "runtime/tokenizer/merge_queue.h"
+#include "runtime/text/merge_queue.h"
 
 #include <algorithm>
 #include <functional>

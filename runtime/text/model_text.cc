@@ -1,4 +1,4 @@
-#include "runtime/tokenizer/model_text.h"
+#include "runtime/text/model_text.h"
 
 #include <fmt/format.h>
 

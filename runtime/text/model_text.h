@@ -6,9 +6,9 @@
 #include <optional>
 #include <string>
 
-#include "planner/model_file.h"
-#include "runtime/tokenizer/chat_template.h"
-#include "runtime/tokenizer/tokenizer.h"
+#include "planner/file/model_file.h"
+#include "runtime/text/chat_template.h"
+#include "runtime/text/tokenizer.h"
 
 namespace hetune {
 

@@ -2,7 +2,7 @@
 // writes a conversation as the named family was trained on it.
 #include <array>
 
-#include "runtime/tokenizer/chat_template.h"
+#include "runtime/text/chat_template.h"
 
 namespace hetune {
 namespace {

@@ -1,4 +1,4 @@
-#include "runtime/tokenizer/sentence_piece.h"
+#include "runtime/text/sentence_piece.h"
 
 #include <fmt/format.h>
 
@@ -7,8 +7,8 @@
 #include <limits>
 #include <optional>
 
-#include "runtime/tokenizer/merge_queue.h"
-#include "runtime/tokenizer/utf8.h"
+#include "runtime/text/merge_queue.h"
+#include "runtime/text/utf8.h"
 
 namespace hetune {
 namespace {

@@ -4,8 +4,8 @@
 
 #include <array>
 
-#include "runtime/tokenizer/subword.h"
-#include "runtime/tokenizer/vocabulary.h"
+#include "runtime/text/subword.h"
+#include "runtime/text/vocabulary.h"
 
 namespace hetune {
 

@@ -1,9 +1,9 @@
-#include "runtime/tokenizer/special_tokens.h"
+#include "runtime/text/special_tokens.h"
 
 #include <algorithm>
 #include <functional>
 
-#include "runtime/tokenizer/utf8.h"
+#include "runtime/text/utf8.h"
 
 namespace hetune {
 

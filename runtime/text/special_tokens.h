@@ -8,7 +8,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "runtime/tokenizer/vocabulary.h"
+#include "runtime/text/vocabulary.h"
 
 namespace hetune {
 

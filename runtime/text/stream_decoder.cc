@@ -1,6 +1,6 @@
-#include "runtime/tokenizer/stream_decoder.h"
+#include "runtime/text/stream_decoder.h"
 
-#include "runtime/tokenizer/utf8.h"
+#include "runtime/text/utf8.h"
 
 namespace hetune {
 

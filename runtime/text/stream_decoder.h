@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string>
 
-#include "runtime/tokenizer/tokenizer.h"
+#include "runtime/text/tokenizer.h"
 
 namespace hetune {
 

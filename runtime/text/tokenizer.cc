@@ -1,4 +1,4 @@
-#include "runtime/tokenizer/tokenizer.h"
+#include "runtime/text/tokenizer.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -6,9 +6,9 @@
 #include <algorithm>
 #include <limits>
 
-#include "runtime/tokenizer/byte_level_bpe.h"
-#include "runtime/tokenizer/pre_tokenizer.h"
-#include "runtime/tokenizer/sentence_piece.h"
+#include "runtime/text/byte_level_bpe.h"
+#include "runtime/text/pre_tokenizer.h"
+#include "runtime/text/sentence_piece.h"
 
 namespace hetune {
 

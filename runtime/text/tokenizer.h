@@ -9,10 +9,10 @@
 #include <string_view>
 #include <vector>
 
-#include "planner/model_file.h"
-#include "runtime/tokenizer/special_tokens.h"
-#include "runtime/tokenizer/subword.h"
-#include "runtime/tokenizer/vocabulary.h"
+#include "planner/file/model_file.h"
+#include "runtime/text/special_tokens.h"
+#include "runtime/text/subword.h"
+#include "runtime/text/vocabulary.h"
 
 namespace hetune {
 

@@ -1,4 +1,4 @@
-#include "runtime/tokenizer/vocabulary.h"
+#include "runtime/text/vocabulary.h"
 
 #include <fmt/format.h>
 

@@ -7,7 +7,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "planner/model_file.h"
+#include "planner/file/model_file.h"
 
 namespace hetune {
 

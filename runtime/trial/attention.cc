@@ -4,9 +4,9 @@
 #include <cstring>
 #include <map>
 
-#include "runtime/certify/certifier.h"
-#include "runtime/certify/products.h"
-#include "runtime/reference/primitives.h"
+#include "runtime/oracle/primitives.h"
+#include "runtime/trial/certifier.h"
+#include "runtime/trial/products.h"
 
 namespace hetune {
 namespace {

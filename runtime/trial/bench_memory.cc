@@ -1,4 +1,4 @@
-#include "runtime/tune/bench_memory.h"
+#include "runtime/trial/bench_memory.h"
 
 #include <algorithm>
 #include <cmath>
@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "cache/key.h"
+#include "kernel_templates/quant/random_blocks.h"
 #include "kernel_templates/quant/registry.h"
-#include "planner/synth/random_blocks.h"
 
 namespace hetune {
 namespace {

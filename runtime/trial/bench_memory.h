@@ -7,9 +7,9 @@
 #include <memory>
 #include <string>
 
-#include "planner/plan.h"
-#include "runtime/device.h"
-#include "runtime/weights.h"
+#include "planner/plan/plan.h"
+#include "runtime/device/device.h"
+#include "runtime/load/weights.h"
 
 namespace hetune {
 

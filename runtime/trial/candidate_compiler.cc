@@ -1,9 +1,9 @@
-#include "runtime/tune/candidate_compiler.h"
+#include "runtime/trial/candidate_compiler.h"
 
 #include <algorithm>
 #include <chrono>
 
-#include "planner/occupancy.h"
+#include "planner/plan/occupancy.h"
 
 namespace hetune {
 namespace {

@@ -12,8 +12,8 @@
 #include <thread>
 #include <vector>
 
-#include "planner/tuning_space.h"
-#include "runtime/kernel_library.h"
+#include "planner/tuning_targets.h"
+#include "runtime/compile/kernel_library.h"
 
 namespace hetune {
 

@@ -1,4 +1,4 @@
-#include "runtime/certify/certificate.h"
+#include "runtime/trial/certificate.h"
 
 #include <limits>
 #include <nlohmann/json.hpp>

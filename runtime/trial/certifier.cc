@@ -1,4 +1,4 @@
-#include "runtime/certify/certifier.h"
+#include "runtime/trial/certifier.h"
 
 #include <map>
 

@@ -1,4 +1,4 @@
-#include "runtime/certify/certify.h"
+#include "runtime/trial/certify.h"
 
 #include <fmt/format.h>
 
@@ -8,7 +8,7 @@
 
 #include "cache/error.h"
 #include "cache/json_text.h"
-#include "runtime/certify/certifier.h"
+#include "runtime/trial/certifier.h"
 
 namespace hetune {
 
@@ -28,7 +28,7 @@ Certificate try_out(const TrialSubject& subject) {
     const Certifier* certifier = find_certifier(subject.step.spec.name);
     if (certifier == nullptr) {
         certificate.failure =
-            fmt::format("template {} has no certifier (runtime/certify)", subject.step.spec.name);
+            fmt::format("template {} has no certifier (runtime/trial)", subject.step.spec.name);
         return certificate;
     }
     Trial trial(subject);

@@ -9,8 +9,8 @@
 
 #include "cache/facts.h"
 #include "kernel_templates/spec.h"
-#include "runtime/certify/certificate.h"
-#include "runtime/certify/trial.h"
+#include "runtime/trial/certificate.h"
+#include "runtime/trial/trial.h"
 
 namespace hetune {
 

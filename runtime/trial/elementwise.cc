@@ -1,9 +1,9 @@
 // Norms, element by element kernels, and copies.
 #include <functional>
 
-#include "runtime/certify/certifier.h"
-#include "runtime/certify/products.h"
-#include "runtime/reference/primitives.h"
+#include "runtime/oracle/primitives.h"
+#include "runtime/trial/certifier.h"
+#include "runtime/trial/products.h"
 
 namespace hetune {
 namespace {

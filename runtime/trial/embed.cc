@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <set>
 
-#include "runtime/certify/certifier.h"
-#include "runtime/certify/products.h"
+#include "runtime/trial/certifier.h"
+#include "runtime/trial/products.h"
 
 namespace hetune {
 namespace {

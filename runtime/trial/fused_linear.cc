@@ -1,9 +1,9 @@
 // gemv_residual and gemv_swiglu: whole tiles of rows, since a tile is a block of what comes next.
 #include <optional>
 
-#include "runtime/certify/certifier.h"
-#include "runtime/certify/products.h"
-#include "runtime/reference/primitives.h"
+#include "runtime/oracle/primitives.h"
+#include "runtime/trial/certifier.h"
+#include "runtime/trial/products.h"
 
 namespace hetune {
 namespace {

@@ -1,8 +1,8 @@
 // gemv and gemv_fan: products, row by row.
 #include <fmt/format.h>
 
-#include "runtime/certify/certifier.h"
-#include "runtime/certify/products.h"
+#include "runtime/trial/certifier.h"
+#include "runtime/trial/products.h"
 
 namespace hetune {
 namespace {

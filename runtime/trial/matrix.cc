@@ -1,7 +1,7 @@
 // Products on matrix units: activations and weights in 16-bit floats, sums in float.
-#include "runtime/certify/certifier.h"
-#include "runtime/certify/products.h"
-#include "runtime/reference/primitives.h"
+#include "runtime/oracle/primitives.h"
+#include "runtime/trial/certifier.h"
+#include "runtime/trial/products.h"
 
 namespace hetune {
 namespace {

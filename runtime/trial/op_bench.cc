@@ -1,4 +1,4 @@
-#include "runtime/tune/op_bench.h"
+#include "runtime/trial/op_bench.h"
 
 #include <fmt/format.h>
 
@@ -10,8 +10,8 @@
 #include <sstream>
 
 #include "kernel_templates/catalogue.h"
-#include "planner/plan_text.h"
-#include "runtime/certify/samples.h"
+#include "planner/plan/plan_text.h"
+#include "runtime/trial/samples.h"
 
 namespace hetune {
 namespace {

@@ -9,9 +9,9 @@
 #include <utility>
 #include <vector>
 
-#include "planner/cost_model.h"
-#include "planner/tuning_space.h"
-#include "runtime/tune/plan_runner.h"
+#include "planner/plan/cost_model.h"
+#include "planner/tuning_targets.h"
+#include "runtime/trial/plan_runner.h"
 
 namespace hetune {
 

@@ -1,4 +1,4 @@
-#include "runtime/tune/plan_runner.h"
+#include "runtime/trial/plan_runner.h"
 
 #include <algorithm>
 

@@ -6,9 +6,9 @@
 #include <span>
 #include <vector>
 
-#include "runtime/bound_plan.h"
-#include "runtime/kernel_library.h"
-#include "runtime/tune/bench_memory.h"
+#include "runtime/compile/kernel_library.h"
+#include "runtime/load/bound_plan.h"
+#include "runtime/trial/bench_memory.h"
 
 namespace hetune {
 

@@ -1,15 +1,17 @@
-#include "runtime/tune/plan_tuner.h"
+#include "runtime/trial/plan_tuner.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <bit>
 
-#include "planner/lowering.h"
-#include "planner/tuning_space.h"
-#include "runtime/logits_distance.h"
-#include "runtime/reference/reference_engine.h"
-#include "runtime/tune/race.h"
+#include "planner/fusion/rule.h"
+#include "planner/lower/plan_builder.h"
+#include "planner/make_plan.h"
+#include "planner/plan/tuning_space.h"
+#include "runtime/oracle/logits_distance.h"
+#include "runtime/oracle/reference_engine.h"
+#include "runtime/trial/race.h"
 
 namespace hetune {
 namespace {

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "cache/tuning_record.h"
-#include "runtime/tune/plan_runner.h"
-#include "runtime/tune/timing.h"
+#include "runtime/trial/plan_runner.h"
+#include "runtime/trial/timing.h"
 
 namespace hetune {
 

@@ -1,4 +1,4 @@
-#include "runtime/certify/products.h"
+#include "runtime/trial/products.h"
 
 #include <algorithm>
 #include <cmath>

@@ -5,8 +5,8 @@
 #include <string_view>
 #include <vector>
 
-#include "runtime/certify/trial.h"
-#include "runtime/reference/primitives.h"
+#include "runtime/oracle/primitives.h"
+#include "runtime/trial/trial.h"
 
 namespace hetune {
 

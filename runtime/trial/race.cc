@@ -1,4 +1,4 @@
-#include "runtime/tune/race.h"
+#include "runtime/trial/race.h"
 
 #include <fmt/format.h>
 

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "runtime/tune/timing.h"
+#include "runtime/trial/timing.h"
 
 namespace hetune {
 

@@ -1,4 +1,4 @@
-#include "runtime/certify/samples.h"
+#include "runtime/trial/samples.h"
 
 #include <algorithm>
 #include <bit>

@@ -1,5 +1,5 @@
 // sample: which token it must draw, and what it leaves for the next step.
-#include "runtime/sampling.h"
+#include "runtime/load/sampling.h"
 
 #include <algorithm>
 #include <array>
@@ -8,9 +8,9 @@
 #include <tuple>
 #include <utility>
 
-#include "runtime/certify/certifier.h"
-#include "runtime/certify/trial.h"
-#include "runtime/reference/sampler.h"
+#include "runtime/oracle/sampler.h"
+#include "runtime/trial/certifier.h"
+#include "runtime/trial/trial.h"
 
 namespace hetune {
 namespace {

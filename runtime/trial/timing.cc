@@ -1,4 +1,4 @@
-#include "runtime/tune/timing.h"
+#include "runtime/trial/timing.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,4 +1,4 @@
-#include "runtime/certify/trial.h"
+#include "runtime/trial/trial.h"
 
 #include <fmt/format.h>
 
@@ -8,9 +8,9 @@
 #include <cstring>
 #include <numbers>
 
+#include "kernel_templates/quant/random_blocks.h"
 #include "kernel_templates/quant/registry.h"
-#include "planner/synth/random_blocks.h"
-#include "runtime/stopwatch.h"
+#include "runtime/compile/stopwatch.h"
 
 namespace hetune {
 namespace {

@@ -22,10 +22,10 @@
 #include <vector>
 
 #include "kernel_templates/catalogue.h"
-#include "planner/plan.h"
-#include "runtime/certify/certificate.h"
-#include "runtime/certify/samples.h"
-#include "runtime/device.h"
+#include "planner/plan/plan.h"
+#include "runtime/device/device.h"
+#include "runtime/trial/certificate.h"
+#include "runtime/trial/samples.h"
 
 namespace hetune {
 

@@ -1,4 +1,4 @@
-#include "runtime/tune/tuner.h"
+#include "runtime/trial/tuner.h"
 
 #include <fmt/format.h>
 
@@ -7,8 +7,9 @@
 #include <ctime>
 #include <numeric>
 
-#include "runtime/tune/op_bench.h"
-#include "runtime/tune/tunings_for.h"
+#include "planner/make_plan.h"
+#include "runtime/trial/op_bench.h"
+#include "runtime/trial/tunings_for.h"
 
 namespace hetune {
 namespace {

@@ -9,11 +9,11 @@
 #include <vector>
 
 #include "cache/tuning_store.h"
-#include "runtime/kernel_library.h"
-#include "runtime/tune/bench_memory.h"
-#include "runtime/tune/candidate_compiler.h"
-#include "runtime/tune/plan_tuner.h"
-#include "runtime/tune/race.h"
+#include "runtime/compile/kernel_library.h"
+#include "runtime/trial/bench_memory.h"
+#include "runtime/trial/candidate_compiler.h"
+#include "runtime/trial/plan_tuner.h"
+#include "runtime/trial/race.h"
 
 namespace hetune {
 

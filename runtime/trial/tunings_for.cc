@@ -1,4 +1,4 @@
-#include "runtime/tune/tunings_for.h"
+#include "runtime/trial/tunings_for.h"
 
 #include <fmt/format.h>
 

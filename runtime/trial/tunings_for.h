@@ -7,8 +7,8 @@
 
 #include "cache/options.h"
 #include "cache/tuning_record.h"
-#include "planner/arch.h"
-#include "planner/tunings.h"
+#include "planner/plan/arch.h"
+#include "planner/plan/tunings.h"
 
 namespace hetune {
 

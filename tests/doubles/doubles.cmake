@@ -7,8 +7,8 @@ function(hetune_hip_double target)
         ${CMAKE_SOURCE_DIR}/cache/scratch_folder.cc
         ${CMAKE_SOURCE_DIR}/cache/temp_file.cc
         ${CMAKE_SOURCE_DIR}/runtime/compile/compiler_end.cc
-        ${CMAKE_SOURCE_DIR}/runtime/cpu_kernel.cc
-        ${CMAKE_SOURCE_DIR}/runtime/lane_fibers.cc)
+        ${CMAKE_SOURCE_DIR}/runtime/device/cpu_kernel.cc
+        ${CMAKE_SOURCE_DIR}/runtime/device/lane_fibers.cc)
     target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR})
     target_link_libraries(${target} PRIVATE ${HETUNE_SHARED_CONTEXT} fmt::fmt Threads::Threads ${CMAKE_DL_LIBS})
     set_target_properties(${target} PROPERTIES CXX_VISIBILITY_PRESET hidden

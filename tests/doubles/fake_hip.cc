@@ -1,4 +1,4 @@
-// The HIP functions that runtime/gpu/hip_api.cc calls, with kernels of the CPU target.
+// The HIP functions that runtime/device/gpu/hip_api.cc calls, with kernels of the CPU target.
 #include "fake_hip.h"
 
 #include <elf.h>
@@ -7,8 +7,8 @@
 #include <cstring>
 
 #include "fake_state.h"
-#include "runtime/device.h"
-#include "runtime/gpu/hip_properties.h"
+#include "runtime/device/device.h"
+#include "runtime/device/gpu/hip_properties.h"
 
 namespace {
 

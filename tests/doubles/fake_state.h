@@ -16,8 +16,8 @@
 #include <vector>
 
 #include "fake_memory.h"
-#include "runtime/cpu_kernel.h"
-#include "runtime/lane_fibers.h"
+#include "runtime/device/cpu_kernel.h"
+#include "runtime/device/lane_fibers.h"
 
 namespace hetune::fake {
 

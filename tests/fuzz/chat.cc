@@ -5,8 +5,8 @@
 
 #include "cache/error.h"
 #include "cache/json_text.h"
-#include "runtime/tokenizer/chat_template.h"
-#include "runtime/tokenizer/jinja/lexer.h"
+#include "runtime/text/chat_template.h"
+#include "runtime/text/jinja/lexer.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace hetune::fuzz {

@@ -1,8 +1,8 @@
 // The description of a model in JSON that prewarm takes in place of a file.
 #include <nlohmann/json.hpp>
 
-#include "planner/layer_graph.h"
-#include "planner/model_header.h"
+#include "planner/file/model_header.h"
+#include "planner/graph/layer_graph.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace hetune::fuzz {

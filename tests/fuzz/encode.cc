@@ -1,9 +1,9 @@
 // Any bytes as text, by a real vocabulary and each pre-tokenizer: decoding gives the bytes back.
 #include <memory>
 
-#include "runtime/tokenizer/pre_tokenizer.h"
-#include "runtime/tokenizer/stream_decoder.h"
-#include "runtime/tokenizer/tokenizer.h"
+#include "runtime/text/pre_tokenizer.h"
+#include "runtime/text/stream_decoder.h"
+#include "runtime/text/tokenizer.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace hetune::fuzz {

@@ -1,14 +1,15 @@
 // A GGUF file: header, metadata and tensors; of a good header the layer graph, the plans for decode
 // and prefill, and the header that recipes keep.
-#include "planner/gguf.h"
+#include "planner/file/gguf.h"
 
-#include "planner/layer_graph.h"
-#include "planner/model_header.h"
-#include "planner/plan.h"
-#include "planner/synth/synthetic.h"
+#include "planner/file/model_header.h"
+#include "planner/graph/layer_graph.h"
+#include "planner/make_plan.h"
+#include "planner/plan/plan.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/gguf_writer.h"
 #include "tests/runtime/small_shapes.h"
+#include "tools/synth/synthetic.h"
 
 namespace hetune::fuzz {
 namespace {

@@ -2,8 +2,8 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "runtime/tokenizer/jinja/lexer.h"
-#include "runtime/tokenizer/jinja/template.h"
+#include "runtime/text/jinja/lexer.h"
+#include "runtime/text/jinja/template.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace hetune::fuzz {

@@ -6,7 +6,7 @@
 #include "cache/remote_transport.h"
 #include "cache/signing.h"
 #include "cache/tile_file.h"
-#include "runtime/tune/tuner.h"
+#include "runtime/trial/tuner.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace hetune::fuzz {

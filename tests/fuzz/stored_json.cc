@@ -6,12 +6,12 @@
 #include "cache/json_text.h"
 #include "cache/recipe.h"
 #include "cache/tuning_store.h"
-#include "planner/model_header.h"
-#include "planner/synth/synthetic.h"
-#include "runtime/certify/certificate.h"
-#include "runtime/replay.h"
+#include "planner/file/model_header.h"
+#include "runtime/engine/recipes.h"
+#include "runtime/trial/certificate.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/runtime/small_shapes.h"
+#include "tools/synth/synthetic.h"
 
 namespace hetune::fuzz {
 namespace {

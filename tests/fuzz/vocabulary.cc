@@ -1,6 +1,6 @@
 // The tokenizer of a model file: lists of tokens, scores, types and merges, ids with a meaning, and
 // a text that such a tokenizer encodes.
-#include "runtime/tokenizer/tokenizer.h"
+#include "runtime/text/tokenizer.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/gguf_writer.h"
 

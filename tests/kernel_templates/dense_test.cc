@@ -6,8 +6,8 @@
 #include <numbers>
 
 #include "kernel_templates/quant/registry.h"
-#include "planner/kv_type.h"
-#include "runtime/reference/primitives.h"
+#include "planner/plan/kv_type.h"
+#include "runtime/oracle/primitives.h"
 #include "tests/kernel_templates/kernel_run.h"
 
 namespace hetune::testing {

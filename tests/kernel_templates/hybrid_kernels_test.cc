@@ -6,12 +6,13 @@
 #include <numeric>
 
 #include "kernel_templates/catalogue.h"
-#include "planner/plan.h"
-#include "planner/synth/random_blocks.h"
-#include "planner/synth/synthetic.h"
-#include "runtime/reference/primitives.h"
+#include "kernel_templates/quant/random_blocks.h"
+#include "planner/make_plan.h"
+#include "planner/plan/plan.h"
+#include "runtime/oracle/primitives.h"
 #include "tests/cache/test_folder.h"
 #include "tests/kernel_templates/kernel_run.h"
+#include "tools/synth/synthetic.h"
 
 namespace hetune::testing {
 namespace {

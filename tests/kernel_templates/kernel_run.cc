@@ -12,7 +12,7 @@
 #include <thread>
 
 #include "kernel_templates/catalogue.h"
-#include "runtime/cpu_device.h"
+#include "runtime/device/cpu_device.h"
 #include "tests/skip.h"
 
 namespace hetune::testing {

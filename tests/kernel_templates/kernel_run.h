@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "kernel_templates/spec.h"
-#include "runtime/compiler.h"
-#include "runtime/device.h"
+#include "runtime/compile/compiler.h"
+#include "runtime/device/device.h"
 
 namespace hetune::testing {
 

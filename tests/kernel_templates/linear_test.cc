@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include "kernel_templates/quant/registry.h"
-#include "runtime/reference/primitives.h"
+#include "runtime/oracle/primitives.h"
 #include "tests/kernel_templates/kernel_run.h"
 #include "tests/kernel_templates/quantised_matrix.h"
 

@@ -5,8 +5,8 @@
 #include <cmath>
 #include <cstring>
 
-#include "planner/kv_type.h"
-#include "runtime/reference/primitives.h"
+#include "planner/plan/kv_type.h"
+#include "runtime/oracle/primitives.h"
 #include "tests/kernel_templates/kernel_run.h"
 #include "tests/kernel_templates/quantised_matrix.h"
 

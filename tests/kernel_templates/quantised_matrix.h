@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "kernel_templates/quant/registry.h"
-#include "planner/model_file.h"
+#include "planner/file/model_file.h"
 #include "tests/kernel_templates/kernel_run.h"
 
 namespace hetune::testing {

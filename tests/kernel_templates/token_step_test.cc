@@ -8,7 +8,7 @@
 #include <map>
 
 #include "kernel_templates/quant/registry.h"
-#include "runtime/reference/primitives.h"
+#include "runtime/oracle/primitives.h"
 #include "tests/kernel_templates/kernel_run.h"
 
 namespace hetune {

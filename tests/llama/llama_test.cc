@@ -11,17 +11,17 @@
 #include <nlohmann/json.hpp>
 #include <random>
 
-#include "planner/model_file.h"
-#include "planner/synth/synthetic.h"
-#include "runtime/logits_distance.h"
-#include "runtime/reference/reference_engine.h"
-#include "runtime/tokenizer/pre_tokenizer.h"
-#include "runtime/tokenizer/tokenizer.h"
-#include "runtime/tokenizer/utf8.h"
+#include "planner/file/model_file.h"
+#include "runtime/oracle/logits_distance.h"
+#include "runtime/oracle/reference_engine.h"
+#include "runtime/text/pre_tokenizer.h"
+#include "runtime/text/tokenizer.h"
+#include "runtime/text/utf8.h"
 #include "tests/gguf_writer.h"
 #include "tests/llama/peer.h"
 #include "tests/runtime/file_variants.h"
 #include "tests/runtime/small_shapes.h"
+#include "tools/synth/synthetic.h"
 
 namespace hetune {
 namespace {

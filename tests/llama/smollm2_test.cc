@@ -5,8 +5,8 @@
 
 #include <algorithm>
 
-#include "runtime/hetune.h"
-#include "runtime/logits_distance.h"
+#include "runtime/api/hetune.h"
+#include "runtime/oracle/logits_distance.h"
 #include "tests/llama/peer.h"
 #include "tests/tools/hetune_command.h"
 

@@ -8,11 +8,12 @@
 #include <map>
 
 #include "cache/code_store.h"
-#include "planner/layer_graph.h"
-#include "planner/plan.h"
-#include "planner/synth/synthetic.h"
-#include "runtime/kernel_library.h"
+#include "planner/graph/layer_graph.h"
+#include "planner/make_plan.h"
+#include "planner/plan/plan.h"
+#include "runtime/compile/kernel_library.h"
 #include "tests/run_store.h"
+#include "tools/synth/synthetic.h"
 
 namespace hetune {
 namespace {

@@ -7,10 +7,11 @@
 #include <fstream>
 #include <functional>
 
-#include "planner/gguf.h"
-#include "planner/model_header.h"
-#include "planner/plan.h"
-#include "runtime/hetune.h"
+#include "planner/file/gguf.h"
+#include "planner/file/model_header.h"
+#include "planner/make_plan.h"
+#include "planner/plan/plan.h"
+#include "runtime/api/hetune.h"
 #include "tests/planner/small_model.h"
 #include "tests/tools/hetune_command.h"
 

@@ -1,5 +1,5 @@
 // Occupancy as a table, and the arch table's promises.
-#include "planner/occupancy.h"
+#include "planner/plan/occupancy.h"
 
 #include <doctest/doctest.h>
 

@@ -6,10 +6,11 @@
 #include <nlohmann/json.hpp>
 
 #include "kernel_templates/catalogue.h"
-#include "planner/plan_text.h"
-#include "planner/synth/synthetic.h"
+#include "planner/make_plan.h"
+#include "planner/plan/plan_text.h"
 #include "tests/cache/test_folder.h"
 #include "tests/planner/small_model.h"
+#include "tools/synth/synthetic.h"
 
 namespace hetune {
 namespace {

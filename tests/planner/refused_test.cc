@@ -3,8 +3,9 @@
 
 #include <algorithm>
 
-#include "planner/lowering.h"
-#include "planner/plan_text.h"
+#include "planner/lower/plan_builder.h"
+#include "planner/make_plan.h"
+#include "planner/plan/plan_text.h"
 #include "tests/cache/test_folder.h"
 #include "tests/planner/small_model.h"
 

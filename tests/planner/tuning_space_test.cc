@@ -1,14 +1,14 @@
 // Tuning spaces and the cost model that ranks them.
-#include "planner/tuning_space.h"
-
 #include <doctest/doctest.h>
 
 #include <algorithm>
 #include <set>
 
 #include "kernel_templates/catalogue.h"
-#include "planner/cost_model.h"
-#include "planner/lowering.h"
+#include "planner/lower/plan_builder.h"
+#include "planner/make_plan.h"
+#include "planner/plan/cost_model.h"
+#include "planner/tuning_targets.h"
 #include "tests/cache/test_folder.h"
 #include "tests/planner/small_model.h"
 

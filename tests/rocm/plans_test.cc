@@ -13,8 +13,8 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "planner/occupancy.h"
-#include "runtime/kernel_library.h"
+#include "planner/plan/occupancy.h"
+#include "runtime/compile/kernel_library.h"
 #include "tests/run_store.h"
 #include "tests/runtime/emulated_models.h"
 #include "tests/skip.h"

@@ -10,8 +10,8 @@
 #include <thread>
 
 #include "kernel_templates/catalogue.h"
-#include "runtime/compiler.h"
-#include "runtime/kernel_library.h"
+#include "runtime/compile/compiler.h"
+#include "runtime/compile/kernel_library.h"
 #include "tests/runtime/every_template.h"
 #include "tests/skip.h"
 

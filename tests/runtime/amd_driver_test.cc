@@ -1,5 +1,5 @@
 // What `hetune doctor` says where HIP finds no GPU.
-#include "runtime/gpu/amd_driver.h"
+#include "runtime/device/gpu/amd_driver.h"
 
 #include <doctest/doctest.h>
 #include <sys/stat.h>

@@ -7,13 +7,14 @@
 #include <cmath>
 #include <filesystem>
 
-#include "planner/synth/quant_mix.h"
-#include "planner/synth/synthetic.h"
-#include "runtime/logits_distance.h"
-#include "runtime/reference/reference_engine.h"
-#include "runtime/session_plans.h"
+#include "planner/make_plan.h"
+#include "runtime/load/session_plans.h"
+#include "runtime/oracle/logits_distance.h"
+#include "runtime/oracle/reference_engine.h"
 #include "tests/runtime/model_files.h"
 #include "tests/runtime/small_shapes.h"
+#include "tools/synth/quant_mix.h"
+#include "tools/synth/synthetic.h"
 
 namespace hetune {
 namespace {

@@ -7,8 +7,8 @@
 #include <limits>
 
 #include "cache/transfer.h"
-#include "runtime/certify/certifier.h"
-#include "runtime/certify/certify.h"
+#include "runtime/trial/certifier.h"
+#include "runtime/trial/certify.h"
 #include "tests/runtime/broken_templates.h"
 #include "tests/runtime/emulated_models.h"
 #include "tests/runtime/model_files.h"

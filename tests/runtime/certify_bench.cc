@@ -6,9 +6,9 @@
 #include <cstdlib>
 #include <filesystem>
 
-#include "planner/synth/synthetic.h"
-#include "runtime/cpu_device.h"
-#include "runtime/session.h"
+#include "runtime/device/cpu_device.h"
+#include "runtime/engine/session.h"
+#include "tools/synth/synthetic.h"
 
 int main(int argc, char** argv) try {
     using namespace hetune;

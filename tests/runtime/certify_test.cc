@@ -8,14 +8,14 @@
 
 #include "cache/transfer.h"
 #include "kernel_templates/catalogue.h"
-#include "planner/synth/synthetic.h"
-#include "runtime/certify/certifier.h"
-#include "runtime/logits_distance.h"
-#include "runtime/reference/reference_engine.h"
+#include "runtime/oracle/logits_distance.h"
+#include "runtime/oracle/reference_engine.h"
+#include "runtime/trial/certifier.h"
 #include "tests/cache/test_folder.h"
 #include "tests/runtime/broken_templates.h"
 #include "tests/runtime/model_files.h"
 #include "tests/runtime/small_shapes.h"
+#include "tools/synth/synthetic.h"
 
 namespace hetune {
 namespace {

@@ -1,4 +1,4 @@
-#include "runtime/tokenizer/chat_template.h"
+#include "runtime/text/chat_template.h"
 
 #include <doctest/doctest.h>
 #include <fmt/format.h>

@@ -13,8 +13,8 @@
 #include <cstdlib>
 #include <thread>
 
-#include "runtime/kernel_library.h"
-#include "runtime/session_plans.h"
+#include "runtime/compile/kernel_library.h"
+#include "runtime/load/session_plans.h"
 #include "tests/runtime/every_template.h"
 
 namespace {

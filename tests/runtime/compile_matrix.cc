@@ -8,7 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "runtime/kernel_library.h"
+#include "runtime/compile/kernel_library.h"
 #include "tests/runtime/every_template.h"
 
 namespace {

@@ -8,8 +8,8 @@
 
 #include "runtime/compile/child.h"
 #include "runtime/compile/compiler_facts.h"
+#include "runtime/compile/kernel_library.h"
 #include "runtime/compile/library_compiler.h"
-#include "runtime/kernel_library.h"
 
 namespace hetune::testing {
 namespace {

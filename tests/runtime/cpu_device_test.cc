@@ -1,4 +1,4 @@
-#include "runtime/cpu_device.h"
+#include "runtime/device/cpu_device.h"
 
 #include <doctest/doctest.h>
 

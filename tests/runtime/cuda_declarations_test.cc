@@ -2,7 +2,7 @@
 #include <cuda.h>
 #include <doctest/doctest.h>
 
-#include "runtime/gpu/gpu_api.h"
+#include "runtime/device/gpu/gpu_api.h"
 #include "same_abi.h"
 
 #define CHECK_ABI(member, function)                                                          \

@@ -8,7 +8,7 @@
 #include <iterator>
 #include <string>
 
-#include "planner/model_file.h"
+#include "planner/file/model_file.h"
 
 namespace hetune {
 

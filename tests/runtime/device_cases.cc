@@ -7,8 +7,8 @@
 #include <numeric>
 
 #include "kernel_templates/catalogue.h"
-#include "runtime/compiler.h"
-#include "runtime/sampling.h"
+#include "runtime/compile/compiler.h"
+#include "runtime/load/sampling.h"
 #include "tests/skip.h"
 
 namespace hetune::test {

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "kernel_templates/spec.h"
-#include "runtime/device.h"
+#include "runtime/device/device.h"
 
 namespace hetune::test {
 

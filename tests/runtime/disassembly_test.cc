@@ -9,8 +9,8 @@
 #include <set>
 #include <thread>
 
-#include "runtime/compiler.h"
-#include "runtime/kernel_library.h"
+#include "runtime/compile/compiler.h"
+#include "runtime/compile/kernel_library.h"
 #include "tests/runtime/every_template.h"
 #include "tests/skip.h"
 

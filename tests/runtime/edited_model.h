@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "planner/model_file.h"
-#include "planner/synth/gguf_output.h"
+#include "planner/file/gguf_output.h"
+#include "planner/file/model_file.h"
 
 namespace hetune {
 

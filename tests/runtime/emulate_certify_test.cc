@@ -13,14 +13,14 @@
 #include <set>
 
 #include "kernel_templates/quant/registry.h"
-#include "planner/synth/quant_mix.h"
-#include "planner/synth/synthetic.h"
-#include "runtime/certify/certify.h"
-#include "runtime/emulator_device.h"
-#include "runtime/kernel_library.h"
-#include "runtime/session_plans.h"
+#include "runtime/compile/kernel_library.h"
+#include "runtime/device/emulator_device.h"
+#include "runtime/load/session_plans.h"
+#include "runtime/trial/certify.h"
 #include "tests/runtime/emulated_objects.h"
 #include "tests/skip.h"
+#include "tools/synth/quant_mix.h"
+#include "tools/synth/synthetic.h"
 
 namespace hetune {
 namespace {

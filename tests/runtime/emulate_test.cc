@@ -5,14 +5,14 @@
 
 #include "cache/code_store.h"
 #include "device_cases.h"
-#include "planner/synth/synthetic.h"
-#include "runtime/logits_distance.h"
-#include "runtime/reference/reference_engine.h"
-#include "runtime/session.h"
+#include "runtime/engine/session.h"
+#include "runtime/oracle/logits_distance.h"
+#include "runtime/oracle/reference_engine.h"
 #include "tests/run_store.h"
 #include "tests/runtime/broken_templates.h"
 #include "tests/runtime/small_shapes.h"
 #include "tests/skip.h"
+#include "tools/synth/synthetic.h"
 
 namespace hetune {
 namespace {

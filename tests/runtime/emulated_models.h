@@ -11,10 +11,10 @@
 #include <vector>
 
 #include "cache/key.h"
-#include "planner/synth/synthetic.h"
-#include "runtime/session_plans.h"
+#include "runtime/load/session_plans.h"
 #include "tests/runtime/edited_model.h"
 #include "tests/runtime/small_shapes.h"
+#include "tools/synth/synthetic.h"
 
 namespace hetune::testing {
 

@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "runtime/kernel_library.h"
+#include "runtime/compile/kernel_library.h"
 #include "tests/run_store.h"
 #include "tests/runtime/emulated_models.h"
 

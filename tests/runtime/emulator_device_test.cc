@@ -1,5 +1,5 @@
 // The emulator device against a program that only pretends (tests/doubles/fake_emulator.py).
-#include "runtime/emulator_device.h"
+#include "runtime/device/emulator_device.h"
 
 #include <doctest/doctest.h>
 

@@ -7,8 +7,8 @@
 #include <fstream>
 #include <sstream>
 
-#include "runtime/hetune.h"
-#include "runtime/reference/reference_engine.h"
+#include "runtime/api/hetune.h"
+#include "runtime/oracle/reference_engine.h"
 #include "tests/cache/test_folder.h"
 #include "tests/runtime/damaged_model.h"
 #include "tests/runtime/model_files.h"

@@ -7,9 +7,9 @@
 
 #include <functional>
 
-#include "planner/synth/synthetic.h"
 #include "tests/runtime/edited_model.h"
 #include "tests/runtime/small_shapes.h"
+#include "tools/synth/synthetic.h"
 
 namespace hetune {
 

@@ -5,8 +5,8 @@
 
 #include <cmath>
 
-#include "runtime/logits_distance.h"
-#include "runtime/reference/reference_engine.h"
+#include "runtime/oracle/logits_distance.h"
+#include "runtime/oracle/reference_engine.h"
 #include "tests/runtime/model_files.h"
 
 namespace hetune {

@@ -2,7 +2,7 @@
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
-#include "runtime/logits_distance.h"
+#include "runtime/oracle/logits_distance.h"
 #include "tests/runtime/model_files.h"
 #include "tests/skip.h"
 

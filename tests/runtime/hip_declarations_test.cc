@@ -6,8 +6,8 @@
 
 #include <cstddef>
 
-#include "runtime/gpu/gpu_api.h"
-#include "runtime/gpu/hip_properties.h"
+#include "runtime/device/gpu/gpu_api.h"
+#include "runtime/device/gpu/hip_properties.h"
 #include "same_abi.h"
 
 #define CHECK_ABI(member, function)                                                          \

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "device_cases.h"
-#include "runtime/gpu/gpu_device.h"
+#include "runtime/device/gpu/gpu_device.h"
 
 namespace hetune {
 namespace {

@@ -5,9 +5,10 @@
 #include <algorithm>
 #include <cmath>
 
-#include "runtime/logits_distance.h"
-#include "runtime/memory.h"
-#include "runtime/reference/reference_engine.h"
+#include "planner/make_plan.h"
+#include "runtime/load/memory.h"
+#include "runtime/oracle/logits_distance.h"
+#include "runtime/oracle/reference_engine.h"
 #include "tests/runtime/model_files.h"
 
 namespace hetune {

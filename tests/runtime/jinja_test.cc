@@ -5,10 +5,10 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "runtime/tokenizer/jinja/json_input.h"
-#include "runtime/tokenizer/jinja/print.h"
-#include "runtime/tokenizer/jinja/template.h"
-#include "runtime/tokenizer/jinja/text.h"
+#include "runtime/text/jinja/json_input.h"
+#include "runtime/text/jinja/print.h"
+#include "runtime/text/jinja/template.h"
+#include "runtime/text/jinja/text.h"
 
 namespace hetune::jinja {
 namespace {

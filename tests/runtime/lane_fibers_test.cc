@@ -1,4 +1,4 @@
-#include "runtime/lane_fibers.h"
+#include "runtime/device/lane_fibers.h"
 
 #include <doctest/doctest.h>
 

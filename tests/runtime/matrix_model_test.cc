@@ -3,12 +3,12 @@
 
 #include <algorithm>
 
-#include "planner/synth/synthetic.h"
-#include "runtime/logits_distance.h"
-#include "runtime/verify.h"
+#include "runtime/api/verify.h"
+#include "runtime/oracle/logits_distance.h"
 #include "tests/cache/test_folder.h"
 #include "tests/runtime/model_files.h"
 #include "tests/runtime/small_shapes.h"
+#include "tools/synth/synthetic.h"
 
 namespace hetune {
 namespace {

@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "runtime/cpu_device.h"
-#include "runtime/session.h"
+#include "runtime/device/cpu_device.h"
+#include "runtime/engine/session.h"
 #include "tests/run_store.h"
 
 namespace hetune {

@@ -1,8 +1,8 @@
 // A whole model: the oracle against llama.cpp's logits, the compiled engine against both.
 #include <doctest/doctest.h>
 
-#include "runtime/logits_distance.h"
-#include "runtime/reference/reference_engine.h"
+#include "runtime/oracle/logits_distance.h"
+#include "runtime/oracle/reference_engine.h"
 #include "tests/runtime/model_files.h"
 
 namespace hetune {

@@ -7,9 +7,9 @@
 #include <set>
 
 #include "kernel_templates/catalogue.h"
-#include "runtime/certify/certify.h"
-#include "runtime/cpu_device.h"
-#include "runtime/kernel_library.h"
+#include "runtime/compile/kernel_library.h"
+#include "runtime/device/cpu_device.h"
+#include "runtime/trial/certify.h"
 #include "tests/runtime/broken_templates.h"
 #include "tests/runtime/emulated_models.h"
 #include "tests/runtime/model_files.h"

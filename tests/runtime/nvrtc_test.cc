@@ -7,9 +7,9 @@
 #include <thread>
 
 #include "kernel_templates/catalogue.h"
-#include "runtime/compiler.h"
-#include "runtime/kernel_library.h"
-#include "runtime/session_plans.h"
+#include "runtime/compile/compiler.h"
+#include "runtime/compile/kernel_library.h"
+#include "runtime/load/session_plans.h"
 #include "tests/runtime/every_template.h"
 #include "tests/skip.h"
 

@@ -3,11 +3,11 @@
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
-#include "planner/synth/synthetic.h"
-#include "runtime/logits_distance.h"
-#include "runtime/reference/reference_engine.h"
+#include "runtime/oracle/logits_distance.h"
+#include "runtime/oracle/reference_engine.h"
 #include "tests/runtime/model_files.h"
 #include "tests/runtime/small_shapes.h"
+#include "tools/synth/synthetic.h"
 
 namespace hetune {
 namespace {

@@ -1,5 +1,5 @@
 // The sampler on the device against a plain one, and both against statistics.
-#include "runtime/sampling.h"
+#include "runtime/load/sampling.h"
 
 #include <doctest/doctest.h>
 
@@ -7,7 +7,7 @@
 #include <limits>
 #include <random>
 
-#include "runtime/reference/sampler.h"
+#include "runtime/oracle/sampler.h"
 #include "tests/kernel_templates/kernel_run.h"
 
 namespace hetune {

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "runtime/cpu_device.h"
+#include "runtime/device/cpu_device.h"
 
 namespace hetune {
 

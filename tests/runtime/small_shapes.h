@@ -1,9 +1,9 @@
-// A small model of each architecture, to be written with random weights (planner/synth).
+// A small model of each architecture, to be written with random weights (tools/synth).
 #pragma once
 
 #include <vector>
 
-#include "planner/synth/model_shape.h"
+#include "tools/synth/model_shape.h"
 
 namespace hetune {
 

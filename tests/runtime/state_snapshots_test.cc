@@ -1,9 +1,9 @@
 // Which earlier states a session can go back to.
-#include "runtime/state_snapshots.h"
+#include "runtime/engine/state_snapshots.h"
 
 #include <doctest/doctest.h>
 
-#include "runtime/cpu_device.h"
+#include "runtime/device/cpu_device.h"
 
 namespace hetune {
 namespace {

@@ -1,4 +1,4 @@
-#include "runtime/tokenizer/tokenizer.h"
+#include "runtime/text/tokenizer.h"
 
 #include <doctest/doctest.h>
 #include <unistd.h>
@@ -9,9 +9,9 @@
 #include <nlohmann/json.hpp>
 #include <random>
 
-#include "runtime/tokenizer/pre_tokenizer.h"
-#include "runtime/tokenizer/stream_decoder.h"
-#include "runtime/tokenizer/utf8.h"
+#include "runtime/text/pre_tokenizer.h"
+#include "runtime/text/stream_decoder.h"
+#include "runtime/text/utf8.h"
 #include "tests/gguf_writer.h"
 
 namespace hetune {

@@ -1,15 +1,16 @@
 // Sweeps against a device with a scripted clock: winners, noise and failures are exact.
-#include "runtime/tune/tuner.h"
+#include "runtime/trial/tuner.h"
 
 #include <doctest/doctest.h>
 
 #include <algorithm>
 #include <set>
 
-#include "planner/lowering.h"
-#include "planner/tuning_space.h"
-#include "runtime/session_plans.h"
-#include "runtime/tune/tunings_for.h"
+#include "planner/lower/plan_builder.h"
+#include "planner/make_plan.h"
+#include "planner/plan/tuning_space.h"
+#include "runtime/load/session_plans.h"
+#include "runtime/trial/tunings_for.h"
 #include "tests/cache/test_folder.h"
 #include "tests/planner/small_model.h"
 #include "tests/runtime/model_files.h"

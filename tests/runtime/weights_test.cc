@@ -1,5 +1,5 @@
 // Tiles on their way from the store to a device with memory of its own.
-#include "runtime/weights.h"
+#include "runtime/load/weights.h"
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
@@ -9,7 +9,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "runtime/session_plans.h"
+#include "runtime/load/session_plans.h"
 #include "tests/cache/test_folder.h"
 #include "tests/runtime/model_files.h"
 #include "tests/runtime/scripted_device.h"

@@ -5,8 +5,8 @@
 #include <set>
 
 #include "cache/bundle.h"
-#include "planner/model_file.h"
-#include "runtime/session_plans.h"
+#include "planner/file/model_file.h"
+#include "runtime/load/session_plans.h"
 #include "tests/runtime/broken_templates.h"
 #include "tests/tools/hetune_command.h"
 

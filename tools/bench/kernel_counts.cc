@@ -14,10 +14,10 @@
 
 #include "kernel_templates/catalogue.h"
 #include "kernel_templates/quant/registry.h"
-#include "planner/lowering.h"
-#include "planner/occupancy.h"
+#include "planner/lower/plan_builder.h"
+#include "planner/plan/occupancy.h"
 #include "runtime/compile/child.h"
-#include "runtime/compiler.h"
+#include "runtime/compile/compiler.h"
 
 namespace hetune {
 namespace {

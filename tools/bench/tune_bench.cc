@@ -8,8 +8,8 @@
 #include <filesystem>
 
 #include "cache/code_store.h"
-#include "runtime/cpu_device.h"
-#include "runtime/tune/tuner.h"
+#include "runtime/device/cpu_device.h"
+#include "runtime/trial/tuner.h"
 
 int main(int argc, char** argv) {
     using namespace hetune;

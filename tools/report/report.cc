@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "planner/tuning_space.h"
+#include "planner/plan/tuning_space.h"
 #include "tools/plan_kernels.h"
 #include "tools/report/files.h"
 

@@ -7,9 +7,9 @@
 
 #include "cache/temp_file.h"
 #include "cache/tuning_record.h"
-#include "planner/cost_model.h"
+#include "planner/plan/cost_model.h"
 #include "runtime/compile/disassembly.h"
-#include "runtime/kernel_library.h"
+#include "runtime/compile/kernel_library.h"
 
 namespace hetune {
 

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <stdexcept>
 
-#include "planner/synth/model_shape.h"
+#include "tools/synth/model_shape.h"
 
 namespace hetune {
 namespace {

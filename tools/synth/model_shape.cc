@@ -1,4 +1,4 @@
-#include "planner/synth/model_shape.h"
+#include "tools/synth/model_shape.h"
 
 #include <fmt/format.h>
 

@@ -9,7 +9,7 @@ namespace hetune {
 
 struct ModelShape {
     std::string name;          // "qwen3-8b"
-    std::string architecture;  // as in planner/models
+    std::string architecture;  // as in planner/graph/models
     int layers = 0;
     int predicting_layers = 0;  // more blocks behind them, for multi-token prediction
     int64_t hidden = 0;

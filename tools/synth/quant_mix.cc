@@ -1,4 +1,4 @@
-#include "planner/synth/quant_mix.h"
+#include "tools/synth/quant_mix.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "planner/synth/model_shape.h"
+#include "tools/synth/model_shape.h"
 
 namespace hetune {
 

@@ -1,4 +1,4 @@
-#include "planner/synth/synthetic.h"
+#include "tools/synth/synthetic.h"
 
 #include <fmt/format.h>
 #include <sys/stat.h>
@@ -13,10 +13,10 @@
 #include <random>
 #include <stdexcept>
 
-#include "planner/synth/gguf_output.h"
-#include "planner/synth/quant_mix.h"
-#include "planner/synth/random_blocks.h"
-#include "planner/synth/vocabulary.h"
+#include "kernel_templates/quant/random_blocks.h"
+#include "planner/file/gguf_output.h"
+#include "tools/synth/quant_mix.h"
+#include "tools/synth/vocabulary.h"
 
 namespace hetune {
 namespace {

@@ -8,7 +8,7 @@
 #include <span>
 #include <string>
 
-#include "planner/synth/model_shape.h"
+#include "tools/synth/model_shape.h"
 
 namespace hetune {
 

@@ -1,4 +1,4 @@
-#include "planner/synth/vocabulary.h"
+#include "tools/synth/vocabulary.h"
 
 #include <fmt/format.h>
 

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "planner/synth/gguf_output.h"
+#include "planner/file/gguf_output.h"
 
 namespace hetune {
 

@@ -1,4 +1,4 @@
-#include "planner/models/decoder.h"
+#include "planner/graph/models/decoder.h"
 
 #include <fmt/format.h>
 
@@ -8,7 +8,7 @@
 #include <numbers>
 
 #include "kernel_templates/quant/registry.h"
-#include "planner/models/unused.h"
+#include "planner/graph/models/unused.h"
 
 namespace hetune {
 namespace {

@@ -1,4 +1,4 @@
-#include "planner/models/hybrid.h"
+#include "planner/graph/models/hybrid.h"
 
 #include <fmt/format.h>
 

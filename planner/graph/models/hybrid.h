@@ -3,7 +3,7 @@
 // Source: the published model code (transformers) and llama.cpp's tensor names.
 #pragma once
 
-#include "planner/models/decoder.h"
+#include "planner/graph/models/decoder.h"
 
 namespace hetune {
 

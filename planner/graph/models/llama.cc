@@ -1,7 +1,7 @@
 // Llama 1 to 3 and Mistral (their converter names both so), with experts also Mixtral: rope turns
 // pairs of neighbours, Llama 3 gives its divisors as rope_freqs.
 // GGUF names as llama.cpp's converter writes them.
-#include "planner/models/transformer.h"
+#include "planner/graph/models/transformer.h"
 
 namespace hetune {
 namespace {

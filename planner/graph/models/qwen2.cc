@@ -1,6 +1,6 @@
 // Qwen2 and Qwen2.5, dense: biases on q, k and v, NeoX rope, SwiGLU.
 // GGUF names as llama.cpp's converter writes them.
-#include "planner/models/transformer.h"
+#include "planner/graph/models/transformer.h"
 
 namespace hetune {
 namespace {

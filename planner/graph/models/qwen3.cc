@@ -1,6 +1,6 @@
 // Qwen3, dense: grouped-query attention with per-head RMSNorm on q and k, NeoX rope, SwiGLU.
 // GGUF names as llama.cpp's converter writes them.
-#include "planner/models/transformer.h"
+#include "planner/graph/models/transformer.h"
 
 namespace hetune {
 namespace {

@@ -1,5 +1,5 @@
 // Qwen3.5 / 3.6 with experts, routed and shared: see hybrid.h.
-#include "planner/models/hybrid.h"
+#include "planner/graph/models/hybrid.h"
 
 namespace hetune {
 namespace {

@@ -1,6 +1,6 @@
 // Qwen3 with experts: the attention of qwen3, top-k of a softmax router, renormalised.
 // GGUF names as llama.cpp's converter writes them.
-#include "planner/models/transformer.h"
+#include "planner/graph/models/transformer.h"
 
 namespace hetune {
 namespace {

@@ -1,4 +1,4 @@
-#include "planner/models/transformer.h"
+#include "planner/graph/models/transformer.h"
 
 #include <fmt/format.h>
 

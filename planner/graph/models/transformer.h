@@ -2,7 +2,7 @@
 // families differ in the tensors that their files have and in how rope pairs dimensions.
 #pragma once
 
-#include "planner/models/decoder.h"
+#include "planner/graph/models/decoder.h"
 
 namespace hetune {
 

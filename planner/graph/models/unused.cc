@@ -1,4 +1,4 @@
-#include "planner/models/unused.h"
+#include "planner/graph/models/unused.h"
 
 #include <fmt/format.h>
 

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "planner/layer_graph.h"
+#include "planner/graph/layer_graph.h"
 
 namespace hetune {
 

@@ -1,4 +1,4 @@
-#include "runtime/gpu/amd_driver.h"
+#include "runtime/device/gpu/amd_driver.h"
 
 #include <fmt/format.h>
 #include <unistd.h>

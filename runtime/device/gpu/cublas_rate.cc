@@ -1,4 +1,4 @@
-#include "runtime/gpu/cublas_rate.h"
+#include "runtime/device/gpu/cublas_rate.h"
 
 #include <fmt/format.h>
 
@@ -6,8 +6,8 @@
 #include <memory>
 #include <vector>
 
-#include "runtime/environment.h"
-#include "runtime/gpu/driver_library.h"
+#include "runtime/compile/environment.h"
+#include "runtime/device/gpu/driver_library.h"
 
 namespace hetune {
 namespace {

@@ -4,7 +4,7 @@
 #include <optional>
 #include <string>
 
-#include "runtime/device.h"
+#include "runtime/device/device.h"
 
 namespace hetune {
 

@@ -3,9 +3,9 @@
 
 #include <memory>
 
-#include "runtime/device.h"
-#include "runtime/gpu/driver_library.h"
-#include "runtime/gpu/gpu_device.h"
+#include "runtime/device/device.h"
+#include "runtime/device/gpu/driver_library.h"
+#include "runtime/device/gpu/gpu_device.h"
 
 namespace hetune {
 namespace {

@@ -1,4 +1,4 @@
-#include "runtime/gpu/driver_library.h"
+#include "runtime/device/gpu/driver_library.h"
 
 #include <dlfcn.h>
 #include <fmt/format.h>
@@ -8,7 +8,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "runtime/device.h"
+#include "runtime/device/device.h"
 
 namespace hetune {
 

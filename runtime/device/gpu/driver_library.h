@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "runtime/gpu/gpu_api.h"
+#include "runtime/device/gpu/gpu_api.h"
 
 namespace hetune {
 

@@ -1,11 +1,11 @@
-#include "runtime/gpu/gpu_device.h"
+#include "runtime/device/gpu/gpu_device.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <string_view>
 
-#include "runtime/gpu/staged_uploads.h"
+#include "runtime/device/gpu/staged_uploads.h"
 
 namespace hetune {
 namespace {

@@ -4,8 +4,8 @@
 #include <memory>
 #include <vector>
 
-#include "runtime/device.h"
-#include "runtime/gpu/gpu_api.h"
+#include "runtime/device/device.h"
+#include "runtime/device/gpu/gpu_api.h"
 
 namespace hetune {
 

@@ -4,12 +4,12 @@
 
 #include <cstring>
 
-#include "runtime/device.h"
-#include "runtime/environment.h"
-#include "runtime/gpu/amd_driver.h"
-#include "runtime/gpu/driver_library.h"
-#include "runtime/gpu/gpu_device.h"
-#include "runtime/gpu/hip_properties.h"
+#include "runtime/compile/environment.h"
+#include "runtime/device/device.h"
+#include "runtime/device/gpu/amd_driver.h"
+#include "runtime/device/gpu/driver_library.h"
+#include "runtime/device/gpu/gpu_device.h"
+#include "runtime/device/gpu/hip_properties.h"
 
 namespace hetune {
 namespace {

@@ -1,4 +1,4 @@
-#include "runtime/gpu/staged_uploads.h"
+#include "runtime/device/gpu/staged_uploads.h"
 
 #include <fmt/format.h>
 #include <omp.h>

@@ -6,8 +6,8 @@
 #include <span>
 #include <vector>
 
-#include "runtime/device.h"
-#include "runtime/gpu/gpu_handle.h"
+#include "runtime/device/device.h"
+#include "runtime/device/gpu/gpu_handle.h"
 
 namespace hetune {
 

@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "runtime/tokenizer/jinja/builtins.h"
-#include "runtime/tokenizer/jinja/lexer.h"
-#include "runtime/tokenizer/jinja/rendering.h"
-#include "runtime/tokenizer/jinja/value.h"
+#include "runtime/text/jinja/builtins.h"
+#include "runtime/text/jinja/lexer.h"
+#include "runtime/text/jinja/rendering.h"
+#include "runtime/text/jinja/value.h"
 
 namespace hetune::jinja {
 

@@ -4,7 +4,7 @@
 
 #include <string_view>
 
-#include "runtime/tokenizer/jinja/value.h"
+#include "runtime/text/jinja/value.h"
 
 namespace hetune::jinja {
 

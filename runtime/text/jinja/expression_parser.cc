@@ -1,4 +1,4 @@
-#include "runtime/tokenizer/jinja/expression_parser.h"
+#include "runtime/text/jinja/expression_parser.h"
 
 #include <fmt/format.h>
 

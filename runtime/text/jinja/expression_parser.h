@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "runtime/tokenizer/jinja/ast.h"
+#include "runtime/text/jinja/ast.h"
 
 namespace hetune::jinja {
 

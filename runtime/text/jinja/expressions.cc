@@ -3,9 +3,9 @@
 
 #include <cmath>
 
-#include "runtime/tokenizer/jinja/ast.h"
-#include "runtime/tokenizer/jinja/operators.h"
-#include "runtime/tokenizer/jinja/print.h"
+#include "runtime/text/jinja/ast.h"
+#include "runtime/text/jinja/operators.h"
+#include "runtime/text/jinja/print.h"
 
 namespace hetune::jinja {
 

@@ -4,10 +4,10 @@
 #include <cmath>
 #include <random>
 
-#include "runtime/tokenizer/jinja/builtins.h"
-#include "runtime/tokenizer/jinja/operators.h"
-#include "runtime/tokenizer/jinja/print.h"
-#include "runtime/tokenizer/jinja/text.h"
+#include "runtime/text/jinja/builtins.h"
+#include "runtime/text/jinja/operators.h"
+#include "runtime/text/jinja/print.h"
+#include "runtime/text/jinja/text.h"
 
 namespace hetune::jinja {
 namespace {

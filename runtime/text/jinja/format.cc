@@ -1,12 +1,12 @@
-#include "runtime/tokenizer/jinja/format.h"
+#include "runtime/text/jinja/format.h"
 
 #include <algorithm>
 #include <charconv>
 #include <cmath>
 
-#include "runtime/tokenizer/jinja/print.h"
-#include "runtime/tokenizer/jinja/text.h"
-#include "runtime/tokenizer/utf8.h"
+#include "runtime/text/jinja/print.h"
+#include "runtime/text/jinja/text.h"
+#include "runtime/text/utf8.h"
 
 namespace hetune::jinja {
 namespace {

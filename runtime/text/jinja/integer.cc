@@ -1,10 +1,10 @@
-#include "runtime/tokenizer/jinja/integer.h"
+#include "runtime/text/jinja/integer.h"
 
 #include <boost/multiprecision/cpp_int.hpp>
 #include <cmath>
 #include <limits>
 
-#include "runtime/tokenizer/jinja/value.h"
+#include "runtime/text/jinja/value.h"
 
 namespace hetune::jinja {
 

@@ -1,4 +1,4 @@
-#include "runtime/tokenizer/jinja/json_input.h"
+#include "runtime/text/jinja/json_input.h"
 
 #include <nlohmann/json.hpp>
 

@@ -1,4 +1,4 @@
-#include "runtime/tokenizer/jinja/lexer.h"
+#include "runtime/text/jinja/lexer.h"
 
 #include <fmt/format.h>
 
@@ -6,8 +6,8 @@
 #include <array>
 #include <charconv>
 
-#include "runtime/tokenizer/jinja/text.h"
-#include "runtime/tokenizer/utf8.h"
+#include "runtime/text/jinja/text.h"
+#include "runtime/text/utf8.h"
 
 namespace hetune::jinja {
 namespace {

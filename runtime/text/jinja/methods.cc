@@ -4,8 +4,8 @@
 #include <cmath>
 #include <ctime>
 
-#include "runtime/tokenizer/jinja/builtins.h"
-#include "runtime/tokenizer/jinja/rendering.h"
+#include "runtime/text/jinja/builtins.h"
+#include "runtime/text/jinja/rendering.h"
 
 namespace hetune::jinja {
 namespace {

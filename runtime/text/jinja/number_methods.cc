@@ -3,7 +3,7 @@
 #include <bit>
 #include <cmath>
 
-#include "runtime/tokenizer/jinja/builtins.h"
+#include "runtime/text/jinja/builtins.h"
 
 namespace hetune::jinja {
 namespace {

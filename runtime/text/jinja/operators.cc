@@ -1,10 +1,10 @@
-#include "runtime/tokenizer/jinja/operators.h"
+#include "runtime/text/jinja/operators.h"
 
 #include <algorithm>
 #include <cmath>
 
-#include "runtime/tokenizer/jinja/format.h"
-#include "runtime/tokenizer/jinja/text.h"
+#include "runtime/text/jinja/format.h"
+#include "runtime/text/jinja/text.h"
 
 namespace hetune::jinja {
 namespace {

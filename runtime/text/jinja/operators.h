@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "runtime/tokenizer/jinja/value.h"
+#include "runtime/text/jinja/value.h"
 
 namespace hetune::jinja {
 

@@ -1,4 +1,4 @@
-#include "runtime/tokenizer/jinja/parser.h"
+#include "runtime/text/jinja/parser.h"
 
 #include <fmt/format.h>
 
@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "runtime/tokenizer/jinja/expression_parser.h"
+#include "runtime/text/jinja/expression_parser.h"
 
 namespace hetune::jinja {
 namespace {

@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include "runtime/tokenizer/jinja/ast.h"
+#include "runtime/text/jinja/ast.h"
 
 namespace hetune::jinja {
 

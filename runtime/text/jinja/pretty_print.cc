@@ -1,9 +1,9 @@
 // Python's pprint.pformat() in its defaults: 80 columns, keys sorted.
 #include <algorithm>
 
-#include "runtime/tokenizer/jinja/print.h"
-#include "runtime/tokenizer/jinja/text.h"
-#include "runtime/tokenizer/utf8.h"
+#include "runtime/text/jinja/print.h"
+#include "runtime/text/jinja/text.h"
+#include "runtime/text/utf8.h"
 
 namespace hetune::jinja {
 namespace {

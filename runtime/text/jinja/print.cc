@@ -1,10 +1,10 @@
-#include "runtime/tokenizer/jinja/print.h"
+#include "runtime/text/jinja/print.h"
 
 #include <algorithm>
 #include <cmath>
 
-#include "runtime/tokenizer/jinja/text.h"
-#include "runtime/tokenizer/utf8.h"
+#include "runtime/text/jinja/text.h"
+#include "runtime/text/utf8.h"
 
 namespace hetune::jinja {
 namespace {

@@ -1,4 +1,4 @@
-#include "runtime/tokenizer/jinja/rendering.h"
+#include "runtime/text/jinja/rendering.h"
 
 namespace hetune::jinja {
 namespace {

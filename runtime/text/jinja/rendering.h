@@ -4,7 +4,7 @@
 #include <memory>
 #include <vector>
 
-#include "runtime/tokenizer/jinja/value.h"
+#include "runtime/text/jinja/value.h"
 
 namespace hetune::jinja {
 

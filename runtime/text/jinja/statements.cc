@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
-#include "runtime/tokenizer/jinja/ast.h"
-#include "runtime/tokenizer/jinja/text.h"
+#include "runtime/text/jinja/ast.h"
+#include "runtime/text/jinja/text.h"
 
 namespace hetune::jinja {
 

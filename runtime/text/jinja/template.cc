@@ -1,10 +1,10 @@
-#include "runtime/tokenizer/jinja/template.h"
+#include "runtime/text/jinja/template.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 
-#include "runtime/tokenizer/jinja/rendering.h"
+#include "runtime/text/jinja/rendering.h"
 
 namespace hetune::jinja {
 namespace {

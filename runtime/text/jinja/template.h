@@ -4,7 +4,7 @@
 #include <string>
 #include <string_view>
 
-#include "runtime/tokenizer/jinja/parser.h"
+#include "runtime/text/jinja/parser.h"
 
 namespace hetune::jinja {
 

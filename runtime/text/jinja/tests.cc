@@ -1,7 +1,7 @@
 // The tests of builtins.h: what may stand behind `is`.
-#include "runtime/tokenizer/jinja/builtins.h"
-#include "runtime/tokenizer/jinja/operators.h"
-#include "runtime/tokenizer/jinja/text.h"
+#include "runtime/text/jinja/builtins.h"
+#include "runtime/text/jinja/operators.h"
+#include "runtime/text/jinja/text.h"
 
 namespace hetune::jinja {
 namespace {

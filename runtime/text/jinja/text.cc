@@ -1,4 +1,4 @@
-#include "runtime/tokenizer/jinja/text.h"
+#include "runtime/text/jinja/text.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
@@ -7,8 +7,8 @@
 #include <memory>
 #include <stdexcept>
 
-#include "runtime/tokenizer/jinja/unicode_tables.h"
-#include "runtime/tokenizer/utf8.h"
+#include "runtime/text/jinja/unicode_tables.h"
+#include "runtime/text/utf8.h"
 
 namespace hetune::jinja {
 namespace {

@@ -2,12 +2,12 @@
 #include <algorithm>
 #include <cmath>
 
-#include "runtime/tokenizer/jinja/builtins.h"
-#include "runtime/tokenizer/jinja/format.h"
-#include "runtime/tokenizer/jinja/print.h"
-#include "runtime/tokenizer/jinja/rendering.h"
-#include "runtime/tokenizer/jinja/text.h"
-#include "runtime/tokenizer/utf8.h"
+#include "runtime/text/jinja/builtins.h"
+#include "runtime/text/jinja/format.h"
+#include "runtime/text/jinja/print.h"
+#include "runtime/text/jinja/rendering.h"
+#include "runtime/text/jinja/text.h"
+#include "runtime/text/utf8.h"
 
 namespace hetune::jinja {
 namespace {

@@ -1,10 +1,10 @@
 // The methods of Python's str.
 #include <algorithm>
 
-#include "runtime/tokenizer/jinja/builtins.h"
-#include "runtime/tokenizer/jinja/format.h"
-#include "runtime/tokenizer/jinja/text.h"
-#include "runtime/tokenizer/utf8.h"
+#include "runtime/text/jinja/builtins.h"
+#include "runtime/text/jinja/format.h"
+#include "runtime/text/jinja/text.h"
+#include "runtime/text/utf8.h"
 
 namespace hetune::jinja {
 namespace {

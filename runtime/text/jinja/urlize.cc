@@ -6,10 +6,10 @@
 #include <cassert>
 #include <set>
 
-#include "runtime/tokenizer/jinja/builtins.h"
-#include "runtime/tokenizer/jinja/rendering.h"
-#include "runtime/tokenizer/jinja/text.h"
-#include "runtime/tokenizer/utf8.h"
+#include "runtime/text/jinja/builtins.h"
+#include "runtime/text/jinja/rendering.h"
+#include "runtime/text/jinja/text.h"
+#include "runtime/text/utf8.h"
 
 namespace hetune::jinja {
 namespace {

@@ -1,13 +1,13 @@
-#include "runtime/tokenizer/jinja/value.h"
+#include "runtime/text/jinja/value.h"
 
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "runtime/tokenizer/jinja/builtins.h"
-#include "runtime/tokenizer/jinja/print.h"
-#include "runtime/tokenizer/jinja/rendering.h"
-#include "runtime/tokenizer/jinja/text.h"
+#include "runtime/text/jinja/builtins.h"
+#include "runtime/text/jinja/print.h"
+#include "runtime/text/jinja/rendering.h"
+#include "runtime/text/jinja/text.h"
 
 namespace hetune::jinja {
 namespace {

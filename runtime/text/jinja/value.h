@@ -16,7 +16,7 @@
 #include <variant>
 #include <vector>
 
-#include "runtime/tokenizer/jinja/integer.h"
+#include "runtime/text/jinja/integer.h"
 
 namespace hetune::jinja {
 

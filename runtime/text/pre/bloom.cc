@@ -1,7 +1,7 @@
 // Bloom and models with its tokenizer (Poro, Viking): what lies between spaces and sentence marks.
 #include <fmt/format.h>
 
-#include "runtime/tokenizer/pre_tokenizer.h"
+#include "runtime/text/pre_tokenizer.h"
 
 namespace hetune {
 namespace {

@@ -1,7 +1,7 @@
 // DeepSeek's tokenizers. Its models distilled into Qwen and Llama keep those families' own.
 #include <fmt/format.h>
 
-#include "runtime/tokenizer/pre_tokenizer.h"
+#include "runtime/text/pre_tokenizer.h"
 
 namespace hetune {
 namespace {

@@ -1,7 +1,7 @@
 // Falcon: punctuation first, then GPT-2's pattern, then digits in groups of three.
 #include <fmt/format.h>
 
-#include "runtime/tokenizer/pre_tokenizer.h"
+#include "runtime/text/pre_tokenizer.h"
 
 namespace hetune {
 namespace {

@@ -2,7 +2,7 @@
 // punctuation and groups of three digits cut out.
 #include <fmt/format.h>
 
-#include "runtime/tokenizer/pre_tokenizer.h"
+#include "runtime/text/pre_tokenizer.h"
 
 namespace hetune {
 

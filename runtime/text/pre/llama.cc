@@ -1,7 +1,7 @@
 // Llama 3 and its kin: digits in groups of up to three, contractions in any case.
 #include <fmt/format.h>
 
-#include "runtime/tokenizer/pre_tokenizer.h"
+#include "runtime/text/pre_tokenizer.h"
 
 namespace hetune {
 namespace {

@@ -1,7 +1,7 @@
 // Qwen: every digit a word of its own. From Qwen3.5 on combining marks belong to the letters.
 #include <fmt/format.h>
 
-#include "runtime/tokenizer/pre_tokenizer.h"
+#include "runtime/text/pre_tokenizer.h"
 
 namespace hetune {
 namespace {

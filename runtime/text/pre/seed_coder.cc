@@ -1,7 +1,7 @@
 // ByteDance's Seed Coder: as Qwen, but line ends are never part of punctuation.
 #include <fmt/format.h>
 
-#include "runtime/tokenizer/pre_tokenizer.h"
+#include "runtime/text/pre_tokenizer.h"
 
 namespace hetune {
 namespace {

@@ -1,7 +1,7 @@
 // Every digit a word of its own, then GPT-2's pattern: SmolLM, StarCoder and others.
 #include <fmt/format.h>
 
-#include "runtime/tokenizer/pre_tokenizer.h"
+#include "runtime/text/pre_tokenizer.h"
 
 namespace hetune {
 namespace {

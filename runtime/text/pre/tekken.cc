@@ -1,7 +1,7 @@
 // Mistral's Tekken and OpenAI's o200k: a change from small to capital letters begins a word.
 #include <fmt/format.h>
 
-#include "runtime/tokenizer/pre_tokenizer.h"
+#include "runtime/text/pre_tokenizer.h"
 
 namespace hetune {
 namespace {

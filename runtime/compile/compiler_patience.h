@@ -6,16 +6,16 @@
 #include <atomic>
 #include <chrono>
 
-#include "runtime/compiler.h"
+#include "runtime/compile/compiler.h"
 
 namespace hetune {
 
 // Counts the requests that one compiler left without an answer, for the life of the process.
 // Safe to use from several threads.
-class Patience {
+class CompilerPatience {
   public:
     // `limit` of one request.
-    explicit Patience(std::chrono::milliseconds limit) : limit_(limit) {}
+    explicit CompilerPatience(std::chrono::milliseconds limit) : limit_(limit) {}
 
     std::chrono::milliseconds limit() const { return limit_; }
     // Before a request. Throws CompileError{kTimeout} behind the second time-out.
