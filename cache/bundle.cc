@@ -136,9 +136,10 @@ void Bundle::read_manifest(uint64_t file_bytes, const Trust& trust) {
     Trailer trailer{};
     if (file_bytes < sizeof(head) + sizeof(trailer)) fail("is too short");
     read_at(0, std::as_writable_bytes(std::span(&head, 1)));
-    if (head.magic != kBundleMagic) fail("is no bundle");
-    if (head.version < 1 || head.version > kBundleVersion)
-        fail(fmt::format("has format {}, this hetune reads {}", head.version, kBundleVersion));
+    if (head.magic != kBundleMagic || head.version < 1) fail("is no bundle");
+    if (head.version > kBundleVersion)
+        fail(fmt::format("has format {}, this hetune reads formats 1 to {}; a newer one made it",
+                         head.version, kBundleVersion));
     const uint64_t end = file_bytes - sizeof(trailer);
     read_at(end, std::as_writable_bytes(std::span(&trailer, 1)));
     if (trailer.magic != kBundleMagic) fail("is cut off");

@@ -59,10 +59,7 @@ std::string encode_fact(const Fact& fact) {
 }
 
 Fact decode_fact(std::string_view text) {
-    const Json json = open_sealed_json(text);
-    if (const int version = json_value<int>(json, "fact"); version != kFactVersion)
-        throw CacheError(
-            fmt::format("it has version {}, this hetune reads {}", version, kFactVersion));
+    const Json json = open_sealed_json(text, "fact", kFactVersion);
     const auto object = CacheKey::from_hex(json_value<std::string>(json, "object"));
     if (!object || !json.contains("value") || !json["value"].is_object())
         throw CacheError("it is no fact");
@@ -78,12 +75,17 @@ Fact decode_fact(std::string_view text) {
             .created = json_value<int64_t>(json, "created")};
 }
 
-std::optional<Fact> read_fact(const std::filesystem::path& path) try {
+Fact load_fact(const std::filesystem::path& path) {
     const auto bytes = read_file(path, kMaxFactBytes);
-    if (!bytes) return std::nullopt;
+    if (!bytes) throw CacheError("it cannot be read");
     Fact fact = decode_fact(text_of(*bytes));
-    if (fact.key.hash().hex() != path.filename()) return std::nullopt;
+    if (fact.key.hash().hex() != path.filename())
+        throw CacheError("a fact under the name of another");
     return fact;
+}
+
+std::optional<Fact> read_fact(const std::filesystem::path& path) try {
+    return load_fact(path);
 } catch (const CacheError&) {
     return std::nullopt;
 }

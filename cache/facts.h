@@ -52,10 +52,12 @@ struct Fact {
 std::string fact_name(const CacheKey& key);
 bool is_fact_name(std::string_view path);
 std::string encode_fact(const Fact& fact);
-// Throws CacheError for what is no fact, or damaged.
+// Throws CacheError for what is no fact, or damaged; OtherFormat for one of another version.
 Fact decode_fact(std::string_view text);
-// A fact under the name of another is damaged, too: nothing. Facts are small; a larger file is
-// none.
+// The same of a file. A fact under the name of another is damaged, too. Facts are small; a larger
+// file is none.
+Fact load_fact(const std::filesystem::path& path);
+// Nothing where load_fact throws.
 std::optional<Fact> read_fact(const std::filesystem::path& path);
 
 // All files of a folder's facts, good or not.

@@ -148,12 +148,29 @@ std::string sealed_json(Json object, int indent) {
     return text_of(object, indent);
 }
 
-Json open_sealed_json(std::string_view text) {
-    Json object = parse_json(text);
+namespace {
+
+// `object`, which was parsed from `text`, without its check.
+Json unsealed(Json object, std::string_view text) {
     const auto check = json_value<std::string>(object, "check");
     object.erase("check");
     if (!is_sealed(text) && check != checksum(object)) throw CacheError("it is damaged");
     return object;
+}
+
+}  // namespace
+
+Json open_sealed_json(std::string_view text) { return unsealed(parse_json(text), text); }
+
+Json open_sealed_json(std::string_view text, std::string_view name, int version) {
+    Json object = parse_json(text);
+    require_format(object, name, version);
+    return unsealed(std::move(object), text);
+}
+
+void require_format(const Json& object, std::string_view name, int version) {
+    if (const int found = json_value<int>(object, name); found != version)
+        throw OtherFormat(found, version);
 }
 
 }  // namespace hetune

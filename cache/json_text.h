@@ -31,5 +31,10 @@ std::string sealed_json(nlohmann::ordered_json object, int indent = -1);
 // The object of such a text, without "check". Throws CacheError as parse_json does, and for a text
 // without a checksum or with the checksum of another.
 nlohmann::ordered_json open_sealed_json(std::string_view text);
+// The same, where the member `name` is the version of the format. Throws OtherFormat for another
+// version than `version`, before the checksum is looked at: another version may have none.
+nlohmann::ordered_json open_sealed_json(std::string_view text, std::string_view name, int version);
+// Throws OtherFormat where the member `name` is another version than `version`.
+void require_format(const nlohmann::ordered_json& object, std::string_view name, int version);
 
 }  // namespace hetune

@@ -20,7 +20,7 @@ namespace {
 
 constexpr int kRowsPerStep = 256;  // removed under one transaction
 
-enum class Verdict { kGood, kGone, kUnreadable, kDamaged };
+enum class Verdict { kGood, kGone, kUnreadable, kDamaged, kOlder };
 
 bool is_gone(const std::filesystem::path& path) {
     struct stat info;
@@ -29,7 +29,11 @@ bool is_gone(const std::filesystem::path& path) {
 
 Verdict judge_object(const CacheKey& key, const std::filesystem::path& path) {
     const auto bytes = read_file(path, kMaxObjectBytes);
-    if (bytes) return decode_object(*bytes, key) ? Verdict::kGood : Verdict::kDamaged;
+    if (bytes) {
+        if (!decode_object(*bytes, key)) return Verdict::kDamaged;
+        const auto info = decode_object_info(*bytes);
+        return info && is_former_fact(info->parts) ? Verdict::kOlder : Verdict::kGood;
+    }
     if (is_gone(path)) return Verdict::kGone;  // evicted just now
     return access(path.c_str(), R_OK) == 0 ? Verdict::kDamaged : Verdict::kUnreadable;
 }
@@ -37,6 +41,13 @@ Verdict judge_object(const CacheKey& key, const std::filesystem::path& path) {
 void note_damage(const std::filesystem::path& path, bool repair, VerifyReport& report) {
     report.damaged.push_back(path.string());
     if (repair) unlink(path.c_str());
+}
+
+void note(const LeftOut& left_out, bool repair, VerifyReport& report) {
+    for (const auto& path : left_out.damaged)
+        if (!is_gone(path)) note_damage(path, repair, report);
+    for (const auto& path : left_out.older) report.older.push_back(path.string());
+    for (const auto& path : left_out.newer) report.strange.push_back(path.string());
 }
 
 void verify_objects(CacheFolder& folder, bool repair, VerifyReport& report,
@@ -52,6 +63,9 @@ void verify_objects(CacheFolder& folder, bool repair, VerifyReport& report,
             if (verdict == Verdict::kGood) {
                 ++report.objects;
                 good.insert(key->hex());
+            } else if (verdict == Verdict::kOlder) {
+                report.older.push_back(path.string());
+                good.insert(key->hex());
             } else if (verdict == Verdict::kUnreadable) {
                 report.unreadable.push_back(path.string());
             } else if (verdict == Verdict::kDamaged) {
@@ -66,7 +80,9 @@ void verify_packs(CacheFolder& folder, bool repair, VerifyReport& report) {
         const auto [state, pack] = TilePack::open(file.path);
         if (pack && pack->verify_all())
             ++report.packs;
-        else if (state == TilePack::State::kForeign)
+        else if (state == TilePack::State::kOlder)
+            report.older.push_back(file.path.string());
+        else if (state == TilePack::State::kNewer)
             report.strange.push_back(file.path.string());
         else if (state == TilePack::State::kUnreadable)
             report.unreadable.push_back(file.path.string());
@@ -76,23 +92,27 @@ void verify_packs(CacheFolder& folder, bool repair, VerifyReport& report) {
 }
 
 void verify_texts(CacheFolder& folder, bool repair, VerifyReport& report) {
-    std::vector<std::filesystem::path> damaged;
-    report.recipes = list_recipes(folder.readable(), &damaged).size();
-    report.tunings = list_tunings(folder.readable(), &damaged).size();
-    for (const auto& path : damaged)
-        if (!is_gone(path)) note_damage(path, repair, report);
+    LeftOut left_out;
+    report.recipes = list_recipes(folder.readable(), &left_out).size();
+    report.tunings = list_tunings(folder.readable(), &left_out).size();
+    note(left_out, repair, report);
 }
 
 void verify_facts(CacheFolder& folder, bool repair, VerifyReport& report) {
+    LeftOut left_out;
     for (const auto& path : fact_files(folder.readable())) {
         if (!is_fact_name(path.lexically_relative(folder.readable()).string())) {
             report.strange.push_back(path.string());
-        } else if (read_fact(path)) {
+            continue;
+        }
+        try {
+            load_fact(path);
             ++report.facts;
-        } else if (!is_gone(path)) {
-            note_damage(path, repair, report);
+        } catch (const CacheError& problem) {
+            left_out.add(path, problem);
         }
     }
+    note(left_out, repair, report);
 }
 
 // Files and rows are read one after the other, and others write meanwhile: what seems to be amiss
@@ -169,6 +189,29 @@ Removed evict_objects(CacheFolder& folder, uint64_t max_bytes,
             removed.object_bytes += total - left;
         }
     });
+    return removed;
+}
+
+Removed remove_older(CacheFolder& folder) {
+    Removed removed;
+    if (folder.writable().empty()) return removed;
+    std::vector<CacheKey> facts;
+    each_object_file(folder.writable(), [&](const CacheKey& key, const auto& path) {
+        const auto row = read_object_row(path);
+        if (!row || !is_former_fact(row->parts) || unlink(path.c_str()) != 0) return;
+        facts.push_back(key);
+        ++removed.objects;
+        removed.object_bytes += row->bytes;
+    });
+    folder.with_index([&](Index& index) { index.remove(facts); });
+    for (const TilePackFile& file : list_tile_packs(folder.writable()))
+        if (!file.partial && TilePack::open(file.path).state == TilePack::State::kOlder &&
+            unlink(file.path.c_str()) == 0)
+            removed.pack_bytes += file.bytes;
+    LeftOut left_out;
+    list_recipes(folder.writable(), &left_out);
+    list_tunings(folder.writable(), &left_out);
+    for (const auto& path : left_out.older) removed.texts += unlink(path.c_str()) == 0 ? 1 : 0;
     return removed;
 }
 

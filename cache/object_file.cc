@@ -146,4 +146,6 @@ std::optional<ObjectInfo> decode_object_info(std::span<const std::byte> file) {
     return info;
 }
 
+bool is_former_fact(const KeyParts& parts) { return parts.contains("object"); }
+
 }  // namespace hetune

@@ -39,4 +39,9 @@ struct ObjectInfo {
 // `file` may end anywhere behind the parts.
 std::optional<ObjectInfo> decode_object_info(std::span<const std::byte> file);
 
+// Whether an object is what f35a233 kept in the place of a fact (cache/facts.h): a certificate, a
+// refusal or a count of instructions, whose parts name the object that it is about. Nobody asks for
+// such a key any more.
+bool is_former_fact(const KeyParts& parts);
+
 }  // namespace hetune

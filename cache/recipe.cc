@@ -93,9 +93,7 @@ std::string Recipe::line() const {
 
 Recipe Recipe::parse(std::string_view line) {
     const Json json = parse_json(line);
-    if (const int version = json_value<int>(json, "recipe"); version != kRecipeVersion)
-        throw CacheError(
-            fmt::format("it has version {}, this hetune reads {}", version, kRecipeVersion));
+    require_format(json, "recipe", kRecipeVersion);
     Recipe recipe{json_value<std::string>(json, "model"),
                   json_value<std::map<std::string, std::string>>(json, "plan"),
                   {}};
@@ -148,23 +146,25 @@ Recipe read_recipe(const std::filesystem::path& path) {
     return recipe;
 }
 
-bool is_good(const std::filesystem::path& path) try {
+// A recipe of another version is left to the hetune that wrote it.
+bool is_damaged(const std::filesystem::path& path) try {
     read_recipe(path);
-    return true;
-} catch (const CacheError&) {
     return false;
+} catch (const OtherFormat&) {
+    return false;
+} catch (const CacheError&) {
+    return true;
 }
 
 }  // namespace
 
-std::vector<Recipe> list_recipes(const std::filesystem::path& folder,
-                                 std::vector<std::filesystem::path>* damaged) {
+std::vector<Recipe> list_recipes(const std::filesystem::path& folder, LeftOut* left_out) {
     std::vector<Recipe> recipes;
     for (const auto& path : list_folder(folder / "recipes")) {
         try {
             recipes.push_back(read_recipe(path));
-        } catch (const CacheError&) {
-            if (damaged != nullptr) damaged->push_back(path);
+        } catch (const CacheError& problem) {
+            if (left_out != nullptr) left_out->add(path, problem);
         }
     }
     sort_and_unite(recipes);
@@ -175,7 +175,7 @@ Recorded record_recipe(const std::filesystem::path& folder, const Recipe& recipe
     const auto path = folder / "recipes" / recipe.id();
     std::error_code none;
     const bool exists = std::filesystem::exists(path, none);
-    if (exists && is_good(path)) return Recorded::kThere;
+    if (exists && !is_damaged(path)) return Recorded::kThere;
     const std::string line = recipe.line() + "\n";
     TempFile temp(folder / "tmp");
     temp.write(std::as_bytes(std::span(line)));

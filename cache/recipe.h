@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "cache/left_out.h"
 #include "cache/options.h"
 
 namespace hetune {
@@ -25,7 +26,8 @@ struct Recipe {
     // BLAKE2b-256 of plan and header in hex: the same need has the same id on every machine.
     std::string id() const;
     std::string line() const;  // without the line feed
-    // Throws CacheError for what is no recipe, is damaged or claims too much.
+    // Throws CacheError for what is no recipe, is damaged or claims too much; OtherFormat for one
+    // of another version.
     static Recipe parse(std::string_view line);
 };
 
@@ -34,9 +36,8 @@ std::vector<Recipe> read_recipes(const std::filesystem::path& file);
 // Writes them sorted by id, each once: equal recipes give equal bytes. Throws std::system_error.
 void write_recipes(std::vector<Recipe> recipes, const std::filesystem::path& file);
 
-// recipes/ID in a cache folder. The good ones, sorted by id; `damaged` gets the paths of others.
-std::vector<Recipe> list_recipes(const std::filesystem::path& folder,
-                                 std::vector<std::filesystem::path>* damaged = nullptr);
+// recipes/ID in a cache folder. The good ones, sorted by id; `left_out` gets the others.
+std::vector<Recipe> list_recipes(const std::filesystem::path& folder, LeftOut* left_out = nullptr);
 enum class Recorded { kNew, kThere, kReplaced };  // kReplaced: the file was damaged
 // Beyond kMaxRecipes the oldest goes. Throws std::system_error.
 Recorded record_recipe(const std::filesystem::path& folder, const Recipe& recipe);

@@ -28,7 +28,6 @@ struct TilesHead {
 static_assert(sizeof(TilesHead) == 64);
 
 constexpr char kTilesMagic[8] = {'H', 'T', 'T', 'I', 'L', 'E', 'S', '\n'};
-constexpr uint32_t kTilesVersion = 2;
 constexpr uint64_t kMaxDirectoryBytes = 64 << 20;
 
 struct JournalHead {
@@ -154,9 +153,9 @@ std::optional<TileHead> decode_tile_head(std::span<const std::byte> file) try {
     return std::nullopt;
 }
 
-bool is_foreign_pack(std::span<const std::byte> file) {
+uint32_t pack_version(std::span<const std::byte> file) {
     const auto head = read_tiles_head(file);
-    return head && head->version != kTilesVersion;
+    return head ? head->version : 0;
 }
 
 TileJournal::TileJournal(std::span<std::byte> file, const TileHead& head)

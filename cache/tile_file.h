@@ -55,8 +55,10 @@ std::vector<std::byte> encode_tile_head(const TileHead& head, uint64_t file_byte
 // Empty when anything of head and directory is wrong, or an entry does not lie inside the file.
 std::optional<TileHead> decode_tile_head(std::span<const std::byte> file);
 
-// Whether a file is a tile pack of another version of the format: not ours to judge.
-bool is_foreign_pack(std::span<const std::byte> file);
+// The version of the format that a file names; 0: the file is no tile pack. This hetune reads
+// kTilesVersion. 1 named neither model nor layout, nor from which bytes a tensor was made.
+uint32_t pack_version(std::span<const std::byte> file);
+constexpr uint32_t kTilesVersion = 2;
 
 // The journal at the start of a partial file.
 class TileJournal {

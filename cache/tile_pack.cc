@@ -65,7 +65,11 @@ TilePack::State TilePack::map(uint64_t offset, uint64_t bytes) {
     offset_ = offset;
     mapping_ = Mapping(file_, bytes, false, offset);
     auto head = decode_tile_head(mapping_.bytes());
-    if (!head) return is_foreign_pack(mapping_.bytes()) ? State::kForeign : State::kDamaged;
+    if (!head) {
+        const uint32_t version = pack_version(mapping_.bytes());
+        if (version == 0 || version == kTilesVersion) return State::kDamaged;
+        return version < kTilesVersion ? State::kOlder : State::kNewer;
+    }
     head_ = *std::move(head);
     for (size_t i = 0; i < entries().size(); ++i) by_name_.emplace(entries()[i].name, i);
     return State::kGood;

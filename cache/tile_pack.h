@@ -44,7 +44,8 @@ class TilePack {
         kGood,
         kAbsent,
         kUnreadable,  // now, or for us: no descriptor or memory left, no right to read it
-        kForeign,     // of another version of the format
+        kOlder,       // of an older version of the format
+        kNewer,       // of a newer one
         kDamaged,     // its head, directory or length is wrong, or it is a pack of another name
     };
 
@@ -83,6 +84,10 @@ class TilePack {
     TileHead head_;
     std::unordered_map<std::string_view, size_t> by_name_;
 };
+
+constexpr bool is_other_version(TilePack::State state) {
+    return state == TilePack::State::kOlder || state == TilePack::State::kNewer;
+}
 
 struct TilePack::Opened {
     State state = State::kAbsent;

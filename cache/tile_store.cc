@@ -213,8 +213,7 @@ std::optional<TilePack> TileStore::open_in_layer(size_t layer, const CacheKey& m
         bundles_[layer]->find(fmt::format("tiles/{}/{}.tiles", model.hex(), layout));
     if (member == nullptr || is_damaged(path / member->path)) return std::nullopt;
     auto [state, pack] = TilePack::open_member(path, *member);
-    if (state == TilePack::State::kUnreadable || state == TilePack::State::kForeign)
-        return std::nullopt;
+    if (state == TilePack::State::kUnreadable || is_other_version(state)) return std::nullopt;
     try {
         // What the signature vouches for is BLAKE2b; the hashes of the pack find damage only.
         if (pack && trust_.required) bundles_[layer]->read(*member, [](const auto&) {});

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <ctime>
+#include <optional>
+#include <type_traits>
 
 #include "cache/object_file.h"
 #include "cache/tile_store.h"
@@ -36,6 +38,10 @@ void export_object(const CacheKey& key, const std::filesystem::path& path,
     auto code = decode_object(*file, key);
     const auto info = decode_object_info(*file);
     if (!code || !info || !is_selected(*info, selection)) return;
+    if (is_former_fact(info->parts)) {
+        ++done.other_format;
+        return;
+    }
     add_object(key, *std::move(code), info->parts, writer, done);
 }
 
@@ -73,48 +79,75 @@ bool is_present(const std::filesystem::path& target, const BundleMember& member)
     return key && file && decode_object(*file, *key);
 }
 
-void import_object(CacheFolder& folder, const Bundle& bundle, const BundleMember& member,
-                   const std::filesystem::path& target) {
+enum class Imported { kNew, kPresent, kOtherFormat };
+
+[[noreturn]] void refuse(const BundleMember& member, std::string_view why) {
+    throw CacheError(fmt::format("bundle: '{}' {}", member.path, why));
+}
+
+// What `decode` gives; nothing for another version of the format. A CacheError names the member.
+template <class Decode>
+auto decoded(const BundleMember& member, const Decode& decode) try {
+    return std::optional(decode());
+} catch (const OtherFormat&) {
+    return std::optional<std::invoke_result_t<Decode>>();
+} catch (const CacheError& error) {
+    refuse(member, fmt::format("cannot be read: {}", error.what()));
+}
+
+Imported import_object(CacheFolder& folder, const Bundle& bundle, const BundleMember& member) {
+    const auto target = folder.writable() / member.path;
+    if (is_present(target, member)) return Imported::kPresent;
     const auto file = bundle.read(member);
     const auto key = CacheKey::from_hex(target.filename().string());
     const auto info = decode_object_info(file);
     if (!key || !info || !decode_object(file, *key))
-        throw CacheError(fmt::format("bundle: '{}' is no code object of this hetune", member.path));
+        refuse(member, "is no code object of this hetune");
+    if (is_former_fact(info->parts)) return Imported::kOtherFormat;
     TempFile temp(folder.writable() / "tmp");
     temp.write(file);
     temp.commit(target);
     folder.with_index([&](Index& index) { index.add(*info, std::time(nullptr)); });
+    return Imported::kNew;
 }
 
-// False where the machine has a fact of its own of that key: its own is newer. What another machine
-// says is wrong is left out.
-bool import_fact(CacheFolder& folder, const Bundle& bundle, const BundleMember& member,
-                 const std::filesystem::path& target) {
+// A fact that this machine has of its own is newer. What another machine says is wrong is refused.
+Imported import_fact(CacheFolder& folder, const Bundle& bundle, const BundleMember& member) {
     const auto bytes = bundle.read(member);
-    const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-    try {
-        const Fact fact = decode_fact(text);
-        if (fact_name(fact.key.hash()) != member.path) throw CacheError("it is another fact");
-        if (!fact.good) throw CacheError("it tells of a failure, which is no fact for others");
-    } catch (const CacheError& error) {
-        throw CacheError(fmt::format("bundle: '{}': {}", member.path, error.what()));
-    }
-    if (read_fact(target)) return false;
+    const auto fact = decoded(member, [&] {
+        return decode_fact({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+    });
+    if (!fact) return Imported::kOtherFormat;
+    if (fact_name(fact->key.hash()) != member.path) refuse(member, "is another fact");
+    if (!fact->good) refuse(member, "tells of a failure, which is no fact for others");
+    const auto target = folder.writable() / member.path;
+    if (read_fact(target)) return Imported::kPresent;
     TempFile temp(folder.writable() / "tmp");
     temp.write(bytes);
     temp.commit(target);
-    return true;
+    return Imported::kNew;
 }
 
-void import_pack(CacheFolder& folder, const Bundle& bundle, const BundleMember& member,
-                 const std::filesystem::path& target) {
+Imported import_tuning(CacheFolder& folder, const Bundle& bundle, const BundleMember& member) {
+    const auto bytes = bundle.read(member);
+    auto record = decoded(member, [&] { return decode_tuning(bytes); });
+    if (!record) return Imported::kOtherFormat;
+    TuningStore(folder).put(*std::move(record));
+    return Imported::kNew;
+}
+
+Imported import_pack(CacheFolder& folder, const Bundle& bundle, const BundleMember& member) {
+    const auto target = folder.writable() / member.path;
+    if (is_present(target, member)) return Imported::kPresent;
     TempFile temp(folder.writable() / "tmp");
     bundle.read(member, [&](std::span<const std::byte> piece) { temp.write(piece); });
-    const auto pack = TilePack::open_any(temp.path()).pack;
+    const auto [state, pack] = TilePack::open_any(temp.path());
+    if (is_other_version(state)) return Imported::kOtherFormat;
     if (!pack || pack->model().hex() != target.parent_path().filename() ||
         pack->layout() != target.stem())
-        throw CacheError(fmt::format("bundle: '{}' is no tile pack of this hetune", member.path));
+        refuse(member, "is no tile pack of this hetune");
     temp.commit(target);
+    return Imported::kNew;
 }
 
 }  // namespace
@@ -142,7 +175,9 @@ Transferred export_bundle(const CacheFolder& folder, const ExportSelection& sele
     auto packs = selection.tiles ? list_tile_packs(folder.readable()) : std::vector<TilePackFile>();
     std::ranges::sort(packs, {}, &TilePackFile::path);
     for (const TilePackFile& file : packs) {
-        const auto pack = file.partial ? std::nullopt : TilePack::open(file.path).pack;
+        if (file.partial) continue;
+        const auto [state, pack] = TilePack::open(file.path);
+        done.other_format += is_other_version(state) ? 1 : 0;
         if (!pack || !pack->verify_all()) continue;
         writer.add_pack(file.model, file.layout, pack->file_bytes());
         ++done.packs;
@@ -182,34 +217,29 @@ Transferred import_bundle(CacheFolder& folder, const Bundle& bundle) {
     if (folder.writable().empty())
         throw CacheError("there is no writable cache folder to import into");
     Transferred done;
-    for (const BundleMember& member : bundle.members()) {
-        if (member.is_tuning()) {
-            TuningStore(folder).put(decode_tuning(bundle.read(member)));
-            ++done.tunings;
-            done.bytes += member.bytes;
-            continue;
-        }
-        const std::filesystem::path target = folder.writable() / member.path;
-        if (member.is_fact()) {
-            if (import_fact(folder, bundle, member, target))
-                ++done.facts;
-            else
+    const auto add = [&](const BundleMember& member, auto import, uint64_t& kind) {
+        switch (import(folder, bundle, member)) {
+            case Imported::kNew:
+                ++kind;
+                done.bytes += member.bytes;
+                break;
+            case Imported::kPresent:
                 ++done.present;
-            done.bytes += member.bytes;
-            continue;
+                break;
+            case Imported::kOtherFormat:
+                ++done.other_format;
+                break;
         }
-        if (is_present(target, member)) {
-            ++done.present;
-            continue;
-        }
-        if (member.is_object()) {
-            import_object(folder, bundle, member, target);
-            ++done.objects;
-        } else {
-            import_pack(folder, bundle, member, target);
-            ++done.packs;
-        }
-        done.bytes += member.bytes;
+    };
+    for (const BundleMember& member : bundle.members()) {
+        if (member.is_tuning())
+            add(member, import_tuning, done.tunings);
+        else if (member.is_fact())
+            add(member, import_fact, done.facts);
+        else if (member.is_object())
+            add(member, import_object, done.objects);
+        else
+            add(member, import_pack, done.packs);
     }
     return done;
 }

@@ -29,6 +29,7 @@ struct Transferred {
     uint64_t tunings = 0;
     uint64_t facts = 0;
     uint64_t present = 0;       // import: was there already
+    uint64_t other_format = 0;  // of another version of the format, and left out
     uint64_t bytes = 0;         // of content
     uint64_t bundle_bytes = 0;  // export: of the file
 };
@@ -55,7 +56,8 @@ Transferred write_bundle(CodeStore& store, const std::map<CacheKey, KeyParts>& o
 
 // Checks each member and adds it (of two tuning results with one key the better stays) to the
 // writable folder, under the same guarantees as any other entry: killed half-way, what has been
-// added is whole. Throws CacheError and std::system_error.
+// added is whole. Members of another version of their format are counted and left out. Throws
+// CacheError and std::system_error.
 Transferred import_bundle(CacheFolder& folder, const Bundle& bundle);
 
 }  // namespace hetune

@@ -11,8 +11,6 @@
 namespace hetune {
 namespace {
 
-constexpr int kVersion = 2;
-
 using Json = nlohmann::ordered_json;
 
 bool better(const TuningRecord& a, const TuningRecord& b) {
@@ -46,7 +44,7 @@ Json to_json(const TuningTrial& t) {
 Json to_json(const TuningRecord& r) {
     Json trials = Json::array();
     for (const TuningTrial& trial : r.trials) trials.push_back(to_json(trial));
-    return {{"version", kVersion},
+    return {{"version", kTuningVersion},
             {"kernel", r.key.kernel},
             {"shape", r.key.shape},
             {"arch", r.key.arch},
@@ -79,8 +77,7 @@ TuningTrial trial_from_json(const Json& json) {
 }
 
 TuningRecord record_from_json(const Json& json) try {
-    if (const int version = json_value<int>(json, "version"); version != kVersion)
-        throw CacheError(fmt::format("it has format {}, this hetune reads {}", version, kVersion));
+    require_format(json, "version", kTuningVersion);
     const auto text = [&](const char* name) { return json_value<std::string>(json, name); };
     TuningRecord r{
         .key = {text("kernel"), text("shape"), text("arch"), text("device"), text("compiler")},
@@ -98,6 +95,8 @@ TuningRecord record_from_json(const Json& json) try {
     if (trials == json.end() || !trials->is_array()) throw CacheError("it lacks 'trials'");
     for (const Json& trial : *trials) r.trials.push_back(trial_from_json(trial));
     return r;
+} catch (const OtherFormat&) {
+    throw;
 } catch (const CacheError& error) {
     throw CacheError(fmt::format("a tuning result that cannot be read: {}", error.what()));
 }

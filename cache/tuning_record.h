@@ -13,6 +13,9 @@
 
 namespace hetune {
 
+// 1 had no checksum.
+constexpr int kTuningVersion = 2;
+
 using NamedValues = std::map<std::string, std::string>;
 
 struct TuningKey {
@@ -58,7 +61,7 @@ struct TuningRecord {
 
 nlohmann::ordered_json to_json(const TuningTrial& trial);
 nlohmann::ordered_json to_json(const TuningRecord& record);
-// Throw CacheError for what is none.
+// Throw CacheError for what is none; OtherFormat for a result of another version.
 TuningTrial trial_from_json(const nlohmann::ordered_json& json);
 TuningRecord record_from_json(const nlohmann::ordered_json& json);
 

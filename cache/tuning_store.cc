@@ -27,6 +27,14 @@ TuningRecord read_tuning(const std::filesystem::path& path) {
     return record;
 }
 
+const char* what_to_do(const CacheError& problem) {
+    const auto* format = dynamic_cast<const OtherFormat*>(&problem);
+    if (format == nullptr) return "";
+    return format->is_older()
+               ? "; `hetune autotune` measures anew, `hetune cache gc` removes what is older"
+               : "; a newer hetune made it";
+}
+
 }  // namespace
 
 std::string tuning_name(const CacheKey& key) { return fmt::format("tunings/{}.json", key.hex()); }
@@ -36,19 +44,23 @@ std::string encode_tuning(const TuningRecord& record) {
 }
 
 TuningRecord decode_tuning(std::span<const std::byte> file) {
-    return record_from_json(
-        open_sealed_json({reinterpret_cast<const char*>(file.data()), file.size()}));
+    return record_from_json(open_sealed_json(
+        {reinterpret_cast<const char*>(file.data()), file.size()}, "version", kTuningVersion));
 }
 
-std::vector<TuningRecord> list_tunings(const std::filesystem::path& folder,
-                                       std::vector<std::filesystem::path>* damaged) {
+std::vector<TuningRecord> list_tunings(const std::filesystem::path& folder, LeftOut* left_out) {
     std::vector<TuningRecord> records;
     for (const auto& path : list_folder(folder / "tunings")) try {
             if (path.extension() == ".json") records.push_back(read_tuning(path));
-        } catch (const CacheError&) {
-            if (damaged != nullptr) damaged->push_back(path);
+        } catch (const CacheError& problem) {
+            if (left_out != nullptr) left_out->add(path, problem);
         }
     return records;
+}
+
+void TuningStore::leave_out(const std::filesystem::path& path, const CacheError& problem) const {
+    folder_.warn_once("tuning", fmt::format("{} is left out, and so is every tuning like it: {}{}",
+                                            path.string(), problem.what(), what_to_do(problem)));
 }
 
 void TuningStore::read_folder(const std::filesystem::path& folder,
@@ -56,8 +68,7 @@ void TuningStore::read_folder(const std::filesystem::path& folder,
     for (const auto& path : list_folder(folder / "tunings")) try {
             if (path.extension() == ".json") into.push_back(read_tuning(path));
         } catch (const CacheError& problem) {
-            folder_.warn_once("tuning",
-                              fmt::format("{} is left out: {}", path.string(), problem.what()));
+            leave_out(path, problem);
         }
 }
 
@@ -74,8 +85,11 @@ void TuningStore::read_bundle(const std::filesystem::path& path,
                               std::vector<TuningRecord>& into) const {
     try {
         const Bundle bundle(path, folder_.trust());
-        for (const BundleMember& member : bundle.members())
-            if (member.is_tuning()) into.push_back(decode_tuning(bundle.read(member)));
+        for (const BundleMember& member : bundle.members()) try {
+                if (member.is_tuning()) into.push_back(decode_tuning(bundle.read(member)));
+            } catch (const CacheError& problem) {
+                leave_out(path / member.path, problem);
+            }
     } catch (const CacheError& problem) {
         folder_.warn_once("tuning", problem.what());
     }

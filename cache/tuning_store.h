@@ -9,6 +9,7 @@
 
 #include "cache/bundle.h"
 #include "cache/cache_folder.h"
+#include "cache/left_out.h"
 #include "cache/tuning_record.h"
 
 namespace hetune {
@@ -16,13 +17,13 @@ namespace hetune {
 // The place of a result below a cache folder and in a bundle.
 std::string tuning_name(const CacheKey& key);
 // The text of a file, with a checksum (json_text.h), and back. Throws CacheError for what is no
-// result, is damaged or has another format.
+// result or is damaged, OtherFormat for a result of another version.
 std::string encode_tuning(const TuningRecord& record);
 TuningRecord decode_tuning(std::span<const std::byte> file);
 
-// The good results of a folder; `damaged` gets the paths of others.
+// The good results of a folder; `left_out` gets the others.
 std::vector<TuningRecord> list_tunings(const std::filesystem::path& folder,
-                                       std::vector<std::filesystem::path>* damaged = nullptr);
+                                       LeftOut* left_out = nullptr);
 
 // One thread at a time; any number of processes may share the folder. Reading does not throw:
 // damaged results and those of another format are left out, with one warning; so are bundles that
@@ -44,6 +45,7 @@ class TuningStore {
 
   private:
     void read_folder(const std::filesystem::path& folder, std::vector<TuningRecord>& into) const;
+    void leave_out(const std::filesystem::path& path, const CacheError& problem) const;
     FileHandle lock() const;
     void read_bundle(const std::filesystem::path& path, std::vector<TuningRecord>& into) const;
     const CacheFolder& folder_;

@@ -63,7 +63,7 @@ struct LayerSummary {
     void add(const ObjectInfo& info, InstalledCompilers& installed) {
         ++objects;
         const std::string compiler = part_of(info.parts, "compiler");
-        if (compiler.empty()) return;  // a note about a kernel
+        if (compiler.empty()) return;  // a former fact (cache/object_file.h)
         const std::string& here =
             installed.identity(part_of(info.parts, "arch"), first_word(compiler));
         if (here.empty() || here == compiler) return;

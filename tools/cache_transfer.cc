@@ -11,6 +11,14 @@
 #include "tools/options.h"
 
 namespace hetune {
+namespace {
+
+void say_left_out(const Transferred& done) {
+    if (done.other_format > 0)
+        fmt::print("{} are left out: they are of another version of hetune\n", done.other_format);
+}
+
+}  // namespace
 
 CommandBody cache_export(CLI::App& app) {
     auto selection = std::make_shared<ExportSelection>();
@@ -34,12 +42,14 @@ CommandBody cache_export(CLI::App& app) {
                         {"tile_packs", done.packs},
                         {"tunings", done.tunings},
                         {"facts", done.facts},
+                        {"other_format", done.other_format},
                         {"bytes", done.bytes},
                         {"signed", signing.has_value()}});
         else
             fmt::print("{}: {} code objects, {} tile packs, {} tunings, {} facts, {}\n", *target,
                        done.objects, done.packs, done.tunings, done.facts,
                        readable_bytes(done.bundle_bytes));
+        if (!*json) say_left_out(done);
         return 0;
     };
 }
@@ -61,12 +71,14 @@ CommandBody cache_import(CLI::App& app) {
                         {"tunings", done.tunings},
                         {"facts", done.facts},
                         {"present", done.present},
+                        {"other_format", done.other_format},
                         {"bytes", done.bytes}});
         else
             fmt::print(
                 "{} code objects, {} tile packs, {} tunings and {} facts imported, {} were there "
                 "already\n",
                 done.objects, done.packs, done.tunings, done.facts, done.present);
+        if (!*json) say_left_out(done);
         return 0;
     };
 }

@@ -56,6 +56,7 @@ int verify(bool repair, bool json) {
                     {"recipes", report.recipes},
                     {"tunings", report.tunings},
                     {"damaged", report.damaged},
+                    {"older", report.older},
                     {"strange", report.strange},
                     {"unreadable", report.unreadable},
                     {"rows_without_file", report.rows_without_file},
@@ -68,6 +69,10 @@ int verify(bool repair, bool json) {
         for (const auto& path : report.damaged)
             fmt::print("damaged{}: {}\n", repair ? " and removed" : "", path);
         for (const auto& path : report.unreadable) fmt::print("cannot be read: {}\n", path);
+        if (!report.older.empty())
+            fmt::print(
+                "{} files are of an older hetune, {} first; `hetune cache gc` removes them\n",
+                report.older.size(), report.older[0]);
         for (const auto& path : report.strange) fmt::print("not of this hetune: {}\n", path);
         if (report.rows_without_file + report.files_without_row > 0)
             fmt::print(
@@ -114,10 +119,12 @@ void print_removed(const Removed& removed, bool json) {
     if (json)
         print_json({{"objects", removed.objects},
                     {"object_bytes", removed.object_bytes},
-                    {"tile_bytes", removed.pack_bytes}});
+                    {"tile_bytes", removed.pack_bytes},
+                    {"texts", removed.texts}});
     else
-        fmt::print("removed {} code objects ({}) and {} of tiles\n", removed.objects,
-                   readable_bytes(removed.object_bytes), readable_bytes(removed.pack_bytes));
+        fmt::print("removed {} code objects ({}), {} of tiles, {} tunings and recipes\n",
+                   removed.objects, readable_bytes(removed.object_bytes),
+                   readable_bytes(removed.pack_bytes), removed.texts);
 }
 
 }  // namespace
@@ -151,7 +158,9 @@ CommandBody cache_gc(CLI::App& app) {
         ->check(check_size);
     app.add_option("--age", limits->age, "Remove code objects unused for that long: 30d, 12h")
         ->check(check_age);
-    app.footer("Example:\n  hetune cache gc --size 500M --age 30d");
+    app.footer(
+        "What an older hetune left in another format goes first.\n\n"
+        "Example:\n  hetune cache gc --size 500M --age 30d");
     return [limits, json = json_flag(app)] {
         const CacheOptions options = cache_options();
         CacheFolder folder(options);
@@ -160,8 +169,11 @@ CommandBody cache_gc(CLI::App& app) {
         if (!limits->age.empty()) age = parse_age(limits->age);
         const uint64_t bytes = parse_size(limits->size).value_or(options.max_bytes);
         const uint64_t tile_bytes = parse_size(limits->tiles_size).value_or(options.max_tile_bytes);
-        Removed removed = evict_objects(folder, bytes, age);
-        removed.pack_bytes = evict_tile_packs(folder.writable(), tile_bytes);
+        Removed removed = remove_older(folder);
+        const Removed unused = evict_objects(folder, bytes, age);
+        removed.objects += unused.objects;
+        removed.object_bytes += unused.object_bytes;
+        removed.pack_bytes += evict_tile_packs(folder.writable(), tile_bytes);
         print_removed(removed, *json);
         return 0;
     };

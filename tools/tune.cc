@@ -149,7 +149,7 @@ CommandBody tune_show(CLI::App& app) {
     };
 }
 
-std::vector<TuningRecord> read_export(const std::string& path) {
+std::vector<TuningRecord> read_export(const std::string& path) try {
     const std::string text = read_file(path);
     std::vector<TuningRecord> records;
     if (text.starts_with("HTBUNDLE")) {
@@ -158,18 +158,20 @@ std::vector<TuningRecord> read_export(const std::string& path) {
             if (member.is_tuning()) records.push_back(decode_tuning(bundle.read(member)));
         return records;
     }
-    try {
-        const Json json = open_sealed_json(text);
-        if (!json.contains("tunings") || !json["tunings"].is_array())
-            throw CacheError("it has no list of tunings");
-        for (const auto& one : json["tunings"]) records.push_back(record_from_json(one));
-    } catch (const CacheError& error) {
-        throw std::runtime_error(
-            fmt::format("{}: neither an export of `hetune tune export` of this version nor a "
-                        "bundle: {}",
-                        path, error.what()));
-    }
+    const Json json = parse_json(text);
+    if (!json.contains("tunings") || !json["tunings"].is_array())
+        throw CacheError("it is neither an export of `hetune tune export` nor a bundle");
+    // The versions of the results come first: the export of an older hetune has no checksum.
+    for (const auto& one : json["tunings"]) records.push_back(record_from_json(one));
+    open_sealed_json(text);
     return records;
+} catch (const OtherFormat& error) {
+    throw std::runtime_error(
+        fmt::format("{}: a tuning result in it cannot be read: {}; {}", path, error.what(),
+                    error.is_older() ? "make it again: `hetune autotune`, then `hetune tune export`"
+                                     : "a newer hetune made it"));
+} catch (const CacheError& error) {
+    throw std::runtime_error(fmt::format("{}: {}", path, error.what()));
 }
 
 CommandBody tune_diff(CLI::App& app) {

@@ -39,8 +39,8 @@ Json read_all(const fs::path& folder) try {
         return nullptr;
     const auto bytes = read_file(file, kMaxBytes);
     if (!bytes) return nullptr;
-    Json all = open_sealed_json({reinterpret_cast<const char*>(bytes->data()), bytes->size()});
-    return json_value<int>(all, "format") == kVersion ? all : nullptr;
+    return open_sealed_json({reinterpret_cast<const char*>(bytes->data()), bytes->size()}, "format",
+                            kVersion);
 } catch (const CacheError&) {
     return nullptr;
 }

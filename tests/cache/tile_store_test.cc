@@ -392,7 +392,7 @@ TEST_CASE("A pack under another name is damaged, one of another version or unrea
     CHECK_FALSE(std::filesystem::exists(other));
 
     std::fstream(path, std::ios::in | std::ios::out | std::ios::binary).seekp(8).put(99);
-    CHECK(TilePack::open(path).state == TilePack::State::kForeign);
+    CHECK(TilePack::open(path).state == TilePack::State::kNewer);
     CHECK_FALSE(store.open(kModel, kLayout).has_value());
     CHECK(std::filesystem::exists(path));
     CacheFolder checked({.folder = folder.path()});

@@ -223,6 +223,36 @@ TEST_CASE("a bundle is exported signed, imported where its key is trusted, refus
               .says("is a public key"));
 }
 
+TEST_CASE("what f35a233 exported is imported, or refused with one line that says what to do") {
+    TestFolder folder;
+    const std::string stored = HETUNE_TEST_F35A233;
+    const CommandResult bundle =
+        hetune_cache(folder, fmt::format("import '{}/kernels.htb'", stored));
+    CHECK(bundle.status == 0);
+    CHECK(bundle.says("1 code objects, 0 tile packs, 0 tunings and 0 facts imported"));
+    CHECK(bundle.says("5 are left out: they are of another version of hetune"));
+    for (const char* file : {"tunings.json", "kernels.htb"}) {
+        const CommandResult tunings =
+            run_hetune(folder.path() / "cache", fmt::format("tune import '{}/{}'", stored, file));
+        CHECK(tunings.status == 1);
+        CHECK(tunings.lines() == 1);
+        CHECK(
+            tunings.says(fmt::format("{}/{}: a tuning result in it cannot be read: it has format "
+                                     "1, this hetune reads 2; make it again",
+                                     stored, file)));
+    }
+    std::filesystem::copy(stored + "/folder", folder.path() / "old",
+                          std::filesystem::copy_options::recursive);
+    std::filesystem::permissions(folder.path() / "old", std::filesystem::perms::owner_all);
+    const auto old = [&](const std::string& arguments) {
+        return run_hetune(folder.path() / "old", arguments);
+    };
+    CHECK(old("cache verify").says("5 files are of an older hetune, "));
+    CHECK(old("tune ls 2>/dev/null").says("0 results"));
+    CHECK(old("cache gc").says("removed 3 code objects"));
+    CHECK(old("cache verify").lines() == 1);
+}
+
 TEST_CASE("path prints the folder; wrong usage exits 2; every subcommand has help") {
     TestFolder folder;
     CHECK(hetune_cache(folder, "path").output == (folder.path() / "cache").string() + "\n");
