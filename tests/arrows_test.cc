@@ -15,8 +15,8 @@ namespace fs = std::filesystem;
 
 // Lowest first.
 const std::vector<std::string> kFolders = {
-    "kernel_templates", "planner/file",   "planner/graph",  "planner/plan", "planner/fusion",
-    "planner/lower",    "planner",        "cache",          "runtime/text", "runtime/compile",
+    "kernel_templates", "planner/file",   "planner/graph",  "planner/plan",  "planner/fusion",
+    "planner/lower",    "planner",        "cache",          "runtime/text",  "runtime/compile",
     "runtime/device",   "runtime/load",   "runtime/oracle", "runtime/trial", "runtime/engine",
     "runtime/api",      "runtime/server", "tools"};
 

@@ -9,7 +9,7 @@
 #include <optional>
 
 #include "cache/temp_file.h"
-#include "runtime/api/model_parts.h"
+#include "runtime/api/model_host.h"
 #include "tools/bench_report.h"
 #include "tools/budget.h"
 #include "tools/command.h"
@@ -92,38 +92,37 @@ int run(BenchArguments& args) {
     const Budget budget(args.budget);
     std::vector<OutputFile> files = saved_files(args);
     const auto over = [&] { return budget.over(); };
-    std::optional<Model> loaded;
+    std::shared_ptr<ModelHost> model;
     try {
         args.model.options.cancelled = over;
-        loaded.emplace(args.model.load());
+        model = args.model.load_host();
     } catch (const LoadCancelled& error) {
         tell("hetune: bench: {}nothing was measured: {}\n",
              interrupted() ? "" : fmt::format("--budget {} was over and ", args.budget),
              error.what());
         return interrupted_status(1);
     }
-    Model& model = *loaded;
-    KernelLibrary& library = ModelParts::library(model);
-    library.give_up_when(over);
-    Session& session = *ModelParts::session(model);
+    model->library->give_up_when(over);
     BenchReport report;
-    report.model = model.info();
-    report.driver = session.device().info().driver;
-    report.quant = main_format(ModelParts::file(model));
+    report.model = model->info;
+    report.driver = model->device->info().driver;
+    report.quant = main_format(model->file);
     report.kv = args.model.options.kv_type;
     report.activations = args.model.activations;
     report.repeats = args.repeats;
     report.command = command_line();
     report.rates.matrix_how = "not measured (--no-rates)";
-    if (!args.no_rates) report.rates = measure_rates(session.device(), library, over);
-    report.results = measure_cases(session, cases, args.repeats, budget,
+    if (!args.no_rates)
+        model->scheduler->run(
+            [&](Engine&) { report.rates = measure_rates(*model->device, *model->library, over); });
+    report.results = measure_cases(model, cases, args.repeats, budget,
                                    [](const BenchResult& result) { print_progress(result); });
     if (args.steps)
         for (const bool prompt : {false, true})
             if (std::ranges::find(cases, !prompt, &BenchCase::decode) != cases.end())
                 (prompt ? report.prompt_kernels : report.kernels) =
-                    measure_kernels(session, prompt, cases.front().depth, report.rates, budget);
-    report.device_bytes = model.info().memory_bytes;
+                    measure_kernels(*model, prompt, cases.front().depth, report.rates, budget);
+    report.device_bytes = model->info.memory_bytes;
     rusage usage{};
     getrusage(RUSAGE_SELF, &usage);
     report.host_peak_bytes = int64_t{usage.ru_maxrss} * 1024;

@@ -21,7 +21,6 @@ double clock_seconds(clockid_t clock) {
 }
 double now_seconds() { return clock_seconds(CLOCK_MONOTONIC); }
 double process_seconds() { return clock_seconds(CLOCK_PROCESS_CPUTIME_ID); }
-double thread_seconds() { return clock_seconds(CLOCK_THREAD_CPUTIME_ID); }
 
 void add_cost(BenchResult& sum, const Plan& plan, const Arch& arch, int64_t context) {
     for (const PlanStep& step : plan.steps) {
@@ -32,63 +31,50 @@ void add_cost(BenchResult& sum, const Plan& plan, const Arch& arch, int64_t cont
     sum.launches += static_cast<int64_t>(plan.steps.size());
 }
 
-// Costs of one pass: of decoding in the middle of the tokens, of a prompt in each of its steps.
-void add_costs(BenchResult& result, const Session& session) {
+// Bytes, operations and launches of one pass: of decoding in the middle of the tokens, of a prompt
+// in each of its steps.
+void add_costs(BenchResult& result, const LoadedModel& model) {
     const BenchCase& what = result.what;
-    const Arch& arch = session.device().arch();
+    const Arch& arch = model.device().arch();
     if (what.decode) {
-        add_cost(result, session.plan_for(1, false), arch, what.depth + what.tokens / 2);
+        add_cost(result, model.plan_for(1, false), arch, what.depth + what.tokens / 2);
         result.bytes *= what.tokens;
         result.operations *= what.tokens;
         ++result.launches;
         return;
     }
     std::map<int64_t, Plan> plans;
-    for (int64_t at = 0; at < what.tokens; at += session.options().prefill_rows) {
-        const auto rows = std::min<int64_t>(what.tokens - at, session.options().prefill_rows);
-        if (!plans.contains(rows)) plans[rows] = session.plan_for(static_cast<int>(rows), false);
+    for (int64_t at = 0; at < what.tokens; at += model.options().prefill_rows) {
+        const auto rows = std::min<int64_t>(what.tokens - at, model.options().prefill_rows);
+        if (!plans.contains(rows)) plans[rows] = model.plan_for(static_cast<int>(rows), false);
         // Each row sees those before it in its own step: half of them on the average.
         add_cost(result, plans[rows], arch, what.depth + at + rows / 2);
     }
 }
 
 struct Pass {
-    double seconds = 0, host_seconds = 0, process_seconds = 0;
+    double seconds = 0, host_seconds = 0, process_share = 0;
 };
 
-// Throws Cancelled when the budget is over before the end.
-Pass run_once(Session& session, const BenchCase& what, const Session::Place& start,
-              const Budget& budget) {
-    const auto over = [&] { return budget.over(); };
-    session.go_back(start);
-    if (what.decode)
-        session.prompt(some_tokens(1, session.vocabulary()), {},
-                       {.draws = what.tokens + 1, .cancelled = over});
-    const std::vector<int32_t> prompt = some_tokens(what.tokens, session.vocabulary());
-    session.device().synchronize();
+// The budget is over.
+struct Over {};
+
+Pass run_once(Sequence& sequence, int64_t vocabulary, const BenchCase& what, const Budget& budget) {
+    sequence.truncate(what.depth);
+    sequence.append(std::span<const int32_t>());  // restores and computes what that takes
     // Threads that copied state on the way here spin for some milliseconds before they sleep.
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    const int64_t prompt = what.decode ? 1 : what.tokens;
     Pass pass;
-    const double began = now_seconds(), process_began = process_seconds(),
-                 thread_began = thread_seconds();
-    double waited = 0;
-    if (what.decode) {
-        for (int64_t i = 0; i < what.tokens; ++i) {
-            if (over()) throw Cancelled();
-            session.launch_ahead();
-            if (!session.draw_is_done()) {  // as the clock costs a microsecond
-                const double wait_began = thread_seconds();
-                session.wait_for_draw();
-                waited += thread_seconds() - wait_began;
-            }
-            session.take_draw();
-        }
-    } else {
-        session.prompt(prompt, {}, {.draws = 0, .cancelled = over});
-    }
-    pass.host_seconds = thread_seconds() - thread_began - waited;
-    pass.process_seconds = process_seconds() - process_began;
-    pass.seconds = now_seconds() - began;
+    const double began = now_seconds(), process_began = process_seconds();
+    const Generated got = sequence.generate(some_tokens(prompt, vocabulary),
+                                            {.max_tokens = what.decode ? what.tokens + 1 : 1,
+                                             .ignore_end = true,
+                                             .cancelled = [&] { return budget.over(); }});
+    if (got.stop != Stop::kLength) throw Over();
+    pass.process_share = (process_seconds() - process_began) / (now_seconds() - began);
+    pass.host_seconds = got.host_seconds;
+    pass.seconds = what.decode ? got.decode_seconds : got.prefill_seconds;
     return pass;
 }
 
@@ -120,14 +106,14 @@ double BenchResult::tflops() const {
     return seconds() > 0 ? static_cast<double>(operations) / seconds() * 1e-12 : 0;
 }
 
-std::vector<BenchResult> measure_cases(Session& session, const std::vector<BenchCase>& cases,
-                                       int repeats, const Budget& budget,
+std::vector<BenchResult> measure_cases(const std::shared_ptr<ModelHost>& model,
+                                       const std::vector<BenchCase>& cases, int repeats,
+                                       const Budget& budget,
                                        const std::function<void(const BenchResult&)>& after) {
     double prompt_rate = 0;  // tokens a second, the least seen
     std::vector<BenchResult> results;
     int64_t filled = 0;
-    session.reset();
-    Session::Place start = session.place();
+    Sequence sequence(model);
     for (const BenchCase& what : cases) {
         BenchResult& result = results.emplace_back(BenchResult{.what = what});
         const double tokens =
@@ -143,25 +129,25 @@ std::vector<BenchResult> measure_cases(Session& session, const std::vector<Bench
         std::vector<double> rates, host, process;
         try {
             if (what.depth != filled) {
-                session.go_back(start);
-                const double fill_began = now_seconds();
-                session.prompt(some_tokens(what.depth - filled, session.vocabulary()), {},
-                               {.draws = 0, .cancelled = [&] { return budget.over(); }});
-                const double rate =
-                    static_cast<double>(what.depth - filled) / (now_seconds() - fill_began);
+                sequence.truncate(filled);
+                const Generated fill = sequence.generate(
+                    some_tokens(what.depth - filled, model->info.vocabulary),
+                    {.max_tokens = 0, .cancelled = [&] { return budget.over(); }});
+                if (fill.stop == Stop::kCancelled) throw Over();
+                const double rate = static_cast<double>(what.depth - filled) / fill.prefill_seconds;
                 prompt_rate = prompt_rate > 0 ? std::min(prompt_rate, rate) : rate;
-                start = session.place();
                 filled = what.depth;
             }
-            add_costs(result, session);
-            run_once(session, what, start, budget);  // captures graphs, and warms up
+            add_costs(result, *model->loaded);
+            run_once(sequence, model->info.vocabulary, what,
+                     budget);  // captures graphs, and warms up
             for (int i = 0; i < repeats; ++i) {
-                const Pass pass = run_once(session, what, start, budget);
+                const Pass pass = run_once(sequence, model->info.vocabulary, what, budget);
                 rates.push_back(static_cast<double>(what.tokens) / pass.seconds);
                 host.push_back(1e6 * pass.host_seconds / static_cast<double>(what.tokens));
-                process.push_back(100 * pass.process_seconds / pass.seconds);
+                process.push_back(100 * pass.process_share);
             }
-        } catch (const Cancelled&) {
+        } catch (const Over&) {
         }
         result.passes = static_cast<int>(rates.size());
         if (rates.empty()) {
@@ -177,37 +163,44 @@ std::vector<BenchResult> measure_cases(Session& session, const std::vector<Bench
                                           : result.tokens_per_second.median;
         after(result);
     }
-    session.reset();
     return results;
 }
 
-std::vector<KernelTime> measure_kernels(Session& session, bool prompt, int64_t depth,
+std::vector<KernelTime> measure_kernels(ModelHost& model, bool prompt, int64_t depth,
                                         const DeviceRates& rates, const Budget& budget) {
-    BoundPlan& bound = prompt ? session.prefill_plan() : session.decode_plan();
+    Stepper& stepper = *model.stepper;
+    BoundPlan& bound = prompt ? stepper.prefill_plan() : stepper.decode_plan();
     const int rows = bound.plan().options.rows;
     // The last step of a prompt leaves its plan's inputs behind, to be run again.
-    if (depth + rows > session.context()) depth = 0;
+    if (depth + rows > stepper.context()) depth = 0;
     const int64_t before = prompt ? depth / rows * rows + rows : std::max<int64_t>(depth, 1);
-    if (before > session.context()) return {};
-    session.reset();
-    const auto over = [&] { return budget.over(); };
-    try {
-        session.prompt(some_tokens(before, session.vocabulary()), {},
-                       {.draws = 0, .cancelled = over});
-    } catch (const Cancelled&) {
-        return {};
+    if (before > stepper.context()) return {};
+    const auto sequence = std::make_shared<SequenceState>();
+    sequence->append(some_tokens(before, stepper.vocabulary()), SequenceState::Path::kPrompt);
+    // A token is decoded behind the others: that leaves its plan's inputs.
+    const int32_t last = sequence->tokens.back();
+    if (!prompt) {
+        sequence->cut(before - 1);
+        sequence->append({&last, 1}, SequenceState::Path::kAnswer);
     }
     const std::vector<PlanStep>& steps = bound.plan().steps;
     const std::vector<NamedKernel> names = named_kernels(bound.plan());
     // In the order of the plan, so that each step finds the caches as they are in use.
     std::vector<std::vector<double>> us(steps.size());
-    constexpr int kSweeps = 7;
-    for (int sweep = 0; sweep < kSweeps; ++sweep)
-        for (size_t i = 0; i < steps.size() && !over(); ++i)
-            us[i].push_back(1e3 * session.device().time_ms([&] { bound.launch(rows, i, i + 1); }));
-    session.reset();
+    model.scheduler->run(
+        [&](Engine& engine) {
+            while (sequence->computed < sequence->size() && !budget.over())
+                engine.compute(*sequence);
+            constexpr int kSweeps = 7;
+            for (int sweep = 0; sweep < kSweeps; ++sweep)
+                for (size_t i = 0; i < steps.size() && !budget.over(); ++i)
+                    us[i].push_back(1e3 *
+                                    model.device->time_ms([&] { bound.launch(rows, i, i + 1); }));
+        },
+        sequence);
+    model.scheduler->release(sequence);
     if (us.empty() || us.back().empty()) return {};
-    const Arch& arch = session.device().arch();
+    const Arch& arch = model.device->arch();
     const double read_gb_s = rates.read_gb_s > 0 ? rates.read_gb_s : arch.bandwidth_gb_s;
     std::vector<KernelTime> times;
     for (size_t i = 0; i < steps.size(); ++i) {

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "runtime/api/model_host.h"
 #include "runtime/device/device_rates.h"
-#include "runtime/engine/session.h"
 #include "tools/budget.h"
 
 namespace hetune {
@@ -32,8 +32,8 @@ struct BenchResult {
     int64_t bytes = 0;  // of one pass over the case's plans, at its depth
     int64_t operations = 0;
     int64_t launches = 0;  // of one decoded token, with the draw; of all steps of a prompt
-    // Medians: processor time of the caller for one token, launching it included and, where tokens
-    // are generated, waiting for it not; and that of the whole process, of the time that passed.
+    // Medians: processor time of the model's thread for one generated token, waiting for it not
+    // included; and that of the whole process, of the time that passed.
     double host_us = 0;
     double process_percent = 0;
     int passes = 0;        // timed; fewer than were asked for where no time was left
@@ -48,8 +48,9 @@ struct BenchResult {
 // A case is left out when, by the rate of what was measured before, it would not end within the
 // budget. Where the budget is over in the middle of a case, the passes that ended count. `after` is
 // called behind each case.
-std::vector<BenchResult> measure_cases(Session& session, const std::vector<BenchCase>& cases,
-                                       int repeats, const Budget& budget,
+std::vector<BenchResult> measure_cases(const std::shared_ptr<ModelHost>& model,
+                                       const std::vector<BenchCase>& cases, int repeats,
+                                       const Budget& budget,
                                        const std::function<void(const BenchResult&)>& after);
 
 // Launches of one distinct kernel in a plan.
@@ -67,7 +68,7 @@ struct KernelTime {
 // `depth` tokens of context (behind none, where a step of the prompt would not fit); the costliest
 // kernel first. Rates that were not measured are those on paper. Empty where the budget is over
 // before all steps were timed.
-std::vector<KernelTime> measure_kernels(Session& session, bool prompt, int64_t depth,
+std::vector<KernelTime> measure_kernels(ModelHost& model, bool prompt, int64_t depth,
                                         const DeviceRates& rates, const Budget& budget);
 
 }  // namespace hetune

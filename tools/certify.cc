@@ -3,7 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "runtime/api/model_parts.h"
+#include "runtime/api/model_host.h"
 #include "tools/command.h"
 #include "tools/json_output.h"
 #include "tools/model_options.h"
@@ -66,16 +66,16 @@ void print_report(const Model& model, const std::vector<CertifiedKernel>& kernel
 int run(CertifyArguments& args) {
     args.model.options.certify = args.redo ? "always" : "once";
     args.model.options.all_logits = true;
-    const Model model = args.model.load();
-    const Session* session = ModelParts::session(model);
-    if (session == nullptr)
+    const std::shared_ptr<ModelHost> host = args.model.load_host();
+    const Model model(host);
+    if (!host->loaded)
         throw std::runtime_error(
             "--backend reference has no kernels: it is what they are compared with");
     if (!args.json) tell("{}\n", device_line(model.info()));
     if (args.json)
-        fmt::print("{}\n", json_text(report_json(model, session->certificates())));
+        fmt::print("{}\n", json_text(report_json(model, host->loaded->certificates())));
     else
-        print_report(model, session->certificates());
+        print_report(model, host->loaded->certificates());
     return model.info().kernels_refused == 0 ? 0 : 1;
 }
 

@@ -26,16 +26,18 @@ int run(LogitsArguments& args) {
     // float32 in the byte order of the machines that hetune runs on, little-endian. Opened before
     // the load: a file that cannot be written is said at once.
     OutputFile file(args.out);
-    Model model = args.model.load();
+    const Model model = args.model.load();
     const std::vector<int32_t> tokens = args.input.read(model);
     check_fits(tokens, model);
     // In chunks, so that the logits of a long text need not fit in memory.
     constexpr int kChunk = 512;
     const int asked = args.model.options.prefill_rows;
     const auto chunk = static_cast<size_t>(args.one_by_one ? 1 : asked > 0 ? asked : kChunk);
+    Sequence sequence = model.open();
     for (size_t at = 0; at < tokens.size(); at += chunk) {
         const auto part = std::span(tokens).subspan(at, std::min(chunk, tokens.size() - at));
-        const std::vector<float> rows = model.logits(part, !args.last && !args.one_by_one);
+        const std::vector<float> rows =
+            sequence.logits(part, {.every_position = !args.last, .one_by_one = args.one_by_one});
         if (!args.last || at + chunk >= tokens.size()) file.write(std::as_bytes(std::span(rows)));
     }
     file.commit();

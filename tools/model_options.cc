@@ -4,6 +4,7 @@
 
 #include "cache/options.h"
 #include "planner/plan/kv_type.h"
+#include "runtime/api/model_host.h"
 #include "runtime/text/pre_tokenizer.h"
 #include "tools/option_names.h"
 #include "tools/options.h"
@@ -77,7 +78,7 @@ void check_all_used(const ModelFile& file, const LayerGraph& graph, bool allow) 
     if (!unused.empty()) tell("hetune: warning: {}\n", unused);
 }
 
-Model ModelArguments::load() {
+std::shared_ptr<ModelHost> ModelArguments::load_host() {
     options.fusion = fusion == "on";
     options.float_activations = activations == "f32";
     if (!memory_limit.empty())
@@ -93,13 +94,13 @@ Model ModelArguments::load() {
     options.warn = [progress](const std::string& line) {
         progress->say("hetune: warning: " + with_option_names(line));
     };
-    Model model(file, options);
+    auto model = std::make_shared<ModelHost>(file, options);
     progress->clear();
-    if (options.context > model.info().trained_context)
+    if (options.context > model->info.trained_context)
         options.warn(
             fmt::format("--ctx {} is more than the {} tokens that {} was trained for; "
                         "text behind them may be nonsense",
-                        options.context, model.info().trained_context, file));
+                        options.context, model->info.trained_context, file));
     return model;
 }
 

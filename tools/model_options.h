@@ -23,7 +23,9 @@ struct ModelArguments {
     // --retry, --any-compiler-build, --no-jit.
     void add_to(CLI::App& app);
     // Loads it, with a progress bar on stderr and warnings below it.
-    Model load();
+    Model load() { return Model(load_host()); }
+    // The same, for commands that look inside.
+    std::shared_ptr<ModelHost> load_host();
 };
 
 // --allow-unused, for commands that plan with a file and do not load it.

@@ -10,7 +10,7 @@
 #include <optional>
 #include <random>
 
-#include "runtime/api/model_parts.h"
+#include "runtime/api/hetune.h"
 #include "runtime/load/sampling.h"
 #include "runtime/text/chat_template.h"
 #include "tools/chat_input.h"
@@ -34,9 +34,10 @@ double seconds_since_start() {
 
 struct RunArguments {
     ModelArguments model;
-    Model::Options options;
-    int64_t tokens = Model::Options().max_tokens;   // -1: until the end or a full context
-    int64_t seed = Model::Options().sampling.seed;  // -1: another one each time
+    GenerateOptions options;
+    std::string kwargs;                              // of the chat template
+    int64_t tokens = GenerateOptions().max_tokens;   // -1: until the end or a full context
+    int64_t seed = GenerateOptions().sampling.seed;  // -1: another one each time
     std::string prompt;
     std::string system;
     bool chat = false;
@@ -57,7 +58,8 @@ struct Totals {
         tokens += static_cast<int64_t>(g.tokens.size());
         prefill_seconds += g.prefill_seconds;
         decode_seconds += g.decode_seconds;
-        decoded += std::max(0.0, static_cast<double>(g.tokens.size()) - (g.stop == "end" ? 0 : 1));
+        decoded +=
+            std::max(0.0, static_cast<double>(g.tokens.size()) - (g.stop == Stop::kEnd ? 0 : 1));
     }
 };
 
@@ -72,7 +74,7 @@ nlohmann::ordered_json summary_json(const ModelInfo& info, const Totals& t) {
             {"context", info.context},
             {"text", t.last.text},
             {"tokens", t.last.tokens},
-            {"stop", t.last.stop},
+            {"stop", to_string(t.last.stop)},
             {"kernels_compiled", info.kernels_compiled},
             {"kernels_cached", info.kernels_cached},
             {"kernels_certified", info.kernels_certified},
@@ -121,7 +123,7 @@ std::vector<Message> opening(const RunArguments& args) {
 }
 
 void check_template(const RunArguments& args, const Model& model) {
-    if (ModelParts::text(model).chat_template().is_built_in())
+    if (!model.info().has_chat_template)
         tell(
             "hetune: warning: {}: has no chat template (tokenizer.chat_template), so that ChatML "
             "is "
@@ -129,19 +131,20 @@ void check_template(const RunArguments& args, const Model& model) {
             args.model.file);
 }
 
-void run_once(const RunArguments& args, Model& model, Totals& totals) {
+void run_once(const RunArguments& args, const Model& model, Totals& totals) {
+    Sequence sequence = model.open();
     Generated g;
     if (args.chat) {
         check_template(args, model);
         auto messages = opening(args);
         messages.push_back({"user", args.prompt});
-        g = model.chat(messages, args.options, printer(args, totals));
+        g = sequence.chat(messages, args.options, printer(args, totals), args.kwargs);
     } else {
         const std::vector<int32_t> tokens = model.tokenize(args.prompt);
         if (tokens.empty()) throw std::runtime_error("the prompt has no token");
         check_fits(tokens, model);
         if (!args.json) write_result(args.prompt);
-        g = model.generate(args.prompt, args.options, printer(args, totals));
+        g = sequence.generate(tokens, args.options, printer(args, totals));
     }
     if (!args.json) write_result("\n");
     flush_results();  // before the statistics, where both go to one file
@@ -167,9 +170,10 @@ bool is_command(std::string_view line) {
 
 // Turn by turn until the end of input. Ctrl-C stops an answer and keeps the conversation. False
 // where a turn failed and nobody was at a terminal to see it.
-bool converse(const RunArguments& args, Model& model, Totals& totals) {
+bool converse(const RunArguments& args, const Model& model, Totals& totals) {
     // What a conversation cannot do without is missed now, and not behind the first question.
-    ModelParts::text(model).tokenizer();
+    model.tokenize("");
+    Sequence sequence = model.open();
     check_template(args, model);
     ChatInput input;
     bool failed = false;
@@ -178,7 +182,7 @@ bool converse(const RunArguments& args, Model& model, Totals& totals) {
             "/exit or Ctrl-D ends; Ctrl-C stops an answer; /regen asks for another answer, /undo "
             "takes the last turn back, /reset starts anew.\n");
     auto messages = opening(args);
-    Model::Options options = args.options;
+    GenerateOptions options = args.options;
     for (;;) {
         // Text that nobody takes ends the conversation; main() says why.
         if (!flush_results()) return true;  // close_results() says so
@@ -190,7 +194,7 @@ bool converse(const RunArguments& args, Model& model, Totals& totals) {
         forget_interrupts();
         if (*line == "/reset") {
             messages = opening(args);
-            model.reset();
+            sequence.reset();
             continue;
         }
         if (*line == "/undo") {
@@ -215,13 +219,14 @@ bool converse(const RunArguments& args, Model& model, Totals& totals) {
             messages.push_back({"user", *line});
         }
         try {
-            const Generated g = model.chat(messages, options, printer(args, totals));
+            const Generated g =
+                sequence.chat(messages, options, printer(args, totals), args.kwargs);
             messages.push_back({"assistant", g.text});
             totals.add(g);
             if (!args.json && !write_result("\n")) return true;
             if (!flush_results()) return true;  // close_results() says so
-            if (g.stop == "context") tell("The context is full; /reset starts anew.\n");
-            if (g.stop == "length")
+            if (g.stop == Stop::kContext) tell("The context is full; /reset starts anew.\n");
+            if (g.stop == Stop::kLength)
                 tell("The answer was cut at {} tokens (-n).\n", g.tokens.size());
         } catch (const std::runtime_error& error) {
             tell("hetune: {}\n", with_option_names(error.what()));
@@ -249,7 +254,7 @@ void check(RunArguments& args, bool has_prompt) {
 
 int run(RunArguments& args, bool has_prompt) {
     check(args, has_prompt);
-    Model model = args.model.load();
+    const Model model = args.model.load();
     if (!args.model.quiet && !args.json) tell("{}\n", device_line(model.info()));
     args.options.cancelled = interrupted;
     // The first Ctrl-C ends a generation; one that comes when nothing is generated, the program.
@@ -301,13 +306,17 @@ const RegisterCommand kRun{
         app.add_option("--seed", args->seed, "of the draws; -1: another one each time")
             ->check(whole_number(-1, UINT32_MAX))
             ->capture_default_str();
+        app.add_option("--stop", args->options.stop,
+                       "text that ends the answer in front of it; may be given several times")
+            ->allow_extra_args(false)
+            ->check(not_empty());
         app.add_flag("--ignore-end", args->options.ignore_end,
                      "go on behind the model's end token");
         app.add_option("--chat-template", args->model.options.chat_template,
                        "chat template, instead of the file's: a Jinja file, or one of " +
                            fmt::format("{}", fmt::join(template_names(), ", ")))
             ->check(not_empty());
-        app.add_option("--chat-template-kwargs", args->options.chat_template_kwargs,
+        app.add_option("--chat-template-kwargs", args->kwargs,
                        "more variables of the chat template, as {\"enable_thinking\": false}")
             ->check([](const std::string& text) -> std::string {
                 try {

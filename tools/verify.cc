@@ -7,7 +7,7 @@
 #include <optional>
 
 #include "planner/plan/kv_type.h"
-#include "runtime/api/model_parts.h"
+#include "runtime/api/model_host.h"
 #include "tools/command.h"
 #include "tools/interrupts.h"
 #include "tools/json_output.h"
@@ -59,37 +59,35 @@ struct Comparison {
 
 // Plans of a prompt multiply halves where the device has matrix units, but for narrow matrices. A
 // token and all plans elsewhere multiply 8-bit blocks.
-OracleRounding rounding_of(const VerifyArguments& args, const Model& model) {
-    const Session* session = ModelParts::session(model);
-    if (session == nullptr) return {};
-    const int rows =
-        args.one_by_one ? 1 : logits_rows(session->options(), session->device().arch());
+OracleRounding rounding_of(const VerifyArguments& args, const ModelHost& model) {
+    if (!model.loaded) return {};
+    const LoadedModel& loaded = *model.loaded;
+    const int rows = args.one_by_one ? 1 : logits_rows(loaded.options(), loaded.device().arch());
     return {.activations = !args.model.options.float_activations,
-            .halves = products_of_halves(session->plan_for(rows, !args.one_by_one)),
+            .halves = products_of_halves(loaded.plan_for(rows, !args.one_by_one)),
             .kv = kv_type(args.model.options.kv_type)};
 }
 
-Comparison compare(const VerifyArguments& args, Model& model, const std::vector<int32_t>& tokens) {
-    const ModelFile& file = ModelParts::file(model);
-    const LayerGraph graph = build_layer_graph(file);
+std::vector<float> every_logit(const Model& model, std::span<const int32_t> tokens,
+                               bool one_by_one = false) {
+    return model.open().logits(tokens, {.every_position = true, .one_by_one = one_by_one});
+}
+
+Comparison compare(const VerifyArguments& args, const std::shared_ptr<ModelHost>& model,
+                   const std::vector<int32_t>& tokens) {
+    const LayerGraph graph = build_layer_graph(model->file);
     const int64_t vocabulary = graph.vocabulary;
-    ReferenceEngine exact(file, graph, model.info().context);
-    const OracleRounding rounding = rounding_of(args, model);
-    ReferenceEngine oracle(file, graph, model.info().context, rounding);
-    const std::vector<float> wanted = exact.forward(tokens, true);
+    ReferenceEngine exact(model->file, graph, model->info.context);
+    const OracleRounding rounding = rounding_of(args, *model);
+    ReferenceEngine oracle(model->file, graph, model->info.context, rounding);
+    const std::vector<float> wanted = oracle_logits(exact, tokens);
     Comparison result{.halves = !rounding.halves.empty()};
-    Session* session = ModelParts::session(model);
-    if (session != nullptr && !args.one_by_one) {
-        result.rounded = verify(*session, oracle, tokens);
+    if (model->loaded && !args.one_by_one) {
+        result.rounded = verify(*model, oracle, tokens);
     } else {
         std::vector<float>& logits = result.rounded.model_logits;
-        const size_t step = args.one_by_one ? 1 : tokens.size();  // 1: the kernels of decoding
-        for (size_t at = 0; at < tokens.size(); at += step) {
-            const std::vector<float> rows =
-                model.logits(std::span(tokens).subspan(at, step), !args.one_by_one);
-            logits.insert(logits.end(), rows.begin(), rows.end());
-        }
-        result.rounded.logits = compare_logits(oracle.forward(tokens, true), logits, vocabulary);
+        logits = every_logit(Model(model), tokens, args.one_by_one);
+        result.rounded.logits = compare_logits(oracle_logits(oracle, tokens), logits, vocabulary);
     }
     result.floats = compare_logits(wanted, result.rounded.model_logits, vocabulary);
     result.rounding = compare_logits(wanted, oracle.value(oracle.graph().logits), vocabulary);
@@ -115,17 +113,15 @@ Gates gates_of(const VerifyArguments& args, const Comparison& report) {
 
 // What a KV cache in 8 bits costs: the distance to the logits with one in f16. Takes the model's
 // place, so that its memory is free for the other.
-std::optional<LogitsDistance> kv_distance(VerifyArguments& args, std::optional<Model>& model,
+std::optional<LogitsDistance> kv_distance(VerifyArguments& args, std::shared_ptr<ModelHost>& model,
                                           const std::vector<int32_t>& tokens) {
-    if (args.model.options.kv_type != "q8" || model->info().backend == "reference")
-        return std::nullopt;
-    const int64_t vocabulary = model->info().vocabulary;
-    model->reset();
-    const std::vector<float> in_8_bits = model->logits(tokens, true);
+    if (args.model.options.kv_type != "q8" || !model->loaded) return std::nullopt;
+    const int64_t vocabulary = model->info.vocabulary;
+    const std::vector<float> in_8_bits = every_logit(Model(model), tokens);
     model.reset();
     args.model.options.kv_type = "f16";
-    model.emplace(args.model.load());
-    return compare_logits(model->logits(tokens, true), in_8_bits, vocabulary);
+    model = args.model.load_host();
+    return compare_logits(every_logit(Model(model), tokens), in_8_bits, vocabulary);
 }
 
 // Why the gate is missed; empty when it is not. A NaN misses it.
@@ -151,15 +147,15 @@ nlohmann::ordered_json distance_json(const LogitsDistance& d) {
     return {{"mean_kl", d.mean_kl}, {"max_kl", d.max_kl}, {"top1", d.top1}};
 }
 
-void print_json(const Model& model, const Comparison& report, const Gates& gates,
+void print_json(const ModelInfo& model, const Comparison& report, const Gates& gates,
                 const std::optional<LogitsDistance>& kv, bool passed) {
     const LogitsDistance& d = report.floats;
     nlohmann::ordered_json against_f16;
     if (kv) against_f16 = distance_json(*kv);
     fmt::print("{}\n", json_text(nlohmann::ordered_json{
-                           {"model", model.info().name},
-                           {"backend", model.info().backend},
-                           {"arch", model.info().arch},
+                           {"model", model.name},
+                           {"backend", model.backend},
+                           {"arch", model.arch},
                            {"tokens", d.rows},
                            {"mean_kl", d.mean_kl},
                            {"max_kl", d.max_kl},
@@ -205,19 +201,19 @@ void print_text(const Comparison& report, const Gates& gates,
 int run(VerifyArguments& args) {
     catch_interrupts({});  // there is nothing to keep: the first Ctrl-C ends it
     args.model.options.all_logits = true;
-    std::optional<Model> model(args.model.load());
-    std::vector<int32_t> tokens = args.input.read(*model);
-    if (tokens.empty()) tokens = model->tokenize(kText);
+    std::shared_ptr<ModelHost> model = args.model.load_host();
+    std::vector<int32_t> tokens = args.input.read(Model(model));
+    if (tokens.empty()) tokens = Model(model).tokenize(kText);
     tokens.resize(
-        std::min(tokens.size(), static_cast<size_t>(std::min(args.rows, model->info().context))));
+        std::min(tokens.size(), static_cast<size_t>(std::min(args.rows, model->info.context))));
 
-    if (!args.json) tell("{}\n", device_line(model->info()));
-    const Comparison report = compare(args, *model, tokens);
+    if (!args.json) tell("{}\n", device_line(model->info));
+    const Comparison report = compare(args, model, tokens);
     const Gates gates = gates_of(args, report);
     const std::optional<LogitsDistance> kv = kv_distance(args, model, tokens);
     const std::string missed = missed_gate(report.floats, gates);
     if (args.json)
-        print_json(*model, report, gates, kv, missed.empty());
+        print_json(model->info, report, gates, kv, missed.empty());
     else
         print_text(report, gates, kv, args.values);
     if (missed.empty()) return 0;

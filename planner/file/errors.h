@@ -18,29 +18,48 @@ class ModelError : public std::runtime_error {
     explicit ModelError(std::string message);
 };
 
-// An option of ModelOptions, Sampling or Model::Options with a value that it cannot have. The
+// A call that asks for what cannot be: what() names the argument and what to do. Nothing has
+// happened.
+class RequestError : public std::runtime_error {
+  public:
+    using std::runtime_error::runtime_error;
+};
+
+// An option of ModelOptions, Sampling or GenerateOptions with a value that it cannot have. The
 // message begins with the option's name in C++: "ModelOptions::context is -5; ...".
-class OptionError : public std::runtime_error {
+class OptionError : public RequestError {
+  public:
+    using RequestError::RequestError;
+};
+
+// A prompt or a token that does not fit into what is left of the context.
+class ContextError : public RequestError {
+  public:
+    using RequestError::RequestError;
+};
+
+// More calls wait for a Model than ModelOptions::most_waiting. The same call may succeed later.
+class Overloaded : public std::runtime_error {
   public:
     using std::runtime_error::runtime_error;
 };
 
 // A refused call of a driver, or a device that is not there. Names the call, the status and what
-// to do. A Model on which one was thrown is not used again.
+// to do.
 class DeviceError : public std::runtime_error {
   public:
     using std::runtime_error::runtime_error;
 };
 
+// The device failed while a Model used it. Every further call of the Model throws this.
+class DeviceLost : public DeviceError {
+  public:
+    using DeviceError::DeviceError;
+};
+
 // A model that does not fit into the memory there is.
 // what(): one line, then a table, then what to do.
 class MemoryError : public std::runtime_error {
-  public:
-    using std::runtime_error::runtime_error;
-};
-
-// A prompt or a token that does not fit into what is left of the context.
-class ContextError : public std::runtime_error {
   public:
     using std::runtime_error::runtime_error;
 };
@@ -53,7 +72,7 @@ class LoadCancelled : public std::runtime_error {
 };
 
 // Logits that are NaN or infinite. Says where the first such value arose and what helps. The
-// context is empty afterwards; the Model can be used again.
+// sequence is empty afterwards; Model and Sequence can be used again.
 class NumberError : public std::runtime_error {
   public:
     using std::runtime_error::runtime_error;

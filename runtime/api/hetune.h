@@ -1,7 +1,8 @@
 // libhetune: load a language model, and let it write.
 //
 //   hetune::Model model("model.gguf");
-//   model.generate("Once upon a time", {}, [](std::string_view text) {
+//   hetune::Sequence sequence = model.open();
+//   sequence.generate("Once upon a time", {}, [](std::string_view text) {
 //       std::cout << text << std::flush;
 //       return true;
 //   });
@@ -9,20 +10,27 @@
 // The first load of a model compiles its kernels and repacks its weights into the cache
 // ($HETUNE_CACHE_DIR, $XDG_CACHE_HOME/hetune or ~/.cache/hetune); later ones map both.
 //
-// Errors are exceptions derived from std::runtime_error, whose text names the file, tensor, kernel
-// or option and says what to do. The constructor throws ModelError, OptionError, DeviceError,
-// MemoryError, CompileError and LoadCancelled; generate(), chat() and logits() throw OptionError,
-// ContextError, NumberError and DeviceError (planner/file/errors.h); any of them also a plain
-// std::runtime_error, for example for a token outside the vocabulary. A Model that was moved from
-// throws std::runtime_error, except when it is destroyed or assigned to.
+// Errors are exceptions derived from std::runtime_error (planner/file/errors.h), whose text names
+// the file, tensor, kernel or option and says what to do. Loading throws ModelError, OptionError,
+// DeviceError, MemoryError, CompileError and LoadCancelled. Calls of a Sequence throw RequestError
+// for what was asked, Overloaded where too many others wait, NumberError where the model computes
+// no numbers, and DeviceLost once the device has failed. A Model or Sequence that was moved from
+// throws RequestError, except when it is destroyed or assigned to.
 //
-// One thread at a time may use a Model; a process may have several. Callbacks may throw: the call
-// of the Model that is in progress ends and throws the same exception.
+// Threads: any number may use a Model at the same time. A Sequence has one owner: one thread at a
+// time calls its functions, except cancel(), which any thread may call. The device is used by a
+// thread of the Model's own, which takes the steps of all sequences.
+//
+// Callbacks of a Sequence's call are called in the thread of that call, those of ModelOptions in
+// any thread, one at a time. All may throw: the call of the library that is in progress ends and
+// throws the same exception. A callback may use the Model, but not the Sequence that calls.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -55,6 +63,7 @@ struct ModelOptions {
     // Instead of the file's chat template: a Jinja file, or a name such as "chatml".
     std::string chat_template = {};
     int state_snapshots = 4;  // recurrent states kept, to go back in the context
+    int most_waiting = 256;   // calls of sequences that wait or run; one more throws Overloaded
     int jobs = 0;             // compilers at once; 0: one per core
     // Take kernels that another build of the compiler made, out of bundles that a trusted key
     // (HETUNE_TRUSTED_KEYS) signed.
@@ -89,6 +98,8 @@ struct ModelInfo {
     int64_t vocabulary = 0;
     int64_t memory_bytes = 0;  // weights, KV cache, activations and code
     std::string memory_table;  // the same, for people
+    bool has_tokenizer = false;
+    bool has_chat_template = false;  // the file's or ModelOptions::chat_template; else ChatML
     // The load.
     int kernels_compiled = 0, kernels_cached = 0;
     bool weights_repacked = false;
@@ -102,67 +113,142 @@ struct Message {
     std::string content;
 };
 
+// Why a generation ended.
+enum class Stop {
+    kEnd,         // the model ended its answer
+    kStopString,  // one of GenerateOptions::stop was written
+    kLength,      // GenerateOptions::max_tokens
+    kContext,     // the context is full
+    kCallback,    // the callback answered false
+    kCancelled,   // Sequence::cancel(), or GenerateOptions::cancelled
+    kDeadline,    // GenerateOptions::deadline
+};
+// "end", "stop", "length", "context", "callback", "cancelled", "deadline"
+HETUNE_API const char* to_string(Stop stop);
+
+struct GenerateOptions {
+    int64_t max_tokens = 128;  // 0: only appends the prompt
+    Sampling sampling = {};
+    bool ignore_end = false;  // go on behind the model's end token
+    // Texts that end the answer. The text of the answer stops in front of the first of them; what
+    // may become one is held back until that is known.
+    std::vector<std::string> stop = {};
+    // For each token the natural logarithm of its probability, before any cut of `sampling`, and
+    // those of the most likely tokens, so many of them (at most 20); -1: none. Tokens are then
+    // drawn one after another, which is slower on a GPU.
+    int logprobs = -1;
+    // Looked at between steps: of a prompt (ModelOptions::prefill_rows tokens) and of an answer.
+    std::optional<std::chrono::steady_clock::time_point> deadline = {};
+    // Asked by the thread that generates, some times a second; true ends the generation, like
+    // Sequence::cancel().
+    std::function<bool()> cancelled = {};
+};
+
+struct TokenLogprob {
+    int32_t token = 0;
+    float logprob = 0;
+};
+
 struct Generated {
     std::string text;
     std::vector<int32_t> tokens;
-    int64_t prompt_tokens = 0;
-    double prefill_seconds = 0;  // of the prompt, with the first token
+    // With GenerateOptions::logprobs, for each token: it, and the most likely ones, best first.
+    std::vector<TokenLogprob> logprobs = {};
+    std::vector<std::vector<TokenLogprob>> top_logprobs = {};
+    int64_t prompt_tokens = 0;   // that were appended
+    int64_t cached_tokens = 0;   // of the conversation, that needed not be computed again
+    double prefill_seconds = 0;  // of the prompt, with the first token; waiting for others included
     double decode_seconds = 0;   // of the others
-    // "end" (the model ended its answer), "length", "context" (it is full), "stopped" (by the
-    // callback, or by Options::cancelled)
-    std::string stop;
+    double host_seconds = 0;  // processor time of the Model's thread for decoding, waits left out
+    Stop stop = Stop::kLength;
+    std::string stop_string = {};  // the one that was written
 };
 
+// Text as it arrives, always whole UTF-8 sequences. Returns false to stop, after which it is not
+// called again.
+using OnText = std::function<bool(std::string_view text)>;
+
+struct ModelHost;
+class Sequence;
+
+// A loaded model. Copies share it; it goes with the last of them and of its sequences.
 class HETUNE_API Model {
   public:
     explicit Model(const std::string& path, ModelOptions options = {});
-    ~Model();
-    Model(Model&&) noexcept;
-    Model& operator=(Model&&) noexcept;
+    // Over a host that was made elsewhere, for programs of this source tree (api/model_host.h).
+    explicit Model(std::shared_ptr<ModelHost> host);
 
     const ModelInfo& info() const;
 
-    // Text to ids; `parse_special`: control tokens written out in the text count as such.
-    std::vector<int32_t> tokenize(std::string_view text, bool parse_special = true) const;
+    // A new sequence, empty. There may be any number; the steps of one after the other are taken,
+    // and where memory holds fewer contexts, one that is idle is computed again when it goes on.
+    Sequence open() const;
+
+    // Text to ids. `parse_special`: control tokens written out in the text count as such. `first`:
+    // what stands at the start of a context, such as BOS, is put in front.
+    std::vector<int32_t> tokenize(std::string_view text, bool parse_special = true,
+                                  bool first = true) const;
     std::string detokenize(std::span<const int32_t> tokens) const;
-
-    // Appends to the context and generates. The callback gets text as it arrives, always whole
-    // UTF-8 sequences, and returns false to stop, after which it is not called again. What was
-    // generated stays in the context, also where the callback throws.
-    using OnText = std::function<bool(std::string_view text)>;
-    struct Options {
-        int64_t max_tokens = 128;  // 0: only appends the prompt
-        Sampling sampling = {};
-        bool ignore_end = false;  // go on behind the model's end token
-        // Further variables of the chat template: a JSON object, {"enable_thinking": false}.
-        std::string chat_template_kwargs = {};
-        // Asked between the steps of a prompt (ModelOptions::prefill_rows tokens each), by the
-        // thread that generates; true ends the generation. The steps that ran stay in the context.
-        std::function<bool()> cancelled = {};
-    };
-    Generated generate(std::string_view prompt, const Options& options, const OnText& on_text);
-    Generated generate(std::span<const int32_t> prompt, const Options& options,
-                       const OnText& on_text);
-    // The next turn of a conversation, by the model's own chat template. Keeps as much of the
-    // context as this conversation and the one before have in common, so that messages may also be
-    // taken back or changed.
-    Generated chat(const std::vector<Message>& conversation, const Options& options,
-                   const OnText& on_text);
-
-    // Appends tokens and gives logits: [tokens, vocabulary], or [vocabulary] of the last one. Every
-    // position takes a decoding step each, unless ModelOptions::all_logits was set.
-    std::vector<float> logits(std::span<const int32_t> tokens, bool every_position);
-
-    // Forgets the context.
-    void reset();
-    int64_t position() const;
+    // A conversation, by the model's chat template, with the opening of the next answer. `kwargs`:
+    // further variables of the template, a JSON object: {"enable_thinking": false}.
+    std::vector<int32_t> render(const std::vector<Message>& conversation,
+                                const std::string& kwargs = {}) const;
 
     // The decode plan, or that of a prefill step: its steps, buffers, bytes and roofline, as text
     // or as JSON. Empty on the reference backend.
     std::string plan(bool prefill, bool json) const;
 
   private:
-    friend struct ModelParts;
+    ModelHost& host() const;
+    std::shared_ptr<ModelHost> host_;
+};
+
+struct LogitsOptions {
+    bool every_position = false;  // [tokens, vocabulary]; else of the last one, [vocabulary]
+    // Each token by a step of its own, as those of an answer. Every position of a model loaded
+    // without ModelOptions::all_logits is computed so in any case.
+    bool one_by_one = false;
+};
+
+// One text: tokens, and what the model has computed of them.
+class HETUNE_API Sequence {
+  public:
+    explicit Sequence(std::shared_ptr<ModelHost> host);  // as Model::open() makes it
+    ~Sequence();
+    Sequence(Sequence&&) noexcept;
+    Sequence& operator=(Sequence&&) noexcept;
+
+    // Appends a prompt and computes it.
+    void append(std::span<const int32_t> tokens);
+    void append(std::string_view text);
+
+    // Appends a prompt, which may be empty behind another one, and generates. What was generated
+    // stays in the sequence, also where the callback throws: all tokens whose text was given out.
+    // After RequestError and Overloaded the sequence is as it was; after NumberError it is empty.
+    // A prompt that was cancelled stays as far as it was computed.
+    Generated generate(std::string_view prompt, const GenerateOptions& options = {},
+                       const OnText& on_text = {});
+    Generated generate(std::span<const int32_t> prompt, const GenerateOptions& options = {},
+                       const OnText& on_text = {});
+    // The next turn of a conversation, by Model::render(). Keeps as much of the sequence as both
+    // have in common, so that messages may also be taken back or changed.
+    Generated chat(const std::vector<Message>& conversation, const GenerateOptions& options = {},
+                   const OnText& on_text = {}, const std::string& kwargs = {});
+
+    // Appends tokens and gives their logits.
+    std::vector<float> logits(std::span<const int32_t> tokens, const LogitsOptions& options = {});
+
+    // Cuts the sequence back to its first `count` tokens, as if no more had come.
+    void truncate(int64_t count);
+    void reset() { truncate(0); }
+    std::span<const int32_t> tokens() const;  // valid until the next call that changes them
+    int64_t room() const;                     // tokens of context that are left
+
+    // Ends the call in progress: generate() and chat() return with Stop::kCancelled, append() and
+    // logits() throw RequestError. Without one it does nothing. Any thread; does not wait.
+    void cancel() noexcept;
+
+  private:
     struct Impl;
     Impl& impl() const;
     std::unique_ptr<Impl> impl_;

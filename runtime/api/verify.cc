@@ -53,24 +53,23 @@ std::set<std::string> products_of_halves(const Plan& plan) {
     return names;
 }
 
-ModelComparison verify(Session& session, ReferenceEngine& oracle, std::span<const int32_t> tokens) {
-    session.reset();
-    oracle.reset();
-    const std::vector<float> wanted = oracle.forward(tokens, true);
+ModelComparison verify(ModelHost& model, ReferenceEngine& oracle, std::span<const int32_t> tokens) {
+    const std::vector<float> wanted = oracle_logits(oracle, tokens);
     const auto oracle_values = values_by_name(oracle);
 
     ModelComparison report;
     std::vector<float> logits;
     std::map<std::string, size_t> index;  // into report.values
-    session.trace(tokens, [&](const BoundPlan& bound, size_t at, int rows) {
+    const auto sequence = std::make_shared<SequenceState>();
+    const auto look = [&](const BoundPlan& bound, size_t at, int rows) {
         const PlanStep& step = bound.plan().steps[at];
-        const auto first = static_cast<size_t>(session.position());
+        const auto first = static_cast<size_t>(sequence->computed);
         for (const StepValue& value : step.values) {
             const PlanArg& arg = step.args[static_cast<size_t>(value.arg)];
             const size_t width = static_cast<size_t>(value.width);
             std::vector<float> got(static_cast<size_t>(rows) * width);
-            session.device().download(std::as_writable_bytes(std::span(got)),
-                                      bound.buffer(arg.buffer), static_cast<size_t>(arg.offset));
+            model.device->download(std::as_writable_bytes(std::span(got)), bound.buffer(arg.buffer),
+                                   static_cast<size_t>(arg.offset));
             if (arg.buffer == bound.plan().logits_buffer)
                 logits.insert(logits.end(), got.begin(), got.end());
             const auto oracle_value = oracle_values.find(value.name);
@@ -83,16 +82,24 @@ ModelComparison verify(Session& session, ReferenceEngine& oracle, std::span<cons
             const double error = largest_difference(got, all.subspan(first * width, got.size()));
             if (!(error <= worst)) worst = error;
         }
-    });
-    if (!all_finite(logits)) {
-        session.reset();
-        session.forward(tokens, true);  // throws, with the place
-    }
+    };
+    model.scheduler->run(
+        [&](Engine& engine) {
+            check_fits(tokens, 0, engine.context(), engine.vocabulary());
+            sequence->append(tokens, SequenceState::Path::kEachLogits);
+            while (sequence->computed < sequence->size()) model.stepper->trace(*sequence, look);
+            if (all_finite(logits)) return;
+            sequence->cut(0);
+            append_for_logits(engine, *sequence, tokens,
+                              SequenceState::Path::kEachLogits);  // throws, with the place
+        },
+        sequence);
+    model.scheduler->release(sequence);
     for (ValueError& value : report.values) {
         const double peak = largest(oracle_values.at(value.name).rows);
         if (peak > 0) value.relative /= peak;
     }
-    report.logits = compare_logits(wanted, logits, session.vocabulary());
+    report.logits = compare_logits(wanted, logits, oracle.vocabulary());
     report.model_logits = std::move(logits);
     return report;
 }

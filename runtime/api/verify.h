@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "runtime/engine/session.h"
+#include "runtime/api/model_host.h"
 #include "runtime/oracle/logits_distance.h"
 #include "runtime/oracle/reference_engine.h"
 
@@ -34,9 +34,9 @@ struct ModelComparison {
 // Weights that a plan multiplies with halves, by their tensors' names.
 std::set<std::string> products_of_halves(const Plan& plan);
 
-// Both engines are reset first. The session is made with all_logits. Throws NumberError where
-// logits of either side are NaN or infinite.
-ModelComparison verify(Session& session, ReferenceEngine& oracle, std::span<const int32_t> tokens);
+// On sequences of their own. The model is a compiled one, made with ModelOptions::all_logits.
+// Throws NumberError where logits of either side are NaN or infinite.
+ModelComparison verify(ModelHost& model, ReferenceEngine& oracle, std::span<const int32_t> tokens);
 
 // The worst value of each layer, in order of layers, -1 first.
 std::vector<ValueError> worst_of_layers(std::span<const ValueError> values);

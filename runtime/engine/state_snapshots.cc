@@ -1,6 +1,7 @@
 #include "runtime/engine/state_snapshots.h"
 
 #include <algorithm>
+#include <limits>
 
 namespace hetune {
 
@@ -41,6 +42,10 @@ void StateSnapshots::make_room() {
 
 bool StateSnapshots::due(int64_t before, int64_t after) const {
     return every_ > 0 && before / every_ != after / every_;
+}
+
+int64_t StateSnapshots::until_due(int64_t position) const {
+    return every_ > 0 ? every_ - position % every_ : std::numeric_limits<int64_t>::max();
 }
 
 void StateSnapshots::forget_beyond(int64_t position) {

@@ -23,6 +23,8 @@ class StateSnapshots {
     // Whether a step from `before` to `after` passes a multiple of context / (count + 1): how often
     // a copy is kept while a text goes on.
     bool due(int64_t before, int64_t after) const;
+    // Tokens from `position` to the next such multiple.
+    int64_t until_due(int64_t position) const;
     // The state becomes that of the highest kept position up to `position`, or empty (0 tokens).
     // Copies beyond `position` are given up. Returns the position.
     int64_t restore(int64_t position);

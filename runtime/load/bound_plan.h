@@ -21,6 +21,7 @@ class BoundPlan {
               const std::vector<Buffer*>& buffers);
 
     const Plan& plan() const { return plan_; }
+    Buffer& buffer(int index) { return *buffers_[static_cast<size_t>(index)]; }
     const Buffer& buffer(int index) const { return *buffers_[static_cast<size_t>(index)]; }
     // One step of `rows` rows (1 to plan().options.rows), whose StepState and tokens are already in
     // their buffers. A full step replays a captured graph; a shorter one launches fewer groups.

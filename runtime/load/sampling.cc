@@ -54,8 +54,10 @@ std::vector<std::byte> sampler_state(const Sampling& s, std::span<const int32_t>
     state.window = s.repeat_window;
     state.vocabulary = limit.vocabulary > 0 ? limit.vocabulary : INT32_MAX;
     state.seed = s.seed;
-    const auto kept = history.last(std::min(history.size(), static_cast<size_t>(device::kHistory)));
-    std::ranges::copy(kept, state.history);
+    for (size_t i =
+             history.size() - std::min(history.size(), static_cast<size_t>(device::kHistory));
+         i < history.size(); ++i)
+        state.history[i % device::kHistory] = history[i];
     state.count = static_cast<int32_t>(first_draw(history.size()));
     state.left = static_cast<int32_t>(std::min<int64_t>(limit.draws, 1 << 30));
     assert(limit.ends.size() <= device::kEnds);
@@ -66,9 +68,7 @@ std::vector<std::byte> sampler_state(const Sampling& s, std::span<const int32_t>
     return bytes;
 }
 
-uint32_t first_draw(size_t history) {
-    return static_cast<uint32_t>(std::min(history, static_cast<size_t>(device::kHistory)));
-}
+uint32_t first_draw(size_t history) { return static_cast<uint32_t>(history); }
 
 int64_t sampler_count_offset() { return offsetof(device::SamplerState, count); }
 int token_ring_size() { return device::kTokenRing; }

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <span>
 #include <vector>
 
@@ -21,8 +20,6 @@ struct DrawLimit {
     // Only tokens below this id are drawn; 0: all. The rows of a model's output behind its
     // vocabulary are padding.
     int32_t vocabulary = 0;
-    // Asked in the calling thread between the steps of a prompt; true ends the prompt.
-    std::function<bool()> cancelled = {};
 };
 int most_ends();
 
@@ -34,7 +31,7 @@ constexpr int32_t kNothingDrawn = -1;
 std::vector<std::byte> sampler_state(const Sampling& sampling, std::span<const int32_t> history,
                                      const DrawLimit& limit = {});
 int64_t sampler_count_offset();  // of `count` in it
-// The number of the first draw behind so many tokens.
+// The number of the first draw behind so many tokens: a draw depends on seed and position.
 uint32_t first_draw(size_t history);
 int token_ring_size();
 

@@ -14,13 +14,34 @@ void check_fits(std::span<const int32_t> more, int64_t used, int64_t context, in
     }
     for (const int32_t token : more)
         if (token < 0 || token >= vocabulary)
-            throw std::runtime_error(
+            throw RequestError(
                 fmt::format("token {} is outside the vocabulary of {}", token, vocabulary));
 }
 
 void throw_context_full(int64_t context) {
     throw ContextError(fmt::format(
         "the context of {} tokens is full; a larger ModelOptions::context holds more", context));
+}
+
+void compute_all(Engine& engine, SequenceState& sequence) {
+    while (sequence.computed < sequence.size()) engine.compute(sequence);
+}
+
+std::vector<float> append_for_logits(Engine& engine, SequenceState& sequence,
+                                     std::span<const int32_t> tokens, SequenceState::Path path) {
+    check_fits(tokens, sequence.size(), engine.context(), engine.vocabulary());
+    std::vector<float> logits;
+    if (tokens.empty()) return logits;
+    const int64_t before = sequence.size();
+    sequence.append(tokens, path);
+    while (sequence.computed < sequence.size()) {
+        engine.compute(sequence);
+        const bool wanted = path == SequenceState::Path::kEachLogits
+                                ? sequence.computed > before
+                                : sequence.computed == sequence.size();
+        if (wanted) engine.read_logits(sequence, logits);
+    }
+    return logits;
 }
 
 }  // namespace hetune

@@ -1,56 +1,68 @@
-// Something that turns tokens into logits and into further tokens: the oracle, or the compiled
-// model on a device. The engine alone knows which tokens its context holds.
+// What computes sequences step by step: the compiled model on a device (engine/stepper.h), or the
+// oracle. One thread at a time.
 #pragma once
 
 #include <cstdint>
 #include <span>
-#include <stdexcept>
 #include <vector>
 
 #include "planner/file/errors.h"
 #include "runtime/load/sampling.h"
+#include "runtime/oracle/sequence_state.h"
 
 namespace hetune {
-
-// DrawLimit::cancelled has answered true. The tokens that ran before stay in the context.
-class Cancelled : public std::runtime_error {
-  public:
-    Cancelled() : std::runtime_error("the prompt was cancelled") {}
-};
 
 class Engine {
   public:
     virtual ~Engine() = default;
 
-    // Appends tokens to the context; a token drawn last comes first. Gives logits [rows,
-    // vocabulary] of every token, or only of the last one. Throws ContextError when the context
-    // is full, std::runtime_error when a token is no token, and NumberError when a logit is none.
-    // After a NumberError the context is empty; after the others it is as it was.
-    virtual std::vector<float> forward(std::span<const int32_t> tokens, bool every_row) = 0;
-
-    // Generation. `prompt` appends tokens to the context and draws the next token; `next` appends
-    // the drawn token and draws another. Where a prompt follows drawn tokens, the last of them is
-    // appended first. Both throw what forward() throws; `prompt` also OptionError and Cancelled.
-    virtual int32_t prompt(std::span<const int32_t> tokens, const Sampling& sampling,
-                           const DrawLimit& limit) = 0;
-    virtual int32_t next() = 0;
-
-    // The tokens of the context, and behind them the one drawn last.
-    virtual std::span<const int32_t> tokens() const = 0;
-    virtual void reset() = 0;
-    // Cuts tokens() back to its first `count`, as if no more had come. Throws std::runtime_error
-    // when it has fewer.
-    virtual void truncate(int64_t count) = 0;
-    // How many of tokens() have run. The token drawn last has not.
-    virtual int64_t position() const = 0;
     virtual int64_t vocabulary() const = 0;
-    virtual int64_t context() const = 0;  // capacity in tokens
+    virtual int64_t context() const = 0;  // capacity of a slot, in tokens
+
+    // The sequence gets memory for its context, unless it has some. False where all is taken.
+    virtual bool take_slot(SequenceState& sequence) = 0;
+    // The memory is free for others; nothing of the sequence is computed any more.
+    virtual void give_back(SequenceState& sequence) = 0;
+
+    // The functions below take a sequence with a slot. Where its tokens were cut since they were
+    // computed, a recurrent state goes back to a copy, and `computed` with it. All throw
+    // NumberError where a logit is NaN or infinite, which leaves the sequence empty, and
+    // DeviceError.
+
+    // One step for tokens behind `computed`, of which there is one or more, within a stretch.
+    virtual void compute(SequenceState& sequence) = 0;
+    // Appends what the last step left, before a token is drawn from it: logits [rows, vocabulary]
+    // of its tokens on Path::kEachLogits, or [vocabulary] of its last token.
+    virtual void read_logits(SequenceState& sequence, std::vector<float>& to) = 0;
+
+    // To be called whenever others may have used the engine, or the sequence was changed. With
+    // `draws` the last step of a computed sequence becomes due again where its logits are gone.
+    virtual void prepare(SequenceState& sequence, bool draws) = 0;
+    // Draws the token behind those of a sequence, all of which are computed, and appends it.
+    // `limit` lets the engine run ahead; it stops by itself behind an end token and the last draw.
+    // Without draws the engine does what it is asked to, and no more.
+    virtual int32_t draw_first(SequenceState& sequence, const Sampling& sampling,
+                               const DrawLimit& limit) = 0;
+    // The next tokens of the same sequence, one or more, as they come from the device together;
+    // none behind an end token. They are appended. Throws ContextError where the context is full.
+    // Valid until the next call.
+    virtual std::span<const int32_t> draw(SequenceState& sequence) = 0;
+
+    // Processor time of this thread that went into waiting for draws, since the start.
+    virtual double waited_seconds() const { return 0; }
 };
 
-// Throws ContextError unless `more` tokens fit behind `used` of a context, and std::runtime_error
-// for the first of them that is outside of the vocabulary.
+// Throws ContextError unless `more` tokens fit behind `used` of a context, and RequestError for the
+// first of them that is outside of the vocabulary.
 void check_fits(std::span<const int32_t> more, int64_t used, int64_t context, int64_t vocabulary);
 // Throws ContextError for a token that is to be drawn.
 [[noreturn]] void throw_context_full(int64_t context);
+
+// Computes all tokens of a sequence that has a slot.
+void compute_all(Engine& engine, SequenceState& sequence);
+// Appends tokens and gives their logits: [tokens, vocabulary] on Path::kEachLogits, and elsewhere
+// [vocabulary] of the last one. Throws what check_fits() and compute() throw.
+std::vector<float> append_for_logits(Engine& engine, SequenceState& sequence,
+                                     std::span<const int32_t> tokens, SequenceState::Path path);
 
 }  // namespace hetune

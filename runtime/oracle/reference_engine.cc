@@ -13,7 +13,7 @@
 namespace hetune {
 namespace {
 
-// Tokens of a prompt between two questions whether to go on; fewer dequantise the weights too
+// Tokens of a step of a prompt, behind which the caller may stop; fewer dequantise the weights too
 // often.
 constexpr int64_t kPromptRows = 32;
 
@@ -66,94 +66,108 @@ ReferenceEngine::ReferenceEngine(const ModelFile& file, LayerGraph graph, int64_
                                          file.path().string(), op.kind));
 }
 
-void ReferenceEngine::reset() {
-    position_ = 0;
+bool ReferenceEngine::take_slot(SequenceState& sequence) {
+    if (sequence.slot >= 0) return true;
+    if (taken_) return false;
+    taken_ = true;
+    sequence.slot = 0;
+    sequence.computed = 0;
+    return true;
+}
+
+void ReferenceEngine::give_back(SequenceState& sequence) {
+    if (sequence.slot < 0) return;
+    sequence.slot = -1;
+    sequence.computed = 0;
+    taken_ = false;
+    position_ = last_rows_ = 0;
     state_.clear();
-    tokens_.clear();
 }
 
-// From the start: nothing keeps old states here.
-void ReferenceEngine::truncate(int64_t count) {
-    if (count < 0 || count > std::ssize(tokens_))
-        throw std::runtime_error(fmt::format("the context of {} tokens cannot be cut back to {}",
-                                             tokens_.size(), count));
-    tokens_.resize(static_cast<size_t>(count));
-    if (count >= position_) return;
-    const std::vector<int32_t> kept = std::move(tokens_);
-    reset();
-    tokens_ = kept;
-    run_to(count);
+void ReferenceEngine::compute(SequenceState& sequence) {
+    prepare(sequence, false);
+    const SequenceState::Stretch& stretch = sequence.stretch_at(sequence.computed);
+    // The logits of each token are those of one step, since value() is asked about it.
+    const bool whole = stretch.path == SequenceState::Path::kEachLogits;
+    run_to(sequence, whole ? stretch.end : std::min(stretch.end, sequence.computed + kPromptRows));
 }
 
-std::span<const float> ReferenceEngine::run_to(int64_t end) {
-    if (position_ >= end) return {};
-    const auto tokens = std::span(tokens_).subspan(static_cast<size_t>(position_),
-                                                   static_cast<size_t>(end - position_));
+void ReferenceEngine::run_to(SequenceState& sequence, int64_t end) {
+    last_rows_ = end - position_;
+    const auto tokens =
+        std::span(sequence.tokens)
+            .subspan(static_cast<size_t>(position_), static_cast<size_t>(last_rows_));
     for (const Op& op : graph_.ops)
         primitives().at(op.kind)(
             Step{file_, graph_, op, tokens, position_, context_, values_, state_, rounding_});
-    position_ = end;
-    return values_[static_cast<size_t>(graph_.logits)];
+    sequence.computed = position_ = end;
 }
 
-std::vector<float> ReferenceEngine::forward(std::span<const int32_t> tokens, bool every_row) {
-    check_fits(tokens, std::ssize(tokens_), context_, graph_.vocabulary);
-    if (tokens.empty()) return {};
-    run_to(std::ssize(tokens_));
-    tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
-    std::span<const float> logits = run_to(std::ssize(tokens_));
-    if (!every_row) logits = logits.last(static_cast<size_t>(graph_.vocabulary));
-    if (!all_finite(logits)) throw_number_error();
-    return {logits.begin(), logits.end()};
+std::span<const float> ReferenceEngine::logits(int64_t rows) const {
+    return std::span(values_[static_cast<size_t>(graph_.logits)])
+        .last(static_cast<size_t>(rows * graph_.vocabulary));
 }
 
-int32_t ReferenceEngine::prompt(std::span<const int32_t> tokens, const Sampling& sampling,
-                                const DrawLimit& limit) {
-    check_sampling(sampling);
-    check_fits(tokens, std::ssize(tokens_), context_, graph_.vocabulary);
-    if (tokens.empty() && position_ == std::ssize(tokens_))
-        throw std::runtime_error("the prompt has no token");
-    tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
-    std::span<const float> logits;
-    while (position_ < std::ssize(tokens_)) {
-        if (limit.cancelled && limit.cancelled()) {
-            tokens_.resize(static_cast<size_t>(position_));
-            throw Cancelled();
-        }
-        logits = run_to(std::min(position_ + kPromptRows, std::ssize(tokens_)));
-    }
+void ReferenceEngine::read_logits(SequenceState& sequence, std::vector<float>& to) {
+    const bool each =
+        sequence.stretch_at(sequence.computed - 1).path == SequenceState::Path::kEachLogits;
+    const std::span<const float> rows = logits(each ? last_rows_ : 1);
+    if (!all_finite(rows)) throw_number_error(sequence);
+    to.insert(to.end(), rows.begin(), rows.end());
+}
+
+void ReferenceEngine::prepare(SequenceState& sequence, bool draws) {
+    const bool spent = draws && sequence.computed == sequence.size() && last_rows_ == 0;
+    if (sequence.computed == position_ && !spent) return;
+    // From the start: nothing keeps old states here.
+    sequence.computed = position_ = last_rows_ = 0;
+    state_.clear();
+}
+
+int32_t ReferenceEngine::draw_first(SequenceState& sequence, const Sampling& sampling,
+                                    const DrawLimit& limit) {
     sampling_ = sampling;
-    drawable_ = limit.vocabulary > 0 ? limit.vocabulary : static_cast<int32_t>(graph_.vocabulary);
-    draws_ = first_draw(tokens_.size());
-    return draw(logits);
+    limit_ = limit;
+    if (limit.vocabulary <= 0) limit_.vocabulary = static_cast<int32_t>(graph_.vocabulary);
+    draws_ = first_draw(sequence.tokens.size());
+    return draw_one(sequence);
 }
 
-int32_t ReferenceEngine::next() {
+std::span<const int32_t> ReferenceEngine::draw(SequenceState& sequence) {
     if (position_ >= context_) throw_context_full(context_);
-    return draw(run_to(std::ssize(tokens_)));
+    run_to(sequence, sequence.size());
+    draw_one(sequence);
+    return {&drawn_, 1};
 }
 
-int32_t ReferenceEngine::draw(std::span<const float> logits) {
-    const auto of_vocabulary =
-        logits.last(static_cast<size_t>(graph_.vocabulary)).first(static_cast<size_t>(drawable_));
-    const int32_t token = reference::draw(of_vocabulary, sampling_, tokens_, draws_++).token;
-    if (token == kNothingDrawn) throw_number_error();
-    tokens_.push_back(token);
-    return token;
+int32_t ReferenceEngine::draw_one(SequenceState& sequence) {
+    const auto drawable = logits(1).first(static_cast<size_t>(limit_.vocabulary));
+    drawn_ = reference::draw(drawable, sampling_, sequence.tokens, draws_++).token;
+    if (drawn_ == kNothingDrawn) throw_number_error(sequence);
+    sequence.add_drawn(drawn_);
+    return drawn_;
 }
 
-void ReferenceEngine::throw_number_error() {
+void ReferenceEngine::throw_number_error(SequenceState& sequence) {
     std::optional<BadNumber> first;
-    const auto rows = std::ssize(values_[static_cast<size_t>(graph_.logits)]) / graph_.vocabulary;
     for (const Op& op : graph_.ops)
         for (const ValueId id : op.outputs)
             if (!first)
                 first = find_bad_number(
                     values_[static_cast<size_t>(id)], graph_.values[static_cast<size_t>(id)].width,
-                    position_ - rows, graph_.values[static_cast<size_t>(id)].name);
-    const auto tokens = std::ssize(tokens_);
-    reset();
+                    position_ - last_rows_, graph_.values[static_cast<size_t>(id)].name);
+    const int64_t tokens = sequence.computed;
+    sequence.cut(0);
     throw NumberError(number_error_text(file_, std::nullopt, first, tokens));
+}
+
+std::vector<float> oracle_logits(ReferenceEngine& oracle, std::span<const int32_t> tokens) {
+    SequenceState sequence;
+    oracle.take_slot(sequence);
+    std::vector<float> logits =
+        append_for_logits(oracle, sequence, tokens, SequenceState::Path::kEachLogits);
+    oracle.give_back(sequence);
+    return logits;
 }
 
 }  // namespace hetune

@@ -28,21 +28,21 @@ class ReferenceEngine : public Engine {
     ReferenceEngine(const ModelFile& file, LayerGraph graph, int64_t context,
                     OracleRounding rounding = {});
 
-    std::vector<float> forward(std::span<const int32_t> tokens, bool every_row) override;
-    // Draws with runtime/oracle/sampler.h; asks DrawLimit::cancelled now and then
-    // within a prompt.
-    int32_t prompt(std::span<const int32_t> tokens, const Sampling& sampling,
-                   const DrawLimit& limit) override;
-    int32_t next() override;
-    std::span<const int32_t> tokens() const override { return tokens_; }
-    void reset() override;
-    void truncate(int64_t count) override;
-    int64_t position() const override { return position_; }
     int64_t vocabulary() const override { return graph_.vocabulary; }
     int64_t context() const override { return context_; }
+    // There is one slot.
+    bool take_slot(SequenceState& sequence) override;
+    void give_back(SequenceState& sequence) override;
+    void compute(SequenceState& sequence) override;
+    void read_logits(SequenceState& sequence, std::vector<float>& to) override;
+    // Draws with runtime/oracle/sampler.h.
+    void prepare(SequenceState& sequence, bool draws) override;
+    int32_t draw_first(SequenceState& sequence, const Sampling& sampling,
+                       const DrawLimit& limit) override;
+    std::span<const int32_t> draw(SequenceState& sequence) override;
 
     const LayerGraph& graph() const { return graph_; }
-    // A value of the last forward, [rows, width].
+    // A value of the last step, [rows, width].
     std::span<const float> value(ValueId id) const { return values_[static_cast<size_t>(id)]; }
 
     // What a primitive sees of the engine. Primitives register themselves by kind
@@ -55,7 +55,7 @@ class ReferenceEngine : public Engine {
         int64_t position;  // of the first row
         int64_t context;
         std::vector<std::vector<float>>& values;
-        // Kept between forwards: KV caches, recurrent states.
+        // Kept between steps: KV caches, recurrent states.
         std::map<std::string, std::vector<float>>& state;
         const OracleRounding& rounding;
 
@@ -73,22 +73,30 @@ class ReferenceEngine : public Engine {
     };
 
   private:
-    // Runs tokens_ from position_ to `end`; gives the logits of each of them.
-    std::span<const float> run_to(int64_t end);
-    int32_t draw(std::span<const float> logits);
-    [[noreturn]] void throw_number_error();
+    // The tokens behind `computed`, up to `end`.
+    void run_to(SequenceState& sequence, int64_t end);
+    // Of the last `rows` rows of the last step.
+    std::span<const float> logits(int64_t rows) const;
+    int32_t draw_one(SequenceState& sequence);
+    [[noreturn]] void throw_number_error(SequenceState& sequence);
 
     const ModelFile& file_;
     LayerGraph graph_;
     int64_t context_;
     OracleRounding rounding_;
-    int64_t position_ = 0;
-    std::vector<int32_t> tokens_;  // of the context, and the one drawn last
-    Sampling sampling_;            // of the generation
-    int32_t drawable_ = 0;         // DrawLimit::vocabulary
-    uint32_t draws_ = 0;           // the number of the next one
+    bool taken_ = false;     // the slot
+    int64_t position_ = 0;   // tokens that state_ holds
+    int64_t last_rows_ = 0;  // of the last step; 0: its logits are gone
+    Sampling sampling_;      // of the generation
+    DrawLimit limit_;
+    uint32_t draws_ = 0;  // the number of the next one
+    int32_t drawn_ = 0;   // the last one
     std::vector<std::vector<float>> values_;
     std::map<std::string, std::vector<float>> state_;
 };
+
+// The logits of each token, [tokens, vocabulary], by an oracle whose slot is free. Its values are
+// then those of all tokens.
+std::vector<float> oracle_logits(ReferenceEngine& oracle, std::span<const int32_t> tokens);
 
 }  // namespace hetune

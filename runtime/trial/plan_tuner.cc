@@ -77,7 +77,9 @@ bool PlanTuner::add(const Tunings& tunings, std::set<std::string> without) {
 void PlanTuner::read_reference() {
     if (!memory_.synthetic() && file_.bytes() <= kMostOracleBytes) {
         ReferenceEngine oracle(file_, graph_, std::ssize(tokens_));
-        reference_ = oracle.forward(tokens_, false);
+        SequenceState sequence;
+        oracle.take_slot(sequence);
+        reference_ = append_for_logits(oracle, sequence, tokens_, SequenceState::Path::kPrompt);
         checked_with_ = "oracle";
         return;
     }

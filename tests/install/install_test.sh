@@ -21,8 +21,9 @@ cat >"$work/alone.cc" <<'END'
 #include <hetune/hetune.h>
 int main() try {  // some members of each struct, without a warning; every error by its type
     hetune::Model model("m.gguf", {.backend = "cpu", .context = 5});
-    model.generate("a", {.max_tokens = 3}, {});
-    model.generate("a", {.sampling = {.temperature = 1, .seed = 3}}, {});
+    hetune::Sequence text = model.open();
+    text.generate("a", {.max_tokens = 3});
+    text.generate("a", {.sampling = {.temperature = 1, .seed = 3}});
 } catch (const hetune::ModelError&) {
 } catch (const hetune::OptionError&) {
 } catch (const hetune::DeviceError&) {
@@ -36,7 +37,7 @@ END
 "$compiler" -std=c++20 -Wall -Wextra -Werror -fsyntax-only -I"$prefix/include" "$work/alone.cc"
 
 nm -DC --defined-only "$prefix/$libdir/libhetune.so" >"$work/symbols"
-grep -q ' hetune::Model::generate' "$work/symbols" || fail "hetune::Model is not exported"
+grep -q ' hetune::Sequence::generate' "$work/symbols" || fail "hetune::Model is not exported"
 if grep -Ev ' hetune::(Model::(~?\w+|operator=)|version|cache_folder|devices)(\[abi:cxx11\])?\(' "$work/symbols"; then
     fail "these symbols are exported and not in hetune.h"
 fi

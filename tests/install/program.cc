@@ -9,8 +9,9 @@ int main(int, char** argv) {
     } catch (const hetune::ModelError&) {  // the same type in the library and here
     }
     hetune::Model model(argv[1], {.backend = "cpu", .context = 256});
+    hetune::Sequence sequence = model.open();
     const auto written =
-        model.generate("Ownership is", {.max_tokens = 8}, [](std::string_view text) {
+        sequence.generate("Ownership is", {.max_tokens = 8}, [](std::string_view text) {
             std::cout << text << std::flush;
             return true;
         });

@@ -32,7 +32,7 @@ LogitsDistance distance_to_peer(const ModelShape& shape, const char* quant) {
     const ModelFile file(path);
     const std::vector<int32_t> tokens = some_tokens(48);
     ReferenceEngine oracle(file, build_layer_graph(file), 64);
-    return compare_logits(logits_of_peer(path, tokens), oracle.forward(tokens, true),
+    return compare_logits(logits_of_peer(path, tokens), oracle_logits(oracle, tokens),
                           oracle.vocabulary());
 }
 
@@ -77,7 +77,7 @@ TEST_CASE("llama.cpp and the oracle read every layout and setting of file_varian
         ReferenceEngine oracle(file, build_layer_graph(file), 64);
         const std::vector<float> judged = logits_of_peer(path, tokens);
         write_array(in_folder(variant.name + ".f32"), judged);
-        CHECK(compare_logits(judged, oracle.forward(tokens, true), oracle.vocabulary()).max_kl <
+        CHECK(compare_logits(judged, oracle_logits(oracle, tokens), oracle.vocabulary()).max_kl <
               1e-8);
     }
 }

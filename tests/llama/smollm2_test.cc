@@ -30,12 +30,16 @@ TEST_CASE("SmolLM2-135M: logits are llama.cpp's but for the rounding of activati
                                 .all_logits = true});
     const std::vector<int32_t> tokens = oracle.tokenize(kText);
     REQUIRE(tokens.size() > 30);
-    const std::vector<float> exact = oracle.logits(tokens, true),
+    const std::vector<float> exact = oracle.open().logits(tokens, {.every_position = true}),
                              judged = logits_of_peer(model_file(), tokens);
     const int64_t vocabulary = oracle.info().vocabulary;
     const double peer_kl = compare_logits(exact, judged, vocabulary).mean_kl;
-    const double kl = compare_logits(exact, compiled.logits(tokens, true), vocabulary).mean_kl;
-    const double float_kl = compare_logits(exact, floats.logits(tokens, true), vocabulary).mean_kl;
+    const double kl =
+        compare_logits(exact, compiled.open().logits(tokens, {.every_position = true}), vocabulary)
+            .mean_kl;
+    const double float_kl =
+        compare_logits(exact, floats.open().logits(tokens, {.every_position = true}), vocabulary)
+            .mean_kl;
     MESSAGE(
         fmt::format("mean KL from the oracle: llama.cpp {:.2e}, 8-bit activations {:.2e}, "
                     "floats {:.2e}",
@@ -51,7 +55,7 @@ TEST_CASE("SmolLM2-135M: logits are llama.cpp's but for the rounding of activati
 TEST_CASE("SmolLM2-135M: every token of a greedy text is llama.cpp's best, but for near ties") {
     Model model(model_file(), {.backend = "cpu", .context = 128});
     const Generated made =
-        model.generate(kText, {.max_tokens = 40}, [](std::string_view) { return true; });
+        model.open().generate(kText, {.max_tokens = 40}, [](std::string_view) { return true; });
     MESSAGE(made.text);
     REQUIRE(made.tokens.size() == 40);
     std::vector<int32_t> tokens = model.tokenize(kText);

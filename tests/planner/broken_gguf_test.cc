@@ -434,13 +434,9 @@ std::string error_of_use(const Use& use) {
 }
 
 // With token ids, of one token.
-void check_computes(Model& model) {
-    Model::Options options;
-    options.max_tokens = 1;
-    options.ignore_end = true;
+void check_computes(const Model& model) {
     const std::vector<int32_t> prompt = {0};
-    CHECK(model.generate(prompt, options, {}).tokens.size() == 1);
-    model.reset();
+    CHECK(model.open().generate(prompt, {.max_tokens = 1, .ignore_end = true}).tokens.size() == 1);
 }
 
 TEST_CASE("a fault of the tokenizer leaves token ids, and text gets an error that names it") {
@@ -459,8 +455,8 @@ TEST_CASE("a fault of the tokenizer leaves token ids, and text gets an error tha
         for (const std::string& error :
              {error_of_use([&] { model.tokenize("ab"); }),
               error_of_use([&] { model.detokenize(ids); }),
-              error_of_use([&] { model.generate("ab", Model::Options(), {}); }), error_of_use([&] {
-                  model.chat({Message{"user", "ab"}}, Model::Options(), {});
+              error_of_use([&] { model.open().generate("ab"); }), error_of_use([&] {
+                  model.open().chat({Message{"user", "ab"}});
               })}) {
             CAPTURE(error);
             CHECK(error.starts_with(path.string() + ": "));
@@ -488,9 +484,7 @@ TEST_CASE("a chat template that is a number leaves text, and a chat gets an erro
     Model model(path.string(), {.backend = "reference", .context = 8});
     check_computes(model);
     CHECK(model.tokenize("ab") == std::vector<int32_t>{2});
-    const std::string error = error_of_use([&] {
-        model.chat({Message{"user", "ab"}}, Model::Options(), {});
-    });
+    const std::string error = error_of_use([&] { model.open().chat({Message{"user", "ab"}}); });
     CAPTURE(error);
     CHECK(error.starts_with(path.string() + ": "));
     CHECK(error.find("chat_template") != std::string::npos);

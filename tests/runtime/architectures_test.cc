@@ -39,9 +39,9 @@ TEST_CASE("every architecture gives the oracle's logits, in steps and token by t
                                                              .kv = KvType::kF32,
                                                              .all_logits = true});
             ReferenceEngine oracle(loaded.file, build_layer_graph(loaded.file), 64);
-            const std::vector<float> wanted = oracle.forward(tokens, true);
+            const std::vector<float> wanted = oracle_logits(oracle, tokens);
             CHECK(std::ranges::all_of(wanted, [](float v) { return std::isfinite(v); }));
-            Session& session = loaded.session;
+            Solo& session = loaded.session;
             const auto steps =
                 compare_logits(wanted, session.forward(tokens, true), shape.vocabulary);
             CHECK(steps.mean_kl < 1e-8);
@@ -66,7 +66,7 @@ TEST_CASE("experts give the oracle's logits at any number of rows, sorted by exp
                              .all_logits = true});
         if (wanted.empty()) {
             ReferenceEngine oracle(loaded.file, build_layer_graph(loaded.file), 64);
-            wanted = oracle.forward(tokens, true);
+            wanted = oracle_logits(oracle, tokens);
         }
         const auto distance =
             compare_logits(wanted, loaded.session.forward(tokens, true), shape.vocabulary);
@@ -83,7 +83,7 @@ TEST_CASE("8-bit activations cost every architecture little") {
                       {.context = 64, .prefill_rows = 16, .all_logits = true});
         ReferenceEngine oracle(loaded.file, build_layer_graph(loaded.file), 64);
         const auto distance = compare_logits(
-            oracle.forward(tokens, true), loaded.session.forward(tokens, true), shape.vocabulary);
+            oracle_logits(oracle, tokens), loaded.session.forward(tokens, true), shape.vocabulary);
         CHECK(distance.mean_kl < 1.5e-3);
     }
 }

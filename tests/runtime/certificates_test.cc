@@ -62,7 +62,7 @@ class FailingDevice : public Device {
 
 struct TinySession {
     explicit TinySession(Device& device, CodeStore& store, const std::string& templates = {},
-                         SessionChecks checks = {},
+                         LoadChecks checks = {},
                          const std::string& path = kModels + "/tiny-Q4_K_M.gguf")
         : file(path), library(device.arch(), store, environment(templates)) {
         checks.warn = [this](const std::string& line) { warnings.push_back(line); };
@@ -79,7 +79,7 @@ struct TinySession {
     ModelFile file;
     KernelLibrary library;
     std::vector<std::string> warnings;
-    std::optional<Session> session;
+    std::optional<Solo> session;
 };
 
 // The code objects of the tests' store as a read-only layer, so that nothing is compiled again.
@@ -123,7 +123,7 @@ TEST_CASE("a certificate is of a step's shape: other rows are tried anew") {
     const TinySession first(device, store);
     ModelFile file(kModels + "/tiny-Q4_K_M.gguf");
     KernelLibrary library(device.arch(), store, read_environment());
-    const Session other(file, device, library, nullptr, {.context = 64, .prefill_rows = 11});
+    const Solo other(file, device, library, nullptr, {.context = 64, .prefill_rows = 11});
     CHECK(std::ranges::any_of(other.certificates(), [](const CertifiedKernel& kernel) {
         return kernel.fresh && kernel.spec.name == "gemv_fan";
     }));

@@ -7,7 +7,7 @@
 #include <filesystem>
 
 #include "runtime/device/cpu_device.h"
-#include "runtime/engine/session.h"
+#include "tests/runtime/solo.h"
 #include "tools/synth/synthetic.h"
 
 int main(int argc, char** argv) try {
@@ -25,8 +25,8 @@ int main(int argc, char** argv) try {
     const auto device = open_cpu_device(0);
     CodeStore store({.folder = HETUNE_BUILD_DIR "/bench-cache"});
     KernelLibrary library(device->arch(), store, read_environment());
-    const Session session(file, *device, library, nullptr, {.context = rows, .prefill_rows = rows},
-                          {}, {.certify = CertifyMode::kAlways});
+    const Solo session(file, *device, library, nullptr, {.context = rows, .prefill_rows = rows}, {},
+                       {.certify = CertifyMode::kAlways});
     double ms = 0, launch_ms = 0;
     for (const CertifiedKernel& kernel : session.certificates()) {
         const Certificate& c = kernel.certificate;

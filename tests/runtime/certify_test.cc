@@ -31,14 +31,14 @@ struct Load {
     ModelFile file;
     std::unique_ptr<Device> device = open_cpu_device(0);
     KernelLibrary library;
-    std::unique_ptr<Session> session;
+    std::unique_ptr<Solo> session;
 
     Load(CodeStore& store, const std::string& templates, SessionOptions options,
-         SessionChecks checks = {}, const std::string& path = kTiny)
+         LoadChecks checks = {}, const std::string& path = kTiny)
         : file(path), library(device->arch(), store, environment(templates)) {
         checks.warn = [this](const std::string& line) { lines.push_back(line); };
-        session = std::make_unique<Session>(file, *device, library, nullptr, std::move(options),
-                                            LoadProgress{}, checks);
+        session = std::make_unique<Solo>(file, *device, library, nullptr, std::move(options),
+                                         LoadProgress{}, checks);
     }
 
     static Environment environment(const std::string& templates) {
@@ -61,14 +61,14 @@ struct Load {
     double distance() {
         ReferenceEngine oracle(file, build_layer_graph(file), 64);
         const std::vector<int32_t> tokens = {32, 113, 424, 7, 99};
-        return compare_logits(oracle.forward(tokens, false), session->forward(tokens, false),
-                              oracle.vocabulary())
+        return compare_logits(OneSequence(oracle).forward(tokens, false),
+                              session->forward(tokens, false), oracle.vocabulary())
             .mean_kl;
     }
 };
 
 const SessionOptions kSmall{.context = 64, .prefill_rows = 9};
-const SessionChecks kAlways{.certify = CertifyMode::kAlways};
+const LoadChecks kAlways{.certify = CertifyMode::kAlways};
 
 TEST_CASE("every template that a plan may use has a certifier") {
     for (const TemplateInfo* info : all_templates()) {
@@ -307,7 +307,7 @@ TEST_CASE("certificates come along in a bundle, and another driver asks again") 
 
     OtherDriver device;
     KernelLibrary library(device.arch(), store, read_environment());
-    const Session session(load.file, device, library, nullptr, kSmall);
+    const Solo session(load.file, device, library, nullptr, kSmall);
     CHECK(std::ranges::count_if(session.certificates(), &CertifiedKernel::fresh) ==
           static_cast<int64_t>(kernels));
 }

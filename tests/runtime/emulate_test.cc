@@ -5,12 +5,12 @@
 
 #include "cache/code_store.h"
 #include "device_cases.h"
-#include "runtime/engine/session.h"
 #include "runtime/oracle/logits_distance.h"
 #include "runtime/oracle/reference_engine.h"
 #include "tests/run_store.h"
 #include "tests/runtime/broken_templates.h"
 #include "tests/runtime/small_shapes.h"
+#include "tests/runtime/solo.h"
 #include "tests/skip.h"
 #include "tools/synth/synthetic.h"
 
@@ -87,14 +87,15 @@ void prefill_and_decode_tiny(int rows, size_t prompt) {
     CodeStore store({.folder = run_store()});
     KernelLibrary library(device->arch(), store, read_environment());
     // emulate_certify_test is about kernels one by one.
-    Session session(file, *device, library, nullptr,
-                    {.context = 64, .prefill_rows = rows, .memory_limit = 1 << 30}, {},
-                    {.certify = CertifyMode::kOff});
+    Solo session(file, *device, library, nullptr,
+                 {.context = 64, .prefill_rows = rows, .memory_limit = 1 << 30}, {},
+                 {.certify = CertifyMode::kOff});
     REQUIRE(session.options().refused.empty());
     ReferenceEngine oracle(file, build_layer_graph(file), 64);
+    OneSequence wanted(oracle);
     const std::vector<int32_t> tokens = some_tokens(prompt + 1);
     for (const auto part : {std::span(tokens).first(prompt), std::span(tokens).last(1)}) {
-        const auto distance = compare_logits(oracle.forward(part, false),
+        const auto distance = compare_logits(wanted.forward(part, false),
                                              session.forward(part, false), session.vocabulary());
         MESSAGE("KL ", distance.mean_kl);
         CHECK(distance.mean_kl < 1.5e-3);  // 8-bit activations, as in model_test
@@ -123,14 +124,14 @@ TEST_CASE(
     const auto device = open_device("emulator");
     CodeStore store({.folder = run_store()});
     KernelLibrary library(device->arch(), store, read_environment());
-    Session session(
-        file, *device, library, nullptr,
-        {.context = 64, .prefill_rows = 34, .kv = KvType::kQ8, .memory_limit = 1 << 30});
+    Solo session(file, *device, library, nullptr,
+                 {.context = 64, .prefill_rows = 34, .kv = KvType::kQ8, .memory_limit = 1 << 30});
     REQUIRE(session.options().refused.empty());
     ReferenceEngine oracle(file, build_layer_graph(file), 64);
+    OneSequence wanted(oracle);
     const std::vector<int32_t> tokens = some_tokens(35);
     for (const auto part : {std::span(tokens).first(34), std::span(tokens).last(1)}) {
-        const auto distance = compare_logits(oracle.forward(part, false),
+        const auto distance = compare_logits(wanted.forward(part, false),
                                              session.forward(part, false), session.vocabulary());
         MESSAGE("KL ", distance.mean_kl);
         CHECK(distance.mean_kl < 1e-4);

@@ -35,7 +35,7 @@ TEST_CASE("logits behind a drawn token are those of the whole text, and so is th
     for (const std::string& file : {kTiny, kMini}) {
         CAPTURE(file);
         Loaded loaded(file, {.context = 64});
-        Session& session = loaded.session;
+        Solo& session = loaded.session;
         Tokens drawn = {session.prompt(prompt, {}, {.draws = 3})};
         while (drawn.size() < 3) drawn.push_back(session.next());
         const std::vector<float> logits = session.forward(more, false);
@@ -53,7 +53,8 @@ TEST_CASE("logits behind a drawn token are those of the whole text, and so is th
 
 TEST_CASE("the oracle keeps drawn tokens in its context as a session does") {
     const ModelFile file(kTiny);
-    ReferenceEngine engine(file, build_layer_graph(file), 64);
+    ReferenceEngine oracle(file, build_layer_graph(file), 64);
+    OneSequence engine(oracle);
     const Tokens prompt = {5, 17, 300, 42}, more = {7};
     const int32_t first = engine.prompt(prompt, {}, {});
     const int32_t second = engine.next();
@@ -68,7 +69,8 @@ TEST_CASE("the oracle keeps drawn tokens in its context as a session does") {
 
 TEST_CASE("the oracle samples by the same generator as a device") {
     const ModelFile file(kTiny);
-    ReferenceEngine oracle(file, build_layer_graph(file), 64);
+    ReferenceEngine engine(file, build_layer_graph(file), 64);
+    OneSequence oracle(engine);
     Loaded loaded(kTiny, {.context = 64, .activations = Activations::kFloat, .kv = KvType::kF32});
     const Sampling sampling{.temperature = 0.9, .repeat_penalty = 1.2, .seed = 4};
     const Tokens prompt = {79, 957, 1888, 308, 259};
@@ -96,61 +98,79 @@ TEST_CASE("logits of every position need no all_logits") {
     CHECK(steps > 0);
     CHECK(loaded.session.position() == 5);
 
-    Model model = load(kTiny);
-    CHECK(model.logits(tokens, true) == every);
-    CHECK(model.logits({}, true).empty());
+    Sequence text = load(kTiny).open();
+    CHECK(text.logits(tokens, {.every_position = true}) == every);
+    CHECK(text.logits({}, {.every_position = true}).empty());
 }
 
 TEST_CASE("what does not fit or is no token leaves the context as it was") {
     for (const char* backend : {"cpu", "reference"}) {
         CAPTURE(backend);
-        Model model = load(kTiny, {.backend = backend, .context = 12});
-        const auto text = [&] { return model.generate(Tokens{7}, {.max_tokens = 2}, {}).tokens; };
-        model.logits(Tokens{5, 17, 300}, false);
-        CHECK_THROWS_AS(model.logits(Tokens(10, 5), false), ContextError);
-        CHECK_THROWS_WITH_AS(model.generate(Tokens(10, 5), {}, {}),
+        Sequence text = load(kTiny, {.backend = backend, .context = 12}).open();
+        const auto answer = [&] { return text.generate(Tokens{7}, {.max_tokens = 2}).tokens; };
+        text.logits(Tokens{5, 17, 300});
+        CHECK_THROWS_AS(text.logits(Tokens(10, 5)), ContextError);
+        CHECK_THROWS_WITH_AS(text.generate(Tokens(10, 5), {}, {}),
                              doctest::Contains("10 tokens do not fit into the context of 12 "
                                                "tokens, of which 3 are in use"),
                              ContextError);
-        CHECK_THROWS_WITH(model.logits(Tokens{5, 4096}, false),
+        CHECK_THROWS_WITH(text.logits(Tokens{5, 4096}),
                           "token 4096 is outside the vocabulary of 4096");
-        CHECK_THROWS_AS(model.generate(Tokens{-1}, {}, {}), std::runtime_error);
-        CHECK(model.position() == 3);
-        const Tokens wanted = text();
-        model.reset();
-        model.logits(Tokens{5, 17, 300}, false);
-        CHECK(text() == wanted);
+        CHECK_THROWS_AS(text.generate(Tokens{-1}, {}, {}), std::runtime_error);
+        CHECK(text.tokens().size() == 3);
+        const Tokens wanted = answer();
+        text.reset();
+        text.logits(Tokens{5, 17, 300});
+        CHECK(answer() == wanted);
     }
 }
 
 TEST_CASE("a full context ends an answer; chat goes on from the tokens that are held") {
-    Model model = load(kTiny, {.context = 16});
-    CHECK(model.generate(Tokens{5, 17, 300}, {.max_tokens = 100, .ignore_end = true}, {}).stop ==
-          "context");
-    CHECK_THROWS_AS(model.logits(Tokens{1, 2}, false), ContextError);
-    model.reset();
-    CHECK(model.position() == 0);
+    Sequence text = load(kTiny, {.context = 16}).open();
+    CHECK(text.generate(Tokens{5, 17, 300}, {.max_tokens = 100, .ignore_end = true}, {}).stop ==
+          Stop::kContext);
+    CHECK_THROWS_AS(text.logits(Tokens{1, 2}), ContextError);
+    text.reset();
+    CHECK(text.tokens().empty());
 }
 
 TEST_CASE("no tokens to generate appends the prompt, and a negative number is refused") {
-    Model model = load(kTiny);
-    const Generated none = model.generate(Tokens{5, 17, 300}, {.max_tokens = 0}, {});
+    Sequence text = load(kTiny).open();
+    const Generated none = text.generate(Tokens{5, 17, 300}, {.max_tokens = 0}, {});
     CHECK(none.tokens.empty());
-    CHECK(none.stop == "length");
-    CHECK(model.position() == 3);
-    const Tokens wanted = model.generate(Tokens{42}, {.max_tokens = 3}, {}).tokens;
-    model.reset();
-    CHECK(model.generate(Tokens{5, 17, 300, 42}, {.max_tokens = 3}, {}).tokens == wanted);
-    CHECK_THROWS_WITH_AS(model.generate("a", {.max_tokens = -1}, {}),
-                         "Model::Options::max_tokens is -1; it must be 0 or more", OptionError);
+    CHECK(none.stop == Stop::kLength);
+    CHECK(text.tokens().size() == 3);
+    const Tokens wanted = text.generate(Tokens{42}, {.max_tokens = 3}, {}).tokens;
+    text.reset();
+    CHECK(text.generate(Tokens{5, 17, 300, 42}, {.max_tokens = 3}, {}).tokens == wanted);
+    CHECK_THROWS_WITH_AS(text.generate("a", {.max_tokens = -1}, {}),
+                         "GenerateOptions::max_tokens is -1; it must be 0 or more", OptionError);
+}
+
+TEST_CASE("a sequence cut back goes on as if no more had come") {
+    for (const std::string& file : {kTiny, kMini}) {
+        Sequence text = load(file).open();
+        text.append(Tokens{5, 17, 300, 42});
+        const Tokens wanted = text.generate(Tokens{8}, {.max_tokens = 5}).tokens;
+        CHECK_THROWS_WITH_AS(text.truncate(11),
+                             "the sequence of 10 tokens cannot be cut back to 11", RequestError);
+        CHECK_THROWS_AS(text.truncate(-1), RequestError);
+        text.truncate(4);
+        CHECK(text.generate(Tokens{8}, {.max_tokens = 5}).tokens == wanted);
+        // Behind its prompt alone, whose logits are spent.
+        text.truncate(5);
+        CHECK(text.generate(Tokens{}, {.max_tokens = 5}).tokens == wanted);
+        text.reset();
+        CHECK_THROWS_WITH_AS(text.generate(Tokens{}), "the prompt has no token", RequestError);
+    }
 }
 
 TEST_CASE("a callback that stops a generation is not called again") {
-    Model model = load(kTiny);
+    Sequence text = load(kTiny).open();
     int calls = 0;
-    const Generated text =
-        model.generate("Ownership is", {.max_tokens = 20}, [&](auto) { return ++calls < 3; });
-    CHECK(text.stop == "stopped");
+    const Generated answer =
+        text.generate("Ownership is", {.max_tokens = 20}, [&](auto) { return ++calls < 3; });
+    CHECK(answer.stop == Stop::kCallback);
     CHECK(calls == 3);
 }
 
@@ -158,20 +178,20 @@ TEST_CASE("a prompt can be cancelled between its steps, and goes on where it sto
     const Tokens prompt(40, 17);
     for (const char* backend : {"cpu", "reference"}) {
         CAPTURE(backend);
-        Model model = load(kTiny, {.backend = backend, .prefill_rows = 8});
+        Sequence text = load(kTiny, {.backend = backend, .prefill_rows = 8}).open();
         int asked = 0;
         const Generated cut =
-            model.generate(prompt, {.max_tokens = 3, .cancelled = [&] { return ++asked > 1; }}, {});
-        CHECK(cut.stop == "stopped");
+            text.generate(prompt, {.max_tokens = 3, .cancelled = [&] { return ++asked > 1; }}, {});
+        CHECK(cut.stop == Stop::kCancelled);
         CHECK(cut.tokens.empty());
         CHECK(asked == 2);
-        const auto ran = static_cast<size_t>(model.position());
+        const auto ran = static_cast<size_t>(text.tokens().size());
         CHECK(ran > 0);
         CHECK(ran < prompt.size());
         const Tokens wanted =
-            model.generate(std::span(prompt).subspan(ran), {.max_tokens = 3}, {}).tokens;
-        model.reset();
-        CHECK(model.generate(prompt, {.max_tokens = 3}, {}).tokens == wanted);
+            text.generate(std::span(prompt).subspan(ran), {.max_tokens = 3}, {}).tokens;
+        text.reset();
+        CHECK(text.generate(prompt, {.max_tokens = 3}, {}).tokens == wanted);
     }
 }
 
@@ -201,20 +221,20 @@ TEST_CASE("an exception of a callback ends the call that is in progress, and not
         again.certify = "always";
         CHECK_THROWS_AS(Model(kTiny, again), OwnError);
     }
-    Model model = load(kTiny);
+    Sequence text = load(kTiny).open();
     int calls = 0;
     const Tokens prompt = {5, 17, 300};
-    CHECK_THROWS_AS(model.generate(prompt, {.max_tokens = 9},
-                                   [&](auto) -> bool {
-                                       if (++calls == 2) throw OwnError();
-                                       return true;
-                                   }),
+    CHECK_THROWS_AS(text.generate(prompt, {.max_tokens = 9},
+                                  [&](auto) -> bool {
+                                      if (++calls == 2) throw OwnError();
+                                      return true;
+                                  }),
                     OwnError);
-    const Model::Options refusing = {.max_tokens = 9,
-                                     .cancelled = []() -> bool { throw OwnError(); }};
-    CHECK_THROWS_AS(model.generate(prompt, refusing, {}), OwnError);
-    model.reset();
-    CHECK(model.generate(prompt, {.max_tokens = 4}, {}).tokens.size() == 4);
+    const GenerateOptions refusing = {.max_tokens = 9,
+                                      .cancelled = []() -> bool { throw OwnError(); }};
+    CHECK_THROWS_AS(text.generate(prompt, refusing, {}), OwnError);
+    text.reset();
+    CHECK(text.generate(prompt, {.max_tokens = 4}, {}).tokens.size() == 4);
 }
 
 TEST_CASE("an exception of a warning is thrown by the constructor, on its thread") {
@@ -236,21 +256,30 @@ TEST_CASE("an exception of a warning is thrown by the constructor, on its thread
     setenv("HETUNE_CACHE_DIR", run_store().c_str(), 1);
 }
 
-TEST_CASE("a Model that was moved from throws, and can be assigned to") {
+TEST_CASE("what was moved from throws, and can be assigned to") {
     Model first = load(kTiny);
     Model second = std::move(first);
-    CHECK_THROWS_WITH(first.info(), "this hetune::Model was moved from");
-    CHECK_THROWS_AS(first.tokenize("a"), std::runtime_error);
-    CHECK_THROWS_AS(first.detokenize(Tokens{5}), std::runtime_error);
-    CHECK_THROWS_AS(first.generate("a", {}, {}), std::runtime_error);
-    CHECK_THROWS_AS(first.generate(Tokens{5}, {}, {}), std::runtime_error);
-    CHECK_THROWS_AS(first.chat({{"user", "a"}}, {}, {}), std::runtime_error);
-    CHECK_THROWS_AS(first.logits(Tokens{5}, false), std::runtime_error);
-    CHECK_THROWS_AS(first.reset(), std::runtime_error);
-    CHECK_THROWS_AS(first.position(), std::runtime_error);
-    CHECK_THROWS_AS(first.plan(false, false), std::runtime_error);
-    first = std::move(second);
-    CHECK(first.generate(Tokens{5}, {.max_tokens = 1}, {}).tokens.size() == 1);
+    CHECK_THROWS_WITH_AS(first.info(), "this hetune::Model was moved from", RequestError);
+    CHECK_THROWS_AS(first.tokenize("a"), RequestError);
+    CHECK_THROWS_AS(first.detokenize(Tokens{5}), RequestError);
+    CHECK_THROWS_AS(first.render({{"user", "a"}}), RequestError);
+    CHECK_THROWS_AS(first.plan(false, false), RequestError);
+    CHECK_THROWS_AS(first.open(), RequestError);
+    first = second;
+
+    Sequence text = first.open();
+    Sequence other = std::move(text);
+    CHECK_THROWS_WITH_AS(text.generate("a"), "this hetune::Sequence was moved from", RequestError);
+    CHECK_THROWS_AS(text.generate(Tokens{5}), RequestError);
+    CHECK_THROWS_AS(text.append(Tokens{5}), RequestError);
+    CHECK_THROWS_AS(text.chat({{"user", "a"}}), RequestError);
+    CHECK_THROWS_AS(text.logits(Tokens{5}), RequestError);
+    CHECK_THROWS_AS(text.reset(), RequestError);
+    CHECK_THROWS_AS(text.tokens(), RequestError);
+    CHECK_THROWS_AS(text.room(), RequestError);
+    text.cancel();
+    text = std::move(other);
+    CHECK(text.generate(Tokens{5}, {.max_tokens = 1}).tokens.size() == 1);
 }
 
 TEST_CASE("options out of range are named as members of ModelOptions") {
@@ -297,30 +326,31 @@ std::vector<GreedyText> greedy_texts() {
 TEST_CASE("greedy continuations of llama.cpp are ours but for the quantisation") {
     const std::vector<GreedyText> texts = greedy_texts();
     CHECK(texts.size() == 6);
-    for (const GreedyText& text : texts) {
-        CAPTURE(text.model);
-        CAPTURE(text.prompt);
-        Model model = load(kModels + "/" + text.model + "-Q4_K_M.gguf",
-                           {.context = 128, .float_activations = true});
-        const Tokens prompt = model.tokenize(text.prompt);
-        REQUIRE(prompt.size() < text.tokens.size());
-        CHECK(std::equal(prompt.begin(), prompt.end(), text.tokens.begin()));
-        const std::vector<float> logits = model.logits(text.tokens, true);
-        const size_t vocabulary = logits.size() / text.tokens.size();
+    for (const GreedyText& wanted : texts) {
+        CAPTURE(wanted.model);
+        CAPTURE(wanted.prompt);
+        const Model model = load(kModels + "/" + wanted.model + "-Q4_K_M.gguf",
+                                 {.context = 128, .float_activations = true});
+        Sequence text = model.open();
+        const Tokens prompt = model.tokenize(wanted.prompt);
+        REQUIRE(prompt.size() < wanted.tokens.size());
+        CHECK(std::equal(prompt.begin(), prompt.end(), wanted.tokens.begin()));
+        const std::vector<float> logits = text.logits(wanted.tokens, {.every_position = true});
+        const size_t vocabulary = logits.size() / wanted.tokens.size();
         size_t first = 0, places = 0;
-        for (size_t i = prompt.size(); i < text.tokens.size(); ++i, ++places) {
+        for (size_t i = prompt.size(); i < wanted.tokens.size(); ++i, ++places) {
             const auto row = std::span(logits).subspan((i - 1) * vocabulary, vocabulary);
-            const float chosen = row[static_cast<size_t>(text.tokens[i])];
+            const float chosen = row[static_cast<size_t>(wanted.tokens[i])];
             const auto rank = std::ranges::count_if(row, [&](float v) { return v > chosen; });
             CHECK(rank < 4);
             first += rank == 0;
         }
-        CHECK(first >= places * (text.model == "tiny" ? 90 : 60) / 100);
+        CHECK(first >= places * (wanted.model == "tiny" ? 90 : 60) / 100);
         // What is drawn is the largest logit.
-        model.reset();
-        const std::vector<float> behind = model.logits(prompt, false);
-        model.reset();
-        CHECK(model.generate(prompt, {.max_tokens = 1, .ignore_end = true}, {}).tokens[0] ==
+        text.reset();
+        const std::vector<float> behind = text.logits(prompt);
+        text.reset();
+        CHECK(text.generate(prompt, {.max_tokens = 1, .ignore_end = true}, {}).tokens[0] ==
               std::ranges::max_element(behind) - behind.begin());
     }
 }
@@ -375,14 +405,14 @@ TEST_CASE("a kernel that is refused behind the weights does not make a model too
     int64_t needed = 0;
     {
         Loaded loaded(kTiny, options);
-        needed = loaded.session.memory().total();
+        needed = loaded.session.model().memory().total();
     }
     const TestFolder folder;  // or the other tests would find what is refused here
     CodeStore store({.folder = folder.path(), .layers = {run_store()}});
     FilledDevice device(static_cast<uint64_t>(needed + needed / 4));
     device.broken = [](const ScriptedLaunch& launch) { return launch.entry == "gemv_swiglu"; };
     KernelLibrary library(device.arch(), store, read_environment());
-    Session session(file, device, library, nullptr, options, {}, {.certify = CertifyMode::kAlways});
+    Solo session(file, device, library, nullptr, options, {}, {.certify = CertifyMode::kAlways});
     CHECK(session.options().refused.size() >= 1);
     CHECK(session.forward(Tokens{5, 17, 300}, false).size() == 4096);
 }
@@ -421,8 +451,9 @@ TEST_CASE("a damaged weight is named when the model is loaded") {
               "tensor output_norm.weight: row 0 holds NaN or infinity");
     }
     // Where no weights are repacked, the first logits tell.
-    Model oracle = load(damaged("blk.1.attn_k.weight", 144, nan_half), {.backend = "reference"});
-    CHECK_THROWS_WITH_AS(oracle.logits(Tokens{5, 6}, false),
+    Sequence oracle =
+        load(damaged("blk.1.attn_k.weight", 144, nan_half), {.backend = "reference"}).open();
+    CHECK_THROWS_WITH_AS(oracle.logits(Tokens{5, 6}),
                          doctest::Contains("tensor blk.1.attn_k.weight: row 1 holds NaN"),
                          NumberError);
     CHECK_THROWS_AS(oracle.generate(Tokens{5}, {.sampling = {.temperature = 1}}, {}), NumberError);
@@ -440,11 +471,11 @@ TEST_CASE("values beyond the KV cache's type are an error that says which type h
                             q6 ? scaled_blocks(210, 208, 18) : scaled_blocks(144, 0, 18));
     const Tokens tokens = {5, 17, 300, 42};
     for (const double temperature : {0.0, 1.0}) {
-        Model model = load(large);
-        const Model::Options options{.max_tokens = 6, .sampling = {.temperature = temperature}};
+        Sequence text = load(large).open();
+        const GenerateOptions options{.max_tokens = 6, .sampling = {.temperature = temperature}};
         for (int round = 0; round < 2; ++round) {  // and again from an empty context
             try {
-                model.generate(tokens, options, {});
+                text.generate(tokens, options, {});
                 FAIL("no error");
             } catch (const NumberError& error) {
                 const std::string text = error.what();
@@ -454,15 +485,15 @@ TEST_CASE("values beyond the KV cache's type are an error that says which type h
                 CHECK(text.find("at token 0") != std::string::npos);
                 CHECK(text.find("ModelOptions::kv_type = \"bf16\"") != std::string::npos);
             }
-            CHECK(model.position() == 0);
+            CHECK(text.tokens().empty());
         }
-        CHECK_THROWS_AS(model.logits(tokens, false), NumberError);
-        CHECK_THROWS_AS(model.logits(tokens, true), NumberError);
+        CHECK_THROWS_AS(text.logits(tokens), NumberError);
+        CHECK_THROWS_AS(text.logits(tokens, {.every_position = true}), NumberError);
     }
     for (const char* kv : {"bf16", "f32", "q8"}) {
         CAPTURE(kv);
-        Model model = load(large, {.kv_type = kv});
-        CHECK(model.generate(tokens, {.max_tokens = 6, .ignore_end = true}, {}).tokens.size() == 6);
+        Sequence text = load(large, {.kv_type = kv}).open();
+        CHECK(text.generate(tokens, {.max_tokens = 6, .ignore_end = true}, {}).tokens.size() == 6);
     }
 }
 

@@ -39,7 +39,7 @@ SessionOptions options_of(int64_t context, const Bursts& bursts) {
     return {.context = context, .burst_seconds = bursts.seconds, .loops = bursts.loops};
 }
 
-std::vector<int32_t> draw(Session& session, std::span<const int32_t> prompt, int64_t count,
+std::vector<int32_t> draw(Solo& session, std::span<const int32_t> prompt, int64_t count,
                           const DrawLimit& limit) {
     std::vector<int32_t> drawn = {session.prompt(prompt, {}, limit)};
     while (static_cast<int64_t>(drawn.size()) < count) drawn.push_back(session.next());
@@ -54,7 +54,7 @@ TEST_CASE(
             CAPTURE(bursts.seconds);
             CAPTURE(bursts.loops);
             Loaded loaded(file, options_of(256, bursts));
-            Session& session = loaded.session;
+            Solo& session = loaded.session;
             CHECK(std::ranges::any_of(session.certificates(), [](const CertifiedKernel& kernel) {
                       return kernel.spec.name == "repeat" && kernel.certificate.passed();
                   }) == bursts.loops);
@@ -97,7 +97,7 @@ TEST_CASE(
 TEST_CASE("a device that runs ahead stays within the context") {
     for (const Bursts& bursts : kBursts) {
         Loaded loaded(kFiles[0], options_of(16, bursts));
-        Session& session = loaded.session;
+        Solo& session = loaded.session;
         const std::vector<int32_t> prompt = {5, 17, 300, 42};
         draw(session, prompt, 13, {.draws = 1000});
         CHECK(session.room() == 0);
@@ -121,28 +121,12 @@ TEST_CASE("a start renders each kernel once, cold and warm") {
 TEST_CASE("drawing a token takes nothing from the heap") {
     for (const Bursts& bursts : kBursts) {
         Loaded loaded(kFiles[0], options_of(64, bursts));
-        Session& session = loaded.session;
+        Solo& session = loaded.session;
         const std::vector<int32_t> prompt = {5, 17, 300, 42};
         draw(session, prompt, 4, {.draws = 40});  // captures the graphs
         const int64_t before = allocations;
         for (int i = 0; i < 30; ++i) session.next();
         CHECK(allocations == before);
-    }
-}
-
-TEST_CASE("a place in the context is come back to, recurrent state and all") {
-    for (const std::string& file : kFiles) {
-        CAPTURE(file);
-        Loaded loaded(file, {.context = 64});
-        Session& session = loaded.session;
-        const std::vector<int32_t> prompt = {5, 17, 300, 42, 8};
-        session.forward(prompt, false);
-        const Session::Place place = session.place();
-        const auto wanted = session.forward(std::span(prompt).first(2), false);
-        session.forward(prompt, false);
-        session.go_back(place);
-        CHECK(session.position() == 5);
-        CHECK(session.forward(std::span(prompt).first(2), false) == wanted);
     }
 }
 

@@ -35,11 +35,11 @@ void check_on(const std::string& backend, const char* name) {
     for (const Activations activations : {Activations::kFloat, Activations::kQuantised}) {
         CAPTURE(to_string(activations));
         const bool floats = activations == Activations::kFloat;
-        Session session(file, *device, library, nullptr,
-                        {.context = 128,
-                         .activations = activations,
-                         .kv = floats ? KvType::kF32 : KvType::kF16,
-                         .all_logits = true});
+        Solo session(file, *device, library, nullptr,
+                     {.context = 128,
+                      .activations = activations,
+                      .kv = floats ? KvType::kF32 : KvType::kF16,
+                      .all_logits = true});
         require_all_kernels(session);
         const std::vector<float> wanted = exact(std::string(name) + ".exact");
         // As on the CPU device (model_test): the arithmetic is the same but for the order of sums
@@ -66,8 +66,8 @@ void check_bursts(const std::string& backend, const char* name) {
     KernelLibrary library(device->arch(), code_store(), read_environment());
     std::vector<int32_t> wanted;
     for (const double burst_seconds : {0.0, 1e9}) {
-        Session session(file, *device, library, nullptr,
-                        {.context = 256, .burst_seconds = burst_seconds});
+        Solo session(file, *device, library, nullptr,
+                     {.context = 256, .burst_seconds = burst_seconds});
         require_all_kernels(session);
         constexpr int64_t kCount = 100;
         std::vector<int32_t> drawn = {

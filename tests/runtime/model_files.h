@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "runtime/device/cpu_device.h"
-#include "runtime/engine/session.h"
 #include "tests/run_store.h"
+#include "tests/runtime/solo.h"
 
 namespace hetune {
 
@@ -44,7 +44,7 @@ inline CodeStore& code_store() {
 
 // A kernel that does not compile or fails its trial is replaced by others without a word, whose
 // logits are as good: a test of a model has to ask.
-inline void require_all_kernels(const Session& session) {
+inline void require_all_kernels(const Solo& session) {
     for (const auto& [kernel, reason] : session.options().refused)
         FAIL_CHECK(kernel, " was refused: ", reason);
     REQUIRE(session.options().refused.empty());
@@ -55,7 +55,7 @@ struct Loaded {
     ModelFile file;
     std::unique_ptr<Device> device = open_cpu_device(0);
     KernelLibrary library{device->arch(), code_store(), read_environment()};
-    Session session;
+    Solo session;
     Loaded(const std::string& path, SessionOptions options)
         : file(path), session(file, *device, library, nullptr, std::move(options)) {
         require_all_kernels(session);
@@ -63,7 +63,7 @@ struct Loaded {
 };
 
 // Logits of every token, fed one by one.
-inline std::vector<float> one_by_one(Engine& engine, std::span<const int32_t> tokens) {
+inline std::vector<float> one_by_one(OneSequence& engine, std::span<const int32_t> tokens) {
     std::vector<float> logits;
     for (const int32_t token : tokens) {
         const auto row = engine.forward(std::span(&token, 1), false);

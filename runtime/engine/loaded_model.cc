@@ -1,0 +1,144 @@
+#include "runtime/engine/loaded_model.h"
+
+#include <fmt/format.h>
+#include <omp.h>
+
+#include <algorithm>
+#include <mutex>
+
+#include "runtime/compile/first_exception.h"
+#include "runtime/compile/stopwatch.h"
+
+namespace hetune {
+namespace {
+
+// Trials prepared and judged at the same time, each with up to some 200 MB of host memory.
+constexpr int kTrialThreads = 8;
+
+}  // namespace
+
+LoadedModel::LoadedModel(const ModelFile& file, Device& device, KernelLibrary& library,
+                         TileStore* tiles, SessionOptions options, const LoadProgress& progress,
+                         const LoadChecks& checks)
+    : file_(file),
+      device_(device),
+      graph_(build_layer_graph(file)),
+      options_(std::move(options)),
+      memory_limit_(options_.memory_limit > 0 ? options_.memory_limit
+                                              : static_cast<int64_t>(device.info().free_bytes)),
+      weights_(device, file, graph_, tiles) {
+    options_.prefill_rows = prefill_rows(options_, device.arch());
+    if (!device.info().graph_loops) options_.loops = false;
+    Loading loading{library, progress, checks};
+    do {
+        Stopwatch watch;
+        plans_ = session_plans(graph_, file, device.arch(), options_);
+        times_.plan_ms += watch.lap();
+    } while (!make_kernels(loading) || !certify_kernels(loading));
+
+    // Behind the trials, which thus have the room of the weights to themselves.
+    Stopwatch watch;
+    weights_.load(plans_.buffers(), [&](size_t done, size_t total) {
+        if (progress) progress("repack", done, total);
+    });
+    times_.repack_ms += watch.lap();
+}
+
+void LoadedModel::refuse(const KernelSpec& spec, const std::string& reason,
+                         const LoadChecks& checks) {
+    options_.refused[spec.to_string()] = reason;
+    modules_.erase(spec.to_string());
+    if (checks.warn)
+        checks.warn(fmt::format("{} is not used, the planner's next variant is: {}",
+                                spec.to_string(), reason));
+}
+
+bool LoadedModel::make_kernels(Loading& loading) {
+    Stopwatch watch;
+    const std::vector<Plan>& plans = plans_.steps;
+    const std::string device_name = device_.info().name;
+    check_memory(memory_needs(plans, options_.context, 0, options_.state_snapshots), memory_limit_,
+                 device_name);
+    const std::vector<KernelSpec> wanted = plans_.kernels();
+    const auto made =
+        loading.library.make(wanted, loading.checks.retry, [&](size_t done, size_t total) {
+            if (loading.progress) loading.progress("compile", done, total);
+        });
+    times_.compile_ms += watch.lap();
+    bool complete = true;
+    int64_t code_bytes = 0;
+    for (size_t i = 0; i < wanted.size(); ++i) {
+        code_bytes += static_cast<int64_t>(made[i].code.bytes.size());
+        if (made[i].refused.empty()) continue;
+        refuse(wanted[i], made[i].refused, loading.checks);
+        complete = false;
+    }
+    if (!complete) return false;
+    memory_ = memory_needs(plans, options_.context, code_bytes, options_.state_snapshots);
+    check_memory(memory_, memory_limit_, device_name);
+    for (size_t i = 0; i < wanted.size(); ++i) {
+        auto& module = modules_[wanted[i].to_string()];
+        if (module == nullptr) module = device_.load(made[i].code);
+        objects_[wanted[i].to_string()] = hash_of(made[i].code);
+    }
+    times_.load_ms += watch.lap();
+    return true;
+}
+
+bool LoadedModel::certify_kernels(Loading& loading) {
+    if (loading.checks.certify == CertifyMode::kOff) return true;
+    Stopwatch watch;
+    // One step of each kernel stands for all; of plans for one row and for many, those for many.
+    std::vector<const Plan*> plans = {&plans_.sampler};
+    for (const Plan& plan : plans_.steps) plans.insert(plans.begin(), &plan);
+    std::map<std::string, std::pair<const Plan*, const PlanStep*>> uses;
+    for (const Plan* plan : plans)
+        for (const PlanStep& step : plan->steps)
+            uses.emplace(step.spec.to_string(), std::pair(plan, &step));
+    std::vector<std::pair<const Plan*, const PlanStep*>> unknown;
+    for (const auto& [text, use] : uses)
+        if (std::ranges::find(certificates_, use.second->spec, &CertifiedKernel::spec) ==
+            certificates_.end())
+            unknown.push_back(use);
+    const size_t known = uses.size() - unknown.size();
+
+    // Inputs and oracles of several at a time, on the device one after the other.
+    TrialDevice on{.device = device_};
+    std::vector<CertifiedKernel> tried(unknown.size());
+    std::mutex telling;
+    size_t done = known;
+    bool fresh = false;  // nothing is worth telling of a certificate that was there
+    FirstException error;
+#pragma omp parallel for schedule(dynamic, 1) \
+    num_threads(std::min(omp_get_max_threads(), kTrialThreads))
+    for (size_t i = 0; i < unknown.size(); ++i)
+        error.guard([&] {
+            const auto& [plan, step] = unknown[i];
+            const TrialSubject subject{
+                on, *modules_.at(step->spec.to_string()), *plan, *step, graph_, file_};
+            tried[i] = certify(loading.library.store().facts(), objects_.at(step->spec.to_string()),
+                               subject, loading.checks.certify, loading.checks.retry);
+            const std::lock_guard lock(telling);
+            fresh |= tried[i].fresh;
+            ++done;
+            if (fresh && loading.progress) loading.progress("certify", done, uses.size());
+        });
+    error.rethrow();
+    bool complete = true;
+    for (CertifiedKernel& kernel : tried) {
+        const Certificate& certificate = kernel.certificate;
+        if (!certificate.passed()) {
+            refuse(kernel.spec, "its trial failed: " + certificate.failure, loading.checks);
+            complete = false;
+        }
+        certificates_.push_back(std::move(kernel));
+    }
+    times_.certify_ms += watch.lap();
+    return complete;
+}
+
+Plan LoadedModel::plan_for(int rows, bool all_logits) const {
+    return session_step(graph_, file_, device_.arch(), options_, rows, all_logits);
+}
+
+}  // namespace hetune

@@ -1,0 +1,94 @@
+// What one call asks of the engine for one sequence, and what comes back: made by the caller,
+// worked on by the scheduler's thread. From Scheduler::submit() until the request is done the
+// sequence belongs to the scheduler.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "runtime/oracle/engine.h"
+
+namespace hetune {
+
+// Why drawing ended.
+enum class Ending {
+    kEnd,        // behind one of Request::ends
+    kDraws,      // Request::draws
+    kContext,    // the context is full
+    kCaller,     // Request::stop()
+    kCancelled,  // Request::cancel(), by then or in the prompt
+    kDeadline,
+};
+
+class Request {
+  public:
+    // What is asked; constant from submit() on.
+    std::shared_ptr<SequenceState> sequence;  // may be empty for a task
+    std::vector<int32_t> tokens;              // to be appended, after Scheduler's check_fits()
+    SequenceState::Path path = SequenceState::Path::kPrompt;
+    enum class Logits { kNone, kLast, kEach } wanted = Logits::kNone;  // of the appended tokens
+    int64_t draws = 0;                                                 // tokens to draw at most
+    Sampling sampling;
+    std::vector<int32_t> ends;         // tokens that end the drawing; drawn and appended themselves
+    int32_t vocabulary = 0;            // DrawLimit::vocabulary
+    bool wants_distributions = false;  // the logits behind which each token was drawn
+    std::optional<std::chrono::steady_clock::time_point> deadline;
+    // In the place of all this: work for the scheduler's thread, while no step of another request
+    // is under way. The sequence has a slot then.
+    std::function<void(Engine& engine)> task;
+
+    // For the caller's thread, behind submit().
+    //
+    // Waits for tokens or the end, for `at_most`. Appends what was drawn since. Returns whether
+    // the request is done, with all its tokens handed over.
+    bool receive(std::vector<int32_t>& drawn, std::vector<float>& distributions,
+                 std::chrono::milliseconds at_most);
+    // Ends the drawing soon: receive() until the request is done.
+    void stop();
+    // Waits until the request is done, and throws what it failed with.
+    void finish();
+
+    // Any thread.
+    void cancel();
+
+    // Valid once the request is done.
+    Ending ending = Ending::kDraws;
+    std::vector<float> logits;
+    double host_seconds = 0;  // processor time of the scheduler's thread for draws, waits left out
+
+  private:
+    friend class Scheduler;
+    // Draws that the caller has not taken yet; beyond, the scheduler waits for it. Two bursts, so
+    // that a caller who takes the one does not stop the other.
+    static constexpr size_t kMostUntaken = 64;
+
+    // Whether the request is to end before its time, and how.
+    std::optional<Ending> early_ending() const;
+    // Whether the caller has taken enough of what was drawn.
+    bool has_room();
+
+    // Of the scheduler's thread alone.
+    enum class Phase { kWaiting, kComputing, kDrawing } phase_ = Phase::kWaiting;
+    int64_t before_ = 0;       // tokens of the sequence at the start
+    int64_t first_drawn_ = 0;  // and with the appended ones
+
+    std::atomic<bool> cancelled_ = false, stopped_ = false;
+    std::function<void()> wake_;  // the scheduler
+
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    std::vector<int32_t> drawn_;  // not taken yet
+    std::vector<float> distributions_;
+    bool done_ = false;
+    std::exception_ptr error_;
+};
+
+}  // namespace hetune

@@ -1,0 +1,330 @@
+#include "runtime/engine/scheduler.h"
+
+#include <fmt/format.h>
+#include <time.h>
+
+#include <algorithm>
+#include <future>
+#include <utility>
+
+namespace hetune {
+namespace {
+
+double processor_seconds() {
+    timespec now{};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
+}  // namespace
+
+Scheduler::Scheduler(const std::function<std::unique_ptr<Engine>()>& make, int most_waiting)
+    : most_waiting_(static_cast<size_t>(most_waiting)) {
+    std::promise<void> made;
+    std::future<void> ready = made.get_future();
+    thread_ = std::thread([this, make, made = std::move(made)]() mutable {
+        try {
+            engine_ = make();
+        } catch (...) {
+            made.set_exception(std::current_exception());
+            return;
+        }
+        made.set_value();
+        loop();
+    });
+    try {
+        ready.get();
+    } catch (...) {
+        thread_.join();
+        throw;
+    }
+}
+
+Scheduler::~Scheduler() {
+    {
+        const std::lock_guard lock(mutex_);
+        ends_ = woken_ = true;
+    }
+    wake_.notify_one();
+    thread_.join();
+}
+
+void Scheduler::submit(const RequestPtr& request) {
+    if (request->sequence != nullptr) {
+        check_fits(request->tokens, request->sequence->size(), context(), vocabulary());
+        if (request->draws > 0 && request->tokens.empty() && request->sequence->size() == 0)
+            throw RequestError("the prompt has no token");
+    }
+    request->wake_ = [this] {
+        {
+            const std::lock_guard lock(mutex_);
+            woken_ = true;
+        }
+        wake_.notify_one();
+    };
+    {
+        const std::lock_guard lock(mutex_);
+        if (!lost_.empty()) throw DeviceLost(lost_);
+        if (in_progress_ >= most_waiting_)
+            throw Overloaded(
+                fmt::format("{} calls wait for this model or run, as many as "
+                            "ModelOptions::most_waiting allows; try again later",
+                            in_progress_));
+        ++in_progress_;
+        submitted_.push_back(request);
+    }
+    request->wake_();
+}
+
+void Scheduler::release(std::shared_ptr<SequenceState> sequence) {
+    {
+        const std::lock_guard lock(mutex_);
+        released_.push_back(std::move(sequence));
+        woken_ = true;
+    }
+    wake_.notify_one();
+}
+
+void Scheduler::run(std::function<void(Engine& engine)> task,
+                    std::shared_ptr<SequenceState> sequence) {
+    const auto request = std::make_shared<Request>();
+    request->sequence = std::move(sequence);
+    request->task = std::move(task);
+    submit(request);
+    request->finish();
+}
+
+void Scheduler::loop() {
+    for (;;) {
+        admit();
+        const RequestPtr due = next();
+        if (!take_mail(due == nullptr)) break;
+        if (due != nullptr) guard(*due, [&] { step(*due); });
+    }
+    while (!active_.empty()) end(*active_.back(), Ending::kCancelled);
+    while (!waiting_.empty()) end(*waiting_.back(), Ending::kCancelled);
+    engine_.reset();
+}
+
+bool Scheduler::take_mail(bool waits) {
+    std::vector<std::shared_ptr<SequenceState>> released;
+    {
+        std::unique_lock lock(mutex_);
+        if (waits) {
+            std::optional<Clock::time_point> earliest;
+            for (const auto* list : {&waiting_, &active_})
+                for (const RequestPtr& request : *list)
+                    if (request->deadline && (!earliest || *request->deadline < *earliest))
+                        earliest = request->deadline;
+            const auto woken = [&] { return woken_; };
+            if (earliest)
+                wake_.wait_until(lock, *earliest, woken);
+            else
+                wake_.wait(lock, woken);
+        }
+        woken_ = false;
+        waiting_.insert(waiting_.end(), submitted_.begin(), submitted_.end());
+        submitted_.clear();
+        released.swap(released_);
+        if (ends_) return false;
+    }
+    for (const auto& sequence : released) give_back(*sequence);
+    return true;
+}
+
+void Scheduler::give_back(SequenceState& sequence) {
+    std::erase_if(with_slots_, [&](const auto& held) { return held.get() == &sequence; });
+    try {
+        engine_->give_back(sequence);
+    } catch (const DeviceError& error) {
+        lose_device(error.what());
+    }
+}
+
+void Scheduler::admit() {
+    for (size_t i = 0; i < waiting_.size();) {
+        const RequestPtr request = waiting_[i];
+        if (const auto early = request->early_ending()) {
+            end(*request, *early);
+            continue;
+        }
+        bool started = false;
+        guard(*request, [&] {
+            if (request->sequence != nullptr && !take_slot(request->sequence)) return;
+            start(*request);
+            started = true;
+        });
+        const auto still = std::ranges::find(waiting_, request);
+        if (still == waiting_.end()) continue;  // the start failed
+        if (!started) return;                   // those behind wait for their turn
+        waiting_.erase(still);
+        active_.push_back(request);
+    }
+}
+
+bool Scheduler::take_slot(const std::shared_ptr<SequenceState>& sequence) {
+    const bool has_one = sequence->slot >= 0;
+    while (!engine_->take_slot(*sequence)) {
+        const auto idle = std::ranges::find_if(with_slots_, [&](const auto& held) {
+            return std::ranges::none_of(
+                active_, [&](const RequestPtr& request) { return request->sequence == held; });
+        });
+        if (idle == with_slots_.end()) return false;
+        const std::shared_ptr<SequenceState> evicted = *idle;
+        with_slots_.erase(idle);
+        engine_->give_back(*evicted);
+    }
+    if (!has_one) with_slots_.push_back(sequence);
+    return true;
+}
+
+Scheduler::RequestPtr Scheduler::next() const {
+    for (const RequestPtr& request : active_)
+        if (request->phase_ == Request::Phase::kDrawing &&
+            (request->has_room() || request->early_ending()))
+            return request;
+    for (const RequestPtr& request : active_)
+        if (request->phase_ == Request::Phase::kComputing) return request;
+    return nullptr;
+}
+
+void Scheduler::guard(Request& request, const std::function<void()>& work) {
+    try {
+        work();
+    } catch (const DeviceError& error) {
+        lose_device(error.what());
+    } catch (...) {
+        SequenceState* sequence = request.sequence.get();
+        if (sequence != nullptr && request.task == nullptr)
+            sequence->cut(
+                std::min(sequence->size(), std::max(sequence->computed, request.before_)));
+        end(request, Ending::kCancelled, std::current_exception());
+    }
+}
+
+void Scheduler::lose_device(const std::string& why) {
+    {
+        const std::lock_guard lock(mutex_);
+        if (lost_.empty())
+            lost_ = fmt::format("{}; the model cannot be used any more: load it again", why);
+        waiting_.insert(waiting_.end(), submitted_.begin(), submitted_.end());
+        submitted_.clear();
+    }
+    const auto error = std::make_exception_ptr(DeviceLost(lost_));
+    while (!active_.empty()) end(*active_.back(), Ending::kCancelled, error);
+    while (!waiting_.empty()) end(*waiting_.back(), Ending::kCancelled, error);
+}
+
+void Scheduler::start(Request& request) {
+    request.phase_ = Request::Phase::kComputing;
+    if (request.task != nullptr) return;
+    SequenceState& sequence = *request.sequence;
+    request.before_ = sequence.size();
+    sequence.append(request.tokens, request.path);
+    request.first_drawn_ = sequence.size();
+    engine_->prepare(sequence, request.draws > 0);
+}
+
+void Scheduler::step(Request& request) {
+    if (request.task != nullptr) {
+        request.task(*engine_);
+        return end(request, Ending::kDraws);
+    }
+    if (const auto early = request.early_ending()) {
+        // A prompt stays as far as it was computed.
+        SequenceState& sequence = *request.sequence;
+        if (request.phase_ == Request::Phase::kComputing)
+            sequence.cut(std::max(sequence.computed, request.before_));
+        return end(request, *early);
+    }
+    if (request.phase_ == Request::Phase::kComputing)
+        compute(request);
+    else
+        draw(request);
+}
+
+void Scheduler::compute(Request& request) {
+    SequenceState& sequence = *request.sequence;
+    if (sequence.computed < sequence.size()) {
+        engine_->compute(sequence);
+        const bool wanted =
+            request.wanted == Request::Logits::kEach
+                ? sequence.computed > request.before_
+                : request.wanted == Request::Logits::kLast && sequence.computed == sequence.size();
+        if (wanted) engine_->read_logits(sequence, request.logits);
+    }
+    if (sequence.computed < sequence.size()) return;
+    if (request.draws == 0) return end(request, Ending::kDraws);
+    request.phase_ = Request::Phase::kDrawing;
+}
+
+void Scheduler::draw(Request& request) {
+    SequenceState& sequence = *request.sequence;
+    const double began = processor_seconds(), waited = engine_->waited_seconds();
+    const bool full = sequence.computed >= engine_->context();
+    const bool first = sequence.size() == request.first_drawn_;
+    if (!first && full) return end(request, Ending::kContext);
+    if (first || request.wants_distributions) {
+        if (!first) engine_->compute(sequence);
+        if (request.wants_distributions) {
+            distribution_.clear();
+            engine_->read_logits(sequence, distribution_);
+        }
+        const int32_t token =
+            engine_->draw_first(sequence, request.sampling,
+                                {.draws = request.wants_distributions ? 0 : request.draws,
+                                 .ends = request.ends,
+                                 .vocabulary = request.vocabulary});
+        hand_over(request, {&token, 1});
+    } else {
+        hand_over(request, engine_->draw(sequence));
+    }
+    if (!first)
+        request.host_seconds += processor_seconds() - began - (engine_->waited_seconds() - waited);
+    if (std::ranges::find(request.ends, sequence.tokens.back()) != request.ends.end())
+        return end(request, Ending::kEnd);
+    if (sequence.size() - request.first_drawn_ >= request.draws) end(request, Ending::kDraws);
+}
+
+void Scheduler::hand_over(Request& request, std::span<const int32_t> drawn) {
+    {
+        const std::lock_guard lock(request.mutex_);
+        request.drawn_.insert(request.drawn_.end(), drawn.begin(), drawn.end());
+        if (request.wants_distributions) {
+            // Of the last token, where the step gave the logits of several.
+            const auto last = std::span(distribution_).last(static_cast<size_t>(vocabulary()));
+            request.distributions_.insert(request.distributions_.end(), last.begin(), last.end());
+        }
+    }
+    request.changed_.notify_one();
+}
+
+void Scheduler::end(Request& request, Ending ending, std::exception_ptr error) {
+    const auto is_it = [&](const RequestPtr& held) { return held.get() == &request; };
+    // Keeps the request until the caller has been told.
+    RequestPtr held;
+    if (const auto at = std::ranges::find_if(active_, is_it); at != active_.end()) {
+        held = *at;
+        active_.erase(at);
+    } else if (const auto in = std::ranges::find_if(waiting_, is_it); in != waiting_.end()) {
+        held = *in;
+        waiting_.erase(in);
+    }
+    // Now the one that ran last.
+    const auto at = std::ranges::find(with_slots_, request.sequence);
+    if (at != with_slots_.end()) std::rotate(at, at + 1, with_slots_.end());
+    {
+        const std::lock_guard lock(mutex_);
+        --in_progress_;
+    }
+    request.sequence.reset();  // the caller's again
+    {
+        const std::lock_guard lock(request.mutex_);
+        request.ending = ending;
+        request.error_ = std::move(error);
+        request.done_ = true;
+    }
+    request.changed_.notify_one();
+}
+
+}  // namespace hetune

@@ -1,0 +1,85 @@
+// Decides which sequence takes the next step, in a thread of its own, the only one that uses the
+// engine: drawing sequences first, then prompts, the oldest request before younger ones. A request
+// starts when its sequence has a slot; where all are taken, that of the sequence that has been idle
+// longest is taken back, and that sequence is computed again when it goes on.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "runtime/engine/request.h"
+#include "runtime/oracle/engine.h"
+
+namespace hetune {
+
+class Scheduler {
+  public:
+    // `make` runs in the scheduler's thread; the constructor waits for it and throws what it
+    // throws. `most_waiting`: requests that wait or run.
+    Scheduler(const std::function<std::unique_ptr<Engine>()>& make, int most_waiting);
+    // Requests in progress end as cancelled.
+    ~Scheduler();
+
+    // Any thread. Throws Overloaded, DeviceLost, and what check_fits() throws; nothing has happened
+    // then.
+    void submit(const std::shared_ptr<Request>& request);
+    // Any thread: the sequence, which no request has, is given up.
+    void release(std::shared_ptr<SequenceState> sequence);
+    // Runs `task` in the scheduler's thread, as a request of its own, and waits for it.
+    void run(std::function<void(Engine& engine)> task,
+             std::shared_ptr<SequenceState> sequence = nullptr);
+
+    // Constant.
+    int64_t context() const { return engine_->context(); }
+    int64_t vocabulary() const { return engine_->vocabulary(); }
+
+  private:
+    using Clock = std::chrono::steady_clock;
+    using RequestPtr = std::shared_ptr<Request>;
+
+    void loop();
+    // Takes what other threads left; with `waits` once there is something. False at the end.
+    bool take_mail(bool waits);
+    void give_back(SequenceState& sequence);
+    // Requests that wait get slots, and start, as far as there are any.
+    void admit();
+    bool take_slot(const std::shared_ptr<SequenceState>& sequence);
+    // The request whose step is next; nullptr where all wait for something.
+    RequestPtr next() const;
+
+    // Runs `work` for a request, which ends where that throws.
+    void guard(Request& request, const std::function<void()>& work);
+    void step(Request& request);
+    void start(Request& request);
+    void compute(Request& request);
+    void draw(Request& request);
+    void hand_over(Request& request, std::span<const int32_t> drawn);
+    void end(Request& request, Ending ending, std::exception_ptr error = nullptr);
+    void lose_device(const std::string& why);
+
+    const size_t most_waiting_;
+    std::unique_ptr<Engine> engine_;
+    std::vector<float> distribution_;  // of one draw
+
+    // Of the thread alone.
+    std::vector<RequestPtr> waiting_, active_;                // in order of age
+    std::vector<std::shared_ptr<SequenceState>> with_slots_;  // the one that ran last at the end
+
+    std::mutex mutex_;
+    std::condition_variable wake_;
+    bool woken_ = false, ends_ = false;
+    size_t in_progress_ = 0;
+    std::vector<RequestPtr> submitted_;
+    std::vector<std::shared_ptr<SequenceState>> released_;
+    std::string lost_;  // what the device failed with
+
+    std::thread thread_;  // last: uses the others
+};
+
+}  // namespace hetune

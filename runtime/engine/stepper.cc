@@ -1,0 +1,250 @@
+#include "runtime/engine/stepper.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "runtime/load/bad_numbers.h"
+
+namespace hetune {
+namespace {
+
+using Path = SequenceState::Path;
+
+int rows_of(const BoundPlan& plan) { return plan.plan().options.rows; }
+
+}  // namespace
+
+Stepper::Stepper(const LoadedModel& model, ContextMemory& memory)
+    : model_(model), device_(model.device()), memory_(memory) {
+    const SessionPlans& plans = model.plans();
+    allocate_shared();
+    landed_.reserve(static_cast<size_t>(token_ring_size()));
+    decode_ = bind(plans.steps[0]);
+    prefill_ = bind(plans.steps[1]);
+    if (plans.steps.size() > 2) each_ = bind(plans.steps[2]);
+    draws_ = std::make_unique<Draws>(model, *decode_.plan);
+    for (const PlanBuffer& buffer : decode_.plan->plan().buffers) {
+        if (buffer.role != BufferRole::kCounters) continue;
+        Buffer& counters = *shared_.at(buffer.name);
+        device_.fill(counters, 0, counters.bytes(), 0);
+    }
+    device_.synchronize();
+}
+
+// What is in flight still writes to memory that goes with this.
+Stepper::~Stepper() {
+    try {
+        device_.synchronize();
+    } catch (const DeviceError&) {
+        // The device failed before: nothing is in flight any more.
+    }
+}
+
+void Stepper::allocate_shared() {
+    const SessionPlans& plans = model_.plans();
+    for (const Plan& plan : plans.steps)
+        for (const PlanBuffer& buffer : plan.buffers)
+            if (buffer.role == BufferRole::kScratch || buffer.role == BufferRole::kCounters ||
+                (buffer.role == BufferRole::kLogits && !plan.options.all_logits))
+                shared(buffer);
+}
+
+// Plans share these; the largest scratch wins.
+Buffer* Stepper::shared(const PlanBuffer& buffer) {
+    auto& made = shared_[buffer.name];
+    if (made == nullptr || made->bytes() < static_cast<size_t>(buffer.bytes))
+        made = device_.allocate(static_cast<size_t>(std::max<int64_t>(buffer.bytes, 1)));
+    return made.get();
+}
+
+Stepper::Bound Stepper::bind(const Plan& plan) {
+    Bound bound;
+    std::vector<Buffer*> buffers;
+    for (const PlanBuffer& buffer : plan.buffers) {
+        const bool own_logits = buffer.role == BufferRole::kLogits && plan.options.all_logits;
+        const auto found = shared_.find(buffer.name);
+        if (Buffer* weight = model_.weight(buffer.name)) {
+            buffers.push_back(weight);
+        } else if (Buffer* context = memory_.find(buffer.name)) {
+            buffers.push_back(context);
+        } else if (found != shared_.end() && !own_logits) {
+            buffers.push_back(found->second.get());
+        } else {
+            bound.own.push_back(device_.allocate(static_cast<size_t>(buffer.bytes)));
+            buffers.push_back(bound.own.back().get());
+        }
+    }
+    bound.step = buffers[static_cast<size_t>(plan.step_buffer)];
+    bound.tokens = buffers[static_cast<size_t>(plan.tokens_buffer)];
+    bound.logits = buffers[static_cast<size_t>(plan.logits_buffer)];
+    bound.plan = std::make_unique<BoundPlan>(device_, plan, model_.modules(), buffers);
+    return bound;
+}
+
+bool Stepper::take_slot(SequenceState& sequence) {
+    if (sequence.slot >= 0) return true;
+    const int slot = memory_.take();
+    if (slot < 0) return false;
+    sequence.slot = slot;
+    sequence.computed = reached_ = 0;
+    last_ = nullptr;
+    return true;
+}
+
+void Stepper::give_back(SequenceState& sequence) {
+    if (sequence.slot < 0) return;
+    if (draws_->in_flight() > 0) device_.synchronize();
+    draws_->forget();
+    memory_.give_back(sequence.slot);
+    sequence.slot = -1;
+    sequence.computed = 0;
+}
+
+Stepper::Due Stepper::due(const SequenceState& sequence) {
+    const SequenceState::Stretch& stretch = sequence.stretch_at(sequence.computed);
+    const bool each = stretch.path == Path::kEachLogits && each_.plan != nullptr;
+    Bound& bound = each ? each_ : stretch.path == Path::kPrompt ? prefill_ : decode_;
+    const int64_t left = stretch.end - sequence.computed;
+    return {bound, static_cast<int>(std::min<int64_t>(left, rows_of(*bound.plan)))};
+}
+
+void Stepper::put_inputs(const SequenceState& sequence, const Due& due) {
+    const int32_t state[2] = {static_cast<int32_t>(sequence.computed), due.rows};
+    device_.upload(*due.bound.step, 0, std::as_bytes(std::span(state)));
+    device_.upload(*due.bound.tokens, 0,
+                   std::as_bytes(std::span(sequence.tokens)
+                                     .subspan(static_cast<size_t>(sequence.computed),
+                                              static_cast<size_t>(due.rows))));
+}
+
+void Stepper::advance(SequenceState& sequence, int64_t computed) {
+    const int64_t before = sequence.computed;
+    sequence.computed = reached_ = computed;
+    if (snapshots().due(before, computed)) snapshots().keep(computed);
+}
+
+void Stepper::compute(SequenceState& sequence) {
+    settle(sequence);
+    const SequenceState::Stretch& stretch = sequence.stretch_at(sequence.computed);
+    const bool prompt = stretch.path == Path::kPrompt;
+    // The end of what was there before a prompt is a likely place to come back to.
+    if (prompt && (sequence.computed == 0 ||
+                   sequence.stretch_at(sequence.computed - 1).end == sequence.computed))
+        snapshots().keep(sequence.computed);
+    const Due step = due(sequence);
+    put_inputs(sequence, step);
+    step.bound.plan->run(step.rows);
+    last_ = &step.bound;
+    last_rows_ = step.rows;
+    advance(sequence, sequence.computed + step.rows);
+    if (prompt && sequence.computed == stretch.end) snapshots().keep(sequence.computed);
+}
+
+void Stepper::read_logits(SequenceState& sequence, std::vector<float>& to) {
+    const int64_t rows = last_ == &each_ ? last_rows_ : 1;
+    const auto count = static_cast<size_t>(rows * vocabulary());
+    to.resize(to.size() + count);
+    const std::span<float> read = std::span(to).last(count);
+    device_.download(std::as_writable_bytes(read), *last_->logits, 0);
+    if (!all_finite(read)) throw_number_error(sequence);
+}
+
+void Stepper::prepare(SequenceState& sequence, bool draws) {
+    settle(sequence);
+    if (!draws || sequence.computed < sequence.size() || last_ != nullptr) return;
+    const SequenceState::Stretch& stretch = sequence.stretch_at(sequence.computed - 1);
+    const int64_t at = &stretch - sequence.stretches.data();
+    const int64_t begin = at == 0 ? 0 : sequence.stretches[static_cast<size_t>(at - 1)].end;
+    sequence.computed = begin;
+    const int64_t rows = rows_of(*due(sequence).bound.plan);
+    sequence.computed = begin + (stretch.end - 1 - begin) / rows * rows;
+    settle(sequence);
+}
+
+int32_t Stepper::draw_first(SequenceState& sequence, const Sampling& sampling,
+                            const DrawLimit& limit) {
+    if (last_ == &each_) {
+        // This plan has a buffer of its own for the logits of all rows.
+        const auto width = static_cast<size_t>(vocabulary()) * sizeof(float);
+        std::vector<std::byte> row(width);
+        device_.download(row, *each_.logits, static_cast<size_t>(last_rows_ - 1) * width);
+        device_.upload(*decode_.logits, 0, row);
+    }
+    draws_->first(sequence.tokens, sampling, limit);
+    return take_draw(sequence);
+}
+
+std::span<const int32_t> Stepper::draw(SequenceState& sequence) {
+    const int64_t room = context() - sequence.computed;
+    if (room < 1) throw_context_full(context());
+    // A state that is to be kept is that of its position, not a later one.
+    draws_->launch_ahead(std::min(room, snapshots().until_due(sequence.computed)));
+    landed_.clear();
+    for (int64_t left = draws_->land(); left > 0; --left) {
+        advance(sequence, sequence.computed + 1);
+        landed_.push_back(take_draw(sequence));
+        if (draws_->in_flight() == 0) break;
+    }
+    return landed_;
+}
+
+// Takes a draw that has landed.
+int32_t Stepper::take_draw(SequenceState& sequence) {
+    const int32_t token = draws_->take();
+    if (token == kNothingDrawn) throw_number_error(sequence);
+    sequence.add_drawn(token);
+    last_ = nullptr;  // the penalty for repetitions works in place
+    return token;
+}
+
+// Keys and values behind the end do no harm, but recurrent state that has moved beyond it is
+// restored from a copy, and what follows the copy is due again.
+void Stepper::settle(SequenceState& sequence) {
+    const int64_t moved_to = reached_ + draws_->in_flight();
+    if (moved_to == sequence.computed) return;
+    if (draws_->in_flight() > 0) device_.synchronize();
+    draws_->forget();
+    last_ = nullptr;
+    if (snapshots().has_state()) sequence.computed = snapshots().restore(sequence.computed);
+    reached_ = sequence.computed;
+}
+
+void Stepper::trace(SequenceState& sequence, const AfterKernel& after) {
+    settle(sequence);
+    trace_step(sequence, [&](const BoundPlan& plan, size_t step, int rows) {
+        after(plan, step, rows);
+        return true;
+    });
+}
+
+void Stepper::trace_step(SequenceState& sequence, const GoesOn& goes_on) {
+    const Due step = due(sequence);
+    put_inputs(sequence, step);
+    BoundPlan& plan = *step.bound.plan;
+    for (size_t i = 0; i < plan.plan().steps.size(); ++i) {
+        plan.launch(step.rows, i, i + 1);
+        if (!goes_on(plan, i, step.rows)) break;
+    }
+    last_ = &step.bound;
+    last_rows_ = step.rows;
+    sequence.computed = reached_ = sequence.computed + step.rows;
+}
+
+void Stepper::throw_number_error(SequenceState& sequence) {
+    device_.synchronize();
+    draws_->forget();
+    // By the steps that found it, since another kernel may be right.
+    const int64_t tokens = sequence.computed;
+    sequence.computed = reached_ = 0;
+    snapshots().clear();
+    std::optional<BadNumber> first;
+    while (!first && sequence.computed < tokens)
+        trace_step(sequence, [&](const BoundPlan& plan, size_t step, int rows) {
+            first = find_bad_number(device_, plan, step, rows, sequence.computed);
+            return !first;
+        });
+    sequence.cut(0);
+    throw NumberError(number_error_text(model_.file(), model_.options(), first, tokens));
+}
+
+}  // namespace hetune

@@ -1,0 +1,97 @@
+// Takes the steps of sequences on a device: fills the rows of a step, launches its plan, and hands
+// over what was drawn.
+// One thread at a time. After a DeviceError a stepper is not used again.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "runtime/engine/context_memory.h"
+#include "runtime/engine/draws.h"
+#include "runtime/engine/loaded_model.h"
+#include "runtime/load/bound_plan.h"
+#include "runtime/oracle/engine.h"
+
+namespace hetune {
+
+class Stepper : public Engine {
+  public:
+    // Allocates what steps share: scratch, inputs, logits, the sampler's state. Model and memory
+    // outlive this.
+    Stepper(const LoadedModel& model, ContextMemory& memory);
+    ~Stepper() override;
+
+    int64_t vocabulary() const override { return model_.graph().vocabulary; }
+    int64_t context() const override { return memory_.context(); }
+    bool take_slot(SequenceState& sequence) override;
+    void give_back(SequenceState& sequence) override;
+    void compute(SequenceState& sequence) override;
+    void read_logits(SequenceState& sequence, std::vector<float>& to) override;
+    void prepare(SequenceState& sequence, bool draws) override;
+    int32_t draw_first(SequenceState& sequence, const Sampling& sampling,
+                       const DrawLimit& limit) override;
+    // Launches what is missing behind the draws in flight, sleeps until the oldest launch is done,
+    // takes its draws.
+    std::span<const int32_t> draw(SequenceState& sequence) override;
+    double waited_seconds() const override { return draws_->waited_seconds(); }
+
+    // Like compute(), but launches one kernel after another and calls `after` behind each, while
+    // its results are there to read. Does not look at the logits.
+    using AfterKernel = std::function<void(const BoundPlan& plan, size_t step, int rows)>;
+    void trace(SequenceState& sequence, const AfterKernel& after);
+
+    const LoadedModel& model() const { return model_; }
+    // The plans for one decoded token and for a step of a prompt, bound.
+    BoundPlan& decode_plan() { return *decode_.plan; }
+    BoundPlan& prefill_plan() { return *prefill_.plan; }
+
+  private:
+    struct Bound {
+        std::unique_ptr<BoundPlan> plan;
+        std::vector<std::unique_ptr<Buffer>> own;  // step, tokens, logits
+        Buffer* step = nullptr;
+        Buffer* tokens = nullptr;
+        Buffer* logits = nullptr;
+    };
+    void allocate_shared();
+    Bound bind(const Plan& plan);
+    Buffer* shared(const PlanBuffer& buffer);
+    StateSnapshots& snapshots() { return memory_.snapshots(0); }
+
+    // The plan and the number of rows of the step that is due.
+    struct Due {
+        Bound& bound;
+        int rows = 0;
+    };
+    Due due(const SequenceState& sequence);
+    void put_inputs(const SequenceState& sequence, const Due& due);
+    // As compute(), until `goes_on` answers false.
+    using GoesOn = std::function<bool(const BoundPlan& plan, size_t step, int rows)>;
+    void trace_step(SequenceState& sequence, const GoesOn& goes_on);
+    // `computed` has grown to that; its state may be kept.
+    void advance(SequenceState& sequence, int64_t computed);
+    // Makes the slot hold what the sequence says, after cuts and draws that nobody took.
+    void settle(SequenceState& sequence);
+    int32_t take_draw(SequenceState& sequence);
+    // Finds out where the context's logits ceased to be numbers, empties the sequence, and throws
+    // NumberError.
+    [[noreturn]] void throw_number_error(SequenceState& sequence);
+
+    const LoadedModel& model_;
+    Device& device_;
+    ContextMemory& memory_;
+    std::map<std::string, std::unique_ptr<Buffer>> shared_;  // scratch, counters, logits
+    Bound decode_, prefill_, each_;
+    std::unique_ptr<Draws> draws_;
+    std::vector<int32_t> landed_;  // that draw() gives
+    int64_t reached_ = 0;          // tokens of the slot's sequence that were computed and taken
+    const Bound* last_ = nullptr;  // the plan of the last step, while its logits are there
+    int64_t last_rows_ = 0;        // of that step
+};
+
+}  // namespace hetune

@@ -1,0 +1,34 @@
+#include "runtime/oracle/sequence_state.h"
+
+#include <algorithm>
+
+namespace hetune {
+
+const SequenceState::Stretch& SequenceState::stretch_at(int64_t position) const {
+    return *std::ranges::upper_bound(stretches, position, {}, &Stretch::end);
+}
+
+void SequenceState::append(std::span<const int32_t> more, Path path) {
+    if (more.empty()) return;
+    tokens.insert(tokens.end(), more.begin(), more.end());
+    stretches.push_back({size(), path});
+}
+
+void SequenceState::add_drawn(int32_t token) {
+    tokens.push_back(token);
+    if (!stretches.empty() && stretches.back().path == Path::kAnswer)
+        stretches.back().end = size();
+    else
+        stretches.push_back({size(), Path::kAnswer});
+}
+
+void SequenceState::cut(int64_t count) {
+    tokens.resize(static_cast<size_t>(count));
+    computed = std::min(computed, count);
+    if (count == 0) return stretches.clear();
+    const auto last = std::ranges::upper_bound(stretches, count - 1, {}, &Stretch::end);
+    last->end = count;
+    stretches.erase(last + 1, stretches.end());
+}
+
+}  // namespace hetune
