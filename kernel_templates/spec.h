@@ -1,6 +1,7 @@
 // Names one kernel: a template plus a value for each of its constants and tunables.
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -12,7 +13,7 @@ struct KernelSpec {
     std::map<std::string, std::string> constants;  // sorted, so equal specs give equal source
     // Tunables stand among the constants; autotune varies those that the template declares tunable.
 
-    bool operator==(const KernelSpec&) const = default;
+    auto operator<=>(const KernelSpec&) const = default;
 
     // "gemv(Quant=Q4_K, kCols=4096, kRows=4096)": for people, logs and the plan's text form.
     std::string to_string() const;

@@ -71,9 +71,9 @@ Plan make_plan(const LayerGraph& graph, const ModelFile& file, const Arch& arch,
     }
     const auto ops = tunables_of_ops(plan, arch, options.tunings);
     if (!ops.empty()) {
-        const auto before = plan.kernels();
+        const std::vector<KernelSpec> before = plan.kernels;
         plan = lower_graph(graph, file, arch, chosen, ops);
-        for (const KernelSpec& spec : plan.kernels())
+        for (const KernelSpec& spec : plan.kernels)
             if (std::ranges::find(before, spec) == before.end()) tuned.push_back(spec.to_string());
     }
     plan.options = options;
@@ -102,14 +102,15 @@ Plan make_sampler_plan(int64_t vocabulary, const Arch& arch, const PlanOptions& 
                     {"tokens", BufferRole::kTokens, 4},
                     {"ring", BufferRole::kSampler, kTokenRingBytes}};
     plan.steps = {{.label = "sample",
-                   .spec = spec(),
+                   .kernel = plan.add_kernel(spec()),
                    .args = {{0, 0}, {1, 0}, {2, 0}, {3, 0}, {4, 0}},
                    .threads = static_cast<uint32_t>(32 * waves),
                    .cost = {.activation_bytes = vocabulary * 4}}};
     const KernelSpec repeat{"repeat", {}};
     if (loops && !options.refused.contains(repeat.to_string())) {
         plan.buffers.push_back({"loop", BufferRole::kSampler, kLoopBytes});
-        plan.steps.push_back({.label = "repeat", .spec = repeat, .args = {{2, 0}, {5, 0}}});
+        plan.steps.push_back(
+            {.label = "repeat", .kernel = plan.add_kernel(repeat), .args = {{2, 0}, {5, 0}}});
     }
     plan.logits_buffer = 0;
     plan.step_buffer = 2;

@@ -21,14 +21,14 @@ std::pair<size_t, size_t> steps_of_op(const Plan& plan, int op) {
 
 double model_us(const Plan& plan, const Arch& arch, int64_t context) {
     double us = 0;
-    for (const PlanStep& step : plan.steps) us += predict(step, arch, context).us;
+    for (const PlanStep& step : plan.steps) us += predict(plan, step, arch, context).us;
     return us;
 }
 
 // The op of `step` alone, from `plan`; `step` is an index there.
 TuningCandidate candidate_of(const Plan& plan, size_t step, const Arch& arch, int64_t context) {
     const auto [first, last] = steps_of_op(plan, plan.steps[step].op);
-    TuningCandidate candidate{.point = point_of(plan.steps[step].spec), .step = step - first};
+    TuningCandidate candidate{.point = point_of(plan.spec(plan.steps[step])), .step = step - first};
     candidate.plan = {.model = plan.model,
                       .architecture = plan.architecture,
                       .arch = plan.arch,
@@ -41,6 +41,8 @@ TuningCandidate candidate_of(const Plan& plan, size_t step, const Arch& arch, in
                       .vocabulary = plan.vocabulary};
     candidate.plan.steps.assign(plan.steps.begin() + static_cast<std::ptrdiff_t>(first),
                                 plan.steps.begin() + static_cast<std::ptrdiff_t>(last));
+    for (PlanStep& taken : candidate.plan.steps)
+        taken.kernel = candidate.plan.add_kernel(plan.spec(taken));
     candidate.model_us = model_us(candidate.plan, arch, context);
     return candidate;
 }
@@ -54,7 +56,7 @@ std::vector<TuningTarget> tuning_targets(const LayerGraph& graph, const ModelFil
     const Plan base = make_plan(graph, file, arch, options);
     std::vector<TuningTarget> targets;
     for (size_t i = 0; i < base.steps.size(); ++i) {
-        const KernelSpec& spec = base.steps[i].spec;
+        const KernelSpec& spec = base.spec(base.steps[i]);
         const TemplateInfo& info = *find_template(spec.name);
         if (info.tunables.empty() || !wanted(spec.name)) continue;
         const KernelShape shape = shape_of(base, base.steps[i]);
@@ -67,7 +69,7 @@ std::vector<TuningTarget> tuning_targets(const LayerGraph& graph, const ModelFil
         TuningTarget target{
             .shape = shape, .label = base.steps[i].label, .launches = 1, .first_step = first};
         target.candidates.push_back(candidate_of(base, i, arch, context));
-        std::set<std::string> seen = {spec.to_string()};
+        std::set<KernelSpec> seen = {spec};
         for (const TuningPoint& point : all_points(info)) {
             const std::string why = refusal(with_point(spec, point), target_limits(arch));
             if (!why.empty()) {
@@ -79,7 +81,7 @@ std::vector<TuningTarget> tuning_targets(const LayerGraph& graph, const ModelFil
             const Plan varied = make_plan(graph, file, arch, options);
             // A lowering may bound a value: what two points become in common is tried once.
             if (varied.steps.size() == base.steps.size() &&
-                seen.insert(varied.steps[i].spec.to_string()).second) {
+                seen.insert(varied.spec(varied.steps[i])).second) {
                 target.candidates.push_back(candidate_of(varied, i, arch, context));
                 TuningCandidate& candidate = target.candidates.back();
                 if (!is_declared(info, candidate.point)) candidate.point = point;

@@ -204,12 +204,12 @@ std::vector<KernelTime> measure_kernels(ModelHost& model, bool prompt, int64_t d
     const double read_gb_s = rates.read_gb_s > 0 ? rates.read_gb_s : arch.bandwidth_gb_s;
     std::vector<KernelTime> times;
     for (size_t i = 0; i < steps.size(); ++i) {
-        const auto named = std::ranges::find(names, steps[i].spec, &NamedKernel::spec);
-        auto found = std::ranges::find(times, named->name, &KernelTime::kernel);
+        const std::string& name = names[static_cast<size_t>(steps[i].kernel)].name;
+        auto found = std::ranges::find(times, name, &KernelTime::kernel);
         if (found == times.end())
-            found = times.insert(times.end(), {.kernel = named->name,
-                                               .first = steps[i].label,
-                                               .predicted = rates.read_gb_s <= 0});
+            found = times.insert(
+                times.end(),
+                {.kernel = name, .first = steps[i].label, .predicted = rates.read_gb_s <= 0});
         const Roofline line = roofline(steps[i].cost, arch, prompt ? before - rows / 2 : depth);
         const double by_reads = static_cast<double>(line.bytes) / read_gb_s * 1e-3;
         const double by_products =

@@ -16,7 +16,7 @@ using Json = nlohmann::ordered_json;
 
 Json args_json(const Plan& plan, const PlanStep& step) {
     Json args = Json::array();
-    const TemplateInfo& info = *find_template(step.spec.name);
+    const TemplateInfo& info = *find_template(plan.spec(step).name);
     for (size_t i = 0; i < step.args.size(); ++i) {
         const PlanBuffer& buffer = plan.buffers[static_cast<size_t>(step.args[i].buffer)];
         args.push_back({{"name", info.params[i].name},
@@ -33,7 +33,7 @@ Json args_json(const Plan& plan, const PlanStep& step) {
 
 // As the first step that launches it does; `launches` counts all of them.
 Json kernel_json(const Plan& plan, const NamedKernel& kernel, const KernelLibrary& library) {
-    const auto uses = [&](const PlanStep& step) { return step.spec == kernel.spec; };
+    const auto uses = [&](const PlanStep& step) { return plan.spec(step) == kernel.spec; };
     const PlanStep& step = *std::ranges::find_if(plan.steps, uses);
     return {{"kernel", kernel.name},
             {"template", kernel.spec.name},

@@ -6,10 +6,10 @@
 namespace hetune {
 namespace {
 
-PlanStep head_kernel(PlanBuilder& b, const Op& op, PlanArg w, bool norm, int64_t rotary) {
+EmittedStep head_kernel(PlanBuilder& b, const Op& op, PlanArg w, bool norm, int64_t rotary) {
     const ValueId x = op.inputs[0], y = op.outputs[0];
     const PlanArg in = b.in(x);
-    PlanStep step{
+    EmittedStep step{
         .label = b.name(y),
         .spec = {"head_norm_rope",
                  {{"kHeads", constant(op.integer("heads"))},
@@ -63,16 +63,16 @@ KvCache emit_kv_write(PlanBuilder& b, const Op& op) {
                         b.kv(layer, "v", kv_heads, head_size)};
     const PlanArg k_in = b.in(k), v_in = b.in(v);
     const int waves = b.waves("kv_write", 4);
-    PlanStep write{.label = b.name(op.outputs[0]) + ".kv_write",
-                   .spec = {"kv_write",
-                            {{"Kv", kv_functor(b.options.kv)},
-                             {"kKvHeads", constant(kv_heads)},
-                             {"kHeadSize", constant(head_size)},
-                             {"kWaves", constant(waves)}}},
-                   .args = {b.step(k), k_in, v_in, cache.k, cache.v},
-                   .groups = {static_cast<uint32_t>((kv_heads + waves - 1) / waves), rows, 1},
-                   .threads = static_cast<uint32_t>(32 * waves),
-                   .rows_axis = 1};
+    EmittedStep write{.label = b.name(op.outputs[0]) + ".kv_write",
+                      .spec = {"kv_write",
+                               {{"Kv", kv_functor(b.options.kv)},
+                                {"kKvHeads", constant(kv_heads)},
+                                {"kHeadSize", constant(head_size)},
+                                {"kWaves", constant(waves)}}},
+                      .args = {b.step(k), k_in, v_in, cache.k, cache.v},
+                      .groups = {static_cast<uint32_t>((kv_heads + waves - 1) / waves), rows, 1},
+                      .threads = static_cast<uint32_t>(32 * waves),
+                      .rows_axis = 1};
     write.cost.activation_bytes = 2 * rows * kv_width * 4;
     b.emit(std::move(write));
     return cache;
@@ -91,32 +91,33 @@ void lower_attention(PlanBuilder& b, const Op& op) {
     const int splits =
         b.tunable("attention_split", "kSplits", default_splits(b.arch, kv_heads * rows));
     const PlanArg shares = b.scratch(int64_t{rows} * heads * splits * (head_size + 2) * 4);
-    PlanStep split{.label = b.name(y) + ".split",
-                   .spec = {"attention_split",
-                            {{"Kv", kv_type},
-                             {"kHeads", constant(heads)},
-                             {"kKvHeads", constant(kv_heads)},
-                             {"kHeadSize", constant(head_size)},
-                             {"kScale", constant(op.attribute("scale"))},
-                             {"kSplits", constant(splits)},
-                             {"kWaves", constant(waves)}}},
-                   .args = {b.step(q), q_in, cache.k, cache.v, shares},
-                   .groups = {static_cast<uint32_t>(kv_heads), static_cast<uint32_t>(splits), rows},
-                   .threads = static_cast<uint32_t>(32 * waves),
-                   .rows_axis = 2};
+    EmittedStep split{
+        .label = b.name(y) + ".split",
+        .spec = {"attention_split",
+                 {{"Kv", kv_type},
+                  {"kHeads", constant(heads)},
+                  {"kKvHeads", constant(kv_heads)},
+                  {"kHeadSize", constant(head_size)},
+                  {"kScale", constant(op.attribute("scale"))},
+                  {"kSplits", constant(splits)},
+                  {"kWaves", constant(waves)}}},
+        .args = {b.step(q), q_in, cache.k, cache.v, shares},
+        .groups = {static_cast<uint32_t>(kv_heads), static_cast<uint32_t>(splits), rows},
+        .threads = static_cast<uint32_t>(32 * waves),
+        .rows_axis = 2};
     split.cost.activation_bytes = rows * heads * (head_size + splits * (head_size + 2)) * 4;
     split.cost.kv_bytes_per_context = 2 * kv_row_bytes(b.options.kv, kv_heads, head_size);
     split.cost.operations_per_context = 4 * rows * heads * head_size;
     b.emit(std::move(split));
 
-    PlanStep merge{.label = b.name(y),
-                   .spec = {"attention_merge",
-                            {{"kHeads", constant(heads)},
-                             {"kHeadSize", constant(head_size)},
-                             {"kSplits", constant(splits)}}},
-                   .args = {b.step(q), shares, b.out(y)},
-                   .groups = {static_cast<uint32_t>(heads), rows, 1},
-                   .rows_axis = 1};
+    EmittedStep merge{.label = b.name(y),
+                      .spec = {"attention_merge",
+                               {{"kHeads", constant(heads)},
+                                {"kHeadSize", constant(head_size)},
+                                {"kSplits", constant(splits)}}},
+                      .args = {b.step(q), shares, b.out(y)},
+                      .groups = {static_cast<uint32_t>(heads), rows, 1},
+                      .rows_axis = 1};
     merge.cost.activation_bytes = rows * heads * (head_size + splits * (head_size + 2)) * 4;
     b.emit(std::move(merge));
 }
@@ -146,21 +147,21 @@ void lower_flash(PlanBuilder& b, const Op& op) {
     const int tokens = 16 * shape.waves / static_cast<int>(heads / kv_heads);  // of a group
     const KvCache cache = emit_kv_write(b, op);
     const PlanArg q_in = b.in(q);
-    PlanStep step{.label = b.name(y),
-                  .spec = {"attention_flash",
-                           {{"Kv", kv_functor(b.options.kv)},
-                            {"kHeads", constant(heads)},
-                            {"kKvHeads", constant(kv_heads)},
-                            {"kHeadSize", constant(head_size)},
-                            {"kScale", constant(op.attribute("scale"))},
-                            {"kKeys", constant(shape.keys)},
-                            {"kWaves", constant(shape.waves)}}},
-                  .args = {b.step(q), q_in, cache.k, cache.v, b.out(y)},
-                  .groups = {static_cast<uint32_t>(kv_heads),
-                             static_cast<uint32_t>((rows + tokens - 1) / tokens), 1},
-                  .threads = static_cast<uint32_t>(32 * shape.waves),
-                  .rows_axis = 1,
-                  .rows_per_group = tokens};
+    EmittedStep step{.label = b.name(y),
+                     .spec = {"attention_flash",
+                              {{"Kv", kv_functor(b.options.kv)},
+                               {"kHeads", constant(heads)},
+                               {"kKvHeads", constant(kv_heads)},
+                               {"kHeadSize", constant(head_size)},
+                               {"kScale", constant(op.attribute("scale"))},
+                               {"kKeys", constant(shape.keys)},
+                               {"kWaves", constant(shape.waves)}}},
+                     .args = {b.step(q), q_in, cache.k, cache.v, b.out(y)},
+                     .groups = {static_cast<uint32_t>(kv_heads),
+                                static_cast<uint32_t>((rows + tokens - 1) / tokens), 1},
+                     .threads = static_cast<uint32_t>(32 * shape.waves),
+                     .rows_axis = 1,
+                     .rows_per_group = tokens};
     step.cost.activation_bytes = 2 * rows * heads * head_size * 4;
     step.cost.kv_bytes_per_context = 2 * kv_row_bytes(b.options.kv, kv_heads, head_size);
     step.cost.operations_per_context = 4 * rows * heads * head_size;

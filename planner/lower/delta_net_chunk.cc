@@ -30,7 +30,7 @@ void lower_delta_net_chunk(PlanBuilder& b, const Op& op) {
     const PlanArg scratch = b.scratch(chunks * heads * chunk_floats(key_size, value_size) * 4);
 
     const int prepare_waves = b.tunable("delta_net_prepare", "kWaves", waves);
-    PlanStep prepare{
+    EmittedStep prepare{
         .label = b.name(y) + ".prepare",
         .spec = {"delta_net_prepare",
                  {{"kKeyHeads", constant(op.integer("key_heads"))},
@@ -57,7 +57,7 @@ void lower_delta_net_chunk(PlanBuilder& b, const Op& op) {
                      {"kChunk", constant(kChunk)}}};
     const int step_waves = by_matrix ? 4 : b.tunable("delta_net_chunk", "kWaves", waves);
     if (!by_matrix) spec.constants["kWaves"] = constant(step_waves);
-    PlanStep step{
+    EmittedStep step{
         .label = b.name(y),
         .spec = std::move(spec),
         .args = {b.step(qkv), scratch,

@@ -12,16 +12,16 @@ void lower_embed(PlanBuilder& b, const Op& op) {
     const ValueId y = op.outputs[0];
     const QuantFormat& format = b.format(op.weights[0]);
     const int waves = b.waves("embed", 2);
-    PlanStep step{.label = b.name(y),
-                  .spec = {"embed",
-                           {{"Quant", format.name},
-                            {"kRows", constant(b.tensor_rows(op.weights[0]))},
-                            {"kCols", constant(b.width(y))},
-                            {"kWaves", constant(waves)}}},
-                  .args = {b.step(y), b.tiles(op.weights[0]), b.tokens(), b.out(y)},
-                  .groups = {static_cast<uint32_t>(b.rows(y)), 1, 1},
-                  .threads = static_cast<uint32_t>(32 * waves),
-                  .rows_axis = 0};
+    EmittedStep step{.label = b.name(y),
+                     .spec = {"embed",
+                              {{"Quant", format.name},
+                               {"kRows", constant(b.tensor_rows(op.weights[0]))},
+                               {"kCols", constant(b.width(y))},
+                               {"kWaves", constant(waves)}}},
+                     .args = {b.step(y), b.tiles(op.weights[0]), b.tokens(), b.out(y)},
+                     .groups = {static_cast<uint32_t>(b.rows(y)), 1, 1},
+                     .threads = static_cast<uint32_t>(32 * waves),
+                     .rows_axis = 0};
     step.cost.weight_bytes = b.rows(y) * b.width(y) / format.block_elems * format.block_bytes;
     step.cost.activation_bytes = b.rows(y) * b.width(y) * 4;
     b.emit(std::move(step));
@@ -31,15 +31,15 @@ void lower_rmsnorm(PlanBuilder& b, const Op& op) {
     const ValueId x = op.inputs[0], y = op.outputs[0];
     const int waves = row_waves(b, "rmsnorm", b.width(x));
     const PlanArg in = b.in(x);
-    PlanStep step{.label = b.name(y),
-                  .spec = {"rmsnorm",
-                           {{"kCols", constant(b.width(x))},
-                            {"kEps", constant(op.attribute("eps"))},
-                            {"kWaves", constant(waves)}}},
-                  .args = {b.step(x), in, b.raw(op.weights[0]), b.out(y)},
-                  .groups = {static_cast<uint32_t>(b.rows(x)), 1, 1},
-                  .threads = static_cast<uint32_t>(32 * waves),
-                  .rows_axis = b.rows(x) > 1 ? 0 : -1};
+    EmittedStep step{.label = b.name(y),
+                     .spec = {"rmsnorm",
+                              {{"kCols", constant(b.width(x))},
+                               {"kEps", constant(op.attribute("eps"))},
+                               {"kWaves", constant(waves)}}},
+                     .args = {b.step(x), in, b.raw(op.weights[0]), b.out(y)},
+                     .groups = {static_cast<uint32_t>(b.rows(x)), 1, 1},
+                     .threads = static_cast<uint32_t>(32 * waves),
+                     .rows_axis = b.rows(x) > 1 ? 0 : -1};
     step.cost.weight_bytes = b.width(x) * 4;
     step.cost.activation_bytes = 2 * b.rows(x) * b.width(x) * 4;
     step.cost.operations = 4 * b.rows(x) * b.width(x);
@@ -51,16 +51,17 @@ void lower_scale(PlanBuilder& b, const Op& op) {
     const int waves = b.waves("scale", 4);
     const bool bias = op.weights.size() > 1;
     const PlanArg in = b.in(op.inputs[0]);
-    PlanStep step{.label = b.name(y),
-                  .spec = {"scale",
-                           {{"kCols", constant(b.width(y))},
-                            {"kBias", constant(bias)},
-                            {"kWaves", constant(waves)}}},
-                  .args = {b.step(y), in, b.raw(op.weights[0]),
-                           bias ? b.raw(op.weights[1]) : b.none(), b.out(y)},
-                  .groups = {ceil_div(b.width(y), 32 * waves), static_cast<uint32_t>(b.rows(y)), 1},
-                  .threads = static_cast<uint32_t>(32 * waves),
-                  .rows_axis = b.rows(y) > 1 ? 1 : -1};
+    EmittedStep step{
+        .label = b.name(y),
+        .spec = {"scale",
+                 {{"kCols", constant(b.width(y))},
+                  {"kBias", constant(bias)},
+                  {"kWaves", constant(waves)}}},
+        .args = {b.step(y), in, b.raw(op.weights[0]), bias ? b.raw(op.weights[1]) : b.none(),
+                 b.out(y)},
+        .groups = {ceil_div(b.width(y), 32 * waves), static_cast<uint32_t>(b.rows(y)), 1},
+        .threads = static_cast<uint32_t>(32 * waves),
+        .rows_axis = b.rows(y) > 1 ? 1 : -1};
     step.cost.weight_bytes = 4 + (bias ? b.width(y) * 4 : 0);
     step.cost.activation_bytes = 2 * b.rows(y) * b.width(y) * 4;
     step.cost.operations = b.rows(y) * b.width(y);
@@ -73,7 +74,7 @@ auto lower_binary(const char* functor) {
         const int waves = b.waves("binary", 4);
         const PlanArg first = b.in(op.inputs[0]);
         const PlanArg second = b.in(op.inputs[1]);
-        PlanStep step{
+        EmittedStep step{
             .label = b.name(y),
             .spec = {"binary",
                      {{"Op", functor},

@@ -20,7 +20,7 @@ int waves_of(const PlanBuilder& b, const char* kernel, int64_t tiles, int64_t co
     return b.tunable(kernel, "kWaves", waves);
 }
 
-void set_grid(PlanStep& step, const PlanBuilder& b, ValueId x, int64_t tiles, int tokens,
+void set_grid(EmittedStep& step, const PlanBuilder& b, ValueId x, int64_t tiles, int tokens,
               int waves) {
     step.groups[0] = static_cast<uint32_t>(tiles);
     step.groups[1] = ceil_div(b.rows(x), tokens);
@@ -39,16 +39,16 @@ void lower_fan(PlanBuilder& b, const Op& op) {
     for (const ValueId y : op.outputs) tiles += ceil_div(b.width(y), 32);
     const int tokens = tokens_of(b, "gemv_fan", x);
     const int waves = waves_of(b, "gemv_fan", tiles, cols, op.weights[0]);
-    PlanStep step{.label = b.name(op.outputs[0]),
-                  .spec = {"gemv_fan",
-                           {{"kCols", constant(cols)},
-                            {"kTokens", constant(tokens)},
-                            {"kQuantisedInput", constant(in.quantised)},
-                            {"kBias", constant(bias)},
-                            {"kNormed", constant(in.due)},
-                            {"kEps", constant(in.eps)},
-                            {"kWaves", constant(waves)}}},
-                  .args = {b.step(x), in.value, in.squares}};
+    EmittedStep step{.label = b.name(op.outputs[0]),
+                     .spec = {"gemv_fan",
+                              {{"kCols", constant(cols)},
+                               {"kTokens", constant(tokens)},
+                               {"kQuantisedInput", constant(in.quantised)},
+                               {"kBias", constant(bias)},
+                               {"kNormed", constant(in.due)},
+                               {"kEps", constant(in.eps)},
+                               {"kWaves", constant(waves)}}},
+                     .args = {b.step(x), in.value, in.squares}};
     for (size_t i = 0; i < 4; ++i) {
         const std::string& weight = op.weights[std::min(i, count - 1)];
         const std::string digit = std::to_string(i);
@@ -76,20 +76,20 @@ void lower_swiglu(PlanBuilder& b, const Op& op) {
     const bool quantised = output_quantised(b, y);
     const int tokens = tokens_of(b, "gemv_swiglu", x);
     const int waves = std::min(8, waves_of(b, "gemv_swiglu", rows / 32, cols, op.weights[0]));
-    PlanStep step{.label = b.name(y),
-                  .spec = {"gemv_swiglu",
-                           {{"Gate", b.format(op.weights[0]).name},
-                            {"Up", b.format(op.weights[1]).name},
-                            {"kRows", constant(rows)},
-                            {"kCols", constant(cols)},
-                            {"kTokens", constant(tokens)},
-                            {"kQuantisedInput", constant(in.quantised)},
-                            {"kQuantisedOutput", constant(quantised)},
-                            {"kNormed", constant(in.due)},
-                            {"kEps", constant(in.eps)},
-                            {"kWaves", constant(waves)}}},
-                  .args = {b.step(x), b.tiles(op.weights[0]), b.tiles(op.weights[1]), in.value,
-                           in.squares, b.out(y, quantised ? Form::kQuantised : Form::kFloat)}};
+    EmittedStep step{.label = b.name(y),
+                     .spec = {"gemv_swiglu",
+                              {{"Gate", b.format(op.weights[0]).name},
+                               {"Up", b.format(op.weights[1]).name},
+                               {"kRows", constant(rows)},
+                               {"kCols", constant(cols)},
+                               {"kTokens", constant(tokens)},
+                               {"kQuantisedInput", constant(in.quantised)},
+                               {"kQuantisedOutput", constant(quantised)},
+                               {"kNormed", constant(in.due)},
+                               {"kEps", constant(in.eps)},
+                               {"kWaves", constant(waves)}}},
+                     .args = {b.step(x), b.tiles(op.weights[0]), b.tiles(op.weights[1]), in.value,
+                              in.squares, b.out(y, quantised ? Form::kQuantised : Form::kFloat)}};
     for (const std::string& weight : op.weights)
         step.cost.weight_bytes += tiles_bytes(b.format(weight), rows, cols);
     step.cost.activation_bytes =
@@ -109,7 +109,7 @@ void lower_linear_add(PlanBuilder& b, const Op& op) {
     const Normed next = normed ? out_normed(b, op.outputs[1]) : Normed{b.none(), b.none(), false};
     const int tokens = tokens_of(b, "gemv_residual", x);
     const int waves = waves_of(b, "gemv_residual", rows / 32, cols, op.weights[0]);
-    PlanStep step{
+    EmittedStep step{
         .label = b.name(h),
         .spec = {"gemv_residual",
                  {{"Quant", b.format(op.weights[0]).name},
@@ -137,18 +137,18 @@ void lower_embed_norm(PlanBuilder& b, const Op& op) {
     const int waves = b.waves("embed_norm", 4);
     const PlanArg to = b.out(h);
     const Normed next = out_normed(b, op.outputs[1]);
-    PlanStep step{.label = b.name(h),
-                  .spec = {"embed_norm",
-                           {{"Quant", format.name},
-                            {"kRows", constant(b.tensor_rows(op.weights[0]))},
-                            {"kCols", constant(b.width(h))},
-                            {"kQuantisedOutput", constant(next.quantised)},
-                            {"kWaves", constant(waves)}}},
-                  .args = {b.step(h), b.tiles(op.weights[0]), b.tokens(), b.raw(op.weights[1]), to,
-                           next.value, next.squares},
-                  .groups = {static_cast<uint32_t>(b.rows(h)), 1, 1},
-                  .threads = static_cast<uint32_t>(32 * waves),
-                  .rows_axis = 0};
+    EmittedStep step{.label = b.name(h),
+                     .spec = {"embed_norm",
+                              {{"Quant", format.name},
+                               {"kRows", constant(b.tensor_rows(op.weights[0]))},
+                               {"kCols", constant(b.width(h))},
+                               {"kQuantisedOutput", constant(next.quantised)},
+                               {"kWaves", constant(waves)}}},
+                     .args = {b.step(h), b.tiles(op.weights[0]), b.tokens(), b.raw(op.weights[1]),
+                              to, next.value, next.squares},
+                     .groups = {static_cast<uint32_t>(b.rows(h)), 1, 1},
+                     .threads = static_cast<uint32_t>(32 * waves),
+                     .rows_axis = 0};
     step.cost.weight_bytes = b.rows(h) * b.width(h) / format.block_elems * format.block_bytes;
     step.cost.activation_bytes =
         b.rows(h) * (b.width(h) * 4 + form_bytes(next.quantised, b.width(h)));
@@ -172,7 +172,7 @@ void lower_attention_step(PlanBuilder& b, const Op& op) {
     const PlanArg shares = splits > 1 ? b.scratch(heads * splits * (head_size + 2) * 4) : b.none();
     const PlanArg counters =
         splits > 1 ? b.counters("attention.counters", kv_heads * parts * 4) : b.none();
-    PlanStep step{
+    EmittedStep step{
         .label = b.name(y),
         .spec = {"attention_step",
                  {{"Kv", kv_functor(b.options.kv)},

@@ -14,15 +14,16 @@ void lower_split_heads(PlanBuilder& b, const Op& op) {
     const ValueId x = op.inputs[0], y = op.outputs[0], z = op.outputs[1];
     const int waves = b.waves("split_heads", 4);
     const PlanArg in = b.in(x);
-    PlanStep step{.label = b.name(y),
-                  .spec = {"split_heads",
-                           {{"kHeads", constant(op.integer("heads"))},
-                            {"kHeadSize", constant(op.integer("head_size"))},
-                            {"kWaves", constant(waves)}}},
-                  .args = {b.step(x), in, b.out(y), b.out(z)},
-                  .groups = {ceil_div(b.width(y), 32 * waves), static_cast<uint32_t>(b.rows(x)), 1},
-                  .threads = static_cast<uint32_t>(32 * waves),
-                  .rows_axis = b.rows(x) > 1 ? 1 : -1};
+    EmittedStep step{
+        .label = b.name(y),
+        .spec = {"split_heads",
+                 {{"kHeads", constant(op.integer("heads"))},
+                  {"kHeadSize", constant(op.integer("head_size"))},
+                  {"kWaves", constant(waves)}}},
+        .args = {b.step(x), in, b.out(y), b.out(z)},
+        .groups = {ceil_div(b.width(y), 32 * waves), static_cast<uint32_t>(b.rows(x)), 1},
+        .threads = static_cast<uint32_t>(32 * waves),
+        .rows_axis = b.rows(x) > 1 ? 1 : -1};
     step.cost.activation_bytes = 2 * b.rows(x) * b.width(x) * 4;
     b.emit(std::move(step));
 }
@@ -33,18 +34,18 @@ void lower_causal_conv(PlanBuilder& b, const Op& op) {
     const int waves = b.waves("causal_conv", 4), rows = b.tunable("causal_conv", "kRows", 32);
     const int64_t state_bytes = taps * width * 4;
     const PlanArg in = b.in(x);
-    PlanStep step{.label = b.name(y),
-                  .spec = {"causal_conv",
-                           {{"kWidth", constant(width)},
-                            {"kTaps", constant(taps)},
-                            {"kRows", constant(rows)},
-                            {"kWaves", constant(waves)}}},
-                  .args = {b.step(x), in, b.raw(op.weights[0]),
-                           b.state(state_name(op, "conv"), state_bytes), b.out(y)},
-                  .groups = {ceil_div(width, 32 * waves), ceil_div(b.rows(x), rows), 1},
-                  .threads = static_cast<uint32_t>(32 * waves),
-                  .rows_axis = 1,
-                  .rows_per_group = rows};
+    EmittedStep step{.label = b.name(y),
+                     .spec = {"causal_conv",
+                              {{"kWidth", constant(width)},
+                               {"kTaps", constant(taps)},
+                               {"kRows", constant(rows)},
+                               {"kWaves", constant(waves)}}},
+                     .args = {b.step(x), in, b.raw(op.weights[0]),
+                              b.state(state_name(op, "conv"), state_bytes), b.out(y)},
+                     .groups = {ceil_div(width, 32 * waves), ceil_div(b.rows(x), rows), 1},
+                     .threads = static_cast<uint32_t>(32 * waves),
+                     .rows_axis = 1,
+                     .rows_per_group = rows};
     step.cost.weight_bytes = width * taps * 4;
     step.cost.activation_bytes = 2 * (b.rows(x) * width * 4 + state_bytes);
     step.cost.operations = 2 * b.rows(x) * width * taps;
@@ -65,18 +66,19 @@ void lower_delta_net(PlanBuilder& b, const Op& op) {
     const int waves = delta_net_waves(b, key_size);
     const int64_t state_bytes = heads * key_size * value_size * 4;
     const PlanArg in = b.in(qkv), alpha = b.in(op.inputs[1]), beta = b.in(op.inputs[2]);
-    PlanStep step{.label = b.name(y),
-                  .spec = {"delta_net",
-                           {{"kKeyHeads", constant(op.integer("key_heads"))},
-                            {"kValueHeads", constant(heads)},
-                            {"kKeySize", constant(key_size)},
-                            {"kValueSize", constant(value_size)},
-                            {"kEps", constant(op.attribute("eps"))},
-                            {"kWaves", constant(waves)}}},
-                  .args = {b.step(qkv), in, alpha, beta, b.raw(op.weights[0]), b.raw(op.weights[1]),
-                           b.state(state_name(op, "delta"), state_bytes), b.out(y)},
-                  .groups = {static_cast<uint32_t>(heads), ceil_div(value_size, 32), 1},
-                  .threads = static_cast<uint32_t>(32 * waves)};
+    EmittedStep step{
+        .label = b.name(y),
+        .spec = {"delta_net",
+                 {{"kKeyHeads", constant(op.integer("key_heads"))},
+                  {"kValueHeads", constant(heads)},
+                  {"kKeySize", constant(key_size)},
+                  {"kValueSize", constant(value_size)},
+                  {"kEps", constant(op.attribute("eps"))},
+                  {"kWaves", constant(waves)}}},
+        .args = {b.step(qkv), in, alpha, beta, b.raw(op.weights[0]), b.raw(op.weights[1]),
+                 b.state(state_name(op, "delta"), state_bytes), b.out(y)},
+        .groups = {static_cast<uint32_t>(heads), ceil_div(value_size, 32), 1},
+        .threads = static_cast<uint32_t>(32 * waves)};
     step.cost.activation_bytes = b.rows(qkv) * (b.width(qkv) + b.width(y)) * 4 + 2 * state_bytes;
     step.cost.operations = 8 * b.rows(qkv) * heads * key_size * value_size;
     b.emit(std::move(step));
@@ -85,7 +87,7 @@ void lower_delta_net(PlanBuilder& b, const Op& op) {
 void lower_gated_rmsnorm(PlanBuilder& b, const Op& op) {
     const ValueId x = op.inputs[0], y = op.outputs[0];
     const PlanArg in = b.in(x), gate = b.in(op.inputs[1]);
-    PlanStep step{
+    EmittedStep step{
         .label = b.name(y),
         .spec = {"gated_rmsnorm",
                  {{"kHeads", constant(op.integer("heads"))},

@@ -25,7 +25,7 @@ void lower_delta_step(PlanBuilder& b, const Op& op) {
     const std::string state = fmt::format("state.{}.", op.integer("state"));
     const PlanArg in = b.in(qkv), a = b.in(op.inputs[1]), beta = b.in(op.inputs[2]),
                   z = b.in(op.inputs[3]);
-    PlanStep step{
+    EmittedStep step{
         .label = b.name(y),
         .spec = {"delta_step",
                  {{"kKeyHeads", constant(op.integer("key_heads"))},
@@ -93,7 +93,7 @@ void lower_route(PlanBuilder& b, const Op& op, const MoeStep& m, const FusedInpu
     splits = b.tunable("moe_route", "kSplits", b.arch.waves(splits));
     const int64_t groups = (row_tiles + (m.shared_gate ? 1 : 0)) * splits;
     const int waves = waves_for(b, "moe_route", groups, tiles / splits, 8);
-    PlanStep step{
+    EmittedStep step{
         .label = b.name(op.outputs[0]) + ".experts",
         .spec = {"moe_route",
                  {{"Quant", format.name},
@@ -126,26 +126,26 @@ void lower_gate_up(PlanBuilder& b, const Op& op, const MoeStep& m, const FusedIn
     const int64_t slots = m.used + (m.shared ? 1 : 0),
                   row_tiles = std::max(m.inner, m.own_inner) / 32;
     const int waves = waves_for(b, "moe_gate_up", row_tiles * slots, m.width / gate.tile_elems, 8);
-    PlanStep step{.label = b.name(op.outputs[0]) + ".gate_up",
-                  .spec = {"moe_gate_up",
-                           {{"Gate", gate.name},
-                            {"Up", up.name},
-                            {"SharedGate", b.format(m.own_gate).name},
-                            {"SharedUp", b.format(m.own_up).name},
-                            {"kUsed", constant(m.used)},
-                            {"kRows", constant(m.inner)},
-                            {"kSharedRows", constant(m.own_inner)},
-                            {"kCols", constant(m.width)},
-                            {"kQuantisedInput", constant(in.quantised)},
-                            {"kQuantisedOutput", constant(quantised)},
-                            {"kNormed", constant(in.due)},
-                            {"kEps", constant(in.eps)},
-                            {"kWaves", constant(waves)}}},
-                  .args = {b.step(op.outputs[0]), ids, b.tiles(m.gate), b.tiles(m.up),
-                           m.shared ? b.tiles(m.own_gate) : b.none(),
-                           m.shared ? b.tiles(m.own_up) : b.none(), in.value, in.squares, act},
-                  .groups = {static_cast<uint32_t>(row_tiles), static_cast<uint32_t>(slots), 1},
-                  .threads = static_cast<uint32_t>(32 * waves)};
+    EmittedStep step{.label = b.name(op.outputs[0]) + ".gate_up",
+                     .spec = {"moe_gate_up",
+                              {{"Gate", gate.name},
+                               {"Up", up.name},
+                               {"SharedGate", b.format(m.own_gate).name},
+                               {"SharedUp", b.format(m.own_up).name},
+                               {"kUsed", constant(m.used)},
+                               {"kRows", constant(m.inner)},
+                               {"kSharedRows", constant(m.own_inner)},
+                               {"kCols", constant(m.width)},
+                               {"kQuantisedInput", constant(in.quantised)},
+                               {"kQuantisedOutput", constant(quantised)},
+                               {"kNormed", constant(in.due)},
+                               {"kEps", constant(in.eps)},
+                               {"kWaves", constant(waves)}}},
+                     .args = {b.step(op.outputs[0]), ids, b.tiles(m.gate), b.tiles(m.up),
+                              m.shared ? b.tiles(m.own_gate) : b.none(),
+                              m.shared ? b.tiles(m.own_up) : b.none(), in.value, in.squares, act},
+                     .groups = {static_cast<uint32_t>(row_tiles), static_cast<uint32_t>(slots), 1},
+                     .threads = static_cast<uint32_t>(32 * waves)};
     const int64_t rows = m.used * m.inner + m.own_inner;
     step.cost.weight_bytes =
         m.used * (tiles_bytes(gate, m.inner, m.width) + tiles_bytes(up, m.inner, m.width));
@@ -175,24 +175,25 @@ void lower_moe_step(PlanBuilder& b, const Op& op) {
     const int64_t slots = m.used + (m.shared ? 1 : 0);
     const int waves = b.waves("moe_down", static_cast<int>(std::min<int64_t>(16, slots)));
     const QuantFormat &down = b.format(m.down), &own = b.format(m.own_down);
-    PlanStep step{.label = b.name(h),
-                  .spec = {"moe_down",
-                           {{"Quant", down.name},
-                            {"Shared", own.name},
-                            {"kUsed", constant(m.used)},
-                            {"kRows", constant(m.width)},
-                            {"kCols", constant(m.inner)},
-                            {"kSharedCols", constant(m.own_inner)},
-                            {"kSharedGate", constant(m.shared_gate)},
-                            {"kQuantisedInput", constant(quantised)},
-                            {"kNormed", constant(normed)},
-                            {"kQuantisedOutput", constant(next.quantised)},
-                            {"kWaves", constant(waves)}}},
-                  .args = {b.step(h), ids, shares, b.tiles(m.down),
-                           m.shared ? b.tiles(m.own_down) : b.none(), act, residual,
-                           normed ? b.raw(m.next_norm) : b.none(), after, next.value, next.squares},
-                  .groups = {static_cast<uint32_t>(m.width / 32), 1, 1},
-                  .threads = static_cast<uint32_t>(32 * waves)};
+    EmittedStep step{
+        .label = b.name(h),
+        .spec = {"moe_down",
+                 {{"Quant", down.name},
+                  {"Shared", own.name},
+                  {"kUsed", constant(m.used)},
+                  {"kRows", constant(m.width)},
+                  {"kCols", constant(m.inner)},
+                  {"kSharedCols", constant(m.own_inner)},
+                  {"kSharedGate", constant(m.shared_gate)},
+                  {"kQuantisedInput", constant(quantised)},
+                  {"kNormed", constant(normed)},
+                  {"kQuantisedOutput", constant(next.quantised)},
+                  {"kWaves", constant(waves)}}},
+        .args = {b.step(h), ids, shares, b.tiles(m.down), m.shared ? b.tiles(m.own_down) : b.none(),
+                 act, residual, normed ? b.raw(m.next_norm) : b.none(), after, next.value,
+                 next.squares},
+        .groups = {static_cast<uint32_t>(m.width / 32), 1, 1},
+        .threads = static_cast<uint32_t>(32 * waves)};
     step.cost.weight_bytes = m.used * tiles_bytes(down, m.width, m.inner) +
                              (m.shared ? tiles_bytes(own, m.width, m.own_inner) : 0) +
                              (normed ? m.width * 4 : 0);

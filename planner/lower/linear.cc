@@ -22,7 +22,7 @@ void emit_linear(PlanBuilder& b, const std::string& label, ValueId x, const Line
     const int tokens = std::min(b.rows(x), b.tunable("gemv", "kTokens", 8));
     const int waves =
         b.tunable("gemv", "kWaves", default_waves(b.arch, row_tiles, cols / format.tile_elems));
-    PlanStep step{
+    EmittedStep step{
         .label = label,
         .spec = {"gemv",
                  {{"Quant", format.name},

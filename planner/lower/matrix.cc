@@ -47,22 +47,22 @@ void emit_gemm(PlanBuilder& b, const std::string& label, ValueId x,
     const bool bias = weights.size() > 1;
     const GemmTile tile = gemm_tile(b, "gemm", b.rows(x), rows);
     const PlanArg halves = b.in(x, Form::kHalf);
-    PlanStep step{.label = label,
-                  .spec = {"gemm",
-                           {{"Quant", format.name},
-                            {"kRows", constant(rows)},
-                            {"kCols", constant(cols)},
-                            {"kBias", constant(bias)},
-                            {"kResidual", constant(residual.has_value())},
-                            {"kTileM", constant(tile.m)},
-                            {"kTileN", constant(tile.n)},
-                            {"kWaves", constant(tile.waves)}}},
-                  .args = {b.step(x), b.tiles(weights[0]), halves,
-                           bias ? b.raw(weights[1]) : b.none(), residual.value_or(b.none()), y},
-                  .groups = {ceil_div(rows, tile.n), ceil_div(b.rows(x), tile.m), 1},
-                  .threads = static_cast<uint32_t>(32 * tile.waves),
-                  .rows_axis = 1,
-                  .rows_per_group = tile.m};
+    EmittedStep step{.label = label,
+                     .spec = {"gemm",
+                              {{"Quant", format.name},
+                               {"kRows", constant(rows)},
+                               {"kCols", constant(cols)},
+                               {"kBias", constant(bias)},
+                               {"kResidual", constant(residual.has_value())},
+                               {"kTileM", constant(tile.m)},
+                               {"kTileN", constant(tile.n)},
+                               {"kWaves", constant(tile.waves)}}},
+                     .args = {b.step(x), b.tiles(weights[0]), halves,
+                              bias ? b.raw(weights[1]) : b.none(), residual.value_or(b.none()), y},
+                     .groups = {ceil_div(rows, tile.n), ceil_div(b.rows(x), tile.m), 1},
+                     .threads = static_cast<uint32_t>(32 * tile.waves),
+                     .rows_axis = 1,
+                     .rows_per_group = tile.m};
     step.cost.weight_bytes = tiles_bytes(format, rows, cols) + (bias ? rows * 4 : 0);
     step.cost.activation_bytes =
         half_bytes(b.rows(x), cols) + b.rows(x) * rows * (residual.has_value() ? 8 : 4);
@@ -89,7 +89,7 @@ void lower_gemm_residual(PlanBuilder& b, const Op& op) {
 
 void emit_silu_mul(PlanBuilder& b, ValueId y, PlanArg gate, PlanArg up, PlanArg to) {
     constexpr int kWaves = 4;
-    PlanStep step{
+    EmittedStep step{
         .label = b.name(y),
         .spec = {"binary",
                  {{"Op", "SiluMul"},
@@ -118,7 +118,7 @@ void lower_gemm_swiglu(PlanBuilder& b, const Op& op) {
     }
     const GemmTile tile = gemm_tile(b, "gemm_swiglu", b.rows(x), rows, 2);
     const PlanArg halves = b.in(x, Form::kHalf);
-    PlanStep step{
+    EmittedStep step{
         .label = b.name(y),
         .spec = {"gemm_swiglu",
                  {{"Quant", format.name},
@@ -161,18 +161,19 @@ void lower_norm(PlanBuilder& b, const Op& op) {
     const int waves = b.tunable("half_rows", "kWaves", half_rows_waves(b.arch, cols));
     const PlanArg in = b.in(x);
     const PlanArg as_floats = floats ? b.out(y) : b.none();
-    PlanStep step{.label = b.name(y),
-                  .spec = {"half_rows",
-                           {{"kCols", constant(cols)},
-                            {"kPerRow", constant(1)},
-                            {"kNorm", constant(true)},
-                            {"kEps", constant(op.attribute("eps"))},
-                            {"kFloats", constant(floats)},
-                            {"kWaves", constant(waves)}}},
-                  .args = {b.step(x), in, b.raw(op.weights[0]), as_floats, b.out(y, Form::kHalf)},
-                  .groups = {static_cast<uint32_t>(b.rows(x)), 1, 1},
-                  .threads = static_cast<uint32_t>(32 * waves),
-                  .rows_axis = 0};
+    EmittedStep step{
+        .label = b.name(y),
+        .spec = {"half_rows",
+                 {{"kCols", constant(cols)},
+                  {"kPerRow", constant(1)},
+                  {"kNorm", constant(true)},
+                  {"kEps", constant(op.attribute("eps"))},
+                  {"kFloats", constant(floats)},
+                  {"kWaves", constant(waves)}}},
+        .args = {b.step(x), in, b.raw(op.weights[0]), as_floats, b.out(y, Form::kHalf)},
+        .groups = {static_cast<uint32_t>(b.rows(x)), 1, 1},
+        .threads = static_cast<uint32_t>(32 * waves),
+        .rows_axis = 0};
     step.cost.weight_bytes = cols * 4;
     step.cost.activation_bytes = b.rows(x) * cols * (floats ? 8 : 4) + half_bytes(b.rows(x), cols);
     step.cost.operations = 4 * b.rows(x) * cols;

@@ -36,7 +36,7 @@ void lower(PlanBuilder& b, const Op& op) {
     emit_expert_groups(b, op, tile.m, chunks, order, pieces);
 
     const PlanArg act = b.scratch(slots * inner * 4);
-    PlanStep gate_up{
+    EmittedStep gate_up{
         .label = b.name(y) + ".gate_up",
         .spec = {"experts_gate_up_gemm",
                  {{"Quant", format.name},
@@ -64,17 +64,17 @@ void lower(PlanBuilder& b, const Op& op) {
                       .per_row = used});
 
     const PlanArg parts = b.scratch(slots * hidden * 4);
-    PlanStep product{.label = b.name(y) + ".down",
-                     .spec = {"experts_down_gemm",
-                              {{"Quant", down.name},
-                               {"kRows", constant(hidden)},
-                               {"kCols", constant(inner)},
-                               {"kTileM", constant(tile.m)},
-                               {"kTileN", constant(tile.n)},
-                               {"kWaves", constant(tile.waves)}}},
-                     .args = {order, pieces, b.tiles(op.weights[2]), act_halves, parts},
-                     .groups = {ceil_div(hidden, tile.n), launched, 1},
-                     .threads = threads};
+    EmittedStep product{.label = b.name(y) + ".down",
+                        .spec = {"experts_down_gemm",
+                                 {{"Quant", down.name},
+                                  {"kRows", constant(hidden)},
+                                  {"kCols", constant(inner)},
+                                  {"kTileM", constant(tile.m)},
+                                  {"kTileN", constant(tile.n)},
+                                  {"kWaves", constant(tile.waves)}}},
+                        .args = {order, pieces, b.tiles(op.weights[2]), act_halves, parts},
+                        .groups = {ceil_div(hidden, tile.n), launched, 1},
+                        .threads = threads};
     product.cost.weight_bytes = active * tiles_bytes(down, hidden, inner);
     product.cost.activation_bytes = slots * (hidden * 4 + inner * 2);
     product.cost.operations = 2 * slots * inner * hidden;

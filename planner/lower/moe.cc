@@ -15,15 +15,15 @@ void emit_expert_groups(PlanBuilder& b, const Op& op, int tokens, int64_t chunks
     const int64_t experts = op.integer("experts"), used = op.integer("used");
     const int waves =
         b.arch.waves(static_cast<int>(std::clamp<int64_t>(b.rows(x) * used / 32, 1, 16)));
-    PlanStep sort{.label = b.name(op.outputs[0]) + ".groups",
-                  .spec = {"expert_groups",
-                           {{"kExperts", constant(experts)},
-                            {"kUsed", constant(used)},
-                            {"kTokens", constant(tokens)},
-                            {"kChunks", constant(chunks)},
-                            {"kWaves", constant(waves)}}},
-                  .args = {b.step(x), b.in(ids, Form::kIds), order, pieces},
-                  .threads = static_cast<uint32_t>(32 * waves)};
+    EmittedStep sort{.label = b.name(op.outputs[0]) + ".groups",
+                     .spec = {"expert_groups",
+                              {{"kExperts", constant(experts)},
+                               {"kUsed", constant(used)},
+                               {"kTokens", constant(tokens)},
+                               {"kChunks", constant(chunks)},
+                               {"kWaves", constant(waves)}}},
+                     .args = {b.step(x), b.in(ids, Form::kIds), order, pieces},
+                     .threads = static_cast<uint32_t>(32 * waves)};
     sort.cost.activation_bytes = 2 * b.rows(x) * used * 4 + chunks * kExpertChunkBytes;
     b.emit(std::move(sort));
 }
@@ -32,15 +32,15 @@ void emit_experts_sum(PlanBuilder& b, const Op& op, PlanArg parts) {
     const ValueId x = op.inputs[0], shares = op.inputs[2], y = op.outputs[0];
     const int64_t used = op.integer("used"), hidden = b.width(y), rows = b.rows(x);
     const int waves = b.waves("experts_sum", 4);
-    PlanStep sum{.label = b.name(y),
-                 .spec = {"experts_sum",
-                          {{"kUsed", constant(used)},
-                           {"kCols", constant(hidden)},
-                           {"kWaves", constant(waves)}}},
-                 .args = {b.step(x), b.in(shares), parts, b.out(y)},
-                 .groups = {ceil_div(hidden, 32 * waves), static_cast<uint32_t>(rows), 1},
-                 .threads = static_cast<uint32_t>(32 * waves),
-                 .rows_axis = 1};
+    EmittedStep sum{.label = b.name(y),
+                    .spec = {"experts_sum",
+                             {{"kUsed", constant(used)},
+                              {"kCols", constant(hidden)},
+                              {"kWaves", constant(waves)}}},
+                    .args = {b.step(x), b.in(shares), parts, b.out(y)},
+                    .groups = {ceil_div(hidden, 32 * waves), static_cast<uint32_t>(rows), 1},
+                    .threads = static_cast<uint32_t>(32 * waves),
+                    .rows_axis = 1};
     sum.cost.activation_bytes = (rows * used + rows) * hidden * 4;
     sum.cost.operations = 2 * rows * used * hidden;
     b.emit(std::move(sum));
@@ -72,11 +72,11 @@ void lower_router(PlanBuilder& b, const Op& op) {
                  {"kUsed", constant(used)},
                  {"kGroups", constant(groups)},
                  {"kGroupsUsed", constant(op.integer("groups_used"))}}};
-    PlanStep step{.label = b.name(ids),
-                  .spec = std::move(spec),
-                  .args = {b.step(x), logits, b.out(ids, Form::kIds), b.out(shares)},
-                  .groups = {rows, 1, 1},
-                  .rows_axis = rows > 1 ? 0 : -1};
+    EmittedStep step{.label = b.name(ids),
+                     .spec = std::move(spec),
+                     .args = {b.step(x), logits, b.out(ids, Form::kIds), b.out(shares)},
+                     .groups = {rows, 1, 1},
+                     .rows_axis = rows > 1 ? 0 : -1};
     step.cost.activation_bytes = rows * (experts + 2 * used) * 4;
     step.cost.operations = rows * experts * (used + 4);
     b.emit(std::move(step));
@@ -151,10 +151,10 @@ void lower_scale_shares(PlanBuilder& b, const Op& op) {
     const ValueId y = op.outputs[0];
     const int64_t used = op.integer("used"), slots = b.rows(y) * used;
     const PlanArg ids = b.in(op.inputs[0], Form::kIds), shares = b.in(op.inputs[1]);
-    PlanStep step{.label = b.name(y),
-                  .spec = {"scale_shares", {{"kUsed", constant(used)}}},
-                  .args = {b.step(y), ids, shares, b.raw(op.weights[0]), b.out(y)},
-                  .groups = {ceil_div(slots, 32), 1, 1}};
+    EmittedStep step{.label = b.name(y),
+                     .spec = {"scale_shares", {{"kUsed", constant(used)}}},
+                     .args = {b.step(y), ids, shares, b.raw(op.weights[0]), b.out(y)},
+                     .groups = {ceil_div(slots, 32), 1, 1}};
     step.cost.activation_bytes = 3 * slots * 4;
     step.cost.operations = slots;
     b.emit(std::move(step));
@@ -253,13 +253,14 @@ void lower_scale_by_sigmoid(PlanBuilder& b, const Op& op) {
     const ValueId x = op.inputs[0], y = op.outputs[0];
     const int waves = b.waves("scale_by_sigmoid", 4);
     const PlanArg in = b.in(x), gate = b.in(op.inputs[1]);
-    PlanStep step{.label = b.name(y),
-                  .spec = {"scale_by_sigmoid",
-                           {{"kCols", constant(b.width(y))}, {"kWaves", constant(waves)}}},
-                  .args = {b.step(x), in, gate, b.out(y)},
-                  .groups = {ceil_div(b.width(y), 32 * waves), static_cast<uint32_t>(b.rows(y)), 1},
-                  .threads = static_cast<uint32_t>(32 * waves),
-                  .rows_axis = b.rows(y) > 1 ? 1 : -1};
+    EmittedStep step{
+        .label = b.name(y),
+        .spec = {"scale_by_sigmoid",
+                 {{"kCols", constant(b.width(y))}, {"kWaves", constant(waves)}}},
+        .args = {b.step(x), in, gate, b.out(y)},
+        .groups = {ceil_div(b.width(y), 32 * waves), static_cast<uint32_t>(b.rows(y)), 1},
+        .threads = static_cast<uint32_t>(32 * waves),
+        .rows_axis = b.rows(y) > 1 ? 1 : -1};
     step.cost.activation_bytes = 2 * b.rows(y) * b.width(y) * 4;
     step.cost.operations = b.rows(y) * b.width(y);
     b.emit(std::move(step));

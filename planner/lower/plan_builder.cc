@@ -135,7 +135,7 @@ void PlanBuilder::make_quantised(ValueId value) {
     const int waves = this->waves("quantise", 4);
     const PlanArg from = in(value, Form::kFloat);
     const PlanArg to = out(value, Form::kQuantised);
-    PlanStep made{
+    EmittedStep made{
         .label = name(value) + ".q8",
         .spec = {"quantise", {{"kCols", constant(cols)}, {"kWaves", constant(int64_t{waves})}}},
         .args = {step(value), from, to},
@@ -149,18 +149,18 @@ void PlanBuilder::make_quantised(ValueId value) {
 
 void PlanBuilder::emit_half_rows(const HalfRows& r) {
     const int waves = tunable("half_rows", "kWaves", half_rows_waves(arch, r.cols));
-    PlanStep made{.label = r.label,
-                  .spec = {"half_rows",
-                           {{"kCols", constant(r.cols)},
-                            {"kPerRow", constant(r.per_row)},
-                            {"kNorm", constant(false)},
-                            {"kEps", constant(0.0)},
-                            {"kFloats", constant(false)},
-                            {"kWaves", constant(waves)}}},
-                  .args = {r.step, r.from, none(), none(), r.to},
-                  .groups = {static_cast<uint32_t>(r.rows), 1, 1},
-                  .threads = static_cast<uint32_t>(32 * waves),
-                  .rows_axis = r.rows > 1 && r.per_row == 1 ? 0 : -1};
+    EmittedStep made{.label = r.label,
+                     .spec = {"half_rows",
+                              {{"kCols", constant(r.cols)},
+                               {"kPerRow", constant(r.per_row)},
+                               {"kNorm", constant(false)},
+                               {"kEps", constant(0.0)},
+                               {"kFloats", constant(false)},
+                               {"kWaves", constant(waves)}}},
+                     .args = {r.step, r.from, none(), none(), r.to},
+                     .groups = {static_cast<uint32_t>(r.rows), 1, 1},
+                     .threads = static_cast<uint32_t>(32 * waves),
+                     .rows_axis = r.rows > 1 && r.per_row == 1 ? 0 : -1};
     made.cost.activation_bytes = r.rows * (r.cols * 6 + 16);
     emit(std::move(made));
 }
@@ -274,11 +274,19 @@ int PlanBuilder::tunable(const std::string& kernel, const std::string& tunable_n
     return halved == halved_.end() ? chosen : std::max(1, chosen >> halved->second);
 }
 
-void PlanBuilder::emit(PlanStep made) {
-    assert(find_template(made.spec.name) != nullptr);
-    made.op = static_cast<int>(op_);
-    const auto& params = find_template(made.spec.name)->params;
-    assert(params.size() == made.args.size());
+void PlanBuilder::emit(EmittedStep emitted) {
+    assert(find_template(emitted.spec.name) != nullptr);
+    const auto& params = find_template(emitted.spec.name)->params;
+    assert(params.size() == emitted.args.size());
+    PlanStep made{.label = std::move(emitted.label),
+                  .kernel = plan.add_kernel(emitted.spec),
+                  .args = std::move(emitted.args),
+                  .groups = {emitted.groups[0], emitted.groups[1], emitted.groups[2]},
+                  .threads = emitted.threads,
+                  .rows_axis = emitted.rows_axis,
+                  .rows_per_group = emitted.rows_per_group,
+                  .cost = emitted.cost,
+                  .op = static_cast<int>(op_)};
     for (const ValueId value : graph.ops[op_].outputs) {
         if (!has(value, Form::kFloat) || has(value, Form::kSquares)) continue;
         for (size_t i = 0; i < made.args.size(); ++i)
@@ -290,18 +298,14 @@ void PlanBuilder::emit(PlanStep made) {
 }
 
 PlanBuilder::State PlanBuilder::state() const {
-    return {plan.steps.size(),
-            plan.buffers.size(),
-            plan.logits_buffer,
-            plan.last_step_buffer,
-            places_,
-            aliases_,
-            buffers_by_name_,
-            arena_};
+    return {plan.steps.size(),  plan.kernels.size(),   plan.buffers.size(),
+            plan.logits_buffer, plan.last_step_buffer, places_,
+            aliases_,           buffers_by_name_,      arena_};
 }
 
 void PlanBuilder::restore(State state) {
     plan.steps.resize(state.steps);
+    plan.kernels.resize(state.kernels);
     plan.buffers.resize(state.buffers);
     plan.logits_buffer = state.logits_buffer;
     plan.last_step_buffer = state.last_step_buffer;
@@ -312,9 +316,11 @@ void PlanBuilder::restore(State state) {
     op_scratch_.clear();
 }
 
-const PlanStep* PlanBuilder::refused_step(size_t first) const {
+const KernelSpec* PlanBuilder::refused_kernel(size_t first) const {
     for (size_t i = first; i < plan.steps.size(); ++i)
-        if (options.refused.contains(plan.steps[i].spec.to_string())) return &plan.steps[i];
+        if (const KernelSpec& spec = plan.spec(plan.steps[i]);
+            options.refused.contains(spec.to_string()))
+            return &spec;
     return nullptr;
 }
 
@@ -328,13 +334,13 @@ void PlanBuilder::lower_with_variants(const Op& op) {
         halved_.clear();
         for (std::string tried;;) {
             lowering->emit(*this, op);
-            const PlanStep* refused = refused_step(before.steps);
+            const KernelSpec* refused = refused_kernel(before.steps);
             if (refused == nullptr) {
                 halved_.clear();
                 return;
             }
-            last_refused = refused->spec.to_string();
-            ++halved_[refused->spec.name];
+            last_refused = refused->to_string();
+            ++halved_[refused->name];
             restore(before);
             if (std::exchange(tried, last_refused) == last_refused) break;  // it has no less
         }

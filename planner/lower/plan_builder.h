@@ -34,6 +34,19 @@ enum class Form {
     kHalf,       // half rows [rows][2 width + 16 bytes] (kernel_templates/elementwise/half_row.h)
 };
 
+// A step as a lowering states it: the plan's table has the kernel once for all steps that run it.
+// The members are those of PlanStep, where they are explained.
+struct EmittedStep {
+    std::string label;
+    KernelSpec spec;
+    std::vector<PlanArg> args;
+    uint32_t groups[3] = {1, 1, 1};
+    uint32_t threads = 32;
+    int rows_axis = -1;
+    int rows_per_group = 1;
+    StepCost cost = {};
+};
+
 // All kernels for an op are refused (PlanOptions::refused).
 class NoKernelLeft : public ModelError {
   public:
@@ -97,7 +110,7 @@ class PlanBuilder {
     int waves(const std::string& kernel, int wanted) const {
         return tunable(kernel, "kWaves", arch.waves(wanted));
     }
-    void emit(PlanStep step);
+    void emit(EmittedStep step);
     // Half rows of float rows; `per_row` of them for each row of the step.
     struct HalfRows {
         std::string label;
@@ -118,7 +131,7 @@ class PlanBuilder {
     };
     // What lowering an op changes, to take it back.
     struct State {
-        size_t steps, buffers;
+        size_t steps, kernels, buffers;
         int logits_buffer, last_step_buffer;
         std::vector<Place> places;
         std::map<ValueId, ValueId> aliases;
@@ -127,8 +140,8 @@ class PlanBuilder {
     };
     State state() const;
     void restore(State state);
-    // The first step from `first` on whose kernel is refused; nullptr: none is.
-    const PlanStep* refused_step(size_t first) const;
+    // The kernel of the first step from `first` on whose kernel is refused; nullptr: none is.
+    const KernelSpec* refused_kernel(size_t first) const;
     void lower_with_variants(const Op& op);
 
     PlanArg place_of(ValueId value, Form form) const;

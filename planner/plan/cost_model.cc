@@ -43,11 +43,11 @@ Prediction predict_cpu(const PlanStep& step, const Arch& arch, const Roofline& l
     return p;
 }
 
-Prediction predict_gpu(const PlanStep& step, const Arch& arch, const Roofline& line,
-                       const StaticResources& resources) {
-    const TemplateInfo* info = find_template(step.spec.name);
+Prediction predict_gpu(const KernelSpec& spec, const PlanStep& step, const Arch& arch,
+                       const Roofline& line, const StaticResources& resources) {
+    const TemplateInfo* info = find_template(spec.name);
     const int lds = resources.lds_bytes >= 0 ? resources.lds_bytes
-                    : info != nullptr        ? static_cast<int>(lds_bytes(step.spec))
+                    : info != nullptr        ? static_cast<int>(lds_bytes(spec))
                                              : 0;
     const int vgprs = resources.vgprs > 0 ? resources.vgprs : kGuessedVgprs;
     Prediction p{.launch_us = arch.launch_us};
@@ -79,11 +79,11 @@ Prediction predict_gpu(const PlanStep& step, const Arch& arch, const Roofline& l
 
 }  // namespace
 
-Prediction predict(const PlanStep& step, const Arch& arch, int64_t context,
+Prediction predict(const Plan& plan, const PlanStep& step, const Arch& arch, int64_t context,
                    const StaticResources& resources) {
     const Roofline line = roofline(step.cost, arch, context);
-    Prediction p =
-        arch.on_host ? predict_cpu(step, arch, line) : predict_gpu(step, arch, line, resources);
+    Prediction p = arch.on_host ? predict_cpu(step, arch, line)
+                                : predict_gpu(plan.spec(step), step, arch, line, resources);
     const double most = std::max({p.memory_us, p.math_us, p.serial_us, p.launch_us});
     p.bound_by = most == p.launch_us   ? "launch"
                  : most == p.serial_us ? "latency"

@@ -22,7 +22,7 @@ struct Prediction {
     int waves_per_simd = 0;  // 0: it does not fit
     std::string bound_by;    // "memory", "operations", "latency" or "launch"
 };
-Prediction predict(const PlanStep& step, const Arch& arch, int64_t context,
+Prediction predict(const Plan& plan, const PlanStep& step, const Arch& arch, int64_t context,
                    const StaticResources& resources = {});
 
 }  // namespace hetune

@@ -1,6 +1,6 @@
 #include "planner/plan/plan.h"
 
-#include <set>
+#include <algorithm>
 
 namespace hetune {
 
@@ -15,12 +15,15 @@ std::string_view to_string(BufferRole role) {
     return kNames[static_cast<size_t>(role)];
 }
 
-std::vector<KernelSpec> Plan::kernels() const {
-    std::vector<KernelSpec> distinct;
-    std::set<std::string> seen;
-    for (const PlanStep& step : steps)
-        if (seen.insert(step.spec.to_string()).second) distinct.push_back(step.spec);
-    return distinct;
+int Plan::add_kernel(const KernelSpec& spec) {
+    const auto known = std::ranges::find(kernels, spec);
+    const auto index = static_cast<int>(known - kernels.begin());
+    if (known == kernels.end()) kernels.push_back(spec);
+    return index;
+}
+
+const PlanStep& Plan::first_use(int kernel) const {
+    return *std::ranges::find(steps, kernel, &PlanStep::kernel);
 }
 
 int64_t Plan::bytes(BufferRole role, int64_t context) const {

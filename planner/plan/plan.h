@@ -99,7 +99,7 @@ struct StepValue {
 
 struct PlanStep {
     std::string label;  // "blk.3.attn_q"
-    KernelSpec spec;
+    int kernel = 0;     // an index into Plan::kernels
     std::vector<PlanArg> args;
     std::vector<StepValue> values = {};  // those in float; fused and quantised ones are missing
     uint32_t groups[3] = {1, 1, 1};      // at full rows
@@ -117,6 +117,7 @@ struct Plan {
     std::string arch;
     PlanOptions options;
     std::vector<PlanBuffer> buffers;
+    std::vector<KernelSpec> kernels;  // each once, in order of first use
     std::vector<PlanStep> steps;
     int step_buffer = -1, last_step_buffer = -1, tokens_buffer = -1, logits_buffer = -1;
     int64_t vocabulary = 0;
@@ -124,8 +125,13 @@ struct Plan {
     std::vector<std::string> tuned;  // kernels and choices that come from PlanOptions::tunings
 
     bool operator==(const Plan&) const = default;
-    // Distinct kernels, in order of first use.
-    std::vector<KernelSpec> kernels() const;
+    const KernelSpec& spec(const PlanStep& step) const {
+        return kernels[static_cast<size_t>(step.kernel)];
+    }
+    // The index of a kernel, which is added where the plan does not have it yet.
+    int add_kernel(const KernelSpec& spec);
+    // The first step that runs a kernel of the plan.
+    const PlanStep& first_use(int kernel) const;
     // Bytes of all buffers of these roles at a context capacity.
     int64_t bytes(BufferRole role, int64_t context) const;
 };

@@ -11,19 +11,14 @@
 namespace hetune {
 namespace {
 
-std::map<std::string, std::string> kernel_names(const Plan& plan) {
-    std::map<std::string, std::string> names;
-    for (const auto& [name, spec] : named_kernels(plan)) names[spec.to_string()] = name;
-    return names;
-}
-
 std::string kib(int64_t bytes) { return fmt::format("{:.1f}", static_cast<double>(bytes) / 1024); }
 
-nlohmann::ordered_json step_json(const PlanStep& step, const Plan& plan, const std::string& kernel,
-                                 const Arch& arch, int64_t context) {
+nlohmann::ordered_json step_json(const PlanStep& step, const Plan& plan,
+                                 const std::vector<NamedKernel>& kernels, const Arch& arch,
+                                 int64_t context) {
     const Roofline line = roofline(step.cost, arch, context);
     nlohmann::ordered_json args = nlohmann::ordered_json::array();
-    const TemplateInfo& info = *find_template(step.spec.name);
+    const TemplateInfo& info = *find_template(plan.spec(step).name);
     for (size_t i = 0; i < step.args.size(); ++i)
         args.push_back({{"name", info.params[i].name},
                         {"type", info.params[i].type},
@@ -33,7 +28,7 @@ nlohmann::ordered_json step_json(const PlanStep& step, const Plan& plan, const s
                         {"offset", step.args[i].offset},
                         {"bytes", step.args[i].bytes}});
     return {{"label", step.label},
-            {"kernel", kernel},
+            {"kernel", kernels[static_cast<size_t>(step.kernel)].name},
             {"groups", {step.groups[0], step.groups[1], step.groups[2]}},
             {"threads", step.threads},
             {"args", std::move(args)},
@@ -50,7 +45,7 @@ nlohmann::ordered_json step_json(const PlanStep& step, const Plan& plan, const s
 std::vector<NamedKernel> named_kernels(const Plan& plan) {
     std::vector<NamedKernel> kernels;
     std::map<std::string, int> counts;
-    for (const KernelSpec& spec : plan.kernels())
+    for (const KernelSpec& spec : plan.kernels)
         kernels.push_back({fmt::format("{}.{}", spec.name, counts[spec.name]++), spec});
     return kernels;
 }
@@ -66,7 +61,7 @@ Roofline roofline(const StepCost& cost, const Arch& arch, int64_t context) {
 }
 
 std::string plan_text(const Plan& plan, const Arch& arch, int64_t context) {
-    const auto names = kernel_names(plan);
+    const std::vector<NamedKernel> kernels = named_kernels(plan);
     std::string text = fmt::format(
         "{} ({}) on {}: {} row{}, activations {}, KV {}, fusion {}, at a context of {}\n\n",
         plan.model, plan.architecture, plan.arch, plan.options.rows,
@@ -82,21 +77,21 @@ std::string plan_text(const Plan& plan, const Arch& arch, int64_t context) {
         sum.operations += line.operations;
         sum.us += line.us;
         text += fmt::format("{:<34} {:<20} {:>14} {:>7} {:>10} {:>10.3f} {:>18.2f}\n", step.label,
-                            names.at(step.spec.to_string()),
+                            kernels[static_cast<size_t>(step.kernel)].name,
                             fmt::format("{}x{}x{}", step.groups[0], step.groups[1], step.groups[2]),
                             step.threads, kib(line.bytes),
                             static_cast<double>(line.operations) * 1e-6, line.us);
     }
     text += fmt::format("{:<34} {:<20} {:>14} {:>7} {:>10} {:>10.3f} {:>18.2f}\n", "together",
-                        fmt::format("{} kernels", names.size()),
+                        fmt::format("{} kernels", kernels.size()),
                         fmt::format("{} launches", plan.steps.size()), "", kib(sum.bytes),
                         static_cast<double>(sum.operations) * 1e-6, sum.us);
     if (plan.options.rows == 1 && sum.us > 0)
         text += fmt::format("predicted roofline of {} ({} GB/s on paper): {:.0f} tok/s\n",
                             arch.name, arch.bandwidth_gb_s, 1e6 / sum.us);
     text += "\nkernels\n";
-    for (const KernelSpec& spec : plan.kernels())
-        text += fmt::format("  {:<20} {}\n", names.at(spec.to_string()), spec.to_string());
+    for (const auto& [name, spec] : kernels)
+        text += fmt::format("  {:<20} {}\n", name, spec.to_string());
     text += "\nbuffers\n";
     std::map<BufferRole, std::pair<int, int64_t>> roles;
     for (const PlanBuffer& buffer : plan.buffers) {
@@ -113,18 +108,16 @@ std::string plan_text(const Plan& plan, const Arch& arch, int64_t context) {
 }
 
 nlohmann::ordered_json plan_json(const Plan& plan, const Arch& arch, int64_t context) {
-    const auto names = kernel_names(plan);
+    const std::vector<NamedKernel> named = named_kernels(plan);
     nlohmann::ordered_json steps = nlohmann::ordered_json::array();
     double us = 0;
     for (const PlanStep& step : plan.steps) {
-        steps.push_back(step_json(step, plan, names.at(step.spec.to_string()), arch, context));
+        steps.push_back(step_json(step, plan, named, arch, context));
         us += roofline(step.cost, arch, context).us;
     }
     nlohmann::ordered_json kernels = nlohmann::ordered_json::array();
-    for (const KernelSpec& spec : plan.kernels())
-        kernels.push_back({{"name", names.at(spec.to_string())},
-                           {"template", spec.name},
-                           {"constants", spec.constants}});
+    for (const auto& [name, spec] : named)
+        kernels.push_back({{"name", name}, {"template", spec.name}, {"constants", spec.constants}});
     nlohmann::ordered_json buffers = nlohmann::ordered_json::array();
     for (const PlanBuffer& buffer : plan.buffers)
         buffers.push_back({{"name", buffer.name},

@@ -19,12 +19,13 @@ struct Roofline {
 };
 Roofline roofline(const StepCost& cost, const Arch& arch, int64_t context);
 
-// A distinct kernel of a plan, by the name that texts and commands give it: "gemv.2", its template
-// and a number in order of first use.
+// A kernel of a plan, by the name that texts and commands give it: "gemv.2", its template and a
+// number in order of first use.
 struct NamedKernel {
     std::string name;
     KernelSpec spec;
 };
+// In the order of Plan::kernels.
 std::vector<NamedKernel> named_kernels(const Plan& plan);
 
 // Steps with kernels, launch shapes, bytes and operations; kernels; buffers; sums.

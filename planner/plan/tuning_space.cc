@@ -53,8 +53,8 @@ TargetLimits target_limits(const Arch& arch) {
 }
 
 KernelShape shape_of(const Plan& plan, const PlanStep& step) {
-    KernelShape shape{.kernel = step.spec, .rows = plan.options.rows};
-    for (const TemplateTunable& tunable : info_of(step.spec).tunables)
+    KernelShape shape{.kernel = plan.spec(step), .rows = plan.options.rows};
+    for (const TemplateTunable& tunable : info_of(shape.kernel).tunables)
         shape.kernel.constants.erase(tunable.name);
     for (const PlanArg& arg : step.args)
         if (arg.buffer == plan.last_step_buffer && plan.last_step_buffer >= 0) shape.rows = 1;
@@ -89,13 +89,14 @@ std::map<int, OpTunables> tunables_of_ops(const Plan& plan, const Arch& arch,
                                           const Tunings& tunings) {
     std::map<int, OpTunables> ops;
     for (const PlanStep& step : plan.steps) {
-        if (info_of(step.spec).tunables.empty()) continue;
+        const KernelSpec& spec = plan.spec(step);
+        if (info_of(spec).tunables.empty()) continue;
         const auto found = tunings.kernels.find(shape_of(plan, step).to_string());
         if (found == tunings.kernels.end()) continue;
-        if (!is_declared(info_of(step.spec), found->second)) continue;
-        if (point_of(step.spec) == found->second) continue;
-        if (!refusal(with_point(step.spec, found->second), target_limits(arch)).empty()) continue;
-        ops[step.op].emplace(step.spec.name, found->second);
+        if (!is_declared(info_of(spec), found->second)) continue;
+        if (point_of(spec) == found->second) continue;
+        if (!refusal(with_point(spec, found->second), target_limits(arch)).empty()) continue;
+        ops[step.op].emplace(spec.name, found->second);
     }
     return ops;
 }

@@ -44,7 +44,7 @@ double largest_difference(std::span<const float> a, std::span<const float> b) {
 std::set<std::string> products_of_halves(const Plan& plan) {
     std::set<std::string> names;
     for (const PlanStep& step : plan.steps) {
-        if (!find_template(step.spec.name)->promises.matrix) continue;
+        if (!find_template(plan.spec(step).name)->promises.matrix) continue;
         for (const PlanArg& arg : step.args)
             if (const PlanBuffer& buffer = plan.buffers[static_cast<size_t>(arg.buffer)];
                 buffer.role == BufferRole::kTiles)

@@ -48,7 +48,7 @@ Draws::Draws(const LoadedModel& model, BoundPlan& decode)
             buffers.push_back(&decode.buffer(of_decode));
         }
     }
-    sampler_ = std::make_unique<BoundPlan>(device_, sampler, model.modules(), buffers);
+    sampler_ = std::make_unique<BoundPlan>(device_, sampler, model.kernels(), buffers);
     for (size_t i = 0; i <= kLaunchesInFlight; ++i) flights_.push_back({device_.make_mark(), 0});
 }
 

@@ -47,7 +47,7 @@ LoadedModel::LoadedModel(const ModelFile& file, Device& device, KernelLibrary& l
 void LoadedModel::refuse(const KernelSpec& spec, const std::string& reason,
                          const LoadChecks& checks) {
     options_.refused[spec.to_string()] = reason;
-    modules_.erase(spec.to_string());
+    kernels_.erase(spec);
     if (checks.warn)
         checks.warn(fmt::format("{} is not used, the planner's next variant is: {}",
                                 spec.to_string(), reason));
@@ -76,11 +76,7 @@ bool LoadedModel::make_kernels(Loading& loading) {
     if (!complete) return false;
     memory_ = memory_needs(plans, options_.context, code_bytes, options_.state_snapshots);
     check_memory(memory_, memory_limit_, device_name);
-    for (size_t i = 0; i < wanted.size(); ++i) {
-        auto& module = modules_[wanted[i].to_string()];
-        if (module == nullptr) module = device_.load(made[i].code);
-        objects_[wanted[i].to_string()] = hash_of(made[i].code);
-    }
+    for (size_t i = 0; i < wanted.size(); ++i) kernels_.load(device_, wanted[i], made[i].code);
     times_.load_ms += watch.lap();
     return true;
 }
@@ -91,14 +87,14 @@ bool LoadedModel::certify_kernels(Loading& loading) {
     // One step of each kernel stands for all; of plans for one row and for many, those for many.
     std::vector<const Plan*> plans = {&plans_.sampler};
     for (const Plan& plan : plans_.steps) plans.insert(plans.begin(), &plan);
-    std::map<std::string, std::pair<const Plan*, const PlanStep*>> uses;
+    std::map<KernelSpec, std::pair<const Plan*, const PlanStep*>> uses;
     for (const Plan* plan : plans)
-        for (const PlanStep& step : plan->steps)
-            uses.emplace(step.spec.to_string(), std::pair(plan, &step));
+        for (size_t i = 0; i < plan->kernels.size(); ++i)
+            uses.emplace(plan->kernels[i],
+                         std::pair(plan, &plan->first_use(static_cast<int>(i))));
     std::vector<std::pair<const Plan*, const PlanStep*>> unknown;
-    for (const auto& [text, use] : uses)
-        if (std::ranges::find(certificates_, use.second->spec, &CertifiedKernel::spec) ==
-            certificates_.end())
+    for (const auto& [spec, use] : uses)
+        if (std::ranges::find(certificates_, spec, &CertifiedKernel::spec) == certificates_.end())
             unknown.push_back(use);
     const size_t known = uses.size() - unknown.size();
 
@@ -114,10 +110,10 @@ bool LoadedModel::certify_kernels(Loading& loading) {
     for (size_t i = 0; i < unknown.size(); ++i)
         error.guard([&] {
             const auto& [plan, step] = unknown[i];
-            const TrialSubject subject{
-                on, *modules_.at(step->spec.to_string()), *plan, *step, graph_, file_};
-            tried[i] = certify(loading.library.store().facts(), objects_.at(step->spec.to_string()),
-                               subject, loading.checks.certify, loading.checks.retry);
+            const LoadedKernel& kernel = kernels_.at(plan->spec(*step));
+            const TrialSubject subject{on, *kernel.module, *plan, *step, graph_, file_};
+            tried[i] = certify(loading.library.store().facts(), kernel.object, subject,
+                               loading.checks.certify, loading.checks.retry);
             const std::lock_guard lock(telling);
             fresh |= tried[i].fresh;
             ++done;

@@ -53,7 +53,7 @@ class LoadedModel {
     // With the rows of a prefill step, and with what was refused.
     const SessionOptions& options() const { return options_; }
     const SessionPlans& plans() const { return plans_; }
-    const Modules& modules() const { return modules_; }
+    const LoadedKernels& kernels() const { return kernels_; }
     // The memory of a buffer of weights; nullptr where there is none of that name.
     Buffer* weight(const std::string& name) const { return weights_.find(name); }
 
@@ -85,8 +85,7 @@ class LoadedModel {
     SessionOptions options_;
     int64_t memory_limit_;  // as it was before anything was allocated
     Weights weights_;
-    Modules modules_;
-    std::map<std::string, CacheKey> objects_;  // hash of each module's object, by spec
+    LoadedKernels kernels_;
     SessionPlans plans_;
     LoadTimes times_;
     MemoryNeeds memory_;

@@ -62,8 +62,8 @@ RecordedPlan read(const std::map<std::string, std::string>& plan) {
     return read;
 }
 
-std::vector<KernelSpec> kernels_of_recipe(const Recipe& recipe, const Arch& arch,
-                                          const std::map<std::string, std::string>& refused) try {
+std::set<KernelSpec> kernels_of_recipe(const Recipe& recipe, const Arch& arch,
+                                       const std::map<std::string, std::string>& refused) try {
     RecordedPlan plan = read(recipe.plan);
     plan.options.refused = refused;
     const ModelFile file(fmt::format("recipe of {}", recipe.model), recipe.header);
@@ -73,10 +73,10 @@ std::vector<KernelSpec> kernels_of_recipe(const Recipe& recipe, const Arch& arch
                      : plan.phase == kPrefill ? prefill_rows(plan.options, arch)
                                               : logits_rows(plan.options, arch);
     const Plan step = session_step(graph, file, arch, plan.options, rows, plan.phase == kAllLogits);
-    std::vector<KernelSpec> kernels = step.kernels();
-    for (KernelSpec& spec :
-         make_sampler_plan(graph.vocabulary, arch, step.options, arch.has_graph_loops).kernels())
-        kernels.push_back(std::move(spec));
+    std::set<KernelSpec> kernels(step.kernels.begin(), step.kernels.end());
+    const Plan sampler =
+        make_sampler_plan(graph.vocabulary, arch, step.options, arch.has_graph_loops);
+    kernels.insert(sampler.kernels.begin(), sampler.kernels.end());
     return kernels;
 } catch (const std::out_of_range&) {
     throw CacheError(fmt::format("recipe of {}: its plan is incomplete", recipe.model));
@@ -99,13 +99,9 @@ std::vector<Recipe> recipes_of_session(const ModelFile& file, const SessionOptio
 
 std::vector<KernelSpec> kernels_of_recipes(const std::vector<Recipe>& recipes, const Arch& arch,
                                            const std::map<std::string, std::string>& refused) {
-    std::map<std::string, KernelSpec> by_text;
-    for (const Recipe& recipe : recipes)
-        for (KernelSpec& spec : kernels_of_recipe(recipe, arch, refused))
-            by_text.emplace(spec.to_string(), std::move(spec));
-    std::vector<KernelSpec> list;
-    for (auto& [text, spec] : by_text) list.push_back(std::move(spec));
-    return list;
+    std::set<KernelSpec> set;
+    for (const Recipe& recipe : recipes) set.merge(kernels_of_recipe(recipe, arch, refused));
+    return {set.begin(), set.end()};
 }
 
 }  // namespace hetune

@@ -77,7 +77,7 @@ Stepper::Bound Stepper::bind(const Plan& plan) {
     bound.step = buffers[static_cast<size_t>(plan.step_buffer)];
     bound.tokens = buffers[static_cast<size_t>(plan.tokens_buffer)];
     bound.logits = buffers[static_cast<size_t>(plan.logits_buffer)];
-    bound.plan = std::make_unique<BoundPlan>(device_, plan, model_.modules(), buffers);
+    bound.plan = std::make_unique<BoundPlan>(device_, plan, model_.kernels(), buffers);
     return bound;
 }
 

@@ -87,7 +87,7 @@ std::optional<BadNumber> find_bad_number(Device& device, const BoundPlan& plan, 
         device.download(std::as_writable_bytes(std::span(got)), plan.buffer(arg.buffer),
                         static_cast<size_t>(arg.offset));
         if (auto bad = find_bad_number(got, value.width, first + rows - held, value.name)) {
-            bad->kernel = done.spec.name;
+            bad->kernel = plan.plan().spec(done).name;
             return bad;
         }
     }

@@ -6,14 +6,15 @@
 
 namespace hetune {
 
-BoundPlan::BoundPlan(Device& device, Plan plan, const Modules& modules,
+BoundPlan::BoundPlan(Device& device, Plan plan, const LoadedKernels& kernels,
                      const std::vector<Buffer*>& buffers)
     : device_(device), plan_(std::move(plan)), buffers_(buffers) {
+    const std::vector<Module*> modules = kernels.modules_of(plan_);
     for (const PlanStep& step : plan_.steps) {
-        Launch launch{.module = modules.at(step.spec.to_string()).get()};
+        Launch launch{.module = modules[static_cast<size_t>(step.kernel)]};
         std::memcpy(launch.shape.groups, step.groups, sizeof step.groups);
         launch.shape.threads = step.threads;
-        launch.shape.overlaps = find_template(step.spec.name)->overlaps;
+        launch.shape.overlaps = find_template(plan_.spec(step).name)->overlaps;
         for (const PlanArg& arg : step.args) {
             const uint64_t address = buffers[static_cast<size_t>(arg.buffer)]->address() +
                                      static_cast<uint64_t>(arg.offset);

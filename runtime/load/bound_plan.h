@@ -1,23 +1,20 @@
-// A plan on a device: modules loaded, arguments packed, ready to launch or to replay as a graph.
+// A plan on a device: modules at hand, arguments packed, ready to launch or to replay as a graph.
 #pragma once
 
-#include <map>
 #include <memory>
-#include <string>
 #include <vector>
 
 #include "planner/plan/plan.h"
 #include "runtime/device/device.h"
+#include "runtime/load/loaded_kernels.h"
 
 namespace hetune {
 
-// Modules by spec, shared by all plans of a session.
-using Modules = std::map<std::string, std::unique_ptr<Module>>;
-
 class BoundPlan {
   public:
-    // `buffers[i]` is the memory of plan.buffers[i]. Device, modules and buffers outlive this.
-    BoundPlan(Device& device, Plan plan, const Modules& modules,
+    // `kernels` has those of the plan; `buffers[i]` is the memory of plan.buffers[i]. Device,
+    // modules and buffers outlive this.
+    BoundPlan(Device& device, Plan plan, const LoadedKernels& kernels,
               const std::vector<Buffer*>& buffers);
 
     const Plan& plan() const { return plan_; }

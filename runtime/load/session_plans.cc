@@ -3,31 +3,23 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "planner/make_plan.h"
 
 namespace hetune {
 namespace {
 
-using KernelSet = std::map<std::string, KernelSpec>;
-
-void add_kernels(const Plan& plan, KernelSet& set) {
-    for (KernelSpec& spec : plan.kernels()) set.emplace(spec.to_string(), std::move(spec));
-}
-
-std::vector<KernelSpec> list_of(KernelSet set) {
-    std::vector<KernelSpec> list;
-    for (auto& [text, spec] : set) list.push_back(std::move(spec));
-    return list;
+std::vector<KernelSpec> list_of(const std::set<KernelSpec>& set) {
+    return {set.begin(), set.end()};
 }
 
 }  // namespace
 
 std::vector<KernelSpec> SessionPlans::kernels() const {
-    KernelSet set;
-    for (const Plan& plan : steps) add_kernels(plan, set);
-    add_kernels(sampler, set);
-    return list_of(std::move(set));
+    std::set<KernelSpec> set(sampler.kernels.begin(), sampler.kernels.end());
+    for (const Plan& plan : steps) set.insert(plan.kernels.begin(), plan.kernels.end());
+    return list_of(set);
 }
 
 std::vector<PlanBuffer> SessionPlans::buffers() const {
@@ -86,16 +78,16 @@ Plan session_step(const LayerGraph& graph, const ModelFile& file, const Arch& ar
 std::vector<KernelSpec> kernels_of_sessions(const ModelFile& file, const Arch& arch,
                                             std::span<const SessionOptions> sessions) {
     const LayerGraph graph = build_layer_graph(file);
-    KernelSet set;
+    std::set<KernelSpec> set;
     for (SessionOptions options : sessions) {
         options.all_logits = true;
         for (const bool fusion : {true, false}) {
             options.fusion = fusion;
-            for (KernelSpec& spec : session_plans(graph, file, arch, options).kernels())
-                set.emplace(spec.to_string(), std::move(spec));
+            const auto kernels = session_plans(graph, file, arch, options).kernels();
+            set.insert(kernels.begin(), kernels.end());
         }
     }
-    return list_of(std::move(set));
+    return list_of(set);
 }
 
 }  // namespace hetune

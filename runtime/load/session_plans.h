@@ -38,7 +38,7 @@ struct SessionPlans {
         steps;  // decode; prefill; with all_logits, prefill with the logits of each row
     Plan sampler;
 
-    // Each once, sorted by their text.
+    // Each once, in the order of KernelSpec.
     std::vector<KernelSpec> kernels() const;
     // Of the steps, each once, sorted by name.
     std::vector<PlanBuffer> buffers() const;
@@ -57,7 +57,7 @@ Plan session_step(const LayerGraph& graph, const ModelFile& file, const Arch& ar
                   const SessionOptions& options, int rows, bool all_logits);
 
 // All kernels that sessions with any of these options need, whether or not they are fused and ask
-// for the logits of each row (the two options that are not looked at). Sorted by their text.
+// for the logits of each row (the two options that are not looked at). In the order of KernelSpec.
 std::vector<KernelSpec> kernels_of_sessions(const ModelFile& file, const Arch& arch,
                                             std::span<const SessionOptions> sessions);
 

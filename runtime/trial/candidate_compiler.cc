@@ -51,10 +51,10 @@ void CandidateCompiler::work(const std::stop_token& stop) {
 std::vector<CompiledCandidate> CandidateCompiler::compile(const TuningTarget& target) {
     std::vector<KernelSpec> all;
     for (const TuningCandidate& candidate : target.candidates)
-        for (const KernelSpec& spec : candidate.plan.kernels())
+        for (const KernelSpec& spec : candidate.plan.kernels)
             if (std::ranges::find(all, spec) == all.end()) all.push_back(spec);
-    std::map<std::string, double> fresh_ms;
-    for (const KernelSpec& spec : library_.missing(all)) fresh_ms[spec.to_string()] = 0;
+    std::map<KernelSpec, double> fresh_ms;
+    for (const KernelSpec& spec : library_.missing(all)) fresh_ms[spec] = 0;
     try {
         library_.get(all);  // with as many compilers at once as there may be
     } catch (const CompileError& error) {
@@ -68,13 +68,13 @@ std::vector<CompiledCandidate> CandidateCompiler::compile(const TuningTarget& ta
         CompiledCandidate& one = compiled.emplace_back();
         const PlanStep& tuned = candidate.plan.steps[candidate.step];
         try {
-            for (const KernelSpec& spec : candidate.plan.kernels()) {
+            for (const KernelSpec& spec : candidate.plan.kernels) {
                 CodeObject code = library_.get({spec}).at(0);
-                if (const auto fresh = fresh_ms.find(spec.to_string()); fresh != fresh_ms.end()) {
+                if (const auto fresh = fresh_ms.find(spec); fresh != fresh_ms.end()) {
                     one.compile_ms += code.compile_ms;
                     fresh_ms.erase(fresh);
                 }
-                if (spec == tuned.spec) {
+                if (spec == candidate.plan.spec(tuned)) {
                     one.resources = code.resources;
                     one.refused = too_large(code, tuned, library_.arch());
                 }

@@ -18,7 +18,7 @@
 namespace hetune {
 
 struct CompiledCandidate {
-    std::vector<CodeObject> codes;  // of the kernels of its op, in the order of Plan::kernels()
+    std::vector<CodeObject> codes;  // of the kernels of its op, in the order of Plan::kernels
     std::string refused;            // why not; empty: it is ready
     double compile_ms = 0;          // of those that were not in the cache
     KernelResources resources;      // of the tuned kernel

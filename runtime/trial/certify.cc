@@ -25,10 +25,10 @@ CertifyMode certify_mode(const std::string& text) {
 Certificate try_out(const TrialSubject& subject) {
     const auto start = std::chrono::steady_clock::now();
     Certificate certificate;
-    const Certifier* certifier = find_certifier(subject.step.spec.name);
+    const Certifier* certifier = find_certifier(subject.spec().name);
     if (certifier == nullptr) {
         certificate.failure =
-            fmt::format("template {} has no certifier (runtime/trial)", subject.step.spec.name);
+            fmt::format("template {} has no certifier (runtime/trial)", subject.spec().name);
         return certificate;
     }
     Trial trial(subject);
@@ -71,13 +71,12 @@ std::string shape_of(const TrialSubject& subject) {
 
 FactKey key_of(const CacheKey& object, const TrialSubject& subject) {
     const DeviceInfo& info = subject.on.info;
-    return {
-        .kind = "certificate",
-        .object = object,
-        .arch = subject.on.device.arch().name,
-        .device = fmt::format("{}: {}", info.backend, info.driver),
-        .version = fmt::format("{}.{}", kTrialVersion, certifier_version(subject.step.spec.name)),
-        .about = shape_of(subject)};
+    return {.kind = "certificate",
+            .object = object,
+            .arch = subject.on.device.arch().name,
+            .device = fmt::format("{}: {}", info.backend, info.driver),
+            .version = fmt::format("{}.{}", kTrialVersion, certifier_version(subject.spec().name)),
+            .about = shape_of(subject)};
 }
 
 std::optional<Certificate> stored(FactStore& facts, const FactKey& key) {
@@ -96,7 +95,7 @@ std::optional<Certificate> stored(FactStore& facts, const FactKey& key) {
 
 CertifiedKernel certify(FactStore& facts, const CacheKey& object, const TrialSubject& subject,
                         CertifyMode mode, bool retry) {
-    CertifiedKernel kernel{.spec = subject.step.spec, .object = object};
+    CertifiedKernel kernel{.spec = subject.spec(), .object = object};
     const FactKey key = key_of(object, subject);
     if (mode == CertifyMode::kOnce)
         if (auto found = stored(facts, key); found && (found->passed() || !retry)) {
@@ -106,10 +105,10 @@ CertifiedKernel certify(FactStore& facts, const CacheKey& object, const TrialSub
     kernel.certificate = try_out(subject);
     kernel.fresh = true;
     // Without a certifier nothing was found out.
-    if (find_certifier(subject.step.spec.name) != nullptr)
+    if (find_certifier(subject.spec().name) != nullptr)
         facts.put(
             {.key = key,
-             .kernel = subject.step.spec.name,
+             .kernel = subject.spec().name,
              .good = kernel.certificate.passed(),
              .value =
                  to_json(kernel.certificate).dump(-1, ' ', false, Json::error_handler_t::replace)});

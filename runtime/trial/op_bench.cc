@@ -22,8 +22,8 @@ constexpr size_t kMostCopies = 64;
 constexpr int kLeastLaunches = 8;  // of a batch: a graph's own launch is shared by them
 constexpr double kBatchUs = 50e3;  // a batch need not be longer
 
-const std::vector<TemplateParam>& params_of(const PlanStep& step) {
-    return find_template(step.spec.name)->params;
+const std::vector<TemplateParam>& params_of(const Plan& plan, const PlanStep& step) {
+    return find_template(plan.spec(step).name)->params;
 }
 
 bool is_kept(BufferRole role) { return role == BufferRole::kKv || role == BufferRole::kState; }
@@ -48,7 +48,7 @@ void each_input(const Plan& op, const Use& use) {
     std::set<std::pair<int, int64_t>> written;
     for (size_t s = 0; s < op.steps.size(); ++s) {
         const PlanStep& step = op.steps[s];
-        const auto& params = params_of(step);
+        const auto& params = params_of(op, step);
         for (size_t p = 0; p < params.size(); ++p)
             if (reads(params[p]) && !is_weight(buffer_of(op, step.args[p]).role) &&
                 !written.contains({step.args[p].buffer, step.args[p].offset}))
@@ -63,7 +63,7 @@ void each_input(const Plan& op, const Use& use) {
 template <class Use>
 void each_output(const Plan& op, const Use& use) {
     for (size_t s = 0; s < op.steps.size(); ++s) {
-        const auto& params = params_of(op.steps[s]);
+        const auto& params = params_of(op, op.steps[s]);
         for (size_t p = 0; p < params.size(); ++p) {
             const PlanArg& arg = op.steps[s].args[p];
             const BufferRole role = buffer_of(op, arg).role;
@@ -72,7 +72,7 @@ void each_output(const Plan& op, const Use& use) {
             bool internal = false;
             for (size_t later = s + 1; later < op.steps.size(); ++later)
                 for (size_t q = 0; q < op.steps[later].args.size(); ++q)
-                    internal |= !is_kept(role) && reads(params_of(op.steps[later])[q]) &&
+                    internal |= !is_kept(role) && reads(params_of(op, op.steps[later])[q]) &&
                                 op.steps[later].args[q].buffer == arg.buffer &&
                                 op.steps[later].args[q].offset == arg.offset;
             if (!internal) use(s, p, arg);
@@ -80,12 +80,12 @@ void each_output(const Plan& op, const Use& use) {
     }
 }
 
-std::string type_of(const PlanStep& step, const TemplateParam& param) {
+std::string type_of(const KernelSpec& spec, const TemplateParam& param) {
     if (param.type.starts_with("float")) return "float";
     if (param.type.starts_with("XBlock")) return "xblock";
     const auto constant = [&](const char* name) {
-        const auto at = step.spec.constants.find(name);
-        return at == step.spec.constants.end() ? std::string() : at->second;
+        const auto at = spec.constants.find(name);
+        return at == spec.constants.end() ? std::string() : at->second;
     };
     if (param.type.starts_with("Kv::")) {
         const std::string kv = constant("Kv");
@@ -276,7 +276,7 @@ void OpBench::poison_new_rows(const Plan& plan, const Buffers& buffers) {
     for (const PlanStep& one : plan.steps)
         for (size_t p = 0; p < one.args.size(); ++p) {
             const PlanBuffer& planned = buffer_of(plan, one.args[p]);
-            if (planned.role != BufferRole::kKv || !writes(params_of(one)[p])) continue;
+            if (planned.role != BufferRole::kKv || !writes(params_of(plan, one)[p])) continue;
             const auto row_bytes = static_cast<size_t>(planned.bytes_per_context);
             device_.fill(*buffers[static_cast<size_t>(one.args[p].buffer)],
                          static_cast<size_t>(position) * row_bytes,
@@ -284,7 +284,7 @@ void OpBench::poison_new_rows(const Plan& plan, const Buffers& buffers) {
         }
 }
 
-std::vector<OpOutput> OpBench::run(const TuningCandidate& candidate, const Modules& modules) {
+std::vector<OpOutput> OpBench::run(const TuningCandidate& candidate, const LoadedKernels& kernels) {
     std::vector<std::unique_ptr<Buffer>> own;
     const Plan& plan = candidate.plan;
     Buffers buffers = buffers_of(plan, own);
@@ -295,14 +295,14 @@ std::vector<OpOutput> OpBench::run(const TuningCandidate& candidate, const Modul
         }
     put_inputs(plan, buffers, false);
     poison_new_rows(plan, buffers);
-    BoundPlan bound(device_, plan, modules, buffers);
+    BoundPlan bound(device_, plan, kernels, buffers);
     bound.launch(plan.options.rows, 0, plan.steps.size());
     device_.synchronize();
     std::vector<OpOutput> outputs;
     each_output(plan, [&](size_t s, size_t p, const PlanArg& arg) {
         const Buffer& buffer = *buffers[static_cast<size_t>(arg.buffer)];
-        const TemplateParam& param = params_of(plan.steps[s])[p];
-        const std::string type = type_of(plan.steps[s], param);
+        const TemplateParam& param = params_of(plan, plan.steps[s])[p];
+        const std::string type = type_of(plan.spec(plan.steps[s]), param);
         // Counters, which only some candidates have, end as they began.
         if (type == "int" && buffer_of(plan, arg).role == BufferRole::kState) return;
         outputs.push_back(
@@ -312,16 +312,16 @@ std::vector<OpOutput> OpBench::run(const TuningCandidate& candidate, const Modul
     return outputs;
 }
 
-std::string OpBench::problem(const TuningCandidate& candidate, const Modules& modules) {
-    if (wanted_.empty()) wanted_ = run(target_.candidates[0], modules);
+std::string OpBench::problem(const TuningCandidate& candidate, const LoadedKernels& kernels) {
+    if (wanted_.empty()) wanted_ = run(target_.candidates[0], kernels);
     std::string where;
-    const double error = output_error(wanted_, run(candidate, modules), where);
+    const double error = output_error(wanted_, run(candidate, kernels), where);
     if (error <= kMostFloatError) return {};
     return fmt::format("{} differs from the default's by {:.2g} of its largest value", where,
                        error);
 }
 
-OpBench::Timed OpBench::prepare(const TuningCandidate& candidate, const Modules& modules) {
+OpBench::Timed OpBench::prepare(const TuningCandidate& candidate, const LoadedKernels& kernels) {
     Timed timed;
     const Plan& plan = candidate.plan;
     Buffers buffers = buffers_of(plan, timed.own_);
@@ -332,7 +332,7 @@ OpBench::Timed OpBench::prepare(const TuningCandidate& candidate, const Modules&
                 if (const auto at = copies_[copy - 1].find(plan.buffers[i].name);
                     at != copies_[copy - 1].end())
                     buffers[i] = at->second.get();
-        timed.bound_.push_back(std::make_unique<BoundPlan>(device_, plan, modules, buffers));
+        timed.bound_.push_back(std::make_unique<BoundPlan>(device_, plan, kernels, buffers));
     }
     const auto launch = [&](int index) {
         timed.bound_[static_cast<size_t>(index) % timed.bound_.size()]->launch(plan.options.rows, 0,

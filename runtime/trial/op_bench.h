@@ -44,9 +44,9 @@ class OpBench {
     OpBench(Device& device, const BenchMemory& memory, const TuningTarget& target, OpInputs inputs);
 
     // Runs a candidate once, in memory that no other has touched.
-    std::vector<OpOutput> run(const TuningCandidate& candidate, const Modules& modules);
+    std::vector<OpOutput> run(const TuningCandidate& candidate, const LoadedKernels& kernels);
     // Empty when its outputs are those of the default; else what differs.
-    std::string problem(const TuningCandidate& candidate, const Modules& modules);
+    std::string problem(const TuningCandidate& candidate, const LoadedKernels& kernels);
 
     // A batch of launches over rotating weights and KV caches, recorded as a graph.
     class Timed {
@@ -60,7 +60,7 @@ class OpBench {
         std::unique_ptr<Graph> graph_;
         int launches_ = 1;
     };
-    Timed prepare(const TuningCandidate& candidate, const Modules& modules);
+    Timed prepare(const TuningCandidate& candidate, const LoadedKernels& kernels);
     size_t rotation() const { return copies_.size() + 1; }
 
   private:

@@ -4,17 +4,15 @@
 
 namespace hetune {
 
-void load_modules(Device& device, KernelLibrary& library, const std::vector<KernelSpec>& specs,
-                  Modules& modules) {
+void load_kernels(Device& device, KernelLibrary& library, const Plan& plan, LoadedKernels& loaded) {
     std::vector<KernelSpec> wanted;
-    for (const KernelSpec& spec : specs)
-        if (!modules.contains(spec.to_string())) wanted.push_back(spec);
+    for (const KernelSpec& spec : plan.kernels)
+        if (!loaded.contains(spec)) wanted.push_back(spec);
     const std::vector<CodeObject> codes = library.get(wanted);
-    for (size_t i = 0; i < wanted.size(); ++i)
-        modules[wanted[i].to_string()] = device.load(codes[i]);
+    for (size_t i = 0; i < wanted.size(); ++i) loaded.load(device, wanted[i], codes[i]);
 }
 
-PlanRunner::PlanRunner(Device& device, BenchMemory& memory, Plan plan, const Modules& modules)
+PlanRunner::PlanRunner(Device& device, BenchMemory& memory, Plan plan, const LoadedKernels& kernels)
     : device_(device), memory_(memory) {
     memory.prepare(plan);
     for (const PlanBuffer& buffer : plan.buffers) {
@@ -27,7 +25,7 @@ PlanRunner::PlanRunner(Device& device, BenchMemory& memory, Plan plan, const Mod
         }
         buffers_.push_back(shared);
     }
-    bound_ = std::make_unique<BoundPlan>(device, std::move(plan), modules, buffers_);
+    bound_ = std::make_unique<BoundPlan>(device, std::move(plan), kernels, buffers_);
 }
 
 void PlanRunner::set_step(int64_t position, std::span<const int32_t> tokens) {

@@ -12,14 +12,13 @@
 
 namespace hetune {
 
-// Loads what `modules` lacks of these specs. Throws CompileError.
-void load_modules(Device& device, KernelLibrary& library, const std::vector<KernelSpec>& specs,
-                  Modules& modules);
+// Loads what `loaded` lacks of a plan's kernels. Throws CompileError.
+void load_kernels(Device& device, KernelLibrary& library, const Plan& plan, LoadedKernels& loaded);
 
 class PlanRunner {
   public:
-    // `modules` has all kernels of the plan. Device, memory and modules outlive this.
-    PlanRunner(Device& device, BenchMemory& memory, Plan plan, const Modules& modules);
+    // `kernels` has those of the plan. Device, memory and kernels outlive this.
+    PlanRunner(Device& device, BenchMemory& memory, Plan plan, const LoadedKernels& kernels);
 
     const Plan& plan() const { return bound_->plan(); }
     BoundPlan& bound() { return *bound_; }

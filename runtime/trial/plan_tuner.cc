@@ -22,7 +22,8 @@ constexpr int kCheckedSteps = 4;                 // of decoding
 constexpr size_t kUntuned = 0, kTuned = 1;
 
 bool same_steps(const Plan& a, const Plan& b) {
-    return std::ranges::equal(a.steps, b.steps, {}, &PlanStep::spec, &PlanStep::spec);
+    return a.kernels == b.kernels &&
+           std::ranges::equal(a.steps, b.steps, {}, &PlanStep::kernel, &PlanStep::kernel);
 }
 
 NamedValues point_without(const std::set<std::string>& names) {
@@ -58,13 +59,13 @@ bool PlanTuner::add(const Tunings& tunings, std::set<std::string> without) {
     for (const Variant& variant : variants_)
         if (!variant.without.empty() && same_steps(plan, variant.runner->plan())) return false;
     try {
-        load_modules(device_, library_, plan.kernels(), modules_);
+        load_kernels(device_, library_, plan, kernels_);
     } catch (const CompileError& error) {
         if (error.cause() == CompileError::Cause::kGivenUp) throw;
         return false;
     }
     Variant variant{std::move(without),
-                    std::make_unique<PlanRunner>(device_, memory_, std::move(plan), modules_)};
+                    std::make_unique<PlanRunner>(device_, memory_, std::move(plan), kernels_)};
     if (reference_.empty()) read_reference();
     variant.kl = distance(*variant.runner);
     if (!(variant.kl <= kMostKl) && variants_.size() > kTuned) return false;
@@ -86,8 +87,8 @@ void PlanTuner::read_reference() {
     PlanOptions options = options_;
     options.fusion = false;
     Plan plan = make_plan(graph_, file_, device_.arch(), options);
-    load_modules(device_, library_, plan.kernels(), modules_);
-    PlanRunner runner(device_, memory_, std::move(plan), modules_);
+    load_kernels(device_, library_, plan, kernels_);
+    PlanRunner runner(device_, memory_, std::move(plan), kernels_);
     reference_ = runner.logits_of(tokens_);
     checked_with_ = "unfused plan";
 }

@@ -66,7 +66,7 @@ class PlanTuner {
     const LayerGraph& graph_;
     const ModelFile& file_;
     PlanOptions options_;
-    Modules modules_;
+    LoadedKernels kernels_;
     std::vector<Variant> variants_;  // the untuned default, the tuned one, its variants
     std::vector<int32_t> tokens_;
     std::vector<float> reference_;

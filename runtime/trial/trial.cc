@@ -135,7 +135,7 @@ CertifiedOutput Comparison::result() const {
 }
 
 Trial::Trial(const TrialSubject& subject)
-    : subject_(subject), info_(*find_template(subject.step.spec.name)), random_(20260) {
+    : subject_(subject), info_(*find_template(subject.spec().name)), random_(20260) {
     const auto param = std::ranges::find(info_.params, ParamRole::kStep, &TemplateParam::role);
     bool one_row = false;
     if (param != info_.params.end()) {
@@ -171,7 +171,7 @@ void Trial::make_turns() {
 }
 
 const std::string& Trial::text(const std::string& constant) const {
-    return subject_.step.spec.constants.at(constant);
+    return subject_.spec().constants.at(constant);
 }
 int64_t Trial::number(const std::string& constant) const { return std::stoll(text(constant)); }
 double Trial::real(const std::string& constant) const { return std::stod(text(constant)); }

@@ -49,6 +49,8 @@ struct TrialSubject {
     const PlanStep& step;
     const LayerGraph& graph;
     const ModelFile& file;  // shapes and types of tensors; its data is not read
+
+    const KernelSpec& spec() const { return plan.spec(step); }
 };
 
 // Results of one output and what they should be.

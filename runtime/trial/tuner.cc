@@ -154,9 +154,9 @@ void Tuner::tune_rows(int rows) {
 
 void Tuner::tune_targets(int rows, const std::vector<TuningTarget>& targets) {
     report("compile");
-    Modules modules;
+    LoadedKernels kernels;
     std::unique_ptr<PlanRunner> runner;
-    if (device_ != nullptr) runner = warm_runner(rows, modules);
+    if (device_ != nullptr) runner = warm_runner(rows, kernels);
     std::unique_ptr<CandidateCompiler> compiler;
     if (library_ != nullptr && !over())
         compiler = std::make_unique<CandidateCompiler>(*library_, targets);
@@ -184,14 +184,14 @@ void Tuner::tune_targets(int rows, const std::vector<TuningTarget>& targets) {
     report(fmt::format("tuned x{}", rows));
 }
 
-std::unique_ptr<PlanRunner> Tuner::warm_runner(int rows, Modules& modules) {
+std::unique_ptr<PlanRunner> Tuner::warm_runner(int rows, LoadedKernels& kernels) {
     PlanOptions options = options_.plan;
     options.rows = rows;
     Plan plan = make_plan(graph_, file_, arch_, options);
     std::unique_ptr<PlanRunner> runner;
     try {
-        load_modules(*device_, *library_, plan.kernels(), modules);
-        runner = std::make_unique<PlanRunner>(*device_, *memory_, std::move(plan), modules);
+        load_kernels(*device_, *library_, plan, kernels);
+        runner = std::make_unique<PlanRunner>(*device_, *memory_, std::move(plan), kernels);
     } catch (const CompileError& error) {
         if (error.cause() != CompileError::Cause::kGivenUp) throw;
         return nullptr;
@@ -240,7 +240,7 @@ TunedKernel Tuner::time_target(const TuningTarget& target, std::vector<CompiledC
     if (!run_steps(runner, target.first_step)) return result;
     OpBench bench(*device_, *memory_, target, read_inputs(*device_, runner, target));
     std::vector<TuningTrial>& trials = result.record.trials;
-    Modules modules;
+    LoadedKernels kernels;
     std::vector<OpBench::Timed> timed;
     std::vector<size_t> racing;  // indices of candidates; the first is the default
     std::vector<double> model_us;
@@ -249,17 +249,15 @@ TunedKernel Tuner::time_target(const TuningTarget& target, std::vector<CompiledC
         TuningTrial& trial = trials.emplace_back(trial_of(candidate, &compiled[i]));
         if (!trial.state.empty()) continue;
         if (over()) return untried(target);
-        const std::vector<KernelSpec> kernels = candidate.plan.kernels();
-        for (size_t k = 0; k < kernels.size(); ++k)
-            if (auto& module = modules[kernels[k].to_string()]; module == nullptr)
-                module = device_->load(compiled[i].codes[k]);
+        for (size_t k = 0; k < candidate.plan.kernels.size(); ++k)
+            kernels.load(*device_, candidate.plan.kernels[k], compiled[i].codes[k]);
         // Before it is timed: what is wrong may also be fast.
-        trial.why = bench.problem(candidate, modules);
+        trial.why = bench.problem(candidate, kernels);
         trial.state = trial.why.empty() ? "untimed" : "wrong";
         if (!trial.why.empty()) continue;
         racing.push_back(i);
         model_us.push_back(candidate.model_us);
-        timed.push_back(bench.prepare(candidate, modules));
+        timed.push_back(bench.prepare(candidate, kernels));
     }
     if (racing.empty() || racing[0] != 0)
         throw CompileError(CompileError::Cause::kGate,
@@ -317,9 +315,10 @@ TunedKernel Tuner::rank_target(const TuningTarget& target,
         if (!trial.state.empty()) continue;
         trial.state = "ranked";
         const PlanStep& tuned = candidate.plan.steps[candidate.step];
-        trial.model_us +=
-            predict(tuned, arch_, options_.memory.context, {trial.vgprs, trial.lds_bytes}).us -
-            predict(tuned, arch_, options_.memory.context).us;
+        trial.model_us += predict(candidate.plan, tuned, arch_, options_.memory.context,
+                                  {trial.vgprs, trial.lds_bytes})
+                              .us -
+                          predict(candidate.plan, tuned, arch_, options_.memory.context).us;
         if (i == 0) record.us = record.default_us = trial.model_us;
         if (trial.model_us < (1 - kLeastGain) * record.us) {
             record.us = trial.model_us;

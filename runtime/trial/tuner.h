@@ -76,7 +76,7 @@ class Tuner {
     // Runs the first steps of the plan, one after the other; false when the sweep was over before.
     bool run_steps(PlanRunner& runner, size_t count) const;
     // A plan of so many rows that has run once; nullptr when the sweep was over before.
-    std::unique_ptr<PlanRunner> warm_runner(int rows, Modules& modules);
+    std::unique_ptr<PlanRunner> warm_runner(int rows, LoadedKernels& kernels);
     TuningKey key_of(const std::string& kernel, const std::string& shape) const;
     // The results of this arch, and of this sweep.
     Tunings found_so_far() const;

@@ -531,7 +531,7 @@ TEST_CASE("the kernels of a 35B-A3B-shaped plan need no scratch memory on RDNA 3
     for (const char* arch : {"gfx1100", "gfx1151"})
         for (const int rows : {1, 64})
             for (const KernelSpec& spec :
-                 make_plan(graph, file, find_arch(arch), {.rows = rows}).kernels()) {
+                 make_plan(graph, file, find_arch(arch), {.rows = rows}).kernels) {
                 const std::string& layer = find_template(spec.name)->layer;
                 if (!std::ranges::count(kLayers, layer)) continue;
                 CAPTURE(spec.to_string());

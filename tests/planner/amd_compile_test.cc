@@ -23,7 +23,7 @@ std::vector<KernelSpec> kernels_of(const ModelFile& file, const Arch& arch) {
     const LayerGraph graph = build_layer_graph(file);
     std::map<std::string, KernelSpec> specs;
     auto add = [&](const Plan& plan) {
-        for (const KernelSpec& spec : plan.kernels()) specs.emplace(spec.to_string(), spec);
+        for (const KernelSpec& spec : plan.kernels) specs.emplace(spec.to_string(), spec);
     };
     for (const int rows : {1, 64, 512})
         for (const bool fusion : {true, false}) {

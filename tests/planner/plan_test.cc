@@ -26,7 +26,8 @@ Plan plan_of(const std::filesystem::path& path, const PlanOptions& options,
 // "label: template" of every step.
 std::vector<std::string> steps_of(const Plan& plan) {
     std::vector<std::string> steps;
-    for (const PlanStep& step : plan.steps) steps.push_back(step.label + ": " + step.spec.name);
+    for (const PlanStep& step : plan.steps)
+        steps.push_back(step.label + ": " + plan.spec(step).name);
     return steps;
 }
 
@@ -203,7 +204,7 @@ class Arena {
     explicit Arena(const Plan& plan) : plan_(plan) {}
 
     std::string check(const PlanStep& step) {
-        const auto& params = find_template(step.spec.name)->params;
+        const auto& params = find_template(plan_.spec(step).name)->params;
         std::vector<std::pair<size_t, PlanArg>> read, written;
         for (size_t i = 0; i < step.args.size(); ++i) {
             const PlanArg& arg = step.args[i];
@@ -301,7 +302,7 @@ TEST_CASE("kernels are numbered by template in order of first use") {
     const Plan plan = plan_of(HETUNE_TEST_MODELS "/tiny-Q4_K_M.gguf", {});
     std::map<std::string, int> counts;
     const auto kernels = named_kernels(plan);
-    CHECK(kernels.size() == plan.kernels().size());
+    CHECK(kernels.size() == plan.kernels.size());
     for (const NamedKernel& kernel : kernels)
         CHECK(kernel.name == kernel.spec.name + "." + std::to_string(counts[kernel.spec.name]++));
 }

@@ -30,7 +30,7 @@ class Planner {
 
 const PlanStep* step_of(const Plan& plan, std::string_view kernel) {
     const auto found = std::ranges::find_if(
-        plan.steps, [&](const PlanStep& step) { return step.spec.name == kernel; });
+        plan.steps, [&](const PlanStep& step) { return plan.spec(step).name == kernel; });
     return found == plan.steps.end() ? nullptr : &*found;
 }
 
@@ -44,11 +44,11 @@ TEST_CASE("instead of a refused kernel one of fewer waves is launched, with as m
     const Plan before = planner.plan({});
     const PlanStep* step = step_of(before, "attention_step");
     REQUIRE(step != nullptr);
-    CHECK(step->spec.constants.at("kWaves") == "4");
-    const Plan after = planner.plan({step->spec});
+    CHECK(before.spec(*step).constants.at("kWaves") == "4");
+    const Plan after = planner.plan({before.spec(*step)});
     step = step_of(after, "attention_step");
     REQUIRE(step != nullptr);
-    CHECK(step->spec.constants.at("kWaves") == "2");
+    CHECK(after.spec(*step).constants.at("kWaves") == "2");
     CHECK(step->threads == 64);
     CHECK(after.steps.size() == before.steps.size());
 }
@@ -58,7 +58,7 @@ TEST_CASE("when all variants of a fused kernel are refused the unfused chain tak
     std::vector<KernelSpec> refused;
     Plan plan = planner.plan({});
     for (int i = 0; i < 20 && step_of(plan, "attention_step") != nullptr; ++i) {
-        refused.push_back(step_of(plan, "attention_step")->spec);
+        refused.push_back(plan.spec(*step_of(plan, "attention_step")));
         plan = planner.plan(refused);
     }
     CHECK(refused.size() > 1);
@@ -75,7 +75,7 @@ TEST_CASE("a primitive of which no kernel is left is an error that names the las
     std::string message;
     for (int i = 0; i < 20 && message.empty(); ++i) try {
             const Plan plan = planner.plan(refused, false);
-            refused.push_back(step_of(plan, "rmsnorm")->spec);
+            refused.push_back(plan.spec(*step_of(plan, "rmsnorm")));
         } catch (const ModelError& error) {
             message = error.what();
         }
@@ -86,10 +86,9 @@ TEST_CASE("a primitive of which no kernel is left is an error that names the las
 TEST_CASE("the sampler takes fewer waves") {
     PlanOptions options;
     const Arch& arch = find_arch("gfx1100");
-    options.refused[make_sampler_plan(100, arch, options, false).steps[0].spec.to_string()] =
-        "broken";
+    options.refused[make_sampler_plan(100, arch, options, false).kernels[0].to_string()] = "broken";
     const Plan plan = make_sampler_plan(100, arch, options, false);
-    CHECK(plan.steps[0].spec.constants.at("kWaves") == "8");
+    CHECK(plan.kernels[0].constants.at("kWaves") == "8");
     CHECK(plan.steps[0].threads == 256);
 }
 

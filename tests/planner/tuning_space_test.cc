@@ -69,13 +69,14 @@ TEST_CASE("a space has the default first and each point once, as the lowering wo
             std::set<std::string> seen;
             for (const TuningCandidate& candidate : target.candidates) {
                 const PlanStep& step = candidate.plan.steps.at(candidate.step);
-                CHECK(step.spec.name == target.shape.kernel.name);
-                CHECK(candidate.point == point_of(step.spec));
+                const KernelSpec& spec = candidate.plan.spec(step);
+                CHECK(spec.name == target.shape.kernel.name);
+                CHECK(candidate.point == point_of(spec));
                 CHECK(shape_of(candidate.plan, step) == target.shape);
-                CHECK(seen.insert(step.spec.to_string()).second);
-                CHECK(refusal(step.spec, target_limits(find_arch(arch))).empty());
-                if (step.spec.constants.contains("kWaves"))
-                    CHECK(step.threads == 32 * std::stoul(step.spec.constants.at("kWaves")));
+                CHECK(seen.insert(spec.to_string()).second);
+                CHECK(refusal(spec, target_limits(find_arch(arch))).empty());
+                if (spec.constants.contains("kWaves"))
+                    CHECK(step.threads == 32 * std::stoul(spec.constants.at("kWaves")));
                 CHECK(candidate.model_us > 0);
             }
         }
@@ -100,13 +101,12 @@ TEST_CASE(
         plan.options = base.options;
         return plan;
     };
-    const size_t swiglu =
-        static_cast<size_t>(std::ranges::find(base.steps, "gemv_swiglu",
-                                              [](const PlanStep& s) { return s.spec.name; }) -
-                            base.steps.begin());
-    const std::string other = base.steps[swiglu].spec.constants.at("kWaves") == "8" ? "4" : "8";
+    const auto spec = [](const Plan& plan, size_t i) { return plan.spec(plan.steps[i]); };
+    size_t swiglu = 0;
+    while (spec(base, swiglu).name != "gemv_swiglu") ++swiglu;
+    const std::string other = spec(base, swiglu).constants.at("kWaves") == "8" ? "4" : "8";
     const Plan tuned = with(shape(swiglu), {{"kTokens", "1"}, {"kWaves", other}});
-    CHECK(tuned.steps[swiglu].spec.constants.at("kWaves") == other);
+    CHECK(spec(tuned, swiglu).constants.at("kWaves") == other);
     CHECK(tuned.tuned.size() == 1);
     for (size_t i = 0; i < base.steps.size(); ++i)
         if (i != swiglu) CHECK(tuned.steps[i] == base.steps[i]);
@@ -121,7 +121,7 @@ TEST_CASE(
         CHECK(with(shape(swiglu), {{"kTokens", value}, {"kWaves", other}}).steps == base.steps);
     }
     for (size_t i = 0; i < base.steps.size(); ++i) {
-        TuningPoint zero = point_of(base.steps[i].spec);
+        TuningPoint zero = point_of(spec(base, i));
         for (auto& [name, value] : zero) value = "0";
         CHECK(with(shape(i), zero).steps == base.steps);
     }
@@ -133,31 +133,33 @@ TEST_CASE("what explicit tunables say comes before tunings") {
     const Plan base = make_plan(small.graph, *small.file, find_arch("gfx1100"), {});
     PlanOptions options;
     for (const PlanStep& step : base.steps)
-        if (step.spec.name == "gemv_residual")
+        if (base.spec(step).name == "gemv_residual")
             options.tunings.kernels[shape_of(base, step).to_string()] = {{"kTokens", "1"},
                                                                          {"kWaves", "8"}};
     options.tunables["gemv_residual"]["kWaves"] = "2";
-    for (const PlanStep& step :
-         make_plan(small.graph, *small.file, find_arch("gfx1100"), options).steps)
-        if (step.spec.name == "gemv_residual") CHECK(step.spec.constants.at("kWaves") == "2");
+    for (const KernelSpec& spec :
+         make_plan(small.graph, *small.file, find_arch("gfx1100"), options).kernels)
+        if (spec.name == "gemv_residual") CHECK(spec.constants.at("kWaves") == "2");
 }
 
 TEST_CASE(
     "the model knows waves that hide latency, groups that do not fit, and launches that cost") {
-    PlanStep step{.spec = {"gemv", {{"kTokens", "1"}, {"kWaves", "1"}}}};
+    const Plan plan{.kernels = {{"gemv", {{"kTokens", "1"}, {"kWaves", "1"}}}}};
+    PlanStep step;
     step.cost = {.weight_bytes = 16 << 20, .operations = 64 << 20};
     step.groups[0] = 128;
     const auto us = [&](const Arch& arch, int waves) {
         step.threads = static_cast<uint32_t>(32 * waves);
-        return predict(step, arch, 0).us;
+        return predict(plan, step, arch, 0).us;
     };
     for (const char* name : {"gfx1100", "gfx1151", "sm_90"}) {
         CAPTURE(name);
         const Arch& arch = find_arch(name);
         CHECK(us(arch, 8) <= us(arch, 1));
         CHECK(us(arch, 8) >= 16.0 * 1.048576e3 / arch.bandwidth_gb_s);
-        CHECK(predict(step, arch, 0).us > arch.launch_us);
-        CHECK(predict(step, arch, 0, {.vgprs = 64, .lds_bytes = 1 << 20}).waves_per_simd == 0);
+        CHECK(predict(plan, step, arch, 0).us > arch.launch_us);
+        CHECK(predict(plan, step, arch, 0, {.vgprs = 64, .lds_bytes = 1 << 20}).waves_per_simd ==
+              0);
         CHECK(arch.cache_bytes > 0);
     }
     // 128 groups of one wave leave most of a large card idle.
@@ -165,13 +167,13 @@ TEST_CASE(
     CHECK(us(find_arch("sm_90"), 8) < us(find_arch("sm_90"), 1));
     step.threads = 32;
     step.cost = {.activation_bytes = 1024};
-    CHECK(predict(step, find_arch("gfx1100"), 0).bound_by == "launch");
+    CHECK(predict(plan, step, find_arch("gfx1100"), 0).bound_by == "launch");
     // A second pass over the weights is not free.
-    PlanStep twice{.spec = step.spec, .rows_axis = 1, .cost = {.weight_bytes = 64 << 20}};
+    PlanStep twice{.rows_axis = 1, .cost = {.weight_bytes = 64 << 20}};
     twice.groups[0] = 4096;
-    const double once_us = predict(twice, find_arch("gfx1100"), 0).us;
+    const double once_us = predict(plan, twice, find_arch("gfx1100"), 0).us;
     twice.groups[1] = 16;
-    CHECK(predict(twice, find_arch("gfx1100"), 0).us > 2 * once_us);
+    CHECK(predict(plan, twice, find_arch("gfx1100"), 0).us > 2 * once_us);
 }
 
 }  // namespace

@@ -197,9 +197,9 @@ TEST_CASE("heads of any size are tried in full, and pass") {
         int tried = 0;
         for (const Plan& plan : plans.steps)
             for (const PlanStep& step : plan.steps) {
-                if (step.spec.name != "attention_step" && step.spec.name != "attention_split")
-                    continue;
-                const auto module = device->load(library.get({step.spec}).at(0));
+                const KernelSpec& spec = plan.spec(step);
+                if (spec.name != "attention_step" && spec.name != "attention_split") continue;
+                const auto module = device->load(library.get({spec}).at(0));
                 TrialDevice on{.device = *device};
                 const Certificate certificate = try_out({on, *module, plan, step, graph, file});
                 CAPTURE(size);

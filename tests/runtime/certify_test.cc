@@ -51,7 +51,7 @@ struct Load {
             lines, [&](const std::string& line) { return line.find(text) != std::string::npos; });
     }
     bool uses(std::string_view kernel) const {
-        const auto kernels = session->plan_for(1, false).kernels();
+        const auto kernels = session->plan_for(1, false).kernels;
         return std::ranges::any_of(kernels,
                                    [&](const KernelSpec& spec) { return spec.name == kernel; });
     }

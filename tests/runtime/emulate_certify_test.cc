@@ -62,7 +62,7 @@ std::string written(const testing::EmulatedModel& model, const std::string& quan
 
 // What has been tried already in this test, so that models share kernels.
 struct Tried {
-    std::set<std::string> kernels;
+    std::set<KernelSpec> kernels;
     std::set<std::string> templates;
     std::set<std::string> lds_poison;    // templates that needed it
     std::set<std::string> faulted;       // and those that did not run to the end with it
@@ -91,13 +91,15 @@ void try_model(const std::string& path, const SessionOptions& options, const std
     std::vector<const Plan*> list = {&plans.sampler};
     for (const Plan& plan : plans.steps) list.push_back(&plan);
     for (const Plan* plan : list)
-        for (const PlanStep& step : plan->steps) {
-            if (!wanted(step.spec) || !is_asked_for(step.spec.name)) continue;
-            if (!tried.kernels.insert(step.spec.to_string()).second) continue;
-            tried.templates.insert(step.spec.name);
-            fmt::print("{} {}\n", schedule, step.spec.to_string());
+        for (size_t i = 0; i < plan->kernels.size(); ++i) {
+            const KernelSpec& spec = plan->kernels[i];
+            const PlanStep& step = plan->first_use(static_cast<int>(i));
+            if (!wanted(spec) || !is_asked_for(spec.name)) continue;
+            if (!tried.kernels.insert(spec).second) continue;
+            tried.templates.insert(spec.name);
+            fmt::print("{} {}\n", schedule, spec.to_string());
             std::fflush(stdout);
-            for (const auto& [compiler, code] : objects.of(step.spec)) {
+            for (const auto& [compiler, code] : objects.of(spec)) {
                 const auto trial = [&](Device& on) -> std::string {
                     const auto module = on.load(code);
                     TrialDevice device{.device = on};
@@ -109,15 +111,15 @@ void try_model(const std::string& path, const SessionOptions& options, const std
                 };
                 std::string failure = trial(*poisoned);
                 if (inactive_lane_fault(failure)) {
-                    tried.lds_poison.insert(step.spec.name);
+                    tried.lds_poison.insert(spec.name);
                     failure = trial(*lds_poisoned);
                 }
                 ++tried.objects[compiler];
-                if (inactive_lane_fault(failure) && kMayFault.contains(step.spec.name)) {
-                    tried.faulted.insert(step.spec.name);
+                if (inactive_lane_fault(failure) && kMayFault.contains(spec.name)) {
+                    tried.faulted.insert(spec.name);
                     continue;
                 }
-                INFO(compiler, ": ", step.spec.to_string());
+                INFO(compiler, ": ", spec.to_string());
                 CHECK(failure == "");
             }
         }

@@ -14,8 +14,7 @@ namespace hetune {
 namespace {
 
 bool uses(const Plan& plan, const std::string& kernel) {
-    return std::ranges::any_of(plan.steps,
-                               [&](const PlanStep& step) { return step.spec.name == kernel; });
+    return std::ranges::find(plan.kernels, kernel, &KernelSpec::name) != plan.kernels.end();
 }
 
 TEST_CASE("prefill on the matrix units gives llama.cpp's logits, fused and not") {

@@ -265,7 +265,7 @@ struct Subject {
 // Of each template its different kernels, in the order of the models.
 std::map<std::string, std::vector<Subject>> subjects_of(const Arch& arch) {
     std::map<std::string, std::vector<Subject>> by_template;
-    std::set<std::string> seen;
+    std::set<KernelSpec> seen;
     for (const testing::EmulatedModel& model : testing::emulated_models()) {
         const auto file = std::make_shared<const ModelFile>(
             testing::written_model(model, "Q4_K_M", HETUNE_BUILD_DIR "/test-models/mutations"));
@@ -279,10 +279,10 @@ std::map<std::string, std::vector<Subject>> subjects_of(const Arch& arch) {
                 std::vector<const Plan*> list = {&plans->sampler};
                 for (const Plan& plan : plans->steps) list.push_back(&plan);
                 for (const Plan* plan : list)
-                    for (const PlanStep& step : plan->steps)
-                        if (seen.insert(step.spec.to_string()).second)
-                            by_template[step.spec.name].push_back(
-                                {file, graph, plans, plan, &step});
+                    for (size_t i = 0; i < plan->kernels.size(); ++i)
+                        if (const KernelSpec& spec = plan->kernels[i]; seen.insert(spec).second)
+                            by_template[spec.name].push_back(
+                                {file, graph, plans, plan, &plan->first_use(static_cast<int>(i))});
             }
         }
     }
@@ -290,7 +290,7 @@ std::map<std::string, std::vector<Subject>> subjects_of(const Arch& arch) {
 }
 
 std::string failure_of(Device& device, KernelLibrary& library, const Subject& subject) {
-    const CodeObject code = library.get({subject.step->spec}).at(0);
+    const CodeObject code = library.get({subject.plan->spec(*subject.step)}).at(0);
     const auto module = device.load(code);
     TrialDevice on{.device = device};
     return try_out({on, *module, *subject.plan, *subject.step, *subject.graph, *subject.file})

@@ -104,15 +104,13 @@ TEST_CASE("a later plan takes what was found, and HETUNE_TUNE=off does not") {
     REQUIRE(records.size() == 2);
     const auto waves_of = [&](TuneUse use) {
         std::set<std::string> waves;
-        for (const PlanStep& step :
-             bench
-                 .plan(tunings_for(records, bench.device.arch(), "scripted",
-                                   result.kernels[0].record.key.compiler, use)
-                           .tunings)
-                 .steps)
-            if (step.spec.name == "gemv_residual") {
-                waves.insert(step.spec.constants.at("kWaves"));
-                CHECK(step.threads == 32 * std::stoul(step.spec.constants.at("kWaves")));
+        const Plan plan = bench.plan(tunings_for(records, bench.device.arch(), "scripted",
+                                                 result.kernels[0].record.key.compiler, use)
+                                         .tunings);
+        for (const PlanStep& step : plan.steps)
+            if (const KernelSpec& spec = plan.spec(step); spec.name == "gemv_residual") {
+                waves.insert(spec.constants.at("kWaves"));
+                CHECK(step.threads == 32 * std::stoul(spec.constants.at("kWaves")));
             }
         return waves;
     };
@@ -288,8 +286,7 @@ TEST_CASE(
                                         result.kernels[0].record.key.compiler, TuneUse::kMeasured)
                                 .tunings;
     const auto uses_swiglu = [](const Plan& p) {
-        return std::ranges::any_of(p.steps,
-                                   [](const PlanStep& s) { return s.spec.name == "gemv_swiglu"; });
+        return std::ranges::find(p.kernels, "gemv_swiglu", &KernelSpec::name) != p.kernels.end();
     };
     CHECK_FALSE(uses_swiglu(bench.plan(tunings)));
     const auto other = bench.folder.path() / "other.gguf";

@@ -19,17 +19,18 @@ const TuningRecord* record_of(const Plan& plan, const PlanStep& step,
     // A result times a whole op.
     if (std::ranges::count(plan.steps, step.op, &PlanStep::op) != 1) return nullptr;
     const std::string shape = shape_of(plan, step).to_string();
+    const TuningPoint point = point_of(plan.spec(step));
     for (const TuningRecord& record : measured)
-        if (record.measured && record.key.shape == shape && record.point == point_of(step.spec))
-            return &record;
+        if (record.measured && record.key.shape == shape && record.point == point) return &record;
     return nullptr;
 }
 
 Json kernel_report(const NamedKernel& kernel, const Plan& plan, KernelLibrary* library,
                    Disassembler* disassembler) {
+    const auto spec = [&](const PlanStep& step) -> const KernelSpec& { return plan.spec(step); };
     Json json = {{"name", kernel.name},
                  {"spec", kernel.spec.to_string()},
-                 {"launches", std::ranges::count(plan.steps, kernel.spec, &PlanStep::spec)},
+                 {"launches", std::ranges::count(plan.steps, kernel.spec, spec)},
                  {"point", to_string(point_of(kernel.spec))}};
     if (library == nullptr) return json;
     json["source"] = library->source(kernel.spec);
@@ -78,12 +79,11 @@ Json plan_report(const Plan& plan, const Arch& arch, int64_t context,
     double floor = 0, us = 0;
     for (const PlanStep& step : plan.steps) {
         const Roofline line = roofline(step.cost, arch, context);
-        const Prediction predicted = predict(step, arch, context);
+        const Prediction predicted = predict(plan, step, arch, context);
         const TuningRecord* record = record_of(plan, step, measured);
         const double step_us = record != nullptr ? record->us : predicted.us;
-        const auto kernel = std::ranges::find(kernels, step.spec, &NamedKernel::spec);
         steps.push_back({{"label", step.label},
-                         {"kernel", kernel->name},
+                         {"kernel", kernels[static_cast<size_t>(step.kernel)].name},
                          {"bytes", line.bytes},
                          {"operations", line.operations},
                          {"floor_us", line.us},
