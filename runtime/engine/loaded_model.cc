@@ -1,22 +1,12 @@
 #include "runtime/engine/loaded_model.h"
 
 #include <fmt/format.h>
-#include <omp.h>
 
 #include <algorithm>
-#include <mutex>
 
-#include "runtime/compile/first_exception.h"
 #include "runtime/compile/stopwatch.h"
 
 namespace hetune {
-namespace {
-
-// Trials prepared and judged at the same time, each with up to some 200 MB of host memory.
-constexpr int kTrialThreads = 8;
-
-}  // namespace
-
 LoadedModel::LoadedModel(const ModelFile& file, Device& device, KernelLibrary& library,
                          TileStore* tiles, SessionOptions options, const LoadProgress& progress,
                          const LoadChecks& checks)
@@ -92,34 +82,24 @@ bool LoadedModel::certify_kernels(Loading& loading) {
         for (size_t i = 0; i < plan->kernels.size(); ++i)
             uses.emplace(plan->kernels[i],
                          std::pair(plan, &plan->first_use(static_cast<int>(i))));
-    std::vector<std::pair<const Plan*, const PlanStep*>> unknown;
-    for (const auto& [spec, use] : uses)
-        if (std::ranges::find(certificates_, spec, &CertifiedKernel::spec) == certificates_.end())
-            unknown.push_back(use);
-    const size_t known = uses.size() - unknown.size();
-
-    // Inputs and oracles of several at a time, on the device one after the other.
     TrialDevice on{.device = device_};
-    std::vector<CertifiedKernel> tried(unknown.size());
-    std::mutex telling;
-    size_t done = known;
+    std::vector<ToCertify> unknown;
+    for (const auto& [spec, use] : uses) {
+        if (std::ranges::find(certificates_, spec, &CertifiedKernel::spec) != certificates_.end())
+            continue;
+        const LoadedKernel& kernel = kernels_.at(spec);
+        unknown.push_back(
+            {kernel.object, {on, *kernel.module, *use.first, *use.second, graph_, file_}});
+    }
+    size_t done = uses.size() - unknown.size();
     bool fresh = false;  // nothing is worth telling of a certificate that was there
-    FirstException error;
-#pragma omp parallel for schedule(dynamic, 1) \
-    num_threads(std::min(omp_get_max_threads(), kTrialThreads))
-    for (size_t i = 0; i < unknown.size(); ++i)
-        error.guard([&] {
-            const auto& [plan, step] = unknown[i];
-            const LoadedKernel& kernel = kernels_.at(plan->spec(*step));
-            const TrialSubject subject{on, *kernel.module, *plan, *step, graph_, file_};
-            tried[i] = certify(loading.library.store().facts(), kernel.object, subject,
-                               loading.checks.certify, loading.checks.retry);
-            const std::lock_guard lock(telling);
-            fresh |= tried[i].fresh;
-            ++done;
-            if (fresh && loading.progress) loading.progress("certify", done, uses.size());
-        });
-    error.rethrow();
+    std::vector<CertifiedKernel> tried =
+        certify(loading.library.store().facts(), unknown, loading.checks.certify,
+                loading.checks.retry, [&](const CertifiedKernel& kernel) {
+                    fresh |= kernel.fresh;
+                    ++done;
+                    if (fresh && loading.progress) loading.progress("certify", done, uses.size());
+                });
     bool complete = true;
     for (CertifiedKernel& kernel : tried) {
         const Certificate& certificate = kernel.certificate;

@@ -1,13 +1,17 @@
 #include "runtime/trial/certify.h"
 
 #include <fmt/format.h>
+#include <omp.h>
 
+#include <algorithm>
 #include <chrono>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <optional>
 
 #include "cache/error.h"
 #include "cache/json_text.h"
+#include "runtime/compile/first_exception.h"
 #include "runtime/trial/certifier.h"
 
 namespace hetune {
@@ -51,6 +55,9 @@ Certificate try_out(const TrialSubject& subject) {
 }
 
 namespace {
+
+// Trials prepared and judged at the same time, each with up to some 200 MB of host memory.
+constexpr int kTrialThreads = 8;
 
 // All that a trial depends on besides object, device and certifier: the step's shape, and the
 // shapes of the buffers behind it.
@@ -113,6 +120,24 @@ CertifiedKernel certify(FactStore& facts, const CacheKey& object, const TrialSub
              .value =
                  to_json(kernel.certificate).dump(-1, ' ', false, Json::error_handler_t::replace)});
     return kernel;
+}
+
+std::vector<CertifiedKernel> certify(FactStore& facts, std::span<const ToCertify> kernels,
+                                     CertifyMode mode, bool retry,
+                                     const std::function<void(const CertifiedKernel&)>& after) {
+    std::vector<CertifiedKernel> certified(kernels.size());
+    std::mutex telling;
+    FirstException error;
+#pragma omp parallel for schedule(dynamic, 1) \
+    num_threads(std::min(omp_get_max_threads(), kTrialThreads))
+    for (size_t i = 0; i < kernels.size(); ++i)
+        error.guard([&] {
+            certified[i] = certify(facts, kernels[i].object, kernels[i].subject, mode, retry);
+            const std::lock_guard lock(telling);
+            if (after) after(certified[i]);
+        });
+    error.rethrow();
+    return certified;
 }
 
 }  // namespace hetune

@@ -4,6 +4,8 @@
 // version.
 #pragma once
 
+#include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -37,5 +39,16 @@ Certificate try_out(const TrialSubject& subject);
 // Thread-safe.
 CertifiedKernel certify(FactStore& facts, const CacheKey& object, const TrialSubject& subject,
                         CertifyMode mode, bool retry);
+
+// The same of several kernels, in their order: up to eight trials are prepared and judged at the
+// same time. `after` is called behind each, by one thread at a time; an exception of it ends the
+// rest.
+struct ToCertify {
+    CacheKey object;
+    TrialSubject subject;
+};
+std::vector<CertifiedKernel> certify(FactStore& facts, std::span<const ToCertify> kernels,
+                                     CertifyMode mode, bool retry,
+                                     const std::function<void(const CertifiedKernel&)>& after = {});
 
 }  // namespace hetune

@@ -1,22 +1,14 @@
 #include "runtime/trial/op_bench.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
-#include <cmath>
-#include <cstring>
-#include <limits>
 #include <set>
-#include <sstream>
 
 #include "kernel_templates/catalogue.h"
 #include "planner/plan/plan_text.h"
-#include "runtime/trial/samples.h"
 
 namespace hetune {
 namespace {
 
-constexpr uint8_t kPoison = 0xff;  // NaN in every float format
 constexpr int64_t kMostCopyBytes = int64_t{1} << 30;
 constexpr size_t kMostCopies = 64;
 constexpr int kLeastLaunches = 8;  // of a batch: a graph's own launch is shared by them
@@ -26,12 +18,12 @@ const std::vector<TemplateParam>& params_of(const Plan& plan, const PlanStep& st
     return find_template(plan.spec(step).name)->params;
 }
 
-bool is_kept(BufferRole role) { return role == BufferRole::kKv || role == BufferRole::kState; }
+// Weights and KV caches, which BenchMemory has for all candidates.
+bool is_shared(BufferRole role) { return is_weight(role) || role == BufferRole::kKv; }
 
 bool reads(const TemplateParam& param) {
     return param.role != ParamRole::kOutput && param.role != ParamRole::kWeights;
 }
-bool writes(const TemplateParam& param) { return !param.type.starts_with("const "); }
 
 const PlanBuffer& buffer_of(const Plan& plan, const PlanArg& arg) {
     return plan.buffers[static_cast<size_t>(arg.buffer)];
@@ -42,7 +34,8 @@ size_t bytes_of(const PlanArg& arg, const Buffer& buffer) {
                          : buffer.bytes() - static_cast<size_t>(arg.offset);
 }
 
-// Calls use(step, parameter, arg) for what an op reads and did not write itself before.
+// Calls use(step, parameter, arg) for each argument that an op reads and did not write itself
+// before, but for shared memory.
 template <class Use>
 void each_input(const Plan& op, const Use& use) {
     std::set<std::pair<int, int64_t>> written;
@@ -50,117 +43,13 @@ void each_input(const Plan& op, const Use& use) {
         const PlanStep& step = op.steps[s];
         const auto& params = params_of(op, step);
         for (size_t p = 0; p < params.size(); ++p)
-            if (reads(params[p]) && !is_weight(buffer_of(op, step.args[p]).role) &&
+            if (reads(params[p]) && !is_shared(buffer_of(op, step.args[p]).role) &&
                 !written.contains({step.args[p].buffer, step.args[p].offset}))
                 use(s, p, step.args[p]);
         for (size_t p = 0; p < params.size(); ++p)
             if (params[p].role == ParamRole::kOutput)
                 written.insert({step.args[p].buffer, step.args[p].offset});
     }
-}
-
-// What of an op others see: its outputs but for those that its own later steps read, and states.
-template <class Use>
-void each_output(const Plan& op, const Use& use) {
-    for (size_t s = 0; s < op.steps.size(); ++s) {
-        const auto& params = params_of(op, op.steps[s]);
-        for (size_t p = 0; p < params.size(); ++p) {
-            const PlanArg& arg = op.steps[s].args[p];
-            const BufferRole role = buffer_of(op, arg).role;
-            if (!writes(params[p]) || role == BufferRole::kStep) continue;
-            if (!is_kept(role) && params[p].role != ParamRole::kOutput) continue;
-            bool internal = false;
-            for (size_t later = s + 1; later < op.steps.size(); ++later)
-                for (size_t q = 0; q < op.steps[later].args.size(); ++q)
-                    internal |= !is_kept(role) && reads(params_of(op, op.steps[later])[q]) &&
-                                op.steps[later].args[q].buffer == arg.buffer &&
-                                op.steps[later].args[q].offset == arg.offset;
-            if (!internal) use(s, p, arg);
-        }
-    }
-}
-
-std::string type_of(const KernelSpec& spec, const TemplateParam& param) {
-    if (param.type.starts_with("float")) return "float";
-    if (param.type.starts_with("XBlock")) return "xblock";
-    const auto constant = [&](const char* name) {
-        const auto at = spec.constants.find(name);
-        return at == spec.constants.end() ? std::string() : at->second;
-    };
-    if (param.type.starts_with("Kv::")) {
-        const std::string kv = constant("Kv");
-        if (kv == "KvQ8") return "q8 " + constant("kKvHeads") + " " + constant("kHeadSize");
-        return kv == "KvF16" ? "f16" : kv == "KvBF16" ? "bf16" : "float";
-    }
-    if (param.type.starts_with("void"))
-        return constant("kQuantisedOutput") == "true" ? "xblock" : "float";
-    return "int";
-}
-
-float half(uint16_t bits) {
-    const int exponent = bits >> 10 & 31, mantissa = bits & 1023;
-    const float sign = (bits & 0x8000) != 0 ? -1.0f : 1.0f;
-    if (exponent == 31)
-        return mantissa != 0 ? std::numeric_limits<float>::quiet_NaN() : sign * INFINITY;
-    if (exponent == 0) return sign * std::ldexp(static_cast<float>(mantissa), -24);
-    return sign * std::ldexp(static_cast<float>(1024 + mantissa), exponent - 25);
-}
-
-template <class T>
-T at(const std::vector<std::byte>& bytes, size_t index) {
-    T value;
-    std::memcpy(&value, bytes.data() + index * sizeof(T), sizeof(T));
-    return value;
-}
-
-// XBlock (kernel_templates/quant/tile.h): scale, three sums, 32 signed bytes.
-void append_block(const std::vector<std::byte>& bytes, size_t block, std::vector<float>& values) {
-    constexpr size_t kBytes = 48, kQuants = 16;
-    float scale;
-    std::memcpy(&scale, bytes.data() + block * kBytes, sizeof scale);
-    for (size_t i = 0; i < 32; ++i)
-        values.push_back(
-            scale * static_cast<float>(static_cast<int8_t>(bytes[block * kBytes + kQuants + i])));
-}
-
-std::vector<float> values_of(const OpOutput& output) {
-    std::vector<float> values;
-    if (output.type.starts_with("q8 ")) {
-        KvShape shape{"KvQ8", 0, 0};
-        std::istringstream(output.type.substr(3)) >> shape.heads >> shape.size;
-        return kv_values(shape, output.bytes);
-    }
-    if (output.type == "float")
-        for (size_t i = 0; i < output.bytes.size() / 4; ++i)
-            values.push_back(at<float>(output.bytes, i));
-    if (output.type == "xblock")
-        for (size_t i = 0; i < output.bytes.size() / 48; ++i) append_block(output.bytes, i, values);
-    if (output.type == "f16")
-        for (size_t i = 0; i < output.bytes.size() / 2; ++i)
-            values.push_back(half(at<uint16_t>(output.bytes, i)));
-    if (output.type == "bf16")
-        for (size_t i = 0; i < output.bytes.size() / 2; ++i) {
-            const uint32_t bits = uint32_t{at<uint16_t>(output.bytes, i)} << 16;
-            float value;
-            std::memcpy(&value, &bits, sizeof value);
-            values.push_back(value);
-        }
-    return values;
-}
-
-double error_of(const OpOutput& wanted, const OpOutput& got) {
-    constexpr double kInfinite = std::numeric_limits<double>::infinity();
-    if (wanted.type != got.type || wanted.bytes.size() != got.bytes.size()) return kInfinite;
-    if (wanted.type == "int") return wanted.bytes == got.bytes ? 0 : kInfinite;
-    const std::vector<float> a = values_of(wanted), b = values_of(got);
-    double difference = 0, size = 0;
-    for (size_t i = 0; i < a.size(); ++i) {
-        const double d = std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i]));
-        if (!(d <= std::numeric_limits<double>::max())) return kInfinite;
-        difference = std::max(difference, d);
-        size = std::max(size, std::abs(static_cast<double>(a[i])));
-    }
-    return size > 0 ? difference / size : difference;
 }
 
 std::vector<std::byte> downloaded(Device& device, const Buffer& buffer, size_t offset,
@@ -187,22 +76,6 @@ OpInputs read_inputs(Device& device, const PlanRunner& runner, const TuningTarge
     return inputs;
 }
 
-double output_error(const std::vector<OpOutput>& wanted, const std::vector<OpOutput>& got,
-                    std::string& where) {
-    if (wanted.size() != got.size()) return std::numeric_limits<double>::infinity();
-    double worst = 0;
-    for (size_t i = 0; i < wanted.size(); ++i) {
-        double error = error_of(wanted[i], got[i]);
-        if (wanted[i].type == "xblock" || wanted[i].type.starts_with("q8 "))
-            error *= kMostFloatError / kMostBlockError;
-        if (error > worst) {
-            worst = error;
-            where = wanted[i].name;
-        }
-    }
-    return worst;
-}
-
 OpBench::OpBench(Device& device, const BenchMemory& memory, const TuningTarget& target,
                  OpInputs inputs)
     : device_(device), memory_(memory), target_(target), inputs_(std::move(inputs)) {
@@ -218,7 +91,7 @@ void OpBench::make_copies() {
         const Roofline line = roofline(step.cost, device_.arch(), memory_.context());
         read += line.bytes;
         for (const PlanArg& arg : step.args)
-            if (is_weight(buffer_of(op, arg).role) || buffer_of(op, arg).role == BufferRole::kKv)
+            if (is_shared(buffer_of(op, arg).role))
                 rotating.emplace(buffer_of(op, arg).name, &buffer_of(op, arg));
     }
     for (const auto& [name, buffer] : rotating)
@@ -244,21 +117,19 @@ OpBench::Buffers OpBench::buffers_of(const Plan& plan, std::vector<std::unique_p
     for (const int index : used) {
         const PlanBuffer& planned = plan.buffers[static_cast<size_t>(index)];
         Buffer*& buffer = buffers[static_cast<size_t>(index)];
-        if (is_weight(planned.role) || planned.role == BufferRole::kKv)
-            buffer = memory_.find(planned);
+        if (is_shared(planned.role)) buffer = memory_.find(planned);
         if (buffer != nullptr) continue;
         own.push_back(device_.allocate(static_cast<size_t>(std::max<int64_t>(planned.bytes, 1))));
         buffer = own.back().get();
-        device_.fill(*buffer, 0, buffer->bytes(), planned.role == BufferRole::kState ? 0 : kPoison);
+        device_.fill(*buffer, 0, buffer->bytes(), 0);
     }
     return buffers;
 }
 
-void OpBench::put_inputs(const Plan& plan, const Buffers& buffers, bool shared_kv) {
+void OpBench::put_inputs(const Plan& plan, const Buffers& buffers) {
     each_input(plan, [&](size_t s, size_t p, const PlanArg& arg) {
         Buffer& buffer = *buffers[static_cast<size_t>(arg.buffer)];
         const PlanBuffer& planned = buffer_of(plan, arg);
-        if (planned.role == BufferRole::kKv && shared_kv) return;
         if (const auto whole = inputs_.buffers.find(planned.name); whole != inputs_.buffers.end()) {
             if (whole->second.size() == buffer.bytes()) device_.upload(buffer, 0, whole->second);
         } else if (const auto region = inputs_.regions.find({s, p});
@@ -269,63 +140,11 @@ void OpBench::put_inputs(const Plan& plan, const Buffers& buffers, bool shared_k
     });
 }
 
-void OpBench::poison_new_rows(const Plan& plan, const Buffers& buffers) {
-    const auto step = std::ranges::find(plan.buffers, BufferRole::kStep, &PlanBuffer::role);
-    if (step == plan.buffers.end() || !inputs_.buffers.contains(step->name)) return;
-    const auto position = at<int32_t>(inputs_.buffers.at(step->name), 0);  // of StepState
-    for (const PlanStep& one : plan.steps)
-        for (size_t p = 0; p < one.args.size(); ++p) {
-            const PlanBuffer& planned = buffer_of(plan, one.args[p]);
-            if (planned.role != BufferRole::kKv || !writes(params_of(plan, one)[p])) continue;
-            const auto row_bytes = static_cast<size_t>(planned.bytes_per_context);
-            device_.fill(*buffers[static_cast<size_t>(one.args[p].buffer)],
-                         static_cast<size_t>(position) * row_bytes,
-                         static_cast<size_t>(plan.options.rows) * row_bytes, kPoison);
-        }
-}
-
-std::vector<OpOutput> OpBench::run(const TuningCandidate& candidate, const LoadedKernels& kernels) {
-    std::vector<std::unique_ptr<Buffer>> own;
-    const Plan& plan = candidate.plan;
-    Buffers buffers = buffers_of(plan, own);
-    for (size_t i = 0; i < buffers.size(); ++i)
-        if (buffers[i] != nullptr && plan.buffers[i].role == BufferRole::kKv) {
-            own.push_back(device_.allocate(buffers[i]->bytes()));
-            buffers[i] = own.back().get();
-        }
-    put_inputs(plan, buffers, false);
-    poison_new_rows(plan, buffers);
-    BoundPlan bound(device_, plan, kernels, buffers);
-    bound.launch(plan.options.rows, 0, plan.steps.size());
-    device_.synchronize();
-    std::vector<OpOutput> outputs;
-    each_output(plan, [&](size_t s, size_t p, const PlanArg& arg) {
-        const Buffer& buffer = *buffers[static_cast<size_t>(arg.buffer)];
-        const TemplateParam& param = params_of(plan, plan.steps[s])[p];
-        const std::string type = type_of(plan.spec(plan.steps[s]), param);
-        // Counters, which only some candidates have, end as they began.
-        if (type == "int" && buffer_of(plan, arg).role == BufferRole::kState) return;
-        outputs.push_back(
-            {plan.steps[s].label + ", " + param.name, type,
-             downloaded(device_, buffer, static_cast<size_t>(arg.offset), bytes_of(arg, buffer))});
-    });
-    return outputs;
-}
-
-std::string OpBench::problem(const TuningCandidate& candidate, const LoadedKernels& kernels) {
-    if (wanted_.empty()) wanted_ = run(target_.candidates[0], kernels);
-    std::string where;
-    const double error = output_error(wanted_, run(candidate, kernels), where);
-    if (error <= kMostFloatError) return {};
-    return fmt::format("{} differs from the default's by {:.2g} of its largest value", where,
-                       error);
-}
-
 OpBench::Timed OpBench::prepare(const TuningCandidate& candidate, const LoadedKernels& kernels) {
     Timed timed;
     const Plan& plan = candidate.plan;
     Buffers buffers = buffers_of(plan, timed.own_);
-    put_inputs(plan, buffers, true);
+    put_inputs(plan, buffers);
     for (size_t copy = 0; copy < rotation(); ++copy) {
         if (copy > 0)
             for (size_t i = 0; i < buffers.size(); ++i)

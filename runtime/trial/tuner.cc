@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "planner/make_plan.h"
+#include "runtime/trial/certify.h"
 #include "runtime/trial/op_bench.h"
 #include "runtime/trial/tunings_for.h"
 
@@ -234,13 +235,53 @@ std::vector<size_t> Tuner::starting_points(const TuningTarget& target) const {
     return points;
 }
 
+std::optional<std::vector<std::string>> Tuner::failures_of(
+    const TuningTarget& target, const std::vector<CompiledCandidate>& compiled,
+    LoadedKernels& kernels) {
+    TrialDevice on{.device = *device_};
+    std::vector<ToCertify> untried;
+    for (size_t i = 0; i < compiled.size(); ++i) {
+        if (!compiled[i].refused.empty()) continue;
+        const Plan& plan = target.candidates[i].plan;
+        for (size_t k = 0; k < plan.kernels.size(); ++k) {
+            if (kernels.contains(plan.kernels[k])) continue;
+            kernels.load(*device_, plan.kernels[k], compiled[i].codes[k]);
+            const LoadedKernel& kernel = kernels.at(plan.kernels[k]);
+            untried.push_back(
+                {kernel.object,
+                 {on, *kernel.module, plan, plan.first_use(static_cast<int>(k)), graph_, file_}});
+        }
+    }
+    std::map<KernelSpec, std::string> by_kernel;
+    struct Over {};
+    try {
+        for (const CertifiedKernel& tried :
+             certify(library_->store().facts(), untried, CertifyMode::kOnce, options_.again,
+                     [&](const CertifiedKernel&) {
+                         if (over()) throw Over();
+                     }))
+            by_kernel[tried.spec] = tried.certificate.failure;
+    } catch (const Over&) {
+        return std::nullopt;
+    }
+    std::vector<std::string> failures(compiled.size());
+    for (size_t i = 0; i < compiled.size(); ++i)
+        for (const KernelSpec& spec : target.candidates[i].plan.kernels)
+            if (const auto found = by_kernel.find(spec);
+                found != by_kernel.end() && !found->second.empty())
+                failures[i] = fmt::format("the trial of {} failed: {}", spec.name, found->second);
+    return failures;
+}
+
 TunedKernel Tuner::time_target(const TuningTarget& target, std::vector<CompiledCandidate> compiled,
                                PlanRunner& runner) {
     TunedKernel result = untried(target);
     if (!run_steps(runner, target.first_step)) return result;
+    LoadedKernels kernels;
+    const std::optional<std::vector<std::string>> failures = failures_of(target, compiled, kernels);
+    if (!failures) return result;
     OpBench bench(*device_, *memory_, target, read_inputs(*device_, runner, target));
     std::vector<TuningTrial>& trials = result.record.trials;
-    LoadedKernels kernels;
     std::vector<OpBench::Timed> timed;
     std::vector<size_t> racing;  // indices of candidates; the first is the default
     std::vector<double> model_us;
@@ -249,10 +290,8 @@ TunedKernel Tuner::time_target(const TuningTarget& target, std::vector<CompiledC
         TuningTrial& trial = trials.emplace_back(trial_of(candidate, &compiled[i]));
         if (!trial.state.empty()) continue;
         if (over()) return untried(target);
-        for (size_t k = 0; k < candidate.plan.kernels.size(); ++k)
-            kernels.load(*device_, candidate.plan.kernels[k], compiled[i].codes[k]);
-        // Before it is timed: what is wrong may also be fast.
-        trial.why = bench.problem(candidate, kernels);
+        // What is wrong may also be fast.
+        trial.why = (*failures)[i];
         trial.state = trial.why.empty() ? "untimed" : "wrong";
         if (!trial.why.empty()) continue;
         racing.push_back(i);

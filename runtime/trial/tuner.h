@@ -85,6 +85,11 @@ class Tuner {
     void tune_targets(int rows, const std::vector<TuningTarget>& targets);
     TunedKernel time_target(const TuningTarget& target, std::vector<CompiledCandidate> compiled,
                             PlanRunner& runner);
+    // Loads the kernels of the candidates that compiled, and tries them out. What a trial said of
+    // each candidate; empty: its kernels are right. Nothing when the sweep was over before.
+    std::optional<std::vector<std::string>> failures_of(
+        const TuningTarget& target, const std::vector<CompiledCandidate>& compiled,
+        LoadedKernels& kernels);
     TunedKernel rank_target(const TuningTarget& target,
                             const std::vector<CompiledCandidate>& compiled);
     TunedKernel untried(const TuningTarget& target) const;

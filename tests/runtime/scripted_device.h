@@ -27,12 +27,14 @@ class ScriptedDevice : public Device {
     // A kernel that leaves half of its groups out.
     std::function<bool(const ScriptedLaunch&)> broken = [](const ScriptedLaunch&) { return false; };
     std::string name = "scripted";
-    int timings = 0;  // calls of time_ms
+    std::string driver = "scripted";  // certificates are of this driver alone
+    int timings = 0;                  // calls of time_ms
 
     const Arch& arch() const override { return inner_->arch(); }
     DeviceInfo info() const override {
         DeviceInfo info = inner_->info();
         info.name = name;
+        info.driver = driver;
         return info;
     }
     std::unique_ptr<Buffer> allocate(size_t bytes) override { return inner_->allocate(bytes); }
