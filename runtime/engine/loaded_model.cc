@@ -80,8 +80,7 @@ bool LoadedModel::certify_kernels(Loading& loading) {
     std::map<KernelSpec, std::pair<const Plan*, const PlanStep*>> uses;
     for (const Plan* plan : plans)
         for (size_t i = 0; i < plan->kernels.size(); ++i)
-            uses.emplace(plan->kernels[i],
-                         std::pair(plan, &plan->first_use(static_cast<int>(i))));
+            uses.emplace(plan->kernels[i], std::pair(plan, &plan->first_use(static_cast<int>(i))));
     TrialDevice on{.device = device_};
     std::vector<ToCertify> unknown;
     for (const auto& [spec, use] : uses) {
