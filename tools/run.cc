@@ -123,7 +123,7 @@ std::vector<Message> opening(const RunArguments& args) {
 }
 
 void check_template(const RunArguments& args, const Model& model) {
-    if (!model.info().has_chat_template)
+    if (!model.has_chat_template())
         tell(
             "hetune: warning: {}: has no chat template (tokenizer.chat_template), so that ChatML "
             "is "

@@ -99,7 +99,6 @@ struct ModelInfo {
     int64_t memory_bytes = 0;  // weights, KV cache, activations and code
     std::string memory_table;  // the same, for people
     bool has_tokenizer = false;
-    bool has_chat_template = false;  // the file's or ModelOptions::chat_template; else ChatML
     // The load.
     int kernels_compiled = 0, kernels_cached = 0;
     bool weights_repacked = false;
@@ -193,6 +192,10 @@ class HETUNE_API Model {
     // further variables of the template, a JSON object: {"enable_thinking": false}.
     std::vector<int32_t> render(const std::vector<Message>& conversation,
                                 const std::string& kwargs = {}) const;
+
+    // False where ChatML stands in for a chat template. Throws ModelError for one that cannot be
+    // read.
+    bool has_chat_template() const;
 
     // The decode plan, or that of a prefill step: its steps, buffers, bytes and roofline, as text
     // or as JSON. Empty on the reference backend.

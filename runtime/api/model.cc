@@ -53,6 +53,8 @@ std::vector<int32_t> Model::render(const std::vector<Message>& conversation,
     return tokens;
 }
 
+bool Model::has_chat_template() const { return !host().text->chat_template().is_built_in(); }
+
 std::string Model::plan(bool prefill, bool json) const {
     const ModelHost& model = host();
     if (!model.loaded) return {};

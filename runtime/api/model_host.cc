@@ -155,7 +155,6 @@ std::unique_ptr<Engine> ModelHost::load() {
             if (tokenizer.ends_generation(token)) ends.push_back(token);
     }
     info.has_tokenizer = text->has_tokenizer();
-    info.has_chat_template = text->has_chat_template();
     info.load_seconds = watch.seconds();
     return engine;
 }

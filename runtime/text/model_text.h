@@ -25,8 +25,6 @@ class ModelText {
     ModelText(const ModelFile& file, const TextOptions& options, int64_t vocabulary = -1);
 
     bool has_tokenizer() const { return tokenizer_.has_value(); }
-    // False where there is none, or ChatML stands in for it.
-    bool has_chat_template() const { return template_ && !template_->is_built_in(); }
     // Throws ModelError that says why there is none, and that token ids work without.
     const Tokenizer& tokenizer() const;
     // Throws ModelError that says why there is none, and which option gives another.

@@ -38,7 +38,7 @@ END
 
 nm -DC --defined-only "$prefix/$libdir/libhetune.so" >"$work/symbols"
 grep -q ' hetune::Sequence::generate' "$work/symbols" || fail "hetune::Model is not exported"
-if grep -Ev ' hetune::(Model::(~?\w+|operator=)|version|cache_folder|devices)(\[abi:cxx11\])?\(' "$work/symbols"; then
+if grep -Ev ' hetune::((Model|Sequence)::(~?\w+|operator=)|to_string|version|cache_folder|devices)(\[abi:cxx11\])?\(' "$work/symbols"; then
     fail "these symbols are exported and not in hetune.h"
 fi
 
