@@ -11,16 +11,16 @@
 namespace hetune {
 namespace {
 
-bool makes_any(const FusionRule& rule, const std::set<std::string>& kinds) {
+bool makes_any(const FusionRule& rule, const std::set<std::string_view>& kinds) {
     return std::ranges::any_of(rule.makes,
-                               [&](const std::string& kind) { return kinds.contains(kind); });
+                               [&](std::string_view kind) { return kinds.contains(kind); });
 }
 
 // With all fusions but those that make an op of `unfused`. Throws NoKernelLeft.
 Plan lower_without(const LayerGraph& graph, const ModelFile& file, const Arch& arch,
                    const PlanOptions& options, const std::map<int, OpTunables>& ops,
-                   const std::set<std::string>& unfused) {
-    LayerGraph fused = graph;
+                   const std::set<std::string_view>& unfused) {
+    FusedGraph fused(graph);
     std::vector<std::string> notes = graph.notes;
     if (options.fusion)
         for (const FusionRule& rule : fusion_rules()) {
@@ -44,7 +44,7 @@ Plan lower_without(const LayerGraph& graph, const ModelFile& file, const Arch& a
 
 Plan lower_graph(const LayerGraph& graph, const ModelFile& file, const Arch& arch,
                  const PlanOptions& options, const std::map<int, OpTunables>& ops) {
-    std::set<std::string> unfused;
+    std::set<std::string_view> unfused;
     for (;;) try {
             return lower_without(graph, file, arch, options, ops, unfused);
         } catch (const NoKernelLeft& error) {

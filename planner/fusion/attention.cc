@@ -1,9 +1,4 @@
-// Decode of one token: norm and rope of q and k, KV write and attention as one op, which only a
-// kernel knows:
-//   attention_step  q, k, v -> y  [q_norm, k_norm]   attributes of attention, head_rmsnorm and
-//   rope;
-//                   gated: q is what split_heads takes, and y is times the sigmoid of the other
-//                   half
+// Decode of one token: norm and rope of q and k, KV write and attention as one op.
 #include "planner/fusion/rewrite.h"
 #include "planner/fusion/rule.h"
 
@@ -12,81 +7,81 @@ namespace {
 
 // The chain that ends in `value`: linear -> [head_rmsnorm] -> rope.
 struct Chain {
-    ValueId start = -1;
-    size_t rope = 0;
-    std::optional<size_t> norm;
+    ValueId start = kNoValue;
+    Found<ops::Rope> rope;
+    Found<ops::HeadRmsNorm> norm;
 };
 
-std::optional<Chain> chain_of(const LayerGraph& graph, ValueId value, size_t attention) {
-    const auto rope = producer(graph, value);
-    if (!rope || graph.ops[*rope].kind != "rope" || only_user(graph, value) != attention)
-        return std::nullopt;
-    Chain chain{.start = graph.ops[*rope].inputs[0], .rope = *rope};
-    const auto norm = producer(graph, chain.start);
-    if (norm && graph.ops[*norm].kind == "head_rmsnorm" && only_user(graph, chain.start) == *rope) {
+std::optional<Chain> chain_of(const FusedGraph& graph, ValueId value, size_t attention) {
+    const auto rope = produced_by<ops::Rope>(graph, value);
+    if (!rope || only_user(graph, value) != attention) return std::nullopt;
+    Chain chain{.start = rope->x, .rope = rope, .norm = {}};
+    const auto norm = produced_by<ops::HeadRmsNorm>(graph, chain.start);
+    if (norm && only_user(graph, chain.start) == rope.at) {
         chain.norm = norm;
-        chain.start = graph.ops[*norm].inputs[0];
+        chain.start = norm->x;
     }
     return chain;
 }
 
-bool fuse_attention_step(LayerGraph& graph, const PlanOptions& options, const ModelFile&) {
+bool fuse_attention_step(FusedGraph& graph, const PlanOptions& options, const ModelFile&) {
     if (options.rows != 1) return false;
-    for (size_t i = 0; i < graph.ops.size(); ++i) {
-        const Op attention = graph.ops[i];
-        if (attention.kind != "attention") continue;
-        const auto q = chain_of(graph, attention.inputs[0], i);
-        const auto k = chain_of(graph, attention.inputs[1], i);
-        if (!q || !k || q->norm.has_value() != k->norm.has_value()) continue;
-        const Op &q_rope = graph.ops[q->rope], &k_rope = graph.ops[k->rope];
-        if (q_rope.attribute("rotary") != k_rope.attribute("rotary")) continue;
-        Op fused = attention;
-        fused.kind = "attention_step";
-        fused.inputs = {q->start, k->start, attention.inputs[2]};
-        fused.attributes["rotary"] = q_rope.attribute("rotary");
-        fused.attributes["interleaved"] = q_rope.attribute("interleaved");
-        std::vector<size_t> others = {q->rope, k->rope};
+    return rewrite_first<ops::Attention>(graph, [&](const Found<ops::Attention>& attention) {
+        const auto q = chain_of(graph, attention->q, attention.at);
+        const auto k = chain_of(graph, attention->k, attention.at);
+        if (!q || !k || static_cast<bool>(q->norm) != static_cast<bool>(k->norm)) return false;
+        if (q->rope->rotary != k->rope->rotary) return false;
+        ops::AttentionStep fused{.q = q->start,
+                                 .k = k->start,
+                                 .v = attention->v,
+                                 .y = attention->y,
+                                 .heads = attention->heads,
+                                 .kv_heads = attention->kv_heads,
+                                 .head_size = attention->head_size,
+                                 .scale = attention->scale,
+                                 .kv = attention->kv,
+                                 .rotary = q->rope->rotary,
+                                 .interleaved = q->rope->interleaved};
+        std::vector<size_t> others = {q->rope.at, k->rope.at};
         if (q->norm) {
-            fused.attributes["eps"] = graph.ops[*q->norm].attribute("eps");
-            fused.weights = {graph.ops[*q->norm].weights[0], graph.ops[*k->norm].weights[0]};
-            others.insert(others.end(), {*q->norm, *k->norm});
+            fused.eps = q->norm->eps;
+            fused.q_norm = q->norm->weight;
+            fused.k_norm = k->norm->weight;
+            others.insert(others.end(), {q->norm.at, k->norm.at});
         }
-        replace(graph, i, std::move(fused), std::move(others));
+        replace(graph, attention.at, std::move(fused), std::move(others));
         return true;
-    }
-    return false;
+    });
 }
 
 // split_heads before, and sigmoid_mul behind.
-bool fuse_gate(LayerGraph& graph, const PlanOptions&, const ModelFile&) {
-    for (size_t i = 0; i < graph.ops.size(); ++i) {
-        const Op attention = graph.ops[i];
-        if (attention.kind != "attention_step" || attention.attributes.contains("gated")) continue;
-        const auto split = producer(graph, attention.inputs[0]);
-        const auto gate = only_user(graph, attention.outputs[0]);
-        if (!split || graph.ops[*split].kind != "split_heads" || !gate ||
-            graph.ops[*gate].kind != "sigmoid_mul")
-            continue;
-        const Op &halves = graph.ops[*split], &product = graph.ops[*gate];
-        if (halves.outputs[0] != attention.inputs[0] || product.inputs[0] != attention.outputs[0] ||
-            product.inputs[1] != halves.outputs[1] || only_user(graph, halves.outputs[0]) != i ||
-            only_user(graph, halves.outputs[1]) != gate)
-            continue;
-        Op fused = attention;
-        fused.inputs[0] = halves.inputs[0];
-        fused.outputs = product.outputs;
-        fused.attributes["gated"] = 1;
-        replace(graph, *gate, std::move(fused), {i, *split});
-        return true;
-    }
-    return false;
+bool fuse_gate(FusedGraph& graph, const PlanOptions&, const ModelFile&) {
+    return rewrite_first<ops::AttentionStep>(
+        graph, [&](const Found<ops::AttentionStep>& attention) {
+            if (attention->gated) return false;
+            const auto halves = produced_by<ops::SplitHeads>(graph, attention->q);
+            const auto product = only_used_by<ops::SigmoidMul>(graph, attention->y);
+            if (!halves || !product) return false;
+            if (halves->a != attention->q || product->x != attention->y ||
+                product->gate != halves->b || only_user(graph, halves->a) != attention.at ||
+                only_user(graph, halves->b) != product.at)
+                return false;
+            ops::AttentionStep fused = *attention.op;
+            fused.q = halves->x;
+            fused.y = product->y;
+            fused.gated = true;
+            replace(graph, product.at, std::move(fused), {attention.at, halves.at});
+            return true;
+        });
 }
 
-const RegisterFusion kGateRule{
-    {.name = "gate of attention", .priority = 40, .makes = {"attention_step"}, .apply = fuse_gate}};
+const RegisterFusion kGateRule{{.name = "gate of attention",
+                                .priority = 40,
+                                .makes = {ops::AttentionStep::kKind},
+                                .apply = fuse_gate}};
 const RegisterFusion kRule{{.name = "attention of one token",
                             .priority = 50,
-                            .makes = {"attention_step"},
+                            .makes = {ops::AttentionStep::kKind},
                             .apply = fuse_attention_step}};
 
 }  // namespace

@@ -6,27 +6,26 @@
 
 namespace hetune {
 
-std::optional<size_t> producer(const LayerGraph& graph, ValueId value) {
+std::optional<size_t> producer(const FusedGraph& graph, ValueId value) {
     for (size_t i = 0; i < graph.ops.size(); ++i)
-        if (std::ranges::find(graph.ops[i].outputs, value) != graph.ops[i].outputs.end()) return i;
+        if (makes(graph.ops[i], value)) return i;
     return std::nullopt;
 }
 
-std::vector<size_t> users(const LayerGraph& graph, ValueId value) {
+std::vector<size_t> users(const FusedGraph& graph, ValueId value) {
     std::vector<size_t> found;
     for (size_t i = 0; i < graph.ops.size(); ++i)
-        if (std::ranges::find(graph.ops[i].inputs, value) != graph.ops[i].inputs.end())
-            found.push_back(i);
+        if (reads(graph.ops[i], value)) found.push_back(i);
     return found;
 }
 
-std::optional<size_t> only_user(const LayerGraph& graph, ValueId value) {
+std::optional<size_t> only_user(const FusedGraph& graph, ValueId value) {
     const auto found = users(graph, value);
-    if (found.size() != 1 || value == graph.logits) return std::nullopt;
+    if (found.size() != 1 || value == graph.model.logits) return std::nullopt;
     return found[0];
 }
 
-void replace(LayerGraph& graph, size_t at, Op fused, std::vector<size_t> others) {
+void replace(FusedGraph& graph, size_t at, Op fused, std::vector<size_t> others) {
     graph.ops[at] = std::move(fused);
     std::ranges::sort(others, std::greater{});
     for (const size_t other : others)
@@ -46,22 +45,32 @@ std::optional<bool> takes_quantised(const ModelFile& file, const PlanOptions& op
     return all;
 }
 
-std::span<const std::string> matrices_of_input(const Op& op) {
-    const std::span<const std::string> weights(op.weights);
-    if (op.kind == "linear_fan") return weights.first(op.outputs.size());
-    if (op.kind == "swiglu") return weights.first(2);
-    if (op.kind == "moe_step") return weights.first(op.integer("shared") != 0 ? 4 : 2);
-    return {};
+std::optional<FusedProduct> fused_product(const Op& op) {
+    if (const auto* fan = std::get_if<ops::LinearFan>(&op)) {
+        FusedProduct product{.x = fan->x, .weights = {}};
+        for (const ops::FanProduct& of : fan->products) product.weights.push_back(of.weight);
+        return product;
+    }
+    if (const auto* swiglu = std::get_if<ops::Swiglu>(&op))
+        return FusedProduct{.x = swiglu->x, .weights = {swiglu->gate, swiglu->up}};
+    if (const auto* moe = std::get_if<ops::MoeStep>(&op)) {
+        FusedProduct product{.x = moe->x, .weights = {moe->gate, moe->up}};
+        if (moe->shared) {
+            product.weights.push_back(moe->shared->gate);
+            product.weights.push_back(moe->shared->up);
+        }
+        return product;
+    }
+    return std::nullopt;
 }
 
-bool factor_can_wait(const LayerGraph& graph, const ModelFile& file, const PlanOptions& options,
+bool factor_can_wait(const FusedGraph& graph, const ModelFile& file, const PlanOptions& options,
                      ValueId normed) {
     std::vector<std::string> weights;
     for (const size_t user : users(graph, normed)) {
-        const Op& op = graph.ops[user];
-        const auto matrices = matrices_of_input(op);
-        if (matrices.empty() || op.inputs[0] != normed) return false;
-        weights.insert(weights.end(), matrices.begin(), matrices.end());
+        const auto product = fused_product(graph.ops[user]);
+        if (!product || product->x != normed) return false;
+        weights.insert(weights.end(), product->weights.begin(), product->weights.end());
     }
     return !weights.empty() && takes_quantised(file, options, weights).has_value();
 }

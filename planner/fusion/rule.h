@@ -3,9 +3,10 @@
 
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
-#include "planner/graph/layer_graph.h"
+#include "planner/fusion/fused_graph.h"
 #include "planner/plan/plan.h"
 
 namespace hetune {
@@ -15,10 +16,10 @@ namespace hetune {
 struct FusionRule {
     std::string name;
     int priority = 0;
-    std::vector<std::string> makes =
-        {};  // kinds of fused ops; left out when no kernel for one is left
+    // Kinds of fused ops. The rule is left out when no kernel for one of them is left.
+    std::vector<std::string_view> makes = {};
     // True when it rewrote something.
-    std::function<bool(LayerGraph&, const PlanOptions&, const ModelFile&)> apply;
+    std::function<bool(FusedGraph&, const PlanOptions&, const ModelFile&)> apply;
 };
 std::vector<FusionRule>& fusion_rules();
 struct RegisterFusion {

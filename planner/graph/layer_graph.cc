@@ -4,7 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cassert>
+#include <map>
 #include <span>
 #include <utility>
 
@@ -86,28 +86,9 @@ void require_language_model(const ModelFile& file) {
     if (file.tensors().empty()) fail("has no tensors: it is a vocabulary without a model");
 }
 
-double Op::attribute(const std::string& name) const {
-    const auto found = attributes.find(name);
-    assert(found != attributes.end());
-    return found->second;
-}
-
-int64_t Op::integer(const std::string& name) const { return static_cast<int64_t>(attribute(name)); }
-
-ValueId LayerGraph::add_value(std::string name, int64_t width) {
-    values.push_back({std::move(name), width});
+ValueId LayerGraph::add_value(Value value) {
+    values.push_back(std::move(value));
     return static_cast<ValueId>(values.size()) - 1;
-}
-
-ValueId LayerGraph::add_op(Op op, std::string output_name, int64_t width) {
-    const ValueId output = add_value(std::move(output_name), width);
-    op.outputs.push_back(output);
-    ops.push_back(std::move(op));
-    return output;
-}
-
-int LayerGraph::count(std::string_view kind) const {
-    return static_cast<int>(std::ranges::count(ops, kind, &Op::kind));
 }
 
 RegisterModel::RegisterModel(std::string architecture,

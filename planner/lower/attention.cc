@@ -1,69 +1,94 @@
 // Attention from primitives: norm and rope of heads, KV write, attention split over the context.
 #include <fmt/format.h>
 
+#include "planner/lower/lowerings.h"
 #include "planner/lower/plan_builder.h"
 
 namespace hetune {
 namespace {
 
-EmittedStep head_kernel(PlanBuilder& b, const Op& op, PlanArg w, bool norm, int64_t rotary) {
-    const ValueId x = op.inputs[0], y = op.outputs[0];
+// What a norm of heads and a rotation have in common, and what only one of them has.
+struct HeadWork {
+    ValueId x, y;
+    int64_t heads, head_size;
+    bool norm = false;
+    double eps = 0;
+    int64_t rotary = 0;
+    bool interleaved = false;
+};
+
+void emit_head_kernel(PlanBuilder& b, const HeadWork& work, PlanArg weight) {
+    const ValueId x = work.x;
+    const bool turned = work.rotary > 0;
     const PlanArg in = b.in(x);
     EmittedStep step{
-        .label = b.name(y),
+        .label = b.name(work.y),
         .spec = {"head_norm_rope",
-                 {{"kHeads", constant(op.integer("heads"))},
-                  {"kHeadSize", constant(op.integer("head_size"))},
+                 {{"kHeads", constant(work.heads)},
+                  {"kHeadSize", constant(work.head_size)},
                   {"kStride", constant(b.width(x))},
-                  {"kNorm", constant(norm)},
-                  {"kEps", constant(norm ? op.attribute("eps") : 0.0)},
-                  {"kRotary", constant(rotary)},
-                  {"kInterleaved", constant(rotary > 0 && op.integer("interleaved") != 0)},
-                  {"kMagnitude", constant(rotary > 0 ? b.graph.rope_magnitude : 1.0)}}},
-        .args = {b.step(x), in, w, rotary > 0 ? b.turns() : b.none(), b.out(y)},
-        .groups = {static_cast<uint32_t>(op.integer("heads")), static_cast<uint32_t>(b.rows(x)), 1},
+                  {"kNorm", constant(work.norm)},
+                  {"kEps", constant(work.eps)},
+                  {"kRotary", constant(work.rotary)},
+                  {"kInterleaved", constant(work.interleaved)},
+                  {"kMagnitude", constant(turned ? b.graph.rope_magnitude : 1.0)}}},
+        .args = {b.step(x), in, weight, turned ? b.turns() : b.none(), b.out(work.y)},
+        .groups = {static_cast<uint32_t>(work.heads), static_cast<uint32_t>(b.rows(x)), 1},
         .rows_axis = 1};
     step.cost.activation_bytes = 2 * b.rows(x) * b.width(x) * 4;
     step.cost.operations = 6 * b.rows(x) * b.width(x);
-    return step;
+    b.emit(std::move(step));
 }
 
-void lower_head_rmsnorm(PlanBuilder& b, const Op& op) {
-    b.emit(head_kernel(b, op, b.raw(op.weights[0]), true, 0));
+void lower_head_rmsnorm(PlanBuilder& b, const ops::HeadRmsNorm& op) {
+    emit_head_kernel(b,
+                     {.x = op.x,
+                      .y = op.y,
+                      .heads = op.heads,
+                      .head_size = op.head_size,
+                      .norm = true,
+                      .eps = op.eps},
+                     b.raw(op.weight));
 }
-void lower_rope(PlanBuilder& b, const Op& op) {
-    b.emit(head_kernel(b, op, b.none(), false, op.integer("rotary")));
+void lower_rope(PlanBuilder& b, const ops::Rope& op) {
+    emit_head_kernel(b,
+                     {.x = op.x,
+                      .y = op.y,
+                      .heads = op.heads,
+                      .head_size = op.head_size,
+                      .rotary = op.rotary,
+                      .interleaved = op.interleaved},
+                     b.none());
 }
 
 // The new keys and values into the layer's cache, which both forms of attention then read.
 struct KvCache {
     PlanArg k, v;
 };
-KvCache emit_kv_write(PlanBuilder& b, const Op& op) {
-    if (op.integer("head_size") % 8 != 0)
+KvCache emit_kv_write(PlanBuilder& b, const ops::Attention& op) {
+    if (op.head_size % 8 != 0)
         throw ModelError(
             fmt::format("{}: heads of {} values; the attention kernels need a multiple "
                         "of 8 (ModelOptions::backend = \"reference\" takes any)",
-                        b.file.path().string(), op.integer("head_size")));
+                        b.file.path().string(), op.head_size));
     // Each query head of a KV head has its sums in registers. Of 64 there were too many on sm_90,
     // 33 fitted on gfx1100.
     constexpr int64_t kMostOfKvHead = 32;
-    const int64_t of_kv_head = op.integer("heads") / op.integer("kv_heads");
+    const int64_t of_kv_head = op.heads / op.kv_heads;
     if (b.arch.family != TargetFamily::kCpu && of_kv_head > kMostOfKvHead)
         throw ModelError(
             fmt::format("{}: {} query heads for each KV head; the attention kernels take up to {} "
                         "on a GPU (--backend cpu takes any)",
                         b.file.path().string(), of_kv_head, kMostOfKvHead));
-    const ValueId k = op.inputs[1], v = op.inputs[2];
-    const int64_t kv_width = op.integer("kv_heads") * op.integer("head_size");
-    const int layer = static_cast<int>(op.integer("kv"));
-    const int64_t kv_heads = op.integer("kv_heads"), head_size = op.integer("head_size");
+    const ValueId k = op.k, v = op.v;
+    const int64_t kv_width = op.kv_heads * op.head_size;
+    const int64_t kv_heads = op.kv_heads, head_size = op.head_size;
     const auto rows = static_cast<uint32_t>(b.rows(k));
-    const KvCache cache{b.kv(layer, "k", kv_heads, head_size),
-                        b.kv(layer, "v", kv_heads, head_size)};
+    const KvCache cache{b.kv(op.kv, "k", kv_heads, head_size),
+                        b.kv(op.kv, "v", kv_heads, head_size)};
     const PlanArg k_in = b.in(k), v_in = b.in(v);
     const int waves = b.waves("kv_write", 4);
-    EmittedStep write{.label = b.name(op.outputs[0]) + ".kv_write",
+    EmittedStep write{.label = b.name(op.y) + ".kv_write",
                       .spec = {"kv_write",
                                {{"Kv", kv_functor(b.options.kv)},
                                 {"kKvHeads", constant(kv_heads)},
@@ -78,10 +103,10 @@ KvCache emit_kv_write(PlanBuilder& b, const Op& op) {
     return cache;
 }
 
-void lower_attention(PlanBuilder& b, const Op& op) {
-    const ValueId q = op.inputs[0], y = op.outputs[0];
-    const int64_t heads = op.integer("heads"), kv_heads = op.integer("kv_heads");
-    const int64_t head_size = op.integer("head_size");
+void lower_attention(PlanBuilder& b, const ops::Attention& op) {
+    const ValueId q = op.q, y = op.y;
+    const int64_t heads = op.heads, kv_heads = op.kv_heads;
+    const int64_t head_size = op.head_size;
     const auto rows = static_cast<uint32_t>(b.rows(q));
     const std::string kv_type = kv_functor(b.options.kv);
     const KvCache cache = emit_kv_write(b, op);
@@ -98,7 +123,7 @@ void lower_attention(PlanBuilder& b, const Op& op) {
                   {"kHeads", constant(heads)},
                   {"kKvHeads", constant(kv_heads)},
                   {"kHeadSize", constant(head_size)},
-                  {"kScale", constant(op.attribute("scale"))},
+                  {"kScale", constant(op.scale)},
                   {"kSplits", constant(splits)},
                   {"kWaves", constant(waves)}}},
         .args = {b.step(q), q_in, cache.k, cache.v, shares},
@@ -132,17 +157,16 @@ FlashShape flash_shape(const PlanBuilder& b, int64_t head_size) {
             b.tunable("attention_flash", "kWaves", wide ? 2 : 4)};
 }
 
-bool flash_fits(const PlanBuilder& b, const Op& op) {
-    const int64_t head_size = op.integer("head_size");
-    return b.options.by_matrix() && b.rows(op.inputs[0]) >= kMatrixRows && head_size % 16 == 0 &&
-           head_size <= 256 &&
-           op.integer("heads") / op.integer("kv_heads") <= 16 * flash_shape(b, head_size).waves;
+bool flash_fits(const PlanBuilder& b, const ops::Attention& op) {
+    const int64_t head_size = op.head_size;
+    return b.options.by_matrix() && b.rows(op.q) >= kMatrixRows && head_size % 16 == 0 &&
+           head_size <= 256 && op.heads / op.kv_heads <= 16 * flash_shape(b, head_size).waves;
 }
 
-void lower_flash(PlanBuilder& b, const Op& op) {
-    const ValueId q = op.inputs[0], y = op.outputs[0];
-    const int64_t heads = op.integer("heads"), kv_heads = op.integer("kv_heads");
-    const int64_t head_size = op.integer("head_size"), rows = b.rows(q);
+void lower_flash(PlanBuilder& b, const ops::Attention& op) {
+    const ValueId q = op.q, y = op.y;
+    const int64_t heads = op.heads, kv_heads = op.kv_heads;
+    const int64_t head_size = op.head_size, rows = b.rows(q);
     const FlashShape shape = flash_shape(b, head_size);
     const int tokens = 16 * shape.waves / static_cast<int>(heads / kv_heads);  // of a group
     const KvCache cache = emit_kv_write(b, op);
@@ -153,7 +177,7 @@ void lower_flash(PlanBuilder& b, const Op& op) {
                                {"kHeads", constant(heads)},
                                {"kKvHeads", constant(kv_heads)},
                                {"kHeadSize", constant(head_size)},
-                               {"kScale", constant(op.attribute("scale"))},
+                               {"kScale", constant(op.scale)},
                                {"kKeys", constant(shape.keys)},
                                {"kWaves", constant(shape.waves)}}},
                      .args = {b.step(q), q_in, cache.k, cache.v, b.out(y)},
@@ -168,16 +192,22 @@ void lower_flash(PlanBuilder& b, const Op& op) {
     b.emit(std::move(step));
 }
 
-const RegisterLowering kAttentionLowerings[] = {
-    RegisterLowering{{.layer = "head_rmsnorm", .variant = "wave", .emit = lower_head_rmsnorm}},
-    RegisterLowering{{.layer = "rope", .variant = "wave", .emit = lower_rope}},
-    RegisterLowering{{.layer = "attention", .variant = "split", .emit = lower_attention}},
-    RegisterLowering{{.layer = "attention",
-                      .variant = "flash",
-                      .priority = 20,
-                      .fits = flash_fits,
-                      .emit = lower_flash}},
-};
-
 }  // namespace
+
+Lowerings<ops::HeadRmsNorm> lowerings(const ops::HeadRmsNorm&) {
+    static const Lowering<ops::HeadRmsNorm> list[] = {
+        {.variant = "wave", .emit = lower_head_rmsnorm}};
+    return list;
+}
+Lowerings<ops::Rope> lowerings(const ops::Rope&) {
+    static const Lowering<ops::Rope> list[] = {{.variant = "wave", .emit = lower_rope}};
+    return list;
+}
+Lowerings<ops::Attention> lowerings(const ops::Attention&) {
+    static const Lowering<ops::Attention> list[] = {
+        {.variant = "flash", .fits = flash_fits, .emit = lower_flash},
+        {.variant = "split", .emit = lower_attention}};
+    return list;
+}
+
 }  // namespace hetune

@@ -1,4 +1,6 @@
 // The gated delta rule of a prefill step, chunk by chunk.
+#include "planner/lower/delta_net_chunk.h"
+
 #include "planner/lower/plan_builder.h"
 
 namespace hetune {
@@ -14,33 +16,33 @@ int64_t chunk_floats(int64_t key_size, int64_t value_size) {
     return kChunk * (3 * key_size + value_size + kChunk) + 16;
 }
 
-bool fits(const PlanBuilder& b, const Op& op) {
-    return b.options.fusion && b.rows(op.inputs[0]) >= kChunk && op.integer("key_size") % 8 == 0 &&
-           op.integer("key_size") <= 128;  // LDS
+bool chunks_fit(const PlanBuilder& b, const ops::DeltaNet& op) {
+    return b.options.fusion && b.rows(op.qkv) >= kChunk && op.key_size % 8 == 0 &&
+           op.key_size <= 128;  // LDS
 }
 
-void lower_delta_net_chunk(PlanBuilder& b, const Op& op) {
-    const ValueId qkv = op.inputs[0], y = op.outputs[0];
+void lower_delta_net_chunk(PlanBuilder& b, const ops::DeltaNet& op) {
+    const ValueId qkv = op.qkv, y = op.y;
     const int64_t rows = b.rows(qkv), chunks = (rows + kChunk - 1) / kChunk;
-    const int64_t heads = op.integer("value_heads");
-    const int64_t key_size = op.integer("key_size"), value_size = op.integer("value_size");
+    const int64_t heads = op.value_heads;
+    const int64_t key_size = op.key_size, value_size = op.value_size;
     const int waves = b.arch.waves(4);
     const int64_t state_bytes = heads * key_size * value_size * 4;
-    const PlanArg in = b.in(qkv), alpha = b.in(op.inputs[1]), beta = b.in(op.inputs[2]);
+    const PlanArg in = b.in(qkv), alpha = b.in(op.a), beta = b.in(op.b);
     const PlanArg scratch = b.scratch(chunks * heads * chunk_floats(key_size, value_size) * 4);
 
     const int prepare_waves = b.tunable("delta_net_prepare", "kWaves", waves);
     EmittedStep prepare{
         .label = b.name(y) + ".prepare",
         .spec = {"delta_net_prepare",
-                 {{"kKeyHeads", constant(op.integer("key_heads"))},
+                 {{"kKeyHeads", constant(op.key_heads)},
                   {"kValueHeads", constant(heads)},
                   {"kKeySize", constant(key_size)},
                   {"kValueSize", constant(value_size)},
-                  {"kEps", constant(op.attribute("eps"))},
+                  {"kEps", constant(op.eps)},
                   {"kChunk", constant(kChunk)},
                   {"kWaves", constant(prepare_waves)}}},
-        .args = {b.step(qkv), in, alpha, beta, b.raw(op.weights[0]), b.raw(op.weights[1]), scratch},
+        .args = {b.step(qkv), in, alpha, beta, b.raw(op.ssm_a), b.raw(op.dt_bias), scratch},
         .groups = {static_cast<uint32_t>(heads), static_cast<uint32_t>(chunks), 1},
         .threads = static_cast<uint32_t>(32 * prepare_waves),
         .rows_axis = 1,
@@ -61,8 +63,7 @@ void lower_delta_net_chunk(PlanBuilder& b, const Op& op) {
         .label = b.name(y),
         .spec = std::move(spec),
         .args = {b.step(qkv), scratch,
-                 b.state("state." + std::to_string(op.integer("state")) + ".delta", state_bytes),
-                 b.out(y)},
+                 b.state("state." + std::to_string(op.state) + ".delta", state_bytes), b.out(y)},
         .groups = {static_cast<uint32_t>(heads), static_cast<uint32_t>((value_size + 31) / 32), 1},
         .threads = static_cast<uint32_t>(32 * step_waves)};
     step.cost.activation_bytes = scratch.bytes + rows * b.width(y) * 4 + 2 * state_bytes;
@@ -70,11 +71,9 @@ void lower_delta_net_chunk(PlanBuilder& b, const Op& op) {
     b.emit(std::move(step));
 }
 
-const RegisterLowering kLowering{{.layer = "delta_net",
-                                  .variant = "chunked",
-                                  .priority = 10,
-                                  .fits = fits,
-                                  .emit = lower_delta_net_chunk}};
-
 }  // namespace
+
+constinit const Lowering<ops::DeltaNet> kDeltaNetByChunks = {
+    .variant = "chunked", .fits = chunks_fit, .emit = lower_delta_net_chunk};
+
 }  // namespace hetune

@@ -2,10 +2,14 @@
 #include <algorithm>
 
 #include "planner/lower/linear.h"
+#include "planner/lower/lowerings.h"
+#include "planner/lower/matrix.h"
 #include "planner/lower/normed.h"
 
 namespace hetune {
 namespace {
+
+constexpr size_t kFanWidth = 4;  // products of gemv_fan
 
 int tokens_of(const PlanBuilder& b, const char* kernel, ValueId x) {
     return std::min(b.rows(x), b.tunable(kernel, "kTokens", 8));
@@ -29,17 +33,17 @@ void set_grid(EmittedStep& step, const PlanBuilder& b, ValueId x, int64_t tiles,
     step.rows_per_group = tokens;
 }
 
-void lower_fan(PlanBuilder& b, const Op& op) {
-    const ValueId x = op.inputs[0];
-    const size_t count = op.outputs.size();
+void lower_fan(PlanBuilder& b, const ops::LinearFan& op) {
+    const ValueId x = op.x;
+    const size_t count = op.products.size();
     const int64_t cols = b.width(x);
-    const bool bias = op.integer("bias") != 0;
-    const FusedInput in = in_normed(b, x, op);
+    const bool bias = !op.products[0].bias.empty();
+    const FusedInput in = in_normed(b, op);
     int64_t tiles = 0;
-    for (const ValueId y : op.outputs) tiles += ceil_div(b.width(y), 32);
+    for (const ops::FanProduct& product : op.products) tiles += ceil_div(b.width(product.y), 32);
     const int tokens = tokens_of(b, "gemv_fan", x);
-    const int waves = waves_of(b, "gemv_fan", tiles, cols, op.weights[0]);
-    EmittedStep step{.label = b.name(op.outputs[0]),
+    const int waves = waves_of(b, "gemv_fan", tiles, cols, op.products[0].weight);
+    EmittedStep step{.label = b.name(op.products[0].y),
                      .spec = {"gemv_fan",
                               {{"kCols", constant(cols)},
                                {"kTokens", constant(tokens)},
@@ -49,37 +53,38 @@ void lower_fan(PlanBuilder& b, const Op& op) {
                                {"kEps", constant(in.eps)},
                                {"kWaves", constant(waves)}}},
                      .args = {b.step(x), in.value, in.squares}};
-    for (size_t i = 0; i < 4; ++i) {
-        const std::string& weight = op.weights[std::min(i, count - 1)];
+    for (size_t i = 0; i < kFanWidth; ++i) {
+        const ops::FanProduct& product = op.products[std::min(i, count - 1)];
+        const QuantFormat& format = b.format(product.weight);
+        const int64_t rows = i < count ? b.width(product.y) : 0;
         const std::string digit = std::to_string(i);
-        step.spec.constants["Quant" + digit] = b.format(weight).name;
-        step.spec.constants["kRows" + digit] =
-            constant(i < count ? b.width(op.outputs[i]) : int64_t{0});
-        step.args.push_back(i < count ? b.tiles(weight) : b.none());
-        if (i >= count) continue;
-        step.cost.weight_bytes += tiles_bytes(b.format(weight), b.width(op.outputs[i]), cols);
-        step.cost.activation_bytes += b.rows(x) * b.width(op.outputs[i]) * 4;
-        step.cost.operations += 2 * b.rows(x) * cols * b.width(op.outputs[i]);
+        step.spec.constants["Quant" + digit] = format.name;
+        step.spec.constants["kRows" + digit] = constant(rows);
+        step.args.push_back(i < count ? b.tiles(product.weight) : b.none());
+        step.cost.weight_bytes += tiles_bytes(format, rows, cols);
+        step.cost.activation_bytes += b.rows(x) * rows * 4;
+        step.cost.operations += 2 * b.rows(x) * cols * rows;
     }
-    for (size_t i = 0; i < 4; ++i)
-        step.args.push_back(bias && i < count ? b.raw(op.weights[count + i]) : b.none());
-    for (size_t i = 0; i < 4; ++i) step.args.push_back(i < count ? b.out(op.outputs[i]) : b.none());
+    for (size_t i = 0; i < kFanWidth; ++i)
+        step.args.push_back(bias && i < count ? b.raw(op.products[i].bias) : b.none());
+    for (size_t i = 0; i < kFanWidth; ++i)
+        step.args.push_back(i < count ? b.out(op.products[i].y) : b.none());
     step.cost.activation_bytes += b.rows(x) * form_bytes(in.quantised, cols);
     set_grid(step, b, x, tiles, tokens, waves);
     b.emit(std::move(step));
 }
 
-void lower_swiglu(PlanBuilder& b, const Op& op) {
-    const ValueId x = op.inputs[0], y = op.outputs[0];
+void lower_swiglu(PlanBuilder& b, const ops::Swiglu& op) {
+    const ValueId x = op.x, y = op.y;
     const int64_t cols = b.width(x), rows = b.width(y);
-    const FusedInput in = in_normed(b, x, op);
+    const FusedInput in = in_normed(b, op);
     const bool quantised = output_quantised(b, y);
     const int tokens = tokens_of(b, "gemv_swiglu", x);
-    const int waves = std::min(8, waves_of(b, "gemv_swiglu", rows / 32, cols, op.weights[0]));
+    const int waves = std::min(8, waves_of(b, "gemv_swiglu", rows / 32, cols, op.gate));
     EmittedStep step{.label = b.name(y),
                      .spec = {"gemv_swiglu",
-                              {{"Gate", b.format(op.weights[0]).name},
-                               {"Up", b.format(op.weights[1]).name},
+                              {{"Gate", b.format(op.gate).name},
+                               {"Up", b.format(op.up).name},
                                {"kRows", constant(rows)},
                                {"kCols", constant(cols)},
                                {"kTokens", constant(tokens)},
@@ -88,9 +93,9 @@ void lower_swiglu(PlanBuilder& b, const Op& op) {
                                {"kNormed", constant(in.due)},
                                {"kEps", constant(in.eps)},
                                {"kWaves", constant(waves)}}},
-                     .args = {b.step(x), b.tiles(op.weights[0]), b.tiles(op.weights[1]), in.value,
-                              in.squares, b.out(y, quantised ? Form::kQuantised : Form::kFloat)}};
-    for (const std::string& weight : op.weights)
+                     .args = {b.step(x), b.tiles(op.gate), b.tiles(op.up), in.value, in.squares,
+                              b.out(y, quantised ? Form::kQuantised : Form::kFloat)}};
+    for (const ops::Weight& weight : {op.gate, op.up})
         step.cost.weight_bytes += tiles_bytes(b.format(weight), rows, cols);
     step.cost.activation_bytes =
         b.rows(x) * (form_bytes(in.quantised, cols) + form_bytes(quantised, rows));
@@ -99,20 +104,21 @@ void lower_swiglu(PlanBuilder& b, const Op& op) {
     b.emit(std::move(step));
 }
 
-void lower_linear_add(PlanBuilder& b, const Op& op) {
-    const ValueId x = op.inputs[0], residual = op.inputs[1], h = op.outputs[0];
-    const bool normed = op.outputs.size() > 1;
-    const int64_t cols = b.width(x), rows = b.width(h);
-    const LinearInput in = linear_input(b, x, std::span(op.weights).first(1));
+// y = weight x + residual, and its norm where there is `norm`.
+void emit_gemv_residual(PlanBuilder& b, ValueId x, ValueId residual, const ops::Weight& weight,
+                        ValueId y, const ops::NextNorm* norm) {
+    const bool normed = norm != nullptr;
+    const int64_t cols = b.width(x), rows = b.width(y);
+    const LinearInput in = linear_input(b, x, {weight});
     const PlanArg before = b.in(residual);
-    const PlanArg after = b.out(h);
-    const Normed next = normed ? out_normed(b, op.outputs[1]) : Normed{b.none(), b.none(), false};
+    const PlanArg after = b.out(y);
+    const Normed next = normed ? out_normed(b, *norm) : Normed{b.none(), b.none(), false};
     const int tokens = tokens_of(b, "gemv_residual", x);
-    const int waves = waves_of(b, "gemv_residual", rows / 32, cols, op.weights[0]);
+    const int waves = waves_of(b, "gemv_residual", rows / 32, cols, weight);
     EmittedStep step{
-        .label = b.name(h),
+        .label = b.name(y),
         .spec = {"gemv_residual",
-                 {{"Quant", b.format(op.weights[0]).name},
+                 {{"Quant", b.format(weight).name},
                   {"kRows", constant(rows)},
                   {"kCols", constant(cols)},
                   {"kTokens", constant(tokens)},
@@ -120,10 +126,9 @@ void lower_linear_add(PlanBuilder& b, const Op& op) {
                   {"kNormed", constant(normed)},
                   {"kQuantisedOutput", constant(next.quantised)},
                   {"kWaves", constant(waves)}}},
-        .args = {b.step(x), b.tiles(op.weights[0]), in.arg, before,
-                 normed ? b.raw(op.weights[1]) : b.none(), after, next.value, next.squares}};
-    step.cost.weight_bytes =
-        tiles_bytes(b.format(op.weights[0]), rows, cols) + (normed ? rows * 4 : 0);
+        .args = {b.step(x), b.tiles(weight), in.arg, before,
+                 normed ? b.raw(norm->weight) : b.none(), after, next.value, next.squares}};
+    step.cost.weight_bytes = tiles_bytes(b.format(weight), rows, cols) + (normed ? rows * 4 : 0);
     step.cost.activation_bytes = b.rows(x) * (form_bytes(in.quantised, cols) + rows * 8 +
                                               (normed ? form_bytes(next.quantised, rows) : 0));
     step.cost.operations = 2 * b.rows(x) * cols * rows;
@@ -131,21 +136,28 @@ void lower_linear_add(PlanBuilder& b, const Op& op) {
     b.emit(std::move(step));
 }
 
-void lower_embed_norm(PlanBuilder& b, const Op& op) {
-    const ValueId h = op.outputs[0];
-    const QuantFormat& format = b.format(op.weights[0]);
+void lower_linear_add(PlanBuilder& b, const ops::LinearAdd& op) {
+    emit_gemv_residual(b, op.x, op.residual, op.weight, op.y, nullptr);
+}
+void lower_linear_add_norm(PlanBuilder& b, const ops::LinearAddNorm& op) {
+    emit_gemv_residual(b, op.x, op.residual, op.weight, op.y, &op.next);
+}
+
+void lower_embed_norm(PlanBuilder& b, const ops::EmbedNorm& op) {
+    const ValueId h = op.y;
+    const QuantFormat& format = b.format(op.table);
     const int waves = b.waves("embed_norm", 4);
     const PlanArg to = b.out(h);
-    const Normed next = out_normed(b, op.outputs[1]);
+    const Normed next = out_normed(b, op.next);
     EmittedStep step{.label = b.name(h),
                      .spec = {"embed_norm",
                               {{"Quant", format.name},
-                               {"kRows", constant(b.tensor_rows(op.weights[0]))},
+                               {"kRows", constant(b.tensor_rows(op.table))},
                                {"kCols", constant(b.width(h))},
                                {"kQuantisedOutput", constant(next.quantised)},
                                {"kWaves", constant(waves)}}},
-                     .args = {b.step(h), b.tiles(op.weights[0]), b.tokens(), b.raw(op.weights[1]),
-                              to, next.value, next.squares},
+                     .args = {b.step(h), b.tiles(op.table), b.tokens(), b.raw(op.next.weight), to,
+                              next.value, next.squares},
                      .groups = {static_cast<uint32_t>(b.rows(h)), 1, 1},
                      .threads = static_cast<uint32_t>(32 * waves),
                      .rows_axis = 0};
@@ -155,14 +167,13 @@ void lower_embed_norm(PlanBuilder& b, const Op& op) {
     b.emit(std::move(step));
 }
 
-void lower_attention_step(PlanBuilder& b, const Op& op) {
-    const ValueId y = op.outputs[0];
-    const int64_t heads = op.integer("heads"), kv_heads = op.integer("kv_heads");
-    const int64_t head_size = op.integer("head_size");
-    const int layer = static_cast<int>(op.integer("kv"));
-    const bool norm = !op.weights.empty();
+void lower_attention_step(PlanBuilder& b, const ops::AttentionStep& op) {
+    const ValueId y = op.y;
+    const int64_t heads = op.heads, kv_heads = op.kv_heads;
+    const int64_t head_size = op.head_size;
+    const bool norm = !op.q_norm.empty();
     const bool quantised = output_quantised(b, y) && head_size % 32 == 0;
-    const PlanArg q = b.in(op.inputs[0]), k = b.in(op.inputs[1]), v = b.in(op.inputs[2]);
+    const PlanArg q = b.in(op.q), k = b.in(op.k), v = b.in(op.v);
     const int waves = b.waves("attention_step", b.arch.attention_waves);
     const int64_t group = heads / kv_heads;
     const int parts = b.tunable("attention_step", "kParts",
@@ -179,20 +190,20 @@ void lower_attention_step(PlanBuilder& b, const Op& op) {
                   {"kHeads", constant(heads)},
                   {"kKvHeads", constant(kv_heads)},
                   {"kHeadSize", constant(head_size)},
-                  {"kScale", constant(op.attribute("scale"))},
+                  {"kScale", constant(op.scale)},
                   {"kNorm", constant(norm)},
-                  {"kEps", constant(norm ? op.attribute("eps") : 0.0)},
-                  {"kRotary", constant(op.integer("rotary"))},
-                  {"kInterleaved", constant(op.integer("interleaved") != 0)},
+                  {"kEps", constant(op.eps)},
+                  {"kRotary", constant(op.rotary)},
+                  {"kInterleaved", constant(op.interleaved)},
                   {"kMagnitude", constant(b.graph.rope_magnitude)},
-                  {"kGated", constant(op.attributes.contains("gated"))},
+                  {"kGated", constant(op.gated)},
                   {"kQuantisedOutput", constant(quantised)},
                   {"kParts", constant(parts)},
                   {"kSplits", constant(splits)},
                   {"kWaves", constant(waves)}}},
-        .args = {b.step(y), q, k, v, norm ? b.raw(op.weights[0]) : b.none(),
-                 norm ? b.raw(op.weights[1]) : b.none(), b.turns(),
-                 b.kv(layer, "k", kv_heads, head_size), b.kv(layer, "v", kv_heads, head_size),
+        .args = {b.step(y), q, k, v, norm ? b.raw(op.q_norm) : b.none(),
+                 norm ? b.raw(op.k_norm) : b.none(), b.turns(),
+                 b.kv(op.kv, "k", kv_heads, head_size), b.kv(op.kv, "v", kv_heads, head_size),
                  shares, counters, b.out(y, quantised ? Form::kQuantised : Form::kFloat)},
         .groups = {static_cast<uint32_t>(kv_heads * parts), static_cast<uint32_t>(splits), 1},
         .threads = static_cast<uint32_t>(32 * waves)};
@@ -203,16 +214,36 @@ void lower_attention_step(PlanBuilder& b, const Op& op) {
     b.emit(std::move(step));
 }
 
-const RegisterLowering kFusedLowerings[] = {
-    RegisterLowering{{.layer = "linear_fan", .variant = "gemv_fan", .emit = lower_fan}},
-    RegisterLowering{{.layer = "swiglu", .variant = "gemv_swiglu", .emit = lower_swiglu}},
-    RegisterLowering{{.layer = "linear_add", .variant = "gemv_residual", .emit = lower_linear_add}},
-    RegisterLowering{
-        {.layer = "linear_add_norm", .variant = "gemv_residual", .emit = lower_linear_add}},
-    RegisterLowering{{.layer = "embed_norm", .variant = "embed_norm", .emit = lower_embed_norm}},
-    RegisterLowering{
-        {.layer = "attention_step", .variant = "one launch", .emit = lower_attention_step}},
-};
-
 }  // namespace
+
+Lowerings<ops::LinearFan> lowerings(const ops::LinearFan&) {
+    static const Lowering<ops::LinearFan> list[] = {{.variant = "gemv_fan", .emit = lower_fan}};
+    return list;
+}
+Lowerings<ops::Swiglu> lowerings(const ops::Swiglu&) {
+    static const Lowering<ops::Swiglu> list[] = {kSwigluByMatrix,
+                                                 {.variant = "gemv_swiglu", .emit = lower_swiglu}};
+    return list;
+}
+Lowerings<ops::LinearAdd> lowerings(const ops::LinearAdd&) {
+    static const Lowering<ops::LinearAdd> list[] = {
+        kLinearAddByMatrix, {.variant = "gemv_residual", .emit = lower_linear_add}};
+    return list;
+}
+Lowerings<ops::LinearAddNorm> lowerings(const ops::LinearAddNorm&) {
+    static const Lowering<ops::LinearAddNorm> list[] = {
+        {.variant = "gemv_residual", .emit = lower_linear_add_norm}};
+    return list;
+}
+Lowerings<ops::EmbedNorm> lowerings(const ops::EmbedNorm&) {
+    static const Lowering<ops::EmbedNorm> list[] = {
+        {.variant = "embed_norm", .emit = lower_embed_norm}};
+    return list;
+}
+Lowerings<ops::AttentionStep> lowerings(const ops::AttentionStep&) {
+    static const Lowering<ops::AttentionStep> list[] = {
+        {.variant = "one launch", .emit = lower_attention_step}};
+    return list;
+}
+
 }  // namespace hetune

@@ -1,7 +1,7 @@
 // What lowerings of matrix products share.
 #pragma once
 
-#include <span>
+#include <initializer_list>
 #include <string>
 
 #include "planner/lower/plan_builder.h"
@@ -14,10 +14,10 @@ struct LinearInput {
     PlanArg arg;
     bool quantised = false;
 };
-LinearInput linear_input(PlanBuilder& b, ValueId x, std::span<const std::string> weights);
+LinearInput linear_input(PlanBuilder& b, ValueId x, std::initializer_list<std::string> weights);
 
-// Emits y = weights[0] x (+ weights[1]); y is float [rows, rows of weights[0]].
+// Emits y = weight x (+ bias); y is float [rows, rows of the weight].
 void emit_linear(PlanBuilder& b, const std::string& label, ValueId x, const LinearInput& input,
-                 std::span<const std::string> weights, PlanArg y);
+                 const ops::Weight& weight, const ops::Weight& bias, PlanArg y);
 
 }  // namespace hetune

@@ -1,6 +1,7 @@
 #include "planner/lower/matrix.h"
 
 #include <algorithm>
+#include <optional>
 
 namespace hetune {
 namespace {
@@ -40,51 +41,68 @@ bool by_matrix(const PlanBuilder& b, ValueId x, int64_t matrix_rows) {
            b.width(x) % 32 == 0;
 }
 
-void emit_gemm(PlanBuilder& b, const std::string& label, ValueId x,
-               std::span<const std::string> weights, std::optional<PlanArg> residual, PlanArg y) {
-    const QuantFormat& format = b.format(weights[0]);
-    const int64_t rows = b.tensor_rows(weights[0]), cols = b.width(x);
-    const bool bias = weights.size() > 1;
+namespace {
+
+// y = weight x (+ bias) (+ residual); y is float.
+struct Gemm {
+    std::string label;
+    ValueId x;
+    ops::Weight weight, bias = {};
+    std::optional<PlanArg> residual = {};
+    PlanArg y;
+};
+
+void emit_gemm(PlanBuilder& b, const Gemm& gemm) {
+    const ValueId x = gemm.x;
+    const QuantFormat& format = b.format(gemm.weight);
+    const int64_t rows = b.tensor_rows(gemm.weight), cols = b.width(x);
+    const bool bias = !gemm.bias.empty(), residual = gemm.residual.has_value();
     const GemmTile tile = gemm_tile(b, "gemm", b.rows(x), rows);
     const PlanArg halves = b.in(x, Form::kHalf);
-    EmittedStep step{.label = label,
-                     .spec = {"gemm",
-                              {{"Quant", format.name},
-                               {"kRows", constant(rows)},
-                               {"kCols", constant(cols)},
-                               {"kBias", constant(bias)},
-                               {"kResidual", constant(residual.has_value())},
-                               {"kTileM", constant(tile.m)},
-                               {"kTileN", constant(tile.n)},
-                               {"kWaves", constant(tile.waves)}}},
-                     .args = {b.step(x), b.tiles(weights[0]), halves,
-                              bias ? b.raw(weights[1]) : b.none(), residual.value_or(b.none()), y},
-                     .groups = {ceil_div(rows, tile.n), ceil_div(b.rows(x), tile.m), 1},
-                     .threads = static_cast<uint32_t>(32 * tile.waves),
-                     .rows_axis = 1,
-                     .rows_per_group = tile.m};
+    EmittedStep step{
+        .label = gemm.label,
+        .spec = {"gemm",
+                 {{"Quant", format.name},
+                  {"kRows", constant(rows)},
+                  {"kCols", constant(cols)},
+                  {"kBias", constant(bias)},
+                  {"kResidual", constant(residual)},
+                  {"kTileM", constant(tile.m)},
+                  {"kTileN", constant(tile.n)},
+                  {"kWaves", constant(tile.waves)}}},
+        .args = {b.step(x), b.tiles(gemm.weight), halves, bias ? b.raw(gemm.bias) : b.none(),
+                 gemm.residual.value_or(b.none()), gemm.y},
+        .groups = {ceil_div(rows, tile.n), ceil_div(b.rows(x), tile.m), 1},
+        .threads = static_cast<uint32_t>(32 * tile.waves),
+        .rows_axis = 1,
+        .rows_per_group = tile.m};
     step.cost.weight_bytes = tiles_bytes(format, rows, cols) + (bias ? rows * 4 : 0);
     step.cost.activation_bytes =
-        half_bytes(b.rows(x), cols) + b.rows(x) * rows * (residual.has_value() ? 8 : 4);
+        half_bytes(b.rows(x), cols) + b.rows(x) * rows * (residual ? 8 : 4);
     step.cost.operations = 2 * b.rows(x) * cols * rows;
     b.emit(std::move(step));
 }
 
-namespace {
-
-bool linear_fits(const PlanBuilder& b, const Op& op) {
-    return by_matrix(b, op.inputs[0], b.tensor_rows(op.weights[0]));
+bool linear_fits(const PlanBuilder& b, const ops::Linear& op) {
+    return by_matrix(b, op.x, b.tensor_rows(op.weight));
+}
+bool linear_add_fits(const PlanBuilder& b, const ops::LinearAdd& op) {
+    return by_matrix(b, op.x, b.tensor_rows(op.weight));
+}
+bool swiglu_fits(const PlanBuilder& b, const ops::Swiglu& op) {
+    return by_matrix(b, op.x, b.tensor_rows(op.gate));
 }
 
-void lower_gemm(PlanBuilder& b, const Op& op) {
-    const PlanArg y = b.out(op.outputs[0]);
-    emit_gemm(b, b.name(op.outputs[0]), op.inputs[0], op.weights, std::nullopt, y);
+void lower_gemm(PlanBuilder& b, const ops::Linear& op) {
+    const PlanArg y = b.out(op.y);
+    emit_gemm(b, {.label = b.name(op.y), .x = op.x, .weight = op.weight, .bias = op.bias, .y = y});
 }
 
-void lower_gemm_residual(PlanBuilder& b, const Op& op) {
-    const PlanArg residual = b.in(op.inputs[1]);
-    const PlanArg h = b.out(op.outputs[0]);
-    emit_gemm(b, b.name(op.outputs[0]), op.inputs[0], op.weights, residual, h);
+void lower_gemm_residual(PlanBuilder& b, const ops::LinearAdd& op) {
+    const PlanArg residual = b.in(op.residual);
+    const PlanArg y = b.out(op.y);
+    emit_gemm(
+        b, {.label = b.name(op.y), .x = op.x, .weight = op.weight, .residual = residual, .y = y});
 }
 
 void emit_silu_mul(PlanBuilder& b, ValueId y, PlanArg gate, PlanArg up, PlanArg to) {
@@ -104,106 +122,91 @@ void emit_silu_mul(PlanBuilder& b, ValueId y, PlanArg gate, PlanArg up, PlanArg 
     b.emit(std::move(step));
 }
 
-void lower_gemm_swiglu(PlanBuilder& b, const Op& op) {
-    const ValueId x = op.inputs[0], y = op.outputs[0];
+void lower_gemm_swiglu(PlanBuilder& b, const ops::Swiglu& op) {
+    const ValueId x = op.x, y = op.y;
     const int64_t cols = b.width(x), rows = b.width(y);
-    const QuantFormat& format = b.format(op.weights[0]);
-    if (&format != &b.format(op.weights[1])) {
+    const QuantFormat& format = b.format(op.gate);
+    if (&format != &b.format(op.up)) {
         const PlanArg gate = b.scratch(b.rows(y) * rows * 4), up = b.scratch(b.rows(y) * rows * 4);
-        const std::span<const std::string> weights(op.weights);
-        emit_gemm(b, b.name(y) + ".gate", x, weights.first(1), std::nullopt, gate);
-        emit_gemm(b, b.name(y) + ".up", x, weights.last(1), std::nullopt, up);
+        emit_gemm(b, {.label = b.name(y) + ".gate", .x = x, .weight = op.gate, .y = gate});
+        emit_gemm(b, {.label = b.name(y) + ".up", .x = x, .weight = op.up, .y = up});
         emit_silu_mul(b, y, gate, up, b.out(y));
         return;
     }
     const GemmTile tile = gemm_tile(b, "gemm_swiglu", b.rows(x), rows, 2);
     const PlanArg halves = b.in(x, Form::kHalf);
-    EmittedStep step{
-        .label = b.name(y),
-        .spec = {"gemm_swiglu",
-                 {{"Quant", format.name},
-                  {"kRows", constant(rows)},
-                  {"kCols", constant(cols)},
-                  {"kTileM", constant(tile.m)},
-                  {"kTileN", constant(tile.n / 2)},
-                  {"kWaves", constant(tile.waves)}}},
-        .args = {b.step(x), b.tiles(op.weights[0]), b.tiles(op.weights[1]), halves, b.out(y)},
-        .groups = {ceil_div(rows, tile.n / 2), ceil_div(b.rows(x), tile.m), 1},
-        .threads = static_cast<uint32_t>(32 * tile.waves),
-        .rows_axis = 1,
-        .rows_per_group = tile.m};
+    EmittedStep step{.label = b.name(y),
+                     .spec = {"gemm_swiglu",
+                              {{"Quant", format.name},
+                               {"kRows", constant(rows)},
+                               {"kCols", constant(cols)},
+                               {"kTileM", constant(tile.m)},
+                               {"kTileN", constant(tile.n / 2)},
+                               {"kWaves", constant(tile.waves)}}},
+                     .args = {b.step(x), b.tiles(op.gate), b.tiles(op.up), halves, b.out(y)},
+                     .groups = {ceil_div(rows, tile.n / 2), ceil_div(b.rows(x), tile.m), 1},
+                     .threads = static_cast<uint32_t>(32 * tile.waves),
+                     .rows_axis = 1,
+                     .rows_per_group = tile.m};
     step.cost.weight_bytes = 2 * tiles_bytes(format, rows, cols);
     step.cost.activation_bytes = half_bytes(b.rows(x), cols) + b.rows(x) * rows * 4;
     step.cost.operations = 4 * b.rows(x) * cols * rows;
     b.emit(std::move(step));
 }
 
-// Whether `op`, which reads `value`, takes half rows of it.
+// Whether an op takes half rows of a value.
 bool reads_halves(const PlanBuilder& b, const Op& op, ValueId value) {
-    if (op.inputs.empty() || op.inputs[0] != value) return false;
-    if (op.kind == "experts") return experts_by_matrix(b, op);
-    return (op.kind == "linear" || op.kind == "linear_add" || op.kind == "swiglu") &&
-           linear_fits(b, op);
+    if (const auto* linear = std::get_if<ops::Linear>(&op))
+        return linear->x == value && linear_fits(b, *linear);
+    if (const auto* add = std::get_if<ops::LinearAdd>(&op))
+        return add->x == value && linear_add_fits(b, *add);
+    if (const auto* swiglu = std::get_if<ops::Swiglu>(&op))
+        return swiglu->x == value && swiglu_fits(b, *swiglu);
+    if (const auto* experts = std::get_if<ops::Experts>(&op))
+        return experts->x == value && experts_by_matrix(b, *experts);
+    return false;
 }
 
-bool norm_fits(const PlanBuilder& b, const Op& op) {
-    return std::ranges::any_of(
-        b.graph.ops, [&](const Op& reader) { return reads_halves(b, reader, op.outputs[0]); });
+bool norm_fits(const PlanBuilder& b, const ops::RmsNorm& op) {
+    return std::ranges::any_of(b.ops,
+                               [&](const Op& reader) { return reads_halves(b, reader, op.y); });
 }
 
-void lower_norm(PlanBuilder& b, const Op& op) {
-    const ValueId x = op.inputs[0], y = op.outputs[0];
+void lower_norm(PlanBuilder& b, const ops::RmsNorm& op) {
+    const ValueId x = op.x, y = op.y;
     const int64_t cols = b.width(x);
-    const bool floats = std::ranges::any_of(b.graph.ops, [&](const Op& reader) {
-        return std::ranges::find(reader.inputs, y) != reader.inputs.end() &&
-               !reads_halves(b, reader, y);
-    });
+    const bool floats = std::ranges::any_of(
+        b.ops, [&](const Op& reader) { return reads(reader, y) && !reads_halves(b, reader, y); });
     const int waves = b.tunable("half_rows", "kWaves", half_rows_waves(b.arch, cols));
     const PlanArg in = b.in(x);
     const PlanArg as_floats = floats ? b.out(y) : b.none();
-    EmittedStep step{
-        .label = b.name(y),
-        .spec = {"half_rows",
-                 {{"kCols", constant(cols)},
-                  {"kPerRow", constant(1)},
-                  {"kNorm", constant(true)},
-                  {"kEps", constant(op.attribute("eps"))},
-                  {"kFloats", constant(floats)},
-                  {"kWaves", constant(waves)}}},
-        .args = {b.step(x), in, b.raw(op.weights[0]), as_floats, b.out(y, Form::kHalf)},
-        .groups = {static_cast<uint32_t>(b.rows(x)), 1, 1},
-        .threads = static_cast<uint32_t>(32 * waves),
-        .rows_axis = 0};
+    EmittedStep step{.label = b.name(y),
+                     .spec = {"half_rows",
+                              {{"kCols", constant(cols)},
+                               {"kPerRow", constant(1)},
+                               {"kNorm", constant(true)},
+                               {"kEps", constant(op.eps)},
+                               {"kFloats", constant(floats)},
+                               {"kWaves", constant(waves)}}},
+                     .args = {b.step(x), in, b.raw(op.weight), as_floats, b.out(y, Form::kHalf)},
+                     .groups = {static_cast<uint32_t>(b.rows(x)), 1, 1},
+                     .threads = static_cast<uint32_t>(32 * waves),
+                     .rows_axis = 0};
     step.cost.weight_bytes = cols * 4;
     step.cost.activation_bytes = b.rows(x) * cols * (floats ? 8 : 4) + half_bytes(b.rows(x), cols);
     step.cost.operations = 4 * b.rows(x) * cols;
     b.emit(std::move(step));
 }
 
-constexpr int kPriority = 20;  // above the kernels for few rows
-
-const RegisterLowering kMatrixLowerings[] = {
-    RegisterLowering{{.layer = "linear",
-                      .variant = "gemm",
-                      .priority = kPriority,
-                      .fits = linear_fits,
-                      .emit = lower_gemm}},
-    RegisterLowering{{.layer = "linear_add",
-                      .variant = "gemm",
-                      .priority = kPriority,
-                      .fits = linear_fits,
-                      .emit = lower_gemm_residual}},
-    RegisterLowering{{.layer = "swiglu",
-                      .variant = "gemm_swiglu",
-                      .priority = kPriority,
-                      .fits = linear_fits,
-                      .emit = lower_gemm_swiglu}},
-    RegisterLowering{{.layer = "rmsnorm",
-                      .variant = "half rows",
-                      .priority = kPriority,
-                      .fits = norm_fits,
-                      .emit = lower_norm}},
-};
-
 }  // namespace
+
+constinit const Lowering<ops::Linear> kLinearByMatrix = {
+    .variant = "gemm", .fits = linear_fits, .emit = lower_gemm};
+constinit const Lowering<ops::LinearAdd> kLinearAddByMatrix = {
+    .variant = "gemm", .fits = linear_add_fits, .emit = lower_gemm_residual};
+constinit const Lowering<ops::Swiglu> kSwigluByMatrix = {
+    .variant = "gemm_swiglu", .fits = swiglu_fits, .emit = lower_gemm_swiglu};
+constinit const Lowering<ops::RmsNorm> kNormOfHalves = {
+    .variant = "half rows", .fits = norm_fits, .emit = lower_norm};
+
 }  // namespace hetune

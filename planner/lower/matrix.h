@@ -1,10 +1,9 @@
 // Products of many rows on the matrix units. Their activations are half rows; W stays as it is.
 #pragma once
 
-#include <optional>
-#include <span>
 #include <string>
 
+#include "planner/lower/lowering.h"
 #include "planner/lower/plan_builder.h"
 
 namespace hetune {
@@ -21,11 +20,13 @@ GemmTile gemm_tile(const PlanBuilder& b, const std::string& kernel, int64_t rows
 // Whether products of x with a matrix of so many rows go to the matrix units.
 bool by_matrix(const PlanBuilder& b, ValueId x, int64_t matrix_rows);
 
-// The same for an `experts` op.
-bool experts_by_matrix(const PlanBuilder& b, const Op& op);
+bool experts_by_matrix(const PlanBuilder& b, const ops::Experts& op);
 
-// y = weights[0] x (+ weights[1]) (+ residual); y is float.
-void emit_gemm(PlanBuilder& b, const std::string& label, ValueId x,
-               std::span<const std::string> weights, std::optional<PlanArg> residual, PlanArg y);
+// For the lists of lowerings.
+extern const Lowering<ops::Linear> kLinearByMatrix;
+extern const Lowering<ops::LinearAdd> kLinearAddByMatrix;
+extern const Lowering<ops::Swiglu> kSwigluByMatrix;
+extern const Lowering<ops::RmsNorm> kNormOfHalves;  // where a reader wants half rows
+extern const Lowering<ops::Experts> kExpertsByMatrix;
 
 }  // namespace hetune

@@ -8,24 +8,24 @@
 namespace hetune {
 namespace {
 
-int64_t expert_rows(const PlanBuilder& b, const Op& op, size_t weight) {
-    return b.tensor_rows(op.weights[weight]) / op.integer("experts");
+int64_t expert_rows(const PlanBuilder& b, const ops::Experts& op, const std::string& weight) {
+    return b.tensor_rows(weight) / op.experts;
 }
 
 // The least tile that holds an expert's share of the slots, if they are spread evenly.
-GemmTile expert_tile(const PlanBuilder& b, const Op& op) {
-    const int64_t mean = b.rows(op.inputs[0]) * op.integer("used") / op.integer("experts");
+GemmTile expert_tile(const PlanBuilder& b, const ops::Experts& op) {
+    const int64_t mean = b.rows(op.x) * op.used / op.experts;
     const int m = mean > 32 ? 64 : 32;
     return {b.tunable("experts_gate_up_gemm", "kTileM", m), 128, 4};
 }
 
-void lower(PlanBuilder& b, const Op& op) {
-    const ValueId x = op.inputs[0], y = op.outputs[0];
-    const int64_t experts = op.integer("experts"), used = op.integer("used"), rows = b.rows(x);
-    const int64_t width = b.width(x), inner = expert_rows(b, op, 0), hidden = b.width(y);
+void lower_experts_gemm(PlanBuilder& b, const ops::Experts& op) {
+    const ValueId x = op.x, y = op.y;
+    const int64_t experts = op.experts, used = op.used, rows = b.rows(x);
+    const int64_t width = b.width(x), inner = expert_rows(b, op, op.gate), hidden = b.width(y);
     const int64_t slots = rows * used, active = std::min(experts, slots);
-    const QuantFormat& format = b.format(op.weights[0]);
-    const QuantFormat& down = b.format(op.weights[2]);
+    const QuantFormat& format = b.format(op.gate);
+    const QuantFormat& down = b.format(op.down);
     const GemmTile tile = expert_tile(b, op);
     const int64_t chunks = slots / tile.m + active;  // each expert may have one that is not full
     const auto launched = static_cast<uint32_t>(chunks),
@@ -36,19 +36,18 @@ void lower(PlanBuilder& b, const Op& op) {
     emit_expert_groups(b, op, tile.m, chunks, order, pieces);
 
     const PlanArg act = b.scratch(slots * inner * 4);
-    EmittedStep gate_up{
-        .label = b.name(y) + ".gate_up",
-        .spec = {"experts_gate_up_gemm",
-                 {{"Quant", format.name},
-                  {"kUsed", constant(used)},
-                  {"kRows", constant(inner)},
-                  {"kCols", constant(width)},
-                  {"kTileM", constant(tile.m)},
-                  {"kTileN", constant(tile.n / 2)},
-                  {"kWaves", constant(tile.waves)}}},
-        .args = {order, pieces, b.tiles(op.weights[0]), b.tiles(op.weights[1]), halves, act},
-        .groups = {ceil_div(inner, tile.n / 2), launched, 1},
-        .threads = threads};
+    EmittedStep gate_up{.label = b.name(y) + ".gate_up",
+                        .spec = {"experts_gate_up_gemm",
+                                 {{"Quant", format.name},
+                                  {"kUsed", constant(used)},
+                                  {"kRows", constant(inner)},
+                                  {"kCols", constant(width)},
+                                  {"kTileM", constant(tile.m)},
+                                  {"kTileN", constant(tile.n / 2)},
+                                  {"kWaves", constant(tile.waves)}}},
+                        .args = {order, pieces, b.tiles(op.gate), b.tiles(op.up), halves, act},
+                        .groups = {ceil_div(inner, tile.n / 2), launched, 1},
+                        .threads = threads};
     gate_up.cost.weight_bytes = 2 * active * tiles_bytes(format, inner, width);
     gate_up.cost.activation_bytes = slots * (inner * 4 + width * 2);
     gate_up.cost.operations = 4 * slots * inner * width;
@@ -72,7 +71,7 @@ void lower(PlanBuilder& b, const Op& op) {
                                   {"kTileM", constant(tile.m)},
                                   {"kTileN", constant(tile.n)},
                                   {"kWaves", constant(tile.waves)}}},
-                        .args = {order, pieces, b.tiles(op.weights[2]), act_halves, parts},
+                        .args = {order, pieces, b.tiles(op.down), act_halves, parts},
                         .groups = {ceil_div(hidden, tile.n), launched, 1},
                         .threads = threads};
     product.cost.weight_bytes = active * tiles_bytes(down, hidden, inner);
@@ -82,18 +81,15 @@ void lower(PlanBuilder& b, const Op& op) {
     emit_experts_sum(b, op, parts);
 }
 
-const RegisterLowering kExperts{{.layer = "experts",
-                                 .variant = "gemm",
-                                 .priority = 20,
-                                 .fits = experts_by_matrix,
-                                 .emit = lower}};
-
 }  // namespace
 
-bool experts_by_matrix(const PlanBuilder& b, const Op& op) {
-    return !has_gate_scale(op) && by_matrix(b, op.inputs[0], expert_rows(b, op, 0)) &&
-           expert_rows(b, op, 0) % 32 == 0 && expert_rows(b, op, 2) % 32 == 0 &&
-           &b.format(op.weights[0]) == &b.format(op.weights[1]);
+constinit const Lowering<ops::Experts> kExpertsByMatrix = {
+    .variant = "gemm", .fits = experts_by_matrix, .emit = lower_experts_gemm};
+
+bool experts_by_matrix(const PlanBuilder& b, const ops::Experts& op) {
+    return op.gate_scale.empty() && by_matrix(b, op.x, expert_rows(b, op, op.gate)) &&
+           expert_rows(b, op, op.gate) % 32 == 0 && expert_rows(b, op, op.down) % 32 == 0 &&
+           &b.format(op.gate) == &b.format(op.up);
 }
 
 }  // namespace hetune

@@ -7,15 +7,17 @@
 #include <algorithm>
 
 #include "planner/lower/linear.h"
+#include "planner/lower/lowerings.h"
+#include "planner/lower/matrix.h"
 
 namespace hetune {
-void emit_expert_groups(PlanBuilder& b, const Op& op, int tokens, int64_t chunks, PlanArg order,
-                        PlanArg pieces) {
-    const ValueId x = op.inputs[0], ids = op.inputs[1];
-    const int64_t experts = op.integer("experts"), used = op.integer("used");
+void emit_expert_groups(PlanBuilder& b, const ops::Experts& op, int tokens, int64_t chunks,
+                        PlanArg order, PlanArg pieces) {
+    const ValueId x = op.x, ids = op.ids;
+    const int64_t experts = op.experts, used = op.used;
     const int waves =
         b.arch.waves(static_cast<int>(std::clamp<int64_t>(b.rows(x) * used / 32, 1, 16)));
-    EmittedStep sort{.label = b.name(op.outputs[0]) + ".groups",
+    EmittedStep sort{.label = b.name(op.y) + ".groups",
                      .spec = {"expert_groups",
                               {{"kExperts", constant(experts)},
                                {"kUsed", constant(used)},
@@ -28,9 +30,9 @@ void emit_expert_groups(PlanBuilder& b, const Op& op, int tokens, int64_t chunks
     b.emit(std::move(sort));
 }
 
-void emit_experts_sum(PlanBuilder& b, const Op& op, PlanArg parts) {
-    const ValueId x = op.inputs[0], shares = op.inputs[2], y = op.outputs[0];
-    const int64_t used = op.integer("used"), hidden = b.width(y), rows = b.rows(x);
+void emit_experts_sum(PlanBuilder& b, const ops::Experts& op, PlanArg parts) {
+    const ValueId x = op.x, shares = op.shares, y = op.y;
+    const int64_t used = op.used, hidden = b.width(y), rows = b.rows(x);
     const int waves = b.waves("experts_sum", 4);
     EmittedStep sum{.label = b.name(y),
                     .spec = {"experts_sum",
@@ -48,30 +50,30 @@ void emit_experts_sum(PlanBuilder& b, const Op& op, PlanArg parts) {
 
 namespace {
 
-void lower_router(PlanBuilder& b, const Op& op) {
-    const ValueId x = op.inputs[0], ids = op.outputs[0], shares = op.outputs[1];
-    const int64_t experts = op.integer("experts"), used = op.integer("used");
+void lower_router(PlanBuilder& b, const ops::Router& op) {
+    const ValueId x = op.x, ids = op.ids, shares = op.shares;
+    const int64_t experts = op.experts, used = op.used;
     const auto rows = static_cast<uint32_t>(b.rows(x));
     if (used > 32)
         throw ModelError(fmt::format("{}: {} experts per token; the router kernel takes up to 32",
                                      b.file.path().string(), used));
-    const LinearInput input = linear_input(b, x, op.weights);
+    const LinearInput input = linear_input(b, x, {op.weight});
     const PlanArg logits = b.scratch(int64_t{rows} * experts * 4);
-    emit_linear(b, b.name(ids) + ".logits", x, input, op.weights, logits);
-    const int64_t groups = op.integer("groups");
+    emit_linear(b, b.name(ids) + ".logits", x, input, op.weight, {}, logits);
+    const int64_t groups = op.groups;
     if (groups > 32)
         throw ModelError(fmt::format("{}: {} groups of experts; the router kernel takes up to 32",
                                      b.file.path().string(), groups));
     KernelSpec spec{"router",
                     {{"kExperts", constant(experts)},
                      {"kUsed", constant(used)},
-                     {"kRenormalise", constant(op.integer("renormalise") != 0)}}};
+                     {"kRenormalise", constant(op.renormalise)}}};
     if (groups > 1)
         spec = {"router_groups",
                 {{"kExperts", constant(experts)},
                  {"kUsed", constant(used)},
                  {"kGroups", constant(groups)},
-                 {"kGroupsUsed", constant(op.integer("groups_used"))}}};
+                 {"kGroupsUsed", constant(op.groups_used)}}};
     EmittedStep step{.label = b.name(ids),
                      .spec = std::move(spec),
                      .args = {b.step(x), logits, b.out(ids, Form::kIds), b.out(shares)},
@@ -93,19 +95,19 @@ int64_t expert_rows(const PlanBuilder& b, const std::string& tensor, int64_t exp
     return rows;
 }
 
-// Sizes of an `experts` op, and the forms its values take.
+// Sizes of a mixture, and the forms its values take.
 struct Mixture {
-    Mixture(PlanBuilder& b, const Op& op)
-        : experts(op.integer("experts")),
-          used(op.integer("used")),
-          inner(expert_rows(b, op.weights[0], experts)),
-          hidden(expert_rows(b, op.weights[2], experts)),
-          width(b.width(op.inputs[0])),
-          rows(b.rows(op.inputs[0])),
-          gate(b.format(op.weights[0])),
-          up(b.format(op.weights[1])),
-          down(b.format(op.weights[2])),
-          input(linear_input(b, op.inputs[0], std::span(op.weights).first(2))),
+    Mixture(PlanBuilder& b, const ops::Experts& op)
+        : experts(op.experts),
+          used(op.used),
+          inner(expert_rows(b, op.gate, experts)),
+          hidden(expert_rows(b, op.down, experts)),
+          width(b.width(op.x)),
+          rows(b.rows(op.x)),
+          gate(b.format(op.gate)),
+          up(b.format(op.up)),
+          down(b.format(op.down)),
+          input(linear_input(b, op.x, {op.gate, op.up})),
           quantised(b.options.activations == Activations::kQuantised && down.integer) {}
 
     int64_t experts, used, inner, hidden, width, rows;
@@ -147,13 +149,13 @@ struct Mixture {
     }
 };
 
-void lower_scale_shares(PlanBuilder& b, const Op& op) {
-    const ValueId y = op.outputs[0];
-    const int64_t used = op.integer("used"), slots = b.rows(y) * used;
-    const PlanArg ids = b.in(op.inputs[0], Form::kIds), shares = b.in(op.inputs[1]);
+void lower_scale_shares(PlanBuilder& b, const ops::ScaleShares& op) {
+    const ValueId y = op.y;
+    const int64_t used = op.used, slots = b.rows(y) * used;
+    const PlanArg ids = b.in(op.ids, Form::kIds), shares = b.in(op.shares);
     EmittedStep step{.label = b.name(y),
                      .spec = {"scale_shares", {{"kUsed", constant(used)}}},
-                     .args = {b.step(y), ids, shares, b.raw(op.weights[0]), b.out(y)},
+                     .args = {b.step(y), ids, shares, b.raw(op.factors), b.out(y)},
                      .groups = {ceil_div(slots, 32), 1, 1}};
     step.cost.activation_bytes = 3 * slots * 4;
     step.cost.operations = slots;
@@ -161,8 +163,8 @@ void lower_scale_shares(PlanBuilder& b, const Op& op) {
 }
 
 // Each token reads the experts that it uses.
-void lower_experts(PlanBuilder& b, const Op& op) {
-    const ValueId x = op.inputs[0], ids = op.inputs[1], shares = op.inputs[2], y = op.outputs[0];
+void lower_experts(PlanBuilder& b, const ops::Experts& op) {
+    const ValueId x = op.x, ids = op.ids, shares = op.shares, y = op.y;
     const Mixture m(b, op);
     const auto rows = static_cast<uint32_t>(m.rows);
     const PlanArg act = b.scratch(m.act_bytes());
@@ -171,11 +173,11 @@ void lower_experts(PlanBuilder& b, const Op& op) {
         "experts_gate_up", "kWaves",
         std::min(8, default_waves(b.arch, m.inner / 32 * m.slots(), m.width / m.gate.tile_elems)));
     auto constants = m.gate_up_constants(up_waves);
-    constants["kGateScale"] = constant(has_gate_scale(op));
+    constants["kGateScale"] = constant(!op.gate_scale.empty());
     b.emit({.label = b.name(y) + ".gate_up",
             .spec = {"experts_gate_up", std::move(constants)},
-            .args = {b.step(x), chosen, b.tiles(op.weights[0]), b.tiles(op.weights[1]),
-                     has_gate_scale(op) ? b.raw(op.weights[3]) : b.none(), m.input.arg, act},
+            .args = {b.step(x), chosen, b.tiles(op.gate), b.tiles(op.up),
+                     op.gate_scale.empty() ? b.none() : b.raw(op.gate_scale), m.input.arg, act},
             .groups = {static_cast<uint32_t>(m.inner / 32), static_cast<uint32_t>(m.used), rows},
             .threads = static_cast<uint32_t>(32 * up_waves),
             .rows_axis = rows > 1 ? 2 : -1,
@@ -190,7 +192,7 @@ void lower_experts(PlanBuilder& b, const Op& op) {
                       {"kCols", constant(m.inner)},
                       {"kQuantisedInput", constant(m.quantised)},
                       {"kWaves", constant(down_waves)}}},
-            .args = {b.step(x), chosen, b.in(shares), b.tiles(op.weights[2]), act, b.out(y)},
+            .args = {b.step(x), chosen, b.in(shares), b.tiles(op.down), act, b.out(y)},
             .groups = {static_cast<uint32_t>(m.hidden / 32), rows, 1},
             .threads = static_cast<uint32_t>(32 * down_waves),
             .rows_axis = rows > 1 ? 1 : -1,
@@ -201,12 +203,14 @@ void lower_experts(PlanBuilder& b, const Op& op) {
 // sorting costs more than the few shared reads give back.
 constexpr int kGroupedRows = 16;
 
-bool many_rows(const PlanBuilder& b, const Op& op) {
-    return b.rows(op.inputs[0]) >= kGroupedRows && !has_gate_scale(op);
+// Only the kernels that take each token by itself multiply by gate_scale: no file of these families
+// has had one so far.
+bool many_rows(const PlanBuilder& b, const ops::Experts& op) {
+    return b.rows(op.x) >= kGroupedRows && op.gate_scale.empty();
 }
 
-void lower_grouped_experts(PlanBuilder& b, const Op& op) {
-    const ValueId y = op.outputs[0];
+void lower_grouped_experts(PlanBuilder& b, const ops::Experts& op) {
+    const ValueId y = op.y;
     const Mixture m(b, op);
     const int tokens = b.tunable("experts_gate_up_grouped", "kTokens", 8);
     const int64_t chunks =
@@ -222,13 +226,12 @@ void lower_grouped_experts(PlanBuilder& b, const Op& op) {
         std::min(4, default_waves(b.arch, m.inner / 32 * chunks, m.width / m.gate.tile_elems)));
     auto constants = m.gate_up_constants(up_waves);
     constants["kTokens"] = constant(tokens);
-    b.emit(
-        {.label = b.name(y) + ".gate_up",
-         .spec = {"experts_gate_up_grouped", std::move(constants)},
-         .args = {order, pieces, b.tiles(op.weights[0]), b.tiles(op.weights[1]), m.input.arg, act},
-         .groups = {static_cast<uint32_t>(m.inner / 32), static_cast<uint32_t>(chunks), 1},
-         .threads = static_cast<uint32_t>(32 * up_waves),
-         .cost = m.gate_up_cost()});
+    b.emit({.label = b.name(y) + ".gate_up",
+            .spec = {"experts_gate_up_grouped", std::move(constants)},
+            .args = {order, pieces, b.tiles(op.gate), b.tiles(op.up), m.input.arg, act},
+            .groups = {static_cast<uint32_t>(m.inner / 32), static_cast<uint32_t>(chunks), 1},
+            .threads = static_cast<uint32_t>(32 * up_waves),
+            .cost = m.gate_up_cost()});
 
     const int down_waves = b.tunable(
         "experts_down_grouped", "kWaves",
@@ -241,7 +244,7 @@ void lower_grouped_experts(PlanBuilder& b, const Op& op) {
                       {"kTokens", constant(tokens)},
                       {"kQuantisedInput", constant(m.quantised)},
                       {"kWaves", constant(down_waves)}}},
-            .args = {order, pieces, b.tiles(op.weights[2]), act, parts},
+            .args = {order, pieces, b.tiles(op.down), act, parts},
             .groups = {static_cast<uint32_t>(m.hidden / 32), static_cast<uint32_t>(chunks), 1},
             .threads = static_cast<uint32_t>(32 * down_waves),
             .cost = m.down_cost(m.slots())});
@@ -249,10 +252,10 @@ void lower_grouped_experts(PlanBuilder& b, const Op& op) {
     emit_experts_sum(b, op, parts);
 }
 
-void lower_scale_by_sigmoid(PlanBuilder& b, const Op& op) {
-    const ValueId x = op.inputs[0], y = op.outputs[0];
+void lower_scale_by_sigmoid(PlanBuilder& b, const ops::ScaleBySigmoid& op) {
+    const ValueId x = op.x, y = op.y;
     const int waves = b.waves("scale_by_sigmoid", 4);
-    const PlanArg in = b.in(x), gate = b.in(op.inputs[1]);
+    const PlanArg in = b.in(x), gate = b.in(op.gate);
     EmittedStep step{
         .label = b.name(y),
         .spec = {"scale_by_sigmoid",
@@ -266,18 +269,28 @@ void lower_scale_by_sigmoid(PlanBuilder& b, const Op& op) {
     b.emit(std::move(step));
 }
 
-const RegisterLowering kMoeLowerings[] = {
-    RegisterLowering{{.layer = "router", .variant = "wave", .emit = lower_router}},
-    RegisterLowering{{.layer = "scale_shares", .variant = "slots", .emit = lower_scale_shares}},
-    RegisterLowering{{.layer = "experts", .variant = "per_token", .emit = lower_experts}},
-    RegisterLowering{{.layer = "experts",
-                      .variant = "grouped",
-                      .priority = 10,
-                      .fits = many_rows,
-                      .emit = lower_grouped_experts}},
-    RegisterLowering{
-        {.layer = "scale_by_sigmoid", .variant = "row", .emit = lower_scale_by_sigmoid}},
-};
-
 }  // namespace
+
+Lowerings<ops::Router> lowerings(const ops::Router&) {
+    static const Lowering<ops::Router> list[] = {{.variant = "wave", .emit = lower_router}};
+    return list;
+}
+Lowerings<ops::ScaleShares> lowerings(const ops::ScaleShares&) {
+    static const Lowering<ops::ScaleShares> list[] = {
+        {.variant = "slots", .emit = lower_scale_shares}};
+    return list;
+}
+Lowerings<ops::Experts> lowerings(const ops::Experts&) {
+    static const Lowering<ops::Experts> list[] = {
+        kExpertsByMatrix,
+        {.variant = "grouped", .fits = many_rows, .emit = lower_grouped_experts},
+        {.variant = "per_token", .emit = lower_experts}};
+    return list;
+}
+Lowerings<ops::ScaleBySigmoid> lowerings(const ops::ScaleBySigmoid&) {
+    static const Lowering<ops::ScaleBySigmoid> list[] = {
+        {.variant = "row", .emit = lower_scale_by_sigmoid}};
+    return list;
+}
+
 }  // namespace hetune

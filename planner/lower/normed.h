@@ -13,7 +13,7 @@ struct Normed {
     PlanArg value, squares;
     bool quantised;
 };
-Normed out_normed(PlanBuilder& b, ValueId normed);
+Normed out_normed(PlanBuilder& b, const ops::NextNorm& norm);
 
 // The input of a fused product: normed by the op before, or an ordinary value.
 struct FusedInput {
@@ -21,7 +21,7 @@ struct FusedInput {
     bool quantised, due;
     double eps;
 };
-FusedInput in_normed(PlanBuilder& b, ValueId x, const Op& reader);
+FusedInput in_normed(PlanBuilder& b, const Op& reader);
 
 // 8-bit blocks where all readers of `value` are products that want them.
 bool output_quantised(const PlanBuilder& b, ValueId value);

@@ -7,57 +7,59 @@
 #include <utility>
 
 #include "kernel_templates/catalogue.h"
+#include "planner/lower/lowerings.h"
 
 namespace hetune {
 namespace {
 
-// The lowerings that fit, highest priority first; throws ModelError when there is none.
-std::vector<const Lowering*> fitting_lowerings(const PlanBuilder& builder, const Op& op) {
-    std::vector<const Lowering*> fitting;
-    for (const Lowering& candidate : lowerings()) {
-        if (candidate.layer != op.kind) continue;
-        if (candidate.fits != nullptr && !candidate.fits(builder, op)) continue;
-        fitting.push_back(&candidate);
-    }
-    std::ranges::stable_sort(fitting, std::greater{}, &Lowering::priority);
+template <class T>
+std::string first_output(const PlanBuilder& builder, const T& op) {
+    const auto outputs = outputs_of(op);
+    return outputs.empty() ? "" : builder.name(outputs[0]);
+}
+
+// The lowerings that fit, in the order of their list; throws ModelError when there is none.
+template <class T>
+std::vector<const Lowering<T>*> fitting_lowerings(const PlanBuilder& builder, const T& op) {
+    std::vector<const Lowering<T>*> fitting;
+    for (const Lowering<T>& candidate : lowerings(op))
+        if (candidate.fits == nullptr || candidate.fits(builder, op)) fitting.push_back(&candidate);
     // PlanOptions::without is for where there is another way.
-    std::ranges::stable_partition(fitting, [&](const Lowering* candidate) {
-        return !builder.options.without.contains(candidate->layer + "/" + candidate->variant);
+    std::ranges::stable_partition(fitting, [&](const Lowering<T>* candidate) {
+        return !builder.options.without.contains(lowering_name(T::kKind, candidate->variant));
     });
     if (!fitting.empty()) return fitting;
-    const std::string quant =
-        op.weights.empty() ? "" : builder.file.tensor(op.weights[0]).type_name();
+    const auto weights = weights_of(op);
+    const std::string quant = weights.empty() ? "" : builder.file.tensor(weights[0]).type_name();
     throw ModelError(fmt::format("{}: no kernel on {} for '{}' ({}{}{})",
-                                 builder.file.path().string(), builder.arch.name, op.kind,
-                                 op.outputs.empty() ? "" : builder.name(op.outputs[0]),
-                                 quant.empty() ? "" : ", ", quant));
+                                 builder.file.path().string(), builder.arch.name, T::kKind,
+                                 first_output(builder, op), quant.empty() ? "" : ", ", quant));
 }
 
 }  // namespace
 
-PlanBuilder::PlanBuilder(const LayerGraph& the_graph, const ModelFile& the_file,
-                         const Arch& the_arch, const PlanOptions& the_options,
-                         const std::map<int, OpTunables>& the_tuned)
-    : graph(the_graph),
+PlanBuilder::PlanBuilder(const FusedGraph& fused, const ModelFile& the_file, const Arch& the_arch,
+                         const PlanOptions& the_options, const std::map<int, OpTunables>& the_tuned)
+    : graph(fused.model),
+      ops(fused.ops),
       file(the_file),
       arch(the_arch),
       options(the_options),
       tuned(the_tuned),
-      places_(the_graph.values.size()) {
-    for (size_t i = 0; i < graph.ops.size(); ++i) {
-        const Op& op = graph.ops[i];
-        bool last = op.kind == "last_row" && !options.all_logits;
-        for (const ValueId input : op.inputs) {
+      places_(fused.model.values.size()) {
+    for (size_t i = 0; i < ops.size(); ++i) {
+        bool last = std::holds_alternative<ops::LastRow>(ops[i]) && !options.all_logits;
+        for (const ValueId input : inputs_of(ops[i])) {
             Place& place = places_[static_cast<size_t>(input)];
             place.last_use = i;
             last |= place.after_last_row;
         }
-        for (const ValueId output : op.outputs) {
+        for (const ValueId output : outputs_of(ops[i])) {
             places_[static_cast<size_t>(output)].last_use = i;
             places_[static_cast<size_t>(output)].after_last_row = last;
         }
     }
-    places_[static_cast<size_t>(graph.logits)].last_use = graph.ops.size();
+    places_[static_cast<size_t>(graph.logits)].last_use = ops.size();
     plan.step_buffer = buffer("step", BufferRole::kStep, kStepBytes);
     plan.tokens_buffer = buffer("tokens", BufferRole::kTokens, options.rows * 4);
     arena_buffer_ = buffer("scratch", BufferRole::kScratch, 0);
@@ -287,7 +289,7 @@ void PlanBuilder::emit(EmittedStep emitted) {
                   .rows_per_group = emitted.rows_per_group,
                   .cost = emitted.cost,
                   .op = static_cast<int>(op_)};
-    for (const ValueId value : graph.ops[op_].outputs) {
+    for (const ValueId value : outputs_of(ops[op_])) {
         if (!has(value, Form::kFloat) || has(value, Form::kSquares)) continue;
         for (size_t i = 0; i < made.args.size(); ++i)
             if (made.args[i] == place_of(value, Form::kFloat) &&
@@ -325,12 +327,13 @@ const KernelSpec* PlanBuilder::refused_kernel(size_t first) const {
 }
 
 // The first lowering and tunables whose kernels are not refused.
-void PlanBuilder::lower_with_variants(const Op& op) {
+template <class T>
+void PlanBuilder::lower_with_variants(const T& op) {
     const auto fitting = fitting_lowerings(*this, op);
     if (options.refused.empty()) return fitting[0]->emit(*this, op);
     const State before = state();
     std::string last_refused;
-    for (const Lowering* lowering : fitting) {
+    for (const Lowering<T>* lowering : fitting) {
         halved_.clear();
         for (std::string tried;;) {
             lowering->emit(*this, op);
@@ -347,15 +350,14 @@ void PlanBuilder::lower_with_variants(const Op& op) {
     }
     halved_.clear();
     throw NoKernelLeft(
-        op.kind, fmt::format("{}: all kernels on {} for '{}' ({}) are refused; the last is {}: {}",
-                             file.path().string(), arch.name, op.kind,
-                             op.outputs.empty() ? "" : name(op.outputs[0]), last_refused,
-                             options.refused.at(last_refused)));
+        T::kKind, fmt::format("{}: all kernels on {} for '{}' ({}) are refused; the last is {}: {}",
+                              file.path().string(), arch.name, T::kKind, first_output(*this, op),
+                              last_refused, options.refused.at(last_refused)));
 }
 
 void PlanBuilder::lower_op(size_t index) {
     op_ = index;
-    lower_with_variants(graph.ops[index]);
+    std::visit([this](const auto& op) { lower_with_variants(op); }, ops[index]);
     for (const int64_t offset : op_scratch_) arena_.give_back(offset);
     op_scratch_.clear();
     for (size_t v = 0; v < places_.size(); ++v) {

@@ -1,5 +1,5 @@
 // Builds a plan op by op: where values lie, which buffers there are, and the steps that the
-// lowerings (registry.h) emit.
+// lowerings (lowerings.h) emit.
 #pragma once
 
 #include <map>
@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "kernel_templates/quant/registry.h"
+#include "planner/fusion/fused_graph.h"
 #include "planner/lower/arena.h"
 #include "planner/lower/heuristics.h"
-#include "planner/lower/registry.h"
 #include "planner/plan/device_sizes.h"
 #include "planner/plan/plan.h"
 
@@ -50,22 +50,22 @@ struct EmittedStep {
 // All kernels for an op are refused (PlanOptions::refused).
 class NoKernelLeft : public ModelError {
   public:
-    NoKernelLeft(std::string kind, const std::string& line)
-        : ModelError(line), kind_(std::move(kind)) {}
-    const std::string& kind() const { return kind_; }  // of the op
+    NoKernelLeft(std::string_view kind, const std::string& line) : ModelError(line), kind_(kind) {}
+    std::string_view kind() const { return kind_; }  // of the op
 
   private:
-    std::string kind_;
+    std::string_view kind_;
 };
 
 // Builds one plan. Lowerings call it.
 class PlanBuilder {
   public:
     // `tuned`: tunables of single ops, by their index. All outlive this.
-    PlanBuilder(const LayerGraph& graph, const ModelFile& file, const Arch& arch,
+    PlanBuilder(const FusedGraph& fused, const ModelFile& file, const Arch& arch,
                 const PlanOptions& options, const std::map<int, OpTunables>& tuned);
 
-    const LayerGraph& graph;
+    const LayerGraph& graph;     // values and sizes
+    const std::vector<Op>& ops;  // of the fused graph
     const ModelFile& file;
     const Arch& arch;
     const PlanOptions& options;
@@ -142,7 +142,8 @@ class PlanBuilder {
     void restore(State state);
     // The kernel of the first step from `first` on whose kernel is refused; nullptr: none is.
     const KernelSpec* refused_kernel(size_t first) const;
-    void lower_with_variants(const Op& op);
+    template <class T>
+    void lower_with_variants(const T& op);
 
     PlanArg place_of(ValueId value, Form form) const;
     void make_quantised(ValueId value);

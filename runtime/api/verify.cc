@@ -17,9 +17,9 @@ struct OracleValue {
 std::map<std::string, OracleValue> values_by_name(const ReferenceEngine& oracle) {
     std::map<std::string, OracleValue> values;
     const LayerGraph& graph = oracle.graph();
-    for (const Op& op : graph.ops)
-        for (const ValueId id : op.outputs)
-            values[graph.values[static_cast<size_t>(id)].name] = {op.layer, oracle.value(id)};
+    for (size_t i = 0; i < graph.values.size(); ++i)
+        values[graph.values[i].name] = {graph.values[i].layer,
+                                        oracle.value(static_cast<ValueId>(i))};
     return values;
 }
 

@@ -1,25 +1,21 @@
 // Primitives of mixtures of experts. Expert numbers travel between ops as floats.
 #include <algorithm>
 
+#include "runtime/oracle/ops.h"
 #include "runtime/oracle/primitives.h"
-#include "runtime/oracle/reference_engine.h"
 
 namespace hetune {
-namespace {
 
-using Step = ReferenceEngine::Step;
-
-void router(const Step& s) {
-    const auto experts = static_cast<size_t>(s.op.integer("experts"));
-    const auto used = static_cast<size_t>(s.op.integer("used"));
+void run(const ops::Router& op, const OracleStep& s) {
+    const auto experts = static_cast<size_t>(op.experts);
+    const auto used = static_cast<size_t>(op.used);
     std::vector<float> logits(static_cast<size_t>(s.rows()) * experts);
-    reference::linear(s.weight(0), 0, static_cast<int64_t>(experts), s.in(0), logits);
-    const auto ids = s.out(0), shares = s.out(1);
+    reference::linear(s.weight(op.weight), 0, static_cast<int64_t>(experts), s.in(op.x), logits);
+    const auto ids = s.out(op.ids), shares = s.out(op.shares);
     for (size_t r = 0; r < static_cast<size_t>(s.rows()); ++r) {
-        const reference::Routes routes = reference::route(
-            std::span(logits).subspan(r * experts, experts), used, s.op.integer("renormalise") != 0,
-            static_cast<size_t>(s.op.integer("groups")),
-            static_cast<size_t>(s.op.integer("groups_used")));
+        const reference::Routes routes =
+            reference::route(std::span(logits).subspan(r * experts, experts), used, op.renormalise,
+                             static_cast<size_t>(op.groups), static_cast<size_t>(op.groups_used));
         for (size_t i = 0; i < used; ++i) {
             ids[r * used + i] = static_cast<float>(routes.experts[i]);
             shares[r * used + i] = routes.shares[i];
@@ -27,59 +23,56 @@ void router(const Step& s) {
     }
 }
 
-void experts(const Step& s) {
-    const auto used = static_cast<size_t>(s.op.integer("used"));
-    const int64_t hidden = s.width(s.op.outputs[0]);
-    const auto width = static_cast<size_t>(s.width(s.op.inputs[0]));
-    const int64_t inner = s.weight(2).cols();
+void run(const ops::Experts& op, const OracleStep& s) {
+    const auto used = static_cast<size_t>(op.used);
+    const int64_t hidden = s.width(op.y);
+    const auto width = static_cast<size_t>(s.width(op.x));
+    const int64_t inner = s.weight(op.down).cols();
     std::vector<float> gate(static_cast<size_t>(inner)), up(gate.size());
     std::vector<float> down(static_cast<size_t>(hidden));
     std::vector<double> sum(down.size());
-    const std::vector<float> gate_scale =
-        s.op.weights.size() > 3 ? reference::weight_vector(s.weight(3)) : std::vector<float>();
-    const auto out = s.out(0);
+    const std::vector<float> gate_scale = op.gate_scale.empty()
+                                              ? std::vector<float>()
+                                              : reference::weight_vector(s.weight(op.gate_scale));
+    const auto out = s.out(op.y);
     for (size_t r = 0; r < static_cast<size_t>(s.rows()); ++r) {
-        const std::vector<float> x = s.factor(s.in(0).subspan(r * width, width), 0, 2);
+        const std::vector<float> x =
+            s.factor(s.in(op.x).subspan(r * width, width), {op.gate, op.up});
         std::ranges::fill(sum, 0.0);
         for (size_t i = 0; i < used; ++i) {
-            const auto expert = static_cast<int64_t>(s.in(1)[r * used + i]);
-            reference::linear(s.weight(0), expert * inner, inner, x, gate);
-            reference::linear(s.weight(1), expert * inner, inner, x, up);
+            const auto expert = static_cast<int64_t>(s.in(op.ids)[r * used + i]);
+            reference::linear(s.weight(op.gate), expert * inner, inner, x, gate);
+            reference::linear(s.weight(op.up), expert * inner, inner, x, up);
             if (!gate_scale.empty())
                 for (float& value : gate) value *= gate_scale[static_cast<size_t>(expert)];
             for (size_t k = 0; k < gate.size(); ++k)
                 gate[k] = static_cast<float>(reference::silu(static_cast<double>(gate[k])) *
                                              static_cast<double>(up[k]));
-            reference::linear(s.weight(2), expert * hidden, hidden, s.factor(gate, 2, 1), down);
+            reference::linear(s.weight(op.down), expert * hidden, hidden, s.factor(gate, {op.down}),
+                              down);
             for (size_t k = 0; k < sum.size(); ++k)
-                sum[k] += static_cast<double>(s.in(2)[r * used + i]) * static_cast<double>(down[k]);
+                sum[k] += static_cast<double>(s.in(op.shares)[r * used + i]) *
+                          static_cast<double>(down[k]);
         }
         std::ranges::transform(sum, out.begin() + static_cast<int64_t>(r) * hidden,
                                [](double v) { return static_cast<float>(v); });
     }
 }
 
-void scale_by_sigmoid(const Step& s) {
-    const auto width = static_cast<size_t>(s.width(s.op.outputs[0]));
-    const auto out = s.out(0);
+void run(const ops::ScaleBySigmoid& op, const OracleStep& s) {
+    const auto width = static_cast<size_t>(s.width(op.y));
+    const auto out = s.out(op.y);
     for (size_t i = 0; i < out.size(); ++i)
-        out[i] = static_cast<float>(static_cast<double>(s.in(0)[i]) *
-                                    reference::sigmoid(static_cast<double>(s.in(1)[i / width])));
+        out[i] =
+            static_cast<float>(static_cast<double>(s.in(op.x)[i]) *
+                               reference::sigmoid(static_cast<double>(s.in(op.gate)[i / width])));
 }
 
-void scale_shares(const Step& s) {
-    const std::vector<float> scale = reference::weight_vector(s.weight(0));
-    const auto ids = s.in(0), shares = s.in(1);
-    const auto out = s.out(0);
+void run(const ops::ScaleShares& op, const OracleStep& s) {
+    const std::vector<float> scale = reference::weight_vector(s.weight(op.factors));
+    const auto ids = s.in(op.ids), shares = s.in(op.shares);
+    const auto out = s.out(op.y);
     for (size_t i = 0; i < out.size(); ++i) out[i] = shares[i] * scale[static_cast<size_t>(ids[i])];
 }
 
-const ReferenceEngine::Register kMoeOps[] = {
-    {"router", router},
-    {"scale_shares", scale_shares},
-    {"experts", experts},
-    {"scale_by_sigmoid", scale_by_sigmoid},
-};
-
-}  // namespace
 }  // namespace hetune

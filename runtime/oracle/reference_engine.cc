@@ -5,9 +5,7 @@
 #include <algorithm>
 #include <optional>
 
-#include "kernel_templates/quant/registry.h"
 #include "runtime/load/bad_numbers.h"
-#include "runtime/oracle/primitives.h"
 #include "runtime/oracle/sampler.h"
 
 namespace hetune {
@@ -17,41 +15,7 @@ namespace {
 // often.
 constexpr int64_t kPromptRows = 32;
 
-std::map<std::string, ReferenceEngine::Primitive>& primitives() {
-    static std::map<std::string, ReferenceEngine::Primitive> map;
-    return map;
-}
-
 }  // namespace
-
-ReferenceEngine::Register::Register(const std::string& kind, Primitive run) {
-    primitives().emplace(kind, run);
-}
-
-std::span<const float> ReferenceEngine::Step::in(size_t index) const {
-    return values[static_cast<size_t>(op.inputs[index])];
-}
-
-std::span<float> ReferenceEngine::Step::out(size_t index) const {
-    const ValueId id = op.outputs[index];
-    auto& value = values[static_cast<size_t>(id)];
-    value.resize(static_cast<size_t>(rows() * width(id)));
-    return value;
-}
-
-// Kernels take activations in 8 bits where every weight that they multiply with them allows it.
-std::vector<float> ReferenceEngine::Step::factor(std::span<const float> x, size_t first,
-                                                 size_t count) const {
-    std::vector<float> values(x.begin(), x.end());
-    for (size_t i = first; i < first + count; ++i) {
-        const QuantFormat* format = find_quant(weight(i).ggml_type);
-        if (!rounding.activations || format == nullptr || !format->integer ||
-            rounding.halves.contains(op.weights[i]))
-            return values;
-    }
-    reference::round_to_8_bits(values, 32);
-    return values;
-}
 
 ReferenceEngine::ReferenceEngine(const ModelFile& file, LayerGraph graph, int64_t context,
                                  OracleRounding rounding)
@@ -59,12 +23,7 @@ ReferenceEngine::ReferenceEngine(const ModelFile& file, LayerGraph graph, int64_
       graph_(std::move(graph)),
       context_(context),
       rounding_(std::move(rounding)),
-      values_(graph_.values.size()) {
-    for (const Op& op : graph_.ops)
-        if (!primitives().contains(op.kind))
-            throw ModelError(fmt::format("{}: the reference backend has no primitive '{}'",
-                                         file.path().string(), op.kind));
-}
+      values_(graph_.values.size()) {}
 
 bool ReferenceEngine::take_slot(SequenceState& sequence) {
     if (sequence.slot >= 0) return true;
@@ -97,9 +56,9 @@ void ReferenceEngine::run_to(SequenceState& sequence, int64_t end) {
     const auto tokens =
         std::span(sequence.tokens)
             .subspan(static_cast<size_t>(position_), static_cast<size_t>(last_rows_));
-    for (const Op& op : graph_.ops)
-        primitives().at(op.kind)(
-            Step{file_, graph_, op, tokens, position_, context_, values_, state_, rounding_});
+    const OracleStep step{file_, graph_, tokens, position_, values_, state_, rounding_};
+    for (const PrimitiveOp& op : graph_.ops)
+        std::visit([&](const auto& of_kind) { run(of_kind, step); }, op);
     sequence.computed = position_ = end;
 }
 
@@ -150,8 +109,8 @@ int32_t ReferenceEngine::draw_one(SequenceState& sequence) {
 
 void ReferenceEngine::throw_number_error(SequenceState& sequence) {
     std::optional<BadNumber> first;
-    for (const Op& op : graph_.ops)
-        for (const ValueId id : op.outputs)
+    for (const PrimitiveOp& op : graph_.ops)
+        for (const ValueId id : outputs_of(op))
             if (!first)
                 first = find_bad_number(
                     values_[static_cast<size_t>(id)], graph_.values[static_cast<size_t>(id)].width,

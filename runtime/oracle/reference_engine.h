@@ -2,25 +2,14 @@
 #pragma once
 
 #include <map>
-#include <memory>
-#include <set>
 #include <string>
 #include <vector>
 
 #include "planner/graph/layer_graph.h"
-#include "planner/plan/kv_type.h"
 #include "runtime/oracle/engine.h"
+#include "runtime/oracle/ops.h"
 
 namespace hetune {
-
-// Where the oracle rounds as kernels do, so that a distance to it is a fault and no rounding.
-struct OracleRounding {
-    // Inputs of products with integer formats to 8 bits, in blocks of 32 with one scale (XBlock).
-    bool activations = false;
-    // Names of the weights whose products take halves on matrix units: their inputs stay unrounded.
-    std::set<std::string> halves = {};
-    KvType kv = KvType::kF32;  // keys and values as the KV cache holds them
-};
 
 class ReferenceEngine : public Engine {
   public:
@@ -44,33 +33,6 @@ class ReferenceEngine : public Engine {
     const LayerGraph& graph() const { return graph_; }
     // A value of the last step, [rows, width].
     std::span<const float> value(ValueId id) const { return values_[static_cast<size_t>(id)]; }
-
-    // What a primitive sees of the engine. Primitives register themselves by kind
-    // (runtime/oracle/ops_*.cc).
-    struct Step {
-        const ModelFile& file;
-        const LayerGraph& graph;
-        const Op& op;
-        std::span<const int32_t> tokens;
-        int64_t position;  // of the first row
-        int64_t context;
-        std::vector<std::vector<float>>& values;
-        // Kept between steps: KV caches, recurrent states.
-        std::map<std::string, std::vector<float>>& state;
-        const OracleRounding& rounding;
-
-        int64_t rows() const { return static_cast<int64_t>(tokens.size()); }
-        std::span<const float> in(size_t index) const;
-        std::span<float> out(size_t index) const;  // resized to [rows, width]
-        int64_t width(ValueId id) const { return graph.values[static_cast<size_t>(id)].width; }
-        const Tensor& weight(size_t index) const { return file.tensor(op.weights[index]); }
-        // `x` as a product with the first `count` weights from `first` on reads it.
-        std::vector<float> factor(std::span<const float> x, size_t first, size_t count) const;
-    };
-    using Primitive = void (*)(const Step&);
-    struct Register {
-        Register(const std::string& kind, Primitive run);
-    };
 
   private:
     // The tokens behind `computed`, up to `end`.

@@ -6,6 +6,7 @@
 #include <bit>
 
 #include "planner/fusion/rule.h"
+#include "planner/lower/lowerings.h"
 #include "planner/lower/plan_builder.h"
 #include "planner/make_plan.h"
 #include "planner/plan/tuning_space.h"
@@ -107,9 +108,7 @@ void PlanTuner::add_variants(const Plan& base, const Tunings& tunings,
         all_rules.insert(rule.name);
     }
     choices.push_back(all_rules);
-    for (const Lowering& lowering : lowerings())
-        if (std::ranges::count(lowerings(), lowering.layer, &Lowering::layer) > 1)
-            choices.push_back({lowering.layer + "/" + lowering.variant});
+    for (const std::string& lowering : lowerings_with_another()) choices.push_back({lowering});
     for (const auto& without : choices) {
         if (over()) return;
         PlanOptions options = options_;

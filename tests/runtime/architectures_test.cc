@@ -132,7 +132,7 @@ TEST_CASE("the header of every known model plans for decode and prefill") {
             const Plan plan = make_plan(graph, file, find_arch("gfx1100"), {.rows = rows});
             const auto layers = static_cast<size_t>(shape.layers);
             const bool dense =
-                graph.count("attention") == shape.layers && graph.count("experts") == 0;
+                graph.count<ops::Attention>() == shape.layers && graph.count<ops::Experts>() == 0;
             // Fused decode: one launch before the layers and one behind; of a layer five where it
             // is dense, and no more than seven elsewhere.
             if (rows == 1 && dense)

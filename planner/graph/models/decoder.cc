@@ -117,16 +117,13 @@ std::string DecoderBuilder::floats(const std::string& name, int64_t rows, int64_
 
 ValueId DecoderBuilder::embed() {
     const std::string name = weight("token_embd.weight", graph.vocabulary, graph.hidden);
-    return graph.add_op({.kind = "embed", .weights = {name}}, "embed", graph.hidden);
+    return graph.add(ops::Embed{.table = name}, {"embed", graph.hidden});
 }
 
 ValueId DecoderBuilder::rmsnorm(ValueId x, const std::string& tensor, int layer) {
-    return graph.add_op({.kind = "rmsnorm",
-                         .inputs = {x},
-                         .weights = {vector(tensor + ".weight", width(x))},
-                         .attributes = {{"eps", eps}},
-                         .layer = layer},
-                        tensor, width(x));
+    return graph.add(
+        ops::RmsNorm{.x = x, .weight = vector(tensor + ".weight", width(x)), .eps = eps},
+        {tensor, width(x), layer});
 }
 
 ValueId DecoderBuilder::linear(ValueId x, const Matrix& matrix, int layer) {
@@ -143,15 +140,14 @@ ValueId DecoderBuilder::linear(ValueId x, const Matrix& matrix, int layer) {
     const bool with_bias = matrix.bias && has(bias),
                with_scale = matrix.scale && has(tensor + ".scale");
     if (with_bias) vector(bias, all);
-    Op product{.kind = "linear", .inputs = {x}, .weights = {part(weights)}, .layer = layer};
-    if (with_bias && (!with_scale || matrix.bias_first)) product.weights.push_back(part(bias));
-    if (!with_scale) return graph.add_op(std::move(product), matrix.name, matrix.rows);
+    ops::Linear product{.x = x, .weight = part(weights)};
+    if (with_bias && (!with_scale || matrix.bias_first)) product.bias = part(bias);
+    if (!with_scale) return graph.add(std::move(product), {matrix.name, matrix.rows, layer});
 
-    const ValueId y = graph.add_op(std::move(product), matrix.name + ".product", matrix.rows);
-    Op scale{
-        .kind = "scale", .inputs = {y}, .weights = {vector(tensor + ".scale", 1)}, .layer = layer};
-    if (with_bias && !matrix.bias_first) scale.weights.push_back(part(bias));
-    return graph.add_op(std::move(scale), matrix.name, matrix.rows);
+    const ValueId y = graph.add(std::move(product), {matrix.name + ".product", matrix.rows, layer});
+    ops::Scale scale{.x = y, .factor = vector(tensor + ".scale", 1)};
+    if (with_bias && !matrix.bias_first) scale.bias = part(bias);
+    return graph.add(std::move(scale), {matrix.name, matrix.rows, layer});
 }
 
 DecoderBuilder::Projections DecoderBuilder::project(ValueId x, const AttentionShape& shape,
@@ -178,7 +174,7 @@ ValueId DecoderBuilder::attention_output(ValueId x, int layer) {
 }
 
 ValueId DecoderBuilder::add(ValueId a, ValueId b, const std::string& name, int layer) {
-    return graph.add_op({.kind = "add", .inputs = {a, b}, .layer = layer}, name, width(a));
+    return graph.add(ops::Add{.a = a, .b = b}, {name, width(a), layer});
 }
 
 ValueId DecoderBuilder::swiglu(ValueId x, int64_t inner, int layer, const std::string& suffix) {
@@ -198,8 +194,8 @@ ValueId DecoderBuilder::swiglu(ValueId x, int64_t inner, int layer, const std::s
         up.first = inner;
     }
     const ValueId g = linear(x, gate, layer), u = linear(x, up, layer);
-    const ValueId act = graph.add_op({.kind = "silu_mul", .inputs = {g, u}, .layer = layer},
-                                     block(layer, "ffn_act") + suffix, inner);
+    const ValueId act = graph.add(ops::SiluMul{.gate = g, .up = u},
+                                  {block(layer, "ffn_act") + suffix, inner, layer});
     return linear(act, matrix("ffn_down", graph.hidden), layer);
 }
 
@@ -241,40 +237,37 @@ ValueId DecoderBuilder::experts(ValueId x, int64_t count, int layer) {
         gate = TensorSlice{.tensor = both, .pieces = count, .first = 0, .count = inner}.name();
         up = TensorSlice{.tensor = both, .pieces = count, .first = inner, .count = inner}.name();
     }
-    const ValueId ids = graph.add_value(block(layer, "ffn_expert_ids"), used);
-    const ValueId shares = graph.add_value(block(layer, "ffn_expert_shares"), used);
-    graph.ops.push_back({.kind = "router",
-                         .inputs = {x},
-                         .outputs = {ids, shares},
-                         .weights = {weight(tensor("ffn_gate_inp"), count, graph.hidden)},
-                         .attributes = {{"experts", static_cast<double>(count)},
-                                        {"used", static_cast<double>(used)},
-                                        {"renormalise", 1},
-                                        {"groups", static_cast<double>(groups)},
-                                        {"groups_used", static_cast<double>(groups_used)}},
-                         .layer = layer});
-    Op op{.kind = "experts",
-          .inputs = {x, ids, shares},
-          .weights = {weight(gate, count * inner, graph.hidden),
-                      weight(up, count * inner, graph.hidden),
-                      weight(down, count * graph.hidden, inner)},
-          .attributes = {{"experts", static_cast<double>(count)},
-                         {"used", static_cast<double>(used)}},
-          .layer = layer};
+    const ValueId ids = graph.add_value({block(layer, "ffn_expert_ids"), used, layer});
+    const ValueId shares = graph.add_value({block(layer, "ffn_expert_shares"), used, layer});
+    graph.ops.push_back(ops::Router{.x = x,
+                                    .ids = ids,
+                                    .shares = shares,
+                                    .weight = weight(tensor("ffn_gate_inp"), count, graph.hidden),
+                                    .experts = count,
+                                    .used = used,
+                                    .groups = groups,
+                                    .groups_used = groups_used,
+                                    .renormalise = true});
+    ops::Experts op{.x = x,
+                    .ids = ids,
+                    .shares = shares,
+                    .gate = weight(gate, count * inner, graph.hidden),
+                    .up = weight(up, count * inner, graph.hidden),
+                    .down = weight(down, count * graph.hidden, inner),
+                    .experts = count,
+                    .used = used};
     const std::string gate_scale = block(layer, "ffn_gate_exps.scale");
-    if (has(gate_scale)) op.weights.push_back(vector(gate_scale, count));
+    if (has(gate_scale)) op.gate_scale = vector(gate_scale, count);
     // Factors of up and down leave the sum of products linear: the shares take them.
     for (const std::string_view name : {"ffn_up_exps", "ffn_down_exps"}) {
         const std::string scale = block(layer, name) + ".scale";
         if (!has(scale)) continue;
-        op.inputs[2] = graph.add_op({.kind = "scale_shares",
-                                     .inputs = {ids, op.inputs[2]},
-                                     .weights = {vector(scale, count)},
-                                     .attributes = {{"used", static_cast<double>(used)}},
-                                     .layer = layer},
-                                    block(layer, name) + ".shares", used);
+        op.shares = graph.add(
+            ops::ScaleShares{
+                .ids = ids, .shares = op.shares, .factors = vector(scale, count), .used = used},
+            {block(layer, name) + ".shares", used, layer});
     }
-    return graph.add_op(std::move(op), block(layer, "ffn_experts"), graph.hidden);
+    return graph.add(std::move(op), {block(layer, "ffn_experts"), graph.hidden, layer});
 }
 
 ValueId DecoderBuilder::shared_expert(ValueId x, int layer) {
@@ -289,8 +282,8 @@ ValueId DecoderBuilder::shared_expert(ValueId x, int layer) {
     const std::string gate = block(layer, "ffn_gate_inp_shexp");
     if (!has(gate + ".weight")) return y;
     const ValueId share = linear(x, {.name = gate, .rows = 1, .scale = false}, layer);
-    return graph.add_op({.kind = "scale_by_sigmoid", .inputs = {y, share}, .layer = layer},
-                        block(layer, "ffn_shexp_gated"), graph.hidden);
+    return graph.add(ops::ScaleBySigmoid{.x = y, .gate = share},
+                     {block(layer, "ffn_shexp_gated"), graph.hidden, layer});
 }
 
 AttentionShape DecoderBuilder::attention_shape(const AttentionShape& first, int layer) const {
@@ -334,52 +327,45 @@ AttentionShape DecoderBuilder::attention_shape(bool interleaved, int layer) {
 
 ValueId DecoderBuilder::head_rmsnorm(ValueId x, const std::string& tensor, int64_t head_size,
                                      int layer) {
-    return graph.add_op({.kind = "head_rmsnorm",
-                         .inputs = {x},
-                         .weights = {vector(tensor + ".weight", head_size)},
-                         .attributes = {{"heads", static_cast<double>(width(x) / head_size)},
-                                        {"head_size", static_cast<double>(head_size)},
-                                        {"eps", eps}},
-                         .layer = layer},
-                        tensor, width(x));
+    return graph.add(ops::HeadRmsNorm{.x = x,
+                                      .weight = vector(tensor + ".weight", head_size),
+                                      .heads = width(x) / head_size,
+                                      .head_size = head_size,
+                                      .eps = eps},
+                     {tensor, width(x), layer});
 }
 
 ValueId DecoderBuilder::rope(ValueId x, const std::string& name, const AttentionShape& shape,
                              int layer) {
-    return graph.add_op({.kind = "rope",
-                         .inputs = {x},
-                         .attributes = {{"heads", static_cast<double>(width(x) / shape.head_size)},
-                                        {"head_size", static_cast<double>(shape.head_size)},
-                                        {"rotary", static_cast<double>(shape.rotary)},
-                                        {"interleaved", shape.interleaved ? 1.0 : 0.0}},
-                         .layer = layer},
-                        name, width(x));
+    return graph.add(ops::Rope{.x = x,
+                               .heads = width(x) / shape.head_size,
+                               .head_size = shape.head_size,
+                               .rotary = shape.rotary,
+                               .interleaved = shape.interleaved},
+                     {name, width(x), layer});
 }
 
 ValueId DecoderBuilder::attention(ValueId q, ValueId k, ValueId v, const AttentionShape& shape,
                                   int layer) {
-    return graph.add_op(
-        {.kind = "attention",
-         .inputs = {q, k, v},
-         .attributes = {{"heads", static_cast<double>(shape.heads)},
-                        {"kv_heads", static_cast<double>(shape.kv_heads)},
-                        {"head_size", static_cast<double>(shape.head_size)},
-                        {"scale", 1.0 / std::sqrt(static_cast<double>(shape.head_size))},
-                        {"kv", static_cast<double>(attention_layers_++)}},
-         .layer = layer},
-        block(layer, "attn"), shape.heads * shape.head_size);
+    return graph.add(ops::Attention{.q = q,
+                                    .k = k,
+                                    .v = v,
+                                    .heads = shape.heads,
+                                    .kv_heads = shape.kv_heads,
+                                    .head_size = shape.head_size,
+                                    .scale = 1.0 / std::sqrt(static_cast<double>(shape.head_size)),
+                                    .kv = attention_layers_++},
+                     {block(layer, "attn"), shape.heads * shape.head_size, layer});
 }
 
 void DecoderBuilder::finish(ValueId x) {
-    x = graph.add_op({.kind = "last_row", .inputs = {x}}, "last_row", graph.hidden);
+    x = graph.add(ops::LastRow{.x = x}, {"last_row", graph.hidden});
     x = rmsnorm(x, "output_norm", -1);
     const std::string output = has("output.weight") ? "output.weight" : "token_embd.weight";
-    Op product{.kind = "linear",
-               .inputs = {x},
-               .weights = {weight(output, graph.vocabulary, graph.hidden)}};
+    ops::Linear product{.x = x, .weight = weight(output, graph.vocabulary, graph.hidden)};
     if (traits_.output_bias && has("output.bias"))
-        product.weights.push_back(vector("output.bias", graph.vocabulary));
-    graph.logits = graph.add_op(std::move(product), "logits", graph.vocabulary);
+        product.bias = vector("output.bias", graph.vocabulary);
+    graph.logits = graph.add(std::move(product), {"logits", graph.vocabulary});
     graph.unused = unused_parts(file, graph, keys_, blocks_);
 }
 

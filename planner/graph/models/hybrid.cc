@@ -34,22 +34,17 @@ ValueId gated_attention(DecoderBuilder& b, ValueId x, const AttentionShape& shap
     const std::string blk = fmt::format("blk.{}.", layer);
     const int64_t width = shape.heads * shape.head_size;
     auto [both, k, v] = b.project(x, shape, 2 * width, layer);
-    ValueId q = b.graph.add_value(blk + "attn_q.query", width);
-    const ValueId gate = b.graph.add_value(blk + "attn_q.gate", width);
-    b.graph.ops.push_back({.kind = "split_heads",
-                           .inputs = {both},
-                           .outputs = {q, gate},
-                           .attributes = {{"heads", static_cast<double>(shape.heads)},
-                                          {"head_size", static_cast<double>(shape.head_size)}},
-                           .layer = layer});
+    ValueId q = b.graph.add_value({blk + "attn_q.query", width, layer});
+    const ValueId gate = b.graph.add_value({blk + "attn_q.gate", width, layer});
+    b.graph.ops.push_back(ops::SplitHeads{
+        .x = both, .a = q, .b = gate, .heads = shape.heads, .head_size = shape.head_size});
     q = b.head_rmsnorm(q, blk + "attn_q_norm", shape.head_size, layer);
     k = b.head_rmsnorm(k, blk + "attn_k_norm", shape.head_size, layer);
     q = b.rope(q, blk + "attn_q_norm.rope", shape, layer);
     k = b.rope(k, blk + "attn_k_norm.rope", shape, layer);
     const ValueId attention = b.attention(q, k, v, shape, layer);
-    const ValueId gated =
-        b.graph.add_op({.kind = "sigmoid_mul", .inputs = {attention, gate}, .layer = layer},
-                       blk + "attn_gated", width);
+    const ValueId gated = b.graph.add(ops::SigmoidMul{.x = attention, .gate = gate},
+                                      {blk + "attn_gated", width, layer});
     return b.attention_output(gated, layer);
 }
 
@@ -61,36 +56,33 @@ ValueId delta_net(DecoderBuilder& b, ValueId x, const DeltaNetShape& shape, int 
     const ValueId alpha =
         b.linear(x, {.name = blk + "ssm_alpha", .rows = shape.value_heads}, layer);
     const ValueId beta = b.linear(x, {.name = blk + "ssm_beta", .rows = shape.value_heads}, layer);
-    const double number = state;
-    const ValueId conv = b.graph.add_op(
-        {.kind = "causal_conv",
-         .inputs = {qkv},
-         .weights = {b.floats(blk + "ssm_conv1d.weight", channels, shape.taps)},
-         .attributes = {{"taps", static_cast<double>(shape.taps)}, {"state", number}},
-         .layer = layer},
-        blk + "ssm_conv1d", channels);
+    const ValueId conv = b.graph.add(
+        ops::CausalConv{.x = qkv,
+                        .weight = b.floats(blk + "ssm_conv1d.weight", channels, shape.taps),
+                        .taps = shape.taps,
+                        .state = state},
+        {blk + "ssm_conv1d", channels, layer});
     const ValueId out =
-        b.graph.add_op({.kind = "delta_net",
-                        .inputs = {conv, alpha, beta},
-                        .weights = {b.vector(blk + "ssm_a", shape.value_heads),
-                                    b.vector(blk + "ssm_dt.bias", shape.value_heads)},
-                        .attributes = {{"key_heads", static_cast<double>(shape.key_heads)},
-                                       {"value_heads", static_cast<double>(shape.value_heads)},
-                                       {"key_size", static_cast<double>(shape.key_size)},
-                                       {"value_size", static_cast<double>(shape.value_size)},
-                                       {"eps", b.eps},
-                                       {"state", number}},
-                        .layer = layer},
-                       blk + "delta_net", shape.values());
+        b.graph.add(ops::DeltaNet{.qkv = conv,
+                                  .a = alpha,
+                                  .b = beta,
+                                  .ssm_a = b.vector(blk + "ssm_a", shape.value_heads),
+                                  .dt_bias = b.vector(blk + "ssm_dt.bias", shape.value_heads),
+                                  .key_heads = shape.key_heads,
+                                  .value_heads = shape.value_heads,
+                                  .key_size = shape.key_size,
+                                  .value_size = shape.value_size,
+                                  .eps = b.eps,
+                                  .state = state},
+                    {blk + "delta_net", shape.values(), layer});
     const ValueId normed =
-        b.graph.add_op({.kind = "gated_rmsnorm",
-                        .inputs = {out, z},
-                        .weights = {b.vector(blk + "ssm_norm.weight", shape.value_size)},
-                        .attributes = {{"heads", static_cast<double>(shape.value_heads)},
-                                       {"head_size", static_cast<double>(shape.value_size)},
-                                       {"eps", b.eps}},
-                        .layer = layer},
-                       blk + "ssm_norm", shape.values());
+        b.graph.add(ops::GatedRmsNorm{.x = out,
+                                      .gate = z,
+                                      .weight = b.vector(blk + "ssm_norm.weight", shape.value_size),
+                                      .heads = shape.value_heads,
+                                      .head_size = shape.value_size,
+                                      .eps = b.eps},
+                    {blk + "ssm_norm", shape.values(), layer});
     return b.linear(normed, {.name = blk + "ssm_out", .rows = b.graph.hidden}, layer);
 }
 

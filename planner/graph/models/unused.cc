@@ -79,9 +79,9 @@ bool is_harmless(const std::string& key, const MetaValue& value, const LayerGrap
     if (key == "attention.sliding_window")  // no token of the context lies outside of it
         return number && *number >= static_cast<double>(graph.trained_context);
     if (key == "attention.scale")  // as the attention has it
-        return number && std::ranges::all_of(graph.ops, [&](const Op& op) {
-                   return op.kind != "attention" ||
-                          std::abs(*number / op.attribute("scale") - 1.0) < 1e-6;
+        return number && std::ranges::all_of(graph.ops, [&](const PrimitiveOp& op) {
+                   const auto* attention = std::get_if<ops::Attention>(&op);
+                   return attention == nullptr || std::abs(*number / attention->scale - 1.0) < 1e-6;
                });
     return false;
 }
@@ -136,8 +136,8 @@ std::vector<std::string> unused_parts(const ModelFile& file, const LayerGraph& g
             unused.push_back(fmt::format("{} = {}", key, text_of(value)));
     }
     std::set<std::string, std::less<>> read;
-    for (const Op& op : graph.ops)
-        for (const std::string& weight : op.weights)
+    for (const PrimitiveOp& op : graph.ops)
+        for (const std::string& weight : weights_of(op))
             read.insert(weight.substr(0, weight.find('[')));
     if (!graph.rope_divisors.empty()) read.insert(graph.rope_divisors);
     for (const Tensor& tensor : file.tensors())
