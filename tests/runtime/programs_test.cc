@@ -1,0 +1,199 @@
+// Random programs of a sequence: whatever was appended, generated, cut back and cancelled, and in
+// which order, the sequence goes on as a fresh one with the same tokens does.
+#include <doctest/doctest.h>
+
+#include <cstdlib>
+#include <random>
+#include <thread>
+
+#include "runtime/api/hetune.h"
+#include "runtime/oracle/logits_distance.h"
+#include "tests/runtime/model_files.h"
+
+namespace hetune {
+namespace {
+
+using Tokens = std::vector<int32_t>;
+
+// How tokens came into a sequence: which kernels computed them, and where steps began.
+struct Piece {
+    enum class Kind { kPrompt, kAnswer, kEachLogits } kind;
+    Tokens tokens;
+};
+
+class Program {
+  public:
+    Program(const Model& model, uint32_t seed) : text_(model.open()), random_(seed) {
+        vocabulary_ = static_cast<int32_t>(model.info().vocabulary);
+    }
+
+    void run(int calls) {
+        for (int i = 0; i < calls; ++i) {
+            const int what = below(8);
+            if (text_.room() < 12 || what == 0) {
+                text_.truncate(below(static_cast<int>(text_.tokens().size()) + 1));
+            } else if (what < 5) {
+                generate();
+            } else if (what < 7) {
+                const bool each = what == 5, one_by_one = below(3) == 0;
+                const Tokens more = tokens(1 + below(9));
+                text_.logits(more, {.every_position = each, .one_by_one = one_by_one});
+                pieces_.push_back({one_by_one ? Piece::Kind::kAnswer
+                                   : each     ? Piece::Kind::kEachLogits
+                                              : Piece::Kind::kPrompt,
+                                   more});
+            } else {
+                const Tokens more = tokens(1 + below(11));
+                text_.append(more);
+                pieces_.push_back({Piece::Kind::kPrompt, more});
+            }
+            keep_what_is_held();
+        }
+    }
+
+    // A fresh sequence with the same tokens in the same pieces.
+    Sequence fresh(const Model& model) const {
+        Sequence again = model.open();
+        for (const Piece& piece : pieces_)
+            if (piece.kind == Piece::Kind::kPrompt)
+                again.append(piece.tokens);
+            else
+                again.logits(piece.tokens,
+                             {.every_position = piece.kind == Piece::Kind::kEachLogits,
+                              .one_by_one = piece.kind == Piece::Kind::kAnswer});
+        return again;
+    }
+
+    Sequence& text() { return text_; }
+    void make_room(int64_t tokens) {
+        if (text_.room() < tokens)
+            text_.truncate(text_.room() + std::ssize(text_.tokens()) - tokens);
+        keep_what_is_held();
+    }
+    Tokens held() const { return {text_.tokens().begin(), text_.tokens().end()}; }
+
+  private:
+    int below(int count) { return static_cast<int>(random_() % static_cast<uint32_t>(count)); }
+    Tokens tokens(int count) {
+        Tokens list;
+        for (int i = 0; i < count; ++i) list.push_back(below(vocabulary_));
+        return list;
+    }
+
+    // To its end, stopped by the callback, cancelled by it, or by another thread at any moment.
+    void generate() {
+        const Tokens prompt = tokens(1 + below(20));
+        if (static_cast<int64_t>(prompt.size()) > text_.room()) return;
+        const int stops = below(4), behind = 1 + below(4);
+        int64_t seen = 0;
+        GenerateOptions options{
+            .max_tokens = 1 + below(12),
+            .sampling = {.temperature = below(2) * 0.9, .seed = static_cast<uint32_t>(random_())},
+            .ignore_end = true,
+            .logprobs = below(6) == 0 ? 2 : -1};
+        const auto on_text = [&](std::string_view) {
+            if (stops == 2 && ++seen == behind) text_.cancel();
+            return !(stops == 1 && ++seen == behind);
+        };
+        std::thread other;
+        if (stops == 3)
+            other = std::thread([this, us = below(3000)] {
+                std::this_thread::sleep_for(std::chrono::microseconds(us));
+                text_.cancel();
+            });
+        const Generated made = text_.generate(prompt, options, on_text);
+        if (other.joinable()) other.join();
+        pieces_.push_back({Piece::Kind::kPrompt, prompt});
+        if (!made.tokens.empty()) pieces_.push_back({Piece::Kind::kAnswer, made.tokens});
+    }
+
+    // A prompt that was cancelled is there as far as it was computed.
+    void keep_what_is_held() {
+        std::span<const int32_t> held = text_.tokens();
+        for (size_t i = 0; i < pieces_.size(); ++i) {
+            Tokens& piece = pieces_[i].tokens;
+            if (held.empty()) {
+                pieces_.resize(i);
+                break;
+            }
+            piece.resize(std::min(piece.size(), held.size()));
+            REQUIRE(std::ranges::equal(piece, held.first(piece.size())));
+            held = held.subspan(piece.size());
+        }
+        REQUIRE(held.empty());
+    }
+
+    Sequence text_;
+    std::mt19937 random_;
+    int32_t vocabulary_ = 0;
+    std::vector<Piece> pieces_;
+};
+
+Model load(const std::string& name, const char* backend) {
+    setenv("HETUNE_CACHE_DIR", run_store().c_str(), 1);
+    // Steps of 8 and two copies of the state, so that cuts go through steps and behind copies.
+    return Model(kModels + "/" + name + "-Q4_K_M.gguf", {.backend = backend,
+                                                         .context = 64,
+                                                         .prefill_rows = 8,
+                                                         .all_logits = true,
+                                                         .state_snapshots = 2});
+}
+
+struct Counts {
+    int programs = 0, tokens = 0;
+};
+
+// `count` programs of each model and engine, from seed `first` on.
+Counts check_programs(int first, int on_cpu, int on_oracle) {
+    Counts counts;
+    for (const std::string name : {"tiny", "mini35"})
+        for (const auto& [backend, count] :
+             {std::pair("cpu", on_cpu), std::pair("reference", on_oracle)}) {
+            const Model model = load(name, backend), other = load(name, backend);
+            double worst = 0;
+            for (int i = first; i < first + count; ++i, ++counts.programs) {
+                CAPTURE(name);
+                CAPTURE(backend);
+                CAPTURE(i);
+                Program program(model, static_cast<uint32_t>(i));
+                program.run(5);
+                program.make_room(8);
+                Sequence fresh = program.fresh(other);
+                const Tokens whole = program.held();
+                REQUIRE(whole == Tokens(fresh.tokens().begin(), fresh.tokens().end()));
+                counts.tokens += static_cast<int>(whole.size());
+                const Tokens probe = {7, 300, 41};
+                const GenerateOptions draw{.max_tokens = 3,
+                                           .sampling = {.temperature = 0.8, .seed = 5},
+                                           .ignore_end = true};
+                const std::vector<float> logits = program.text().logits(probe);
+                CHECK(logits == fresh.logits(probe));
+                CHECK(program.text().generate(Tokens{9}, draw).tokens ==
+                      fresh.generate(Tokens{9}, draw).tokens);
+                if (i % 4 != 0) continue;
+                // The same tokens as one prompt: other kernels, and other chunks.
+                Sequence prompt = other.open();
+                prompt.append(whole);
+                const auto distance =
+                    compare_logits(prompt.logits(probe), logits, model.info().vocabulary);
+                worst = std::max(worst, distance.max_kl);
+            }
+            MESSAGE(name, " on ", backend, ": as one prompt, KL of at most ", worst);
+            // Measured over 200 programs: see docs/testing.md.
+            CHECK(worst < 0.05);
+        }
+    return counts;
+}
+
+TEST_CASE("a sequence goes on bit for bit as a fresh one, behind 24 random programs") {
+    CHECK(check_programs(1000, 8, 4).tokens > 400);
+}
+
+TEST_CASE("200 random programs") {
+    const Counts counts = check_programs(0, 70, 30);
+    CHECK(counts.programs == 200);
+    CHECK(counts.tokens > 4000);
+}
+
+}  // namespace
+}  // namespace hetune
