@@ -1,5 +1,7 @@
 #include "runtime/engine/request.h"
 
+#include <utility>
+
 namespace hetune {
 
 bool Request::receive(std::vector<int32_t>& drawn, std::vector<float>& distributions,
@@ -27,7 +29,7 @@ void Request::stop() {
 void Request::finish() {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return done_; });
-    if (error_) std::rethrow_exception(error_);
+    if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
 }
 
 void Request::cancel() {

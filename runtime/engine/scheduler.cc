@@ -189,17 +189,23 @@ Scheduler::RequestPtr Scheduler::next() const {
 }
 
 void Scheduler::guard(Request& request, const std::function<void()>& work) {
+    // Each exception has one owner at a time: this thread is rid of its own before the caller gets
+    // one.
+    std::exception_ptr error;
+    std::string lost;
     try {
         work();
-    } catch (const DeviceError& error) {
-        lose_device(error.what());
+    } catch (const DeviceError& failure) {
+        lost = failure.what();
     } catch (...) {
-        SequenceState* sequence = request.sequence.get();
-        if (sequence != nullptr && request.task == nullptr)
-            sequence->cut(
-                std::min(sequence->size(), std::max(sequence->computed, request.before_)));
-        end(request, Ending::kCancelled, std::current_exception());
+        error = std::current_exception();
     }
+    if (!lost.empty()) return lose_device(lost);
+    if (error == nullptr) return;
+    SequenceState* sequence = request.sequence.get();
+    if (sequence != nullptr && request.task == nullptr)
+        sequence->cut(std::min(sequence->size(), std::max(sequence->computed, request.before_)));
+    end(request, Ending::kCancelled, std::move(error));
 }
 
 void Scheduler::lose_device(const std::string& why) {
@@ -210,9 +216,9 @@ void Scheduler::lose_device(const std::string& why) {
         waiting_.insert(waiting_.end(), submitted_.begin(), submitted_.end());
         submitted_.clear();
     }
-    const auto error = std::make_exception_ptr(DeviceLost(lost_));
-    while (!active_.empty()) end(*active_.back(), Ending::kCancelled, error);
-    while (!waiting_.empty()) end(*waiting_.back(), Ending::kCancelled, error);
+    for (auto* list : {&active_, &waiting_})
+        while (!list->empty())
+            end(*list->back(), Ending::kCancelled, std::make_exception_ptr(DeviceLost(lost_)));
 }
 
 void Scheduler::start(Request& request) {
