@@ -42,7 +42,7 @@ struct Fact {
     FactKey key;
     std::string kernel;   // the template, for people
     bool good = false;    // may travel
-    std::string value;    // a JSON object
+    std::string value;    // a JSON object; of FactStore::find() not yet parsed
     int64_t created = 0;  // Unix seconds
 
     bool operator==(const Fact&) const = default;
@@ -51,7 +51,10 @@ struct Fact {
 // facts/ab/KEY, the place of a fact below a cache folder and in a bundle; whether a path is one.
 std::string fact_name(const CacheKey& key);
 bool is_fact_name(std::string_view path);
+// Throws CacheError where the value is none.
 std::string encode_fact(const Fact& fact);
+// Whether the value is a JSON object.
+bool is_whole(const Fact& fact);
 // Throws CacheError for what is no fact, or damaged; OtherFormat for one of another version.
 Fact decode_fact(std::string_view text);
 // The same of a file. A fact under the name of another is damaged, too. Facts are small; a larger

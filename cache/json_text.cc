@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <span>
 #include <vector>
 
 #include "cache/error.h"
@@ -27,16 +29,39 @@ std::string checksum(const Json& object) {
     return content_hash(text.data(), text.size()).hex();
 }
 
-// Whether `text` is what sealed_json writes without an indent, and its check is right: seen without
-// writing the object anew.
-bool is_sealed(std::string_view text) {
+// Of what sealed_json writes without an indent: all in front of the check, where the check is
+// right. Seen without writing the object anew.
+std::optional<std::string_view> checked_members(std::string_view text) {
     constexpr std::string_view kCheck = R"(,"check":")";
     if (text.ends_with('\n')) text.remove_suffix(1);
     const size_t at = text.rfind(kCheck);
-    if (at == text.npos || !text.ends_with("\"}")) return false;
-    const std::string object = std::string(text.substr(0, at)) + "}";
-    return text.substr(at + kCheck.size()) ==
-           content_hash(object.data(), object.size()).hex() + "\"}";
+    if (at == text.npos || !text.ends_with("\"}")) return std::nullopt;
+    const std::string_view members = text.substr(0, at);
+    ContentHash hash;
+    hash.add(std::as_bytes(std::span(members)));
+    hash.add(std::as_bytes(std::span("}", 1)));
+    if (text.substr(at + kCheck.size()) != hash.value().hex() + "\"}") return std::nullopt;
+    return members;
+}
+
+// Whether brackets outside of strings nest deeper than `depth`. nlohmann's parser, which keeps its
+// own stack, could count them in a callback, with which it takes twice as long.
+bool nests_deeper(std::string_view text, int depth) {
+    int open = 0;
+    bool in_string = false;
+    for (size_t i = 0; i < text.size(); ++i) {
+        const char c = text[i];
+        if (c == '"')
+            in_string = !in_string;
+        else if (in_string)
+            i += c == '\\' ? 1 : 0;
+        else if (c == '{' || c == '[')
+            ++open;
+        else if (c == '}' || c == ']')
+            --open;
+        if (open > depth) return true;
+    }
+    return false;
 }
 
 // One overload for each type: false where the value is none of that type.
@@ -85,7 +110,7 @@ bool read(const Json& json, std::vector<T>& value) {
 
 const Json* member(const Json& object, std::string_view name) {
     if (!object.is_object()) throw CacheError("it is no JSON object");
-    const auto found = object.find(std::string(name));
+    const auto found = object.find(name);
     return found == object.end() ? nullptr : &*found;
 }
 
@@ -100,13 +125,9 @@ T typed(const Json& json, std::string_view name) {
 }  // namespace
 
 Json parse_json(std::string_view text, int depth) try {
-    return Json::parse(text, [&](int at, Json::parse_event_t event, Json&) {
-        const bool opens =
-            event == Json::parse_event_t::object_start || event == Json::parse_event_t::array_start;
-        if (opens && at >= depth)
-            throw CacheError(fmt::format("it nests deeper than {} levels", depth));
-        return true;
-    });
+    if (nests_deeper(text, depth))
+        throw CacheError(fmt::format("it nests deeper than {} levels", depth));
+    return Json::parse(text);
 } catch (const Json::parse_error& error) {
     throw CacheError(fmt::format("it is no JSON (byte {} of {})", error.byte, text.size()));
 } catch (const Json::exception&) {  // a number beyond all bounds
@@ -154,7 +175,7 @@ namespace {
 Json unsealed(Json object, std::string_view text) {
     const auto check = json_value<std::string>(object, "check");
     object.erase("check");
-    if (!is_sealed(text) && check != checksum(object)) throw CacheError("it is damaged");
+    if (!checked_members(text) && check != checksum(object)) throw CacheError("it is damaged");
     return object;
 }
 
@@ -166,6 +187,16 @@ Json open_sealed_json(std::string_view text, std::string_view name, int version)
     Json object = parse_json(text);
     require_format(object, name, version);
     return unsealed(std::move(object), text);
+}
+
+std::optional<SealedParts> split_sealed(std::string_view text, std::string_view last) {
+    const auto members = checked_members(text);
+    // Within a string the quotes of the name would be escaped, so its first place is a member's.
+    const std::string name = fmt::format(",\"{}\":", last);
+    const size_t at = members ? members->find(name) : text.npos;
+    if (at == text.npos) return std::nullopt;
+    return SealedParts{std::string(members->substr(0, at)) + "}",
+                       members->substr(at + name.size())};
 }
 
 void require_format(const Json& object, std::string_view name, int version) {

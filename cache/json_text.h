@@ -3,6 +3,7 @@
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -34,6 +35,15 @@ nlohmann::ordered_json open_sealed_json(std::string_view text);
 // The same, where the member `name` is the version of the format. Throws OtherFormat for another
 // version than `version`, before the checksum is looked at: another version may have none.
 nlohmann::ordered_json open_sealed_json(std::string_view text, std::string_view name, int version);
+
+// A sealed text taken apart without parsing the value of its last member. Nothing where the text is
+// not just what sealed_json wrote without an indent, or where `last` is not its last member.
+struct SealedParts {
+    std::string object;     // the text of the other members, without the check
+    std::string_view last;  // the value, as it stands there
+};
+std::optional<SealedParts> split_sealed(std::string_view text, std::string_view last);
+
 // Throws OtherFormat where the member `name` is another version than `version`.
 void require_format(const nlohmann::ordered_json& object, std::string_view name, int version);
 

@@ -1,7 +1,11 @@
 #include "cache/key.h"
 
 #include <fmt/format.h>
+#ifdef HETUNE_XXHASH_DISPATCH
+#include <xxh_x86dispatch.h>  // the widest vectors of this processor, under the names of xxhash.h
+#else
 #include <xxhash.h>
+#endif
 
 #include <charconv>
 #include <memory>

@@ -137,19 +137,25 @@ void write_recipes(std::vector<Recipe> recipes, const std::filesystem::path& fil
 
 namespace {
 
+Recipe parse_file(const std::filesystem::path& path) {
+    const auto bytes = read_file(path, kMaxFileBytes);
+    if (!bytes) throw CacheError("it cannot be read");
+    return Recipe::parse({reinterpret_cast<const char*>(bytes->data()), bytes->size()});
+}
+
 // The recipe of a file in recipes/, whose name is the recipe's id. Throws CacheError.
 Recipe read_recipe(const std::filesystem::path& path) {
-    const auto bytes = read_file(path, kMaxFileBytes);
-    if (!bytes || !is_id(path.filename().string())) throw CacheError("no recipe");
-    Recipe recipe = Recipe::parse({reinterpret_cast<const char*>(bytes->data()), bytes->size()});
+    if (!is_id(path.filename().string())) throw CacheError("no recipe");
+    Recipe recipe = parse_file(path);
     if (recipe.id() != path.filename()) throw CacheError("another recipe");
     return recipe;
 }
 
-// A recipe of another version is left to the hetune that wrote it.
-bool is_damaged(const std::filesystem::path& path) try {
-    read_recipe(path);
-    return false;
+// Whether the file of `recipe` holds anything else. A recipe of another version is left to the
+// hetune that wrote it.
+bool is_damaged(const std::filesystem::path& path, const Recipe& recipe) try {
+    const Recipe there = parse_file(path);
+    return there.plan != recipe.plan || there.header != recipe.header;
 } catch (const OtherFormat&) {
     return false;
 } catch (const CacheError&) {
@@ -175,7 +181,7 @@ Recorded record_recipe(const std::filesystem::path& folder, const Recipe& recipe
     const auto path = folder / "recipes" / recipe.id();
     std::error_code none;
     const bool exists = std::filesystem::exists(path, none);
-    if (exists && !is_damaged(path)) return Recorded::kThere;
+    if (exists && !is_damaged(path, recipe)) return Recorded::kThere;
     const std::string line = recipe.line() + "\n";
     TempFile temp(folder / "tmp");
     temp.write(std::as_bytes(std::span(line)));

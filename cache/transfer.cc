@@ -47,7 +47,7 @@ void export_object(const CacheKey& key, const std::filesystem::path& path,
 
 // In the order of their paths. Without the time, so that equal facts give equal bundles.
 void add_facts(std::vector<Fact> facts, BundleWriter& writer, Transferred& done) {
-    std::erase_if(facts, [](const Fact& fact) { return !fact.good; });
+    std::erase_if(facts, [](const Fact& fact) { return !fact.good || !is_whole(fact); });
     std::ranges::sort(facts, {}, [](const Fact& fact) { return fact.key.hash(); });
     const auto twice = std::ranges::unique(facts, {}, &Fact::key);
     facts.erase(twice.begin(), twice.end());

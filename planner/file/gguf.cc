@@ -27,11 +27,13 @@ class Reader {
         throw ModelError(fmt::format("{}: {}", path_.string(), what));
     }
 
+    // `part` of `what`, in an error: a vocabulary has hundreds of thousands of strings, so the two
+    // are joined only there.
     template <class T>
-    T take(const std::string& what) {
+    T take(std::string_view what, std::string_view part = "") {
         if (left() < sizeof(T))
-            fail(fmt::format("the file ends inside {}, after {} bytes; is it cut short?", what,
-                             bytes_.size()));
+            fail(fmt::format("the file ends inside {}{}, after {} bytes; is it cut short?", part,
+                             what, bytes_.size()));
         T value;
         std::memcpy(&value, bytes_.data() + at_, sizeof(T));
         at_ += sizeof(T);
@@ -39,7 +41,7 @@ class Reader {
     }
 
     std::string string(const std::string& what) {
-        const auto length = take<uint64_t>("the length of " + what);
+        const auto length = take<uint64_t>(what, "the length of ");
         if (length > left())
             fail(fmt::format("{} claims {} bytes, {} are left in the file; is it cut short?", what,
                              length, left()));

@@ -148,6 +148,46 @@ TEST_CASE("A damaged fact is unknown, verify names it, and repair removes it") {
     CHECK(fact_files(folder.path()).empty());
 }
 
+// A fact whose checksum is right and whose value is no JSON: nothing that hetune writes.
+std::string resealed(const std::string& value) {
+    std::string text = encode_fact(good("{}"));
+    text = text.substr(0, text.find("{}")) + value;
+    const std::string whole = text + "}";
+    return text + ",\"check\":\"" + content_hash(whole.data(), whole.size()).hex() + "\"}\n";
+}
+
+TEST_CASE("A value that is no JSON under a right checksum is damage to all but who looks it up") {
+    const TestFolder folder;
+    CodeStore store({.folder = folder.path()});
+    store.facts().put(good("{\"a\":1}"));
+    const fs::path path = folder.path() / fact_name(key_of().hash());
+    CHECK_NOTHROW(decode_fact(resealed("{\"a\":[1,2]}")));
+    for (const std::string value : {"{\"a\":", "[1]", "7", "{\"a\":1},\"value\":{}", "nonsense"}) {
+        CAPTURE(value);
+        std::ofstream(path) << resealed(value);
+        CHECK_THROWS_AS(decode_fact(resealed(value)), CacheError);
+        CacheFolder opened(CacheOptions{.folder = folder.path()});
+        CHECK(verify_cache(opened, false).damaged == std::vector<std::string>{path.string()});
+        CHECK(export_bundle(opened, {}, folder.path() / "out.htb").facts == 0);
+    }
+    CHECK_FALSE(is_whole(*store.facts().find(key_of())));
+}
+
+TEST_CASE("A fact of a newer hetune is no damage, and is left alone") {
+    const TestFolder folder;
+    CodeStore store({.folder = folder.path()});
+    store.facts().put(good("{\"a\":1}"));
+    const fs::path path = folder.path() / fact_name(key_of().hash());
+    std::string text = encode_fact(good("{\"a\":1}"));
+    text.replace(text.find("\"fact\":1"), 8, "\"fact\":2");
+    std::ofstream(path) << text;
+    CHECK(value_in(store) == "none");
+    CHECK_THROWS_AS(decode_fact(text), OtherFormat);
+    CacheFolder opened(CacheOptions{.folder = folder.path()});
+    CHECK(verify_cache(opened, true).strange == std::vector<std::string>{path.string()});
+    CHECK(fs::exists(path));
+}
+
 TEST_CASE("Facts are no code objects: neither the list nor the counters know of them") {
     const TestFolder folder;
     {

@@ -35,6 +35,13 @@ TEST_CASE("A stored text that nests too deeply is an error, however deep it is")
     CHECK_THROWS_AS(parse_json(objects), CacheError);
 }
 
+TEST_CASE("Brackets within strings are no depth") {
+    const std::string brackets(100, '[');
+    CHECK(parse_json("{\"a\": \"" + brackets + "\"}").size() == 1);
+    CHECK(parse_json("{\"a\\\"" + brackets + "\": \"\\\\\", \"b\": [1]}").size() == 2);
+    CHECK_THROWS_AS(parse_json("{\"a\": \"\\\\\", \"b\": " + nested(32) + "}"), CacheError);
+}
+
 TEST_CASE("A stored text that is no JSON is an error that says where it ends to be one") {
     CHECK_THROWS_WITH_AS(parse_json("{\"a\": 1"), "it is no JSON (byte 8 of 7)", CacheError);
     for (const char* text : {"", "nul", "{} {}", "{\"a\": 1e999}", "[1,]", "\xff", "{'a': 1}"})
@@ -84,9 +91,28 @@ TEST_CASE("A sealed text opens as it was, and every changed value is noticed") {
                 CHECK(is_refused_or_equal(flipped, wanted));
             }
     }
+    CHECK_THROWS_WITH_AS(open_sealed_json("{\"v\": 1}", "v", 2),
+                         "it has format 1, this hetune reads 2", OtherFormat);
     CHECK_THROWS_WITH_AS(open_sealed_json("{\"a\": 1}"), "it lacks 'check'", CacheError);
     CHECK_THROWS_WITH_AS(open_sealed_json("{\"a\": 1, \"check\": \"00\"}"), "it is damaged",
                          CacheError);
+}
+
+TEST_CASE(
+    "A sealed text is split before its last member, exactly as it was written or not at all") {
+    const std::string text = sealed_json({{"a", ",\"z\":"}, {"z", {{"x", {1, 2}}}}});
+    const auto parts = split_sealed(text + "\n", "z");
+    REQUIRE(parts.has_value());
+    CHECK(parse_json(parts->object) == Json{{"a", ",\"z\":"}});
+    CHECK(parts->last == R"({"x":[1,2]})");
+    CHECK_FALSE(split_sealed(text, "y").has_value());
+    CHECK_FALSE(split_sealed(sealed_json({{"a", 1}, {"z", 2}}, 1), "z").has_value());
+    for (size_t i = 0; i < text.size(); ++i) {
+        std::string flipped = text;
+        flipped[i] = static_cast<char>(flipped[i] ^ 1);
+        CHECK_FALSE(split_sealed(flipped, "z").has_value());
+        CHECK_FALSE(split_sealed(text.substr(0, i), "z").has_value());
+    }
 }
 
 }  // namespace
