@@ -5,6 +5,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "runtime/text/jinja/access.h"
 #include "runtime/text/jinja/json_input.h"
 #include "runtime/text/jinja/print.h"
 #include "runtime/text/jinja/template.h"

@@ -13,7 +13,8 @@ using Test = bool (*)(const Value& input, const Arguments& arguments);
 
 // nullptr when there is none.
 Filter find_filter(std::string_view name);
-Filter find_text_filter(std::string_view name);  // those of find_filter() that make text
+Filter find_text_filter(std::string_view name);    // those of find_filter() that make text
+Filter find_number_filter(std::string_view name);  // and those that make numbers
 Value urlize(const Value& input, const Arguments& arguments);  // a filter
 Test find_test(std::string_view name);
 

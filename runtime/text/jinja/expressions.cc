@@ -3,7 +3,9 @@
 
 #include <cmath>
 
+#include "runtime/text/jinja/access.h"
 #include "runtime/text/jinja/ast.h"
+#include "runtime/text/jinja/comparison.h"
 #include "runtime/text/jinja/operators.h"
 #include "runtime/text/jinja/print.h"
 

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "runtime/text/jinja/access.h"
 #include "runtime/text/jinja/print.h"
 #include "runtime/text/jinja/text.h"
 #include "runtime/text/utf8.h"

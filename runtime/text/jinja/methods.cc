@@ -4,7 +4,9 @@
 #include <cmath>
 #include <ctime>
 
+#include "runtime/text/jinja/access.h"
 #include "runtime/text/jinja/builtins.h"
+#include "runtime/text/jinja/comparison.h"
 #include "runtime/text/jinja/rendering.h"
 
 namespace hetune::jinja {

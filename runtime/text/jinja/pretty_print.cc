@@ -1,6 +1,7 @@
 // Python's pprint.pformat() in its defaults: 80 columns, keys sorted.
 #include <algorithm>
 
+#include "runtime/text/jinja/comparison.h"
 #include "runtime/text/jinja/print.h"
 #include "runtime/text/jinja/text.h"
 #include "runtime/text/utf8.h"

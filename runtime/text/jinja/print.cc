@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "runtime/text/jinja/comparison.h"
 #include "runtime/text/jinja/text.h"
 #include "runtime/text/utf8.h"
 

@@ -3,7 +3,9 @@
 
 #include <algorithm>
 
+#include "runtime/text/jinja/access.h"
 #include "runtime/text/jinja/ast.h"
+#include "runtime/text/jinja/comparison.h"
 #include "runtime/text/jinja/text.h"
 
 namespace hetune::jinja {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "runtime/text/jinja/access.h"
 #include "runtime/text/jinja/rendering.h"
 
 namespace hetune::jinja {

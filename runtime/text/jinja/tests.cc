@@ -1,5 +1,6 @@
 // The tests of builtins.h: what may stand behind `is`.
 #include "runtime/text/jinja/builtins.h"
+#include "runtime/text/jinja/comparison.h"
 #include "runtime/text/jinja/operators.h"
 #include "runtime/text/jinja/text.h"
 

@@ -6,6 +6,7 @@
 #include <cassert>
 #include <set>
 
+#include "runtime/text/jinja/access.h"
 #include "runtime/text/jinja/builtins.h"
 #include "runtime/text/jinja/rendering.h"
 #include "runtime/text/jinja/text.h"

@@ -187,19 +187,4 @@ class Namespace : public Object {
     Dict values;
 };
 
-bool equal(const Value& a, const Value& b);  // 1 == 1.0 == true; dicts in any order
-bool same(const Value& a, const Value& b);   // Python's `is`
-// Below, equal or above zero. Throws Fault for values that Python does not order.
-int compare(const Value& a, const Value& b);
-bool contains(const Value& haystack, const Value& needle);
-size_t hash(const Value& value);  // throws Fault for lists and dicts
-
-// value[key] with Python's rules: negative positions, slices apart; undefined where there is
-// nothing. For a text as key also attributes, as Jinja has it.
-Value item(const Value& value, const Value& key);
-// value.name: a method or an attribute, then an item.
-Value attribute(const Value& value, const std::string& name);
-// value[from:to:step]; undefined or none where a part is left out.
-Value slice(const Value& value, const Value& from, const Value& to, const Value& step);
-
 }  // namespace hetune::jinja
