@@ -7,6 +7,7 @@
 #include "runtime/compile/stopwatch.h"
 
 namespace hetune {
+
 LoadedModel::LoadedModel(const ModelFile& file, Device& device, KernelLibrary& library,
                          TileStore* tiles, SessionOptions options, const LoadProgress& progress,
                          const LoadChecks& checks)
@@ -87,8 +88,7 @@ bool LoadedModel::certify_kernels(Loading& loading) {
         if (std::ranges::find(certificates_, spec, &CertifiedKernel::spec) != certificates_.end())
             continue;
         const LoadedKernel& kernel = kernels_.at(spec);
-        unknown.push_back(
-            {kernel.object, {on, *kernel.module, *use.first, *use.second, graph_, file_}});
+        unknown.push_back({kernel.object, {on, *kernel.module, *use.first, *use.second, file_}});
     }
     size_t done = uses.size() - unknown.size();
     bool fresh = false;  // nothing is worth telling of a certificate that was there

@@ -1,20 +1,27 @@
 #include "runtime/load/bound_plan.h"
 
-#include <cstring>
+#include <algorithm>
 
 #include "kernel_templates/catalogue.h"
 
 namespace hetune {
+
+LaunchShape launch_shape(const PlanStep& step, int rows) {
+    LaunchShape shape{.threads = step.threads};
+    std::ranges::copy(step.groups, shape.groups);
+    if (step.rows_axis >= 0)
+        shape.groups[step.rows_axis] =
+            static_cast<uint32_t>((rows + step.rows_per_group - 1) / step.rows_per_group);
+    return shape;
+}
 
 BoundPlan::BoundPlan(Device& device, Plan plan, const LoadedKernels& kernels,
                      const std::vector<Buffer*>& buffers)
     : device_(device), plan_(std::move(plan)), buffers_(buffers) {
     const std::vector<Module*> modules = kernels.modules_of(plan_);
     for (const PlanStep& step : plan_.steps) {
-        Launch launch{.module = modules[static_cast<size_t>(step.kernel)]};
-        std::memcpy(launch.shape.groups, step.groups, sizeof step.groups);
-        launch.shape.threads = step.threads;
-        launch.shape.overlaps = find_template(plan_.spec(step).name)->overlaps;
+        Launch launch{.module = modules[static_cast<size_t>(step.kernel)],
+                      .overlaps = find_template(plan_.spec(step).name)->overlaps};
         for (const PlanArg& arg : step.args) {
             const uint64_t address = buffers[static_cast<size_t>(arg.buffer)]->address() +
                                      static_cast<uint64_t>(arg.offset);
@@ -27,11 +34,8 @@ BoundPlan::BoundPlan(Device& device, Plan plan, const LoadedKernels& kernels,
 
 void BoundPlan::launch(int rows, size_t first, size_t last) {
     for (size_t i = first; i < last; ++i) {
-        const PlanStep& step = plan_.steps[i];
-        LaunchShape shape = launches_[i].shape;
-        if (step.rows_axis >= 0)
-            shape.groups[step.rows_axis] =
-                static_cast<uint32_t>((rows + step.rows_per_group - 1) / step.rows_per_group);
+        LaunchShape shape = launch_shape(plan_.steps[i], rows);
+        shape.overlaps = launches_[i].overlaps;
         device_.launch(*launches_[i].module, shape, launches_[i].args);
     }
 }

@@ -10,6 +10,9 @@
 
 namespace hetune {
 
+// Of a step with so many rows, 1 to those of its plan.
+LaunchShape launch_shape(const PlanStep& step, int rows);
+
 class BoundPlan {
   public:
     // `kernels` has those of the plan; `buffers[i]` is the memory of plan.buffers[i]. Device,
@@ -29,7 +32,7 @@ class BoundPlan {
   private:
     struct Launch {
         Module* module;
-        LaunchShape shape;
+        bool overlaps;
         std::vector<std::byte> args;
     };
     Device& device_;

@@ -70,8 +70,7 @@ class CachedHeads {
 void certify_head_norm_rope(Trial& t) {
     const int64_t heads = t.number("kHeads"), size = t.number("kHeadSize"),
                   stride = t.number("kStride");
-    constexpr int64_t kPosition = 777;
-    t.set_position(kPosition);
+    const int64_t position = t.stand_at(777);
     const auto x = t.put_activations("x", t.rows(), stride, false);
     const auto w = t.flag("kNorm") ? t.weight_vector("w") : std::span<const float>();
     t.out_floats("y", heads * size);
@@ -92,7 +91,7 @@ void certify_head_norm_rope(Trial& t) {
     for (int64_t row = 0; row < t.rows(); ++row) {
         const auto from = row_of(normed, row % distinct, width);
         std::vector<float> wanted(from.begin(), from.end());
-        rotate(t, kPosition + row, wanted, size);
+        rotate(t, position + row, wanted, size);
         compare_head(comparison, row_of(y, row, width), wanted);
     }
 }
@@ -100,11 +99,10 @@ void certify_head_norm_rope(Trial& t) {
 void certify_kv_write(Trial& t) {
     const KvShape shape{t.text("Kv"), t.number("kKvHeads"), t.number("kHeadSize")};
     const int64_t width = shape.width();
-    constexpr int64_t kBefore = 3;  // what is in the cache already
-    t.set_position(kBefore);
+    const int64_t before = t.stand_at(3);  // rows in the cache already
     const char* const kSides[][2] = {{"k", "k_cache"}, {"v", "v_cache"}};
     std::vector<float> wanted[2];
-    const auto old = seeded_kv(shape, kBefore + t.full_rows(), t.random());
+    const auto old = seeded_kv(shape, before + t.full_rows(), t.random());
     for (const int side : {0, 1}) {
         wanted[side] =
             kv_values(shape, seeded_kv(shape, t.rows(), t.random()));  // exact in the cache's type
@@ -125,12 +123,12 @@ void certify_kv_write(Trial& t) {
                                       std::span(old).subspan(from, end - from)),
                    1);
         };
-        same(0, kBefore);
-        same(kBefore + t.rows(), kBefore + t.full_rows());
+        same(0, before);
+        same(before + t.rows(), before + t.full_rows());
         const auto got = kv_values(shape, bytes);
         // All of them: a row that was left out is not poisoned, but holds what was there before.
         for (int64_t row = 0; row < t.rows(); ++row)
-            compare_head(comparison, row_of(got, kBefore + row, width),
+            compare_head(comparison, row_of(got, before + row, width),
                          row_of(wanted[side], row, width));
     }
 }
@@ -172,7 +170,7 @@ struct Shape {
     int64_t heads, kv_heads, size, splits, waves;
     int64_t kv_width() const { return kv_heads * size; }
     // Far enough on that each wave of each split has a tile of 32 keys, and one has some of one.
-    int64_t position() const { return 32 * splits * waves + 5; }
+    int64_t far_position() const { return 32 * splits * waves + 5; }
 };
 
 // The share of one head: sums, peak, sum of weights.
@@ -198,18 +196,16 @@ std::vector<float> merged(std::span<const float> shares, int64_t splits, int64_t
 
 void certify_split(Trial& t) {
     const Shape s(t);
-    t.set_position(s.position());
+    const int64_t position = t.stand_at(s.far_position());
     const KvShape shape{t.text("Kv"), s.kv_heads, s.size};
-    CachedHeads k(shape,
-                  t.put("k_cache", seeded_kv(shape, s.position() + t.full_rows(), t.random())));
-    CachedHeads v(shape,
-                  t.put("v_cache", seeded_kv(shape, s.position() + t.full_rows(), t.random())));
+    CachedHeads k(shape, t.put("k_cache", seeded_kv(shape, position + t.full_rows(), t.random())));
+    CachedHeads v(shape, t.put("v_cache", seeded_kv(shape, position + t.full_rows(), t.random())));
     const auto q = t.put_activations("q", t.rows(), s.heads * s.size, false);
     t.out_floats("shares", s.heads * s.splits * (s.size + 2));
     t.launch();
     const auto shares = t.get<float>("shares");
     Comparison& comparison = t.compare("shares, merged", kSoftmax);
-    ManyRows{s.heads, s.kv_heads, s.size, s.position()}.each(
+    ManyRows{s.heads, s.kv_heads, s.size, position}.each(
         t, q, k, v, [&](int64_t row, int64_t head, std::span<const float> wanted) {
             const auto of_head = row_of(shares, row * s.heads + head, s.splits * (s.size + 2));
             compare_head(comparison, merged(of_head, s.splits, s.size), wanted);
@@ -241,8 +237,8 @@ void certify_flash(Trial& t) {
     constexpr double kHalves = 4e-3;
     const KvShape shape{t.text("Kv"), t.number("kKvHeads"), t.number("kHeadSize")};
     const int64_t heads = t.number("kHeads"), size = shape.size;
-    const int64_t position = 2 * t.number("kKeys") + 5;  // two whole steps of keys, and some
-    t.set_position(position);
+    // Two whole steps of keys, and some.
+    const int64_t position = t.stand_at(2 * t.number("kKeys") + 5);
     CachedHeads k(shape, t.put("k_cache", seeded_kv(shape, position + t.full_rows(), t.random())));
     CachedHeads v(shape, t.put("v_cache", seeded_kv(shape, position + t.full_rows(), t.random())));
     const auto q = t.put_activations("q", t.rows(), heads * size, false);
@@ -261,8 +257,7 @@ void certify_step(Trial& t) {
     const Shape s(t);
     const std::string& type = t.text("Kv");
     const KvShape shape{type, s.kv_heads, s.size};
-    const int64_t position = s.position();
-    t.set_position(position);
+    const int64_t position = t.stand_at(s.far_position());
     const bool gated = t.flag("kGated");  // then each head of q has its gate behind it
     const int64_t query = gated ? 2 * s.size : s.size;
     const auto q = t.put_floats("q", s.heads * query), k = t.put_floats("k", s.kv_width());

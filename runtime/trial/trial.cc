@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <numbers>
@@ -11,20 +10,15 @@
 #include "kernel_templates/quant/random_blocks.h"
 #include "kernel_templates/quant/registry.h"
 #include "runtime/compile/stopwatch.h"
+#include "runtime/load/bound_plan.h"
 
 namespace hetune {
 namespace {
 
-constexpr size_t kGuard = 256;  // bytes before and behind a buffer; keeps its alignment
-constexpr std::byte kCanary{0xc5};
 // What a kernel may not leave: of blocks a byte of -128, which no value is rounded to; of words no
 // id and no count; else a NaN, which what is made of it would be, too.
 constexpr uint8_t kBlockPoison = 0x80, kWordPoison = 0x7f, kNanPoison = 0xff;
 constexpr uint32_t word_of(uint8_t byte) { return byte * 0x01010101u; }
-
-bool all_canaries(std::span<const std::byte> bytes) {
-    return std::ranges::all_of(bytes, [](std::byte b) { return b == kCanary; });
-}
 
 std::span<const uint32_t> words_of(std::span<const std::byte> bytes) {
     return {reinterpret_cast<const uint32_t*>(bytes.data()), bytes.size() / 4};
@@ -62,77 +56,6 @@ constexpr int64_t kDistinctTiles = 11;
 int64_t rows_of_trial(int64_t full) { return full > 8 ? full - 3 : full; }
 
 }  // namespace
-
-void Comparison::add_block(int64_t row, const HostXBlock& block, std::span<const float> wanted) {
-    double sums[2] = {}, peak = 0;
-    for (const float value : wanted) {
-        peak = std::max(peak, std::abs(static_cast<double>(value)));
-        largest_ = std::max(largest_, std::abs(static_cast<double>(value)));
-    }
-    const double rounding = kHalfStep * peak;
-    const auto beyond = [&](int64_t at, double apart, double allowed) {
-        add(at, apart <= allowed ? 0 : apart - allowed, 0);  // a NaN is beyond
-    };
-    for (size_t i = 0; i < 32; ++i) {
-        const double got = static_cast<double>(block.scale) * block.q[i];
-        sums[i / 16] += got;
-        beyond(row + static_cast<int64_t>(i), std::abs(got - static_cast<double>(wanted[i])),
-               rounding);
-    }
-    // Integers times the scale, so exact but for the rounding of a float: 2^-24 of up to 32 values.
-    const double exactly = 127 * 32 * std::abs(static_cast<double>(block.scale)) * 0x1p-23;
-    beyond(row, std::abs(static_cast<double>(block.sum) - sums[0] - sums[1]), exactly);
-    beyond(row, std::abs(static_cast<double>(block.sum_low) - sums[0]), exactly);
-    beyond(row, std::abs(static_cast<double>(block.sum_high) - sums[1]), exactly);
-}
-
-void Comparison::add_all(int64_t row, std::span<const float> got, std::span<const float> wanted) {
-    // In vectors of 16 classes. A NaN has no size but makes the sum one.
-    float apart[16] = {}, large[16] = {}, sum[16] = {};
-    size_t at = 0;
-    for (; at + 16 <= wanted.size(); at += 16)
-        for (size_t i = 0; i < 16; ++i) {
-            const float size = std::abs(wanted[at + i]),
-                        off = std::abs(got[at + i] - wanted[at + i]);
-            large[i] = size > large[i] ? size : large[i];
-            apart[i] = off > apart[i] ? off : apart[i];
-            sum[i] += off;
-        }
-    for (size_t i = 0; i < 16; ++i) {
-        const auto of_class = static_cast<size_t>((row + static_cast<int64_t>(i)) % 16);
-        const double off = std::isfinite(sum[i]) ? static_cast<double>(apart[i])
-                                                 : std::numeric_limits<double>::infinity();
-        by_row_[of_class] = std::max(by_row_[of_class], off);
-        largest_ = std::max(largest_, static_cast<double>(large[i]));
-        sum_ += static_cast<double>(sum[i]);
-    }
-    samples_ += static_cast<int64_t>(at);
-    for (; at < wanted.size(); ++at)
-        add(row + static_cast<int64_t>(at), static_cast<double>(got[at]),
-            static_cast<double>(wanted[at]));
-}
-
-void Comparison::add(int64_t row, double got, double wanted) {
-    double apart = std::abs(got - wanted);
-    if (std::isnan(apart)) apart = std::numeric_limits<double>::infinity();
-    ++samples_;
-    sum_ += apart;
-    largest_ = std::max(largest_, std::abs(wanted));
-    double& of_class = by_row_[row % 16];
-    of_class = std::max(of_class, apart);
-}
-
-CertifiedOutput Comparison::result() const {
-    CertifiedOutput output{.name = name_, .samples = samples_, .tolerance = tolerance_};
-    if (samples_ == 0) return output;
-    const double size = tolerance_ == kExact || largest_ == 0 ? 1 : largest_;
-    output.mean = sum_ / size / static_cast<double>(samples_);
-    for (size_t i = 0; i < output.by_row.size(); ++i) {
-        output.by_row[i] = by_row_[i] / size;
-        output.worst = std::max(output.worst, output.by_row[i]);
-    }
-    return output;
-}
 
 Trial::Trial(const TrialSubject& subject)
     : subject_(subject), info_(*find_template(subject.spec().name)), random_(20260) {
@@ -246,17 +169,16 @@ std::span<const float> Trial::weight_vector(std::string_view param, float low, f
 }
 
 // The distinct tiles again and again, up to the buffer's end.
-void Trial::upload_weights(size_t index, Buffer& buffer, size_t offset) {
+void Trial::upload_weights(size_t index, GuardedBuffer& buffer) {
     const Matrix& m = matrix(index);
     const std::span<const std::byte> tiles = std::as_bytes(std::span(m.tiles));
     const auto distinct = static_cast<size_t>((m.distinct + 31) / 32) * m.tile_bytes;
     const auto whole =
         static_cast<size_t>((m.rows > m.distinct ? m.rows / 32 : (m.rows + 31) / 32)) *
         m.tile_bytes;
-    Device& device = subject_.on.device;
     for (size_t at = 0; at < whole; at += distinct)
-        device.upload(buffer, offset + at, tiles.first(std::min(distinct, whole - at)));
-    if (tiles.size() > distinct) device.upload(buffer, offset + whole, tiles.subspan(distinct));
+        buffer.upload(at, tiles.first(std::min(distinct, whole - at)));
+    if (tiles.size() > distinct) buffer.upload(whole, tiles.subspan(distinct));
 }
 
 void Trial::keep(std::string_view param, std::shared_ptr<const void> owner,
@@ -323,7 +245,6 @@ uint8_t Trial::poison_of(Check check) {
 }
 
 std::vector<uint64_t> Trial::place_arguments() {
-    Device& device = subject_.on.device;
     std::vector<uint64_t> pointers;
     for (size_t i = 0; i < info_.params.size(); ++i) {
         const PlanArg& arg = subject_.step.args[i];
@@ -339,22 +260,16 @@ std::vector<uint64_t> Trial::place_arguments() {
                 std::vector<int32_t>{static_cast<int32_t>(position_), static_cast<int32_t>(rows_)});
         Argument& argument = arguments_[i];
         const auto offset = argument.tiles ? static_cast<uint64_t>(arg.offset) : 0;
-        // Weights of the launch before, which were found unchanged.
-        if (argument.buffer != nullptr) {
-            pointers.push_back(argument.buffer->address() + kGuard + offset);
-            continue;
+        if (argument.buffer == nullptr) {  // else it holds weights, which were found unchanged
+            argument.buffer = std::make_unique<GuardedBuffer>(subject_.on.device, argument.bytes);
+            if (argument.poisoned)
+                argument.buffer->fill(poison_of(argument.check));
+            else if (argument.tiles)
+                upload_weights(i, *argument.buffer);
+            else
+                argument.buffer->upload(0, argument.before);
         }
-        argument.buffer = device.allocate(argument.bytes + 2 * kGuard);
-        Buffer& buffer = *argument.buffer;
-        device.fill(buffer, 0, kGuard, static_cast<uint8_t>(kCanary));
-        device.fill(buffer, kGuard + argument.bytes, kGuard, static_cast<uint8_t>(kCanary));
-        if (argument.poisoned)
-            device.fill(buffer, kGuard, argument.bytes, poison_of(argument.check));
-        else if (argument.tiles)
-            upload_weights(i, buffer, kGuard);
-        else
-            device.upload(buffer, kGuard, argument.before);
-        pointers.push_back(argument.buffer->address() + kGuard + offset);
+        pointers.push_back(argument.buffer->address() + offset);
     }
     return pointers;
 }
@@ -372,13 +287,9 @@ void Trial::launch() {
                 if (!argument.tiles) argument.buffer.reset();
         });
         const std::vector<uint64_t> pointers = place_arguments();
-        LaunchShape shape{.threads = subject_.step.threads};
-        std::memcpy(shape.groups, subject_.step.groups, sizeof shape.groups);
-        if (subject_.step.rows_axis >= 0)
-            shape.groups[subject_.step.rows_axis] = static_cast<uint32_t>(
-                (rows_ + subject_.step.rows_per_group - 1) / subject_.step.rows_per_group);
         const Stopwatch watch;
-        device.launch(subject_.module, shape, std::as_bytes(std::span(pointers)));
+        device.launch(subject_.module, launch_shape(subject_.step, static_cast<int>(rows_)),
+                      std::as_bytes(std::span(pointers)));
         device.synchronize();
         launch_ms_ += watch.ms();
         for (const auto& entry : arguments_) read_back(entry.first);
@@ -391,20 +302,14 @@ void Trial::read_back(size_t index) {
     const ParamRole role = info_.params[index].role;
     const bool result = argument.poisoned || role == ParamRole::kOutput ||
                         role == ParamRole::kInOut || role == ParamRole::kState;
+    if (const std::string damage = argument.buffer->damage(); !damage.empty()) fail(index, damage);
     const size_t same = result ? argument.first : argument.bytes;
     if (same > 0) compare_start(index, same);
-    if (same > 0) compare_canary(index, 0, "before");
     if (result) {
-        const size_t rest = argument.bytes - same + 2 * kGuard;
+        const size_t changed = argument.bytes - same;
         if (argument.after == nullptr)
-            argument.after = std::make_unique_for_overwrite<std::byte[]>(rest);
-        // Behind a start that was compared there is no canary in front: one is put there.
-        const size_t skipped = same > 0 ? kGuard : 0;
-        std::fill_n(argument.after.get(), skipped, kCanary);
-        subject_.on.device.download({argument.after.get() + skipped, rest - skipped},
-                                    *argument.buffer, same + skipped);
-    } else {
-        compare_canary(index, kGuard + argument.bytes, "behind");
+            argument.after = std::make_unique_for_overwrite<std::byte[]>(changed);
+        argument.buffer->download({argument.after.get(), changed}, same);
     }
     if (!argument.tiles) argument.buffer.reset();
 }
@@ -421,7 +326,7 @@ void Trial::compare_start(size_t index, size_t bytes) {
             const size_t tile =
                 i * (count - 1) / std::max<size_t>(std::min(count, kWindows) - 1, 1);
             if (tile >= static_cast<size_t>(m.rows / 32)) continue;
-            subject_.on.device.download(memory, *argument.buffer, kGuard + tile * m.tile_bytes);
+            argument.buffer->download(memory, tile * m.tile_bytes);
             const auto* from = m.tiles.data() + tile % distinct * m.tile_bytes;
             if (std::memcmp(memory.data(), from, memory.size()) != 0)
                 fail(index, "an input was changed");
@@ -432,31 +337,18 @@ void Trial::compare_start(size_t index, size_t bytes) {
     const size_t last = bytes - memory.size();
     for (size_t i = 0; i < (last == 0 ? 1 : kWindows); ++i) {
         const size_t at = i * last / (kWindows - 1);
-        subject_.on.device.download(memory, *argument.buffer, kGuard + at);
+        argument.buffer->download(memory, at);
         if (!std::ranges::equal(memory, argument.before.subspan(at, memory.size())))
             fail(index,
                  argument.first > 0 ? "what was there before was changed" : "an input was changed");
     }
 }
 
-void Trial::compare_canary(size_t index, size_t at, std::string_view side) {
-    std::byte memory[kGuard];
-    subject_.on.device.download(memory, *arguments_.at(index).buffer, at);
-    if (!all_canaries(memory)) fail(index, fmt::format("written {} the buffer", side));
-}
-
 void Trial::look_at(size_t index) const {
     const Argument& argument = arguments_.at(index);
-    if (argument.after == nullptr) return;
-    const std::span<const std::byte> all(argument.after.get(),
-                                         argument.bytes - argument.first + 2 * kGuard);
-    if (!all_canaries(all.first(kGuard))) fail(index, "written before the buffer");
-    if (!all_canaries(all.last(kGuard))) fail(index, "written behind the buffer");
-    const auto after = all.subspan(kGuard, argument.bytes - argument.first);
-    if (argument.check == Check::kNone) return;
-
+    if (argument.after == nullptr || argument.check == Check::kNone) return;
     const uint32_t poison = word_of(poison_of(argument.check));
-    const auto words = words_of(after), written = words.first(argument.written / 4);
+    const auto words = words_of(after_of(argument)), written = words.first(argument.written / 4);
     const size_t hole = first_wrong(written, [poison](uint32_t word) { return word != poison; });
     if (hole < written.size())
         fail(index, fmt::format("element {} of {} is not written", hole, written.size()));
@@ -483,7 +375,7 @@ std::span<const std::byte> Trial::result(std::string_view param) const {
     const Argument& argument = arguments_.at(index_of(param));
     if (argument.after == nullptr)
         throw std::logic_error(fmt::format("{} is no result of {}", param, info_.name));
-    return {argument.after.get() + kGuard, argument.bytes - argument.first};
+    return after_of(argument);
 }
 
 Comparison& Trial::compare(const std::string& output, double tolerance) {

@@ -14,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <random>
 #include <span>
 #include <stdexcept>
@@ -24,8 +25,8 @@
 #include "kernel_templates/catalogue.h"
 #include "planner/plan/plan.h"
 #include "runtime/device/device.h"
-#include "runtime/trial/certificate.h"
-#include "runtime/trial/samples.h"
+#include "runtime/trial/comparison.h"
+#include "runtime/trial/guarded_buffer.h"
 
 namespace hetune {
 
@@ -47,40 +48,13 @@ struct TrialSubject {
     Module& module;
     const Plan& plan;
     const PlanStep& step;
-    const LayerGraph& graph;
     const ModelFile& file;  // shapes and types of tensors; its data is not read
+    // Where in the context the first row of attention or a rotation stands; default: where its
+    // certifier wants it.
+    std::optional<int64_t> position = {};
 
     const KernelSpec& spec() const { return plan.spec(step); }
 };
-
-// Results of one output and what they should be.
-class Comparison {
-  public:
-    Comparison(std::string name, double tolerance)
-        : name_(std::move(name)), tolerance_(tolerance) {}
-    // `row`: where, for the classes mod 16.
-    void add(int64_t row, double got, double wanted);
-    // The same of rows `row` and on.
-    void add_all(int64_t row, std::span<const float> got, std::span<const float> wanted);
-    // One block of 8 bits, whose 32 values are rows `row` and on: no further than the rounding of
-    // this block from what is wanted, and its sums those of its values. What counts as an error is
-    // what is beyond the rounding, so that the tolerance is that of the arithmetic before it.
-    void add_block(int64_t row, const HostXBlock& block, std::span<const float> wanted);
-    CertifiedOutput result() const;
-
-  private:
-    std::string name_;
-    double tolerance_;
-    int64_t samples_ = 0;
-    double largest_ = 0, sum_ = 0;  // of what is wanted, and of all differences
-    double by_row_[16] = {};        // the largest difference of each class
-};
-
-// For sums of many products in another order; half of one of 127 steps, of values rounded to 8
-// bits; for what must be exact.
-constexpr double kSumTolerance = 2e-4;
-constexpr double kHalfStep = 0.51 / 127;
-constexpr double kExact = 0;
 
 // Part of each certificate's key: raised when trials find more than before, so that kernels are
 // tried again. RegisterCertifier has a number for each certifier.
@@ -98,7 +72,6 @@ class Trial {
     int64_t number(const std::string& constant) const;
     double real(const std::string& constant) const;
     bool flag(const std::string& constant) const { return text(constant) == "true"; }
-    const LayerGraph& graph() const { return subject_.graph; }
 
     // Rows of the plan, and of this step: fewer where there are many, so that the tail is tried.
     int64_t full_rows() const { return full_rows_; }
@@ -111,7 +84,8 @@ class Trial {
     }
     // Of the first row; 0 until it is set.
     void set_position(int64_t position) { position_ = position; }
-    int64_t position() const { return position_; }
+    // For certifiers of what can stand anywhere: at `usual`, unless the subject says where.
+    int64_t stand_at(int64_t usual) { return position_ = subject_.position.value_or(usual); }
 
     // Row `row` of the made weights behind a parameter; rows repeat after distinct_weight_rows().
     std::span<const float> weight_row(std::string_view param, int64_t row);
@@ -176,18 +150,18 @@ class Trial {
 
   private:
     enum class Check { kNone, kWords, kFloats, kBlocks };
-    // On the device with a canary on either side. An output is poisoned there, and has no `before`.
+    // An output is poisoned on the device, and has no `before`.
     struct Argument {
         size_t bytes = 0;
         std::shared_ptr<const void> owner;
         std::span<const std::byte> before;
-        std::unique_ptr<std::byte[]> after;  // from `first` on, with both canaries
+        std::unique_ptr<std::byte[]> after;  // from `first` on
         size_t first = 0;
         Check check = Check::kNone;
         bool poisoned = false;
         bool tiles = false;  // a made matrix
         size_t written = 0;  // bytes that must be; the rest must not
-        std::unique_ptr<Buffer> buffer;
+        std::unique_ptr<GuardedBuffer> buffer;
     };
     // A matrix of random blocks whose rows repeat, in tiles and as values.
     struct Matrix {
@@ -199,7 +173,7 @@ class Trial {
     };
     Matrix& matrix(size_t index);
     void make_turns();
-    void upload_weights(size_t index, Buffer& buffer, size_t offset);
+    void upload_weights(size_t index, GuardedBuffer& buffer);
     size_t index_of(std::string_view param) const;
     const PlanBuffer& plan_buffer(size_t index) const;
     const PlanBuffer& plan_buffer(std::string_view param) const;
@@ -208,11 +182,13 @@ class Trial {
     void out(std::string_view param, Check check, size_t written, size_t all);
     std::span<const std::byte> result(std::string_view param) const;
     static uint8_t poison_of(Check check);
+    static std::span<const std::byte> after_of(const Argument& argument) {
+        return {argument.after.get(), argument.bytes - argument.first};
+    }
     std::vector<uint64_t> place_arguments();
     void read_back(size_t index);
     // Windows spread over the first bytes, which should be as they were.
     void compare_start(size_t index, size_t bytes);
-    void compare_canary(size_t index, size_t at, std::string_view side);
     void look_at(size_t index) const;
     [[noreturn]] void fail(size_t index, const std::string& what) const;
 

@@ -249,7 +249,7 @@ std::optional<std::vector<std::string>> Tuner::failures_of(
             const LoadedKernel& kernel = kernels.at(plan.kernels[k]);
             untried.push_back(
                 {kernel.object,
-                 {on, *kernel.module, plan, plan.first_use(static_cast<int>(k)), graph_, file_}});
+                 {on, *kernel.module, plan, plan.first_use(static_cast<int>(k)), file_}});
         }
     }
     std::map<KernelSpec, std::string> by_kernel;

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <numbers>
 
 #include "kernel_templates/quant/registry.h"
 #include "planner/plan/kv_type.h"
@@ -17,57 +16,35 @@ constexpr double kTolerance = 1e-5;      // float arithmetic in another order
 constexpr double kHalfTolerance = 1e-3;  // a KV cache of 16-bit floats: 11 bits, averaged
 
 std::string text(int64_t v) { return std::to_string(v); }
-uint32_t groups_of(int64_t count, int64_t size) {
-    return static_cast<uint32_t>((count + size - 1) / size);
-}
 
 std::span<const float> row_of(const std::vector<float>& values, int64_t row, int64_t width) {
     return std::span(values).subspan(static_cast<size_t>(row * width), static_cast<size_t>(width));
 }
 
 TEST_CASE("rmsnorm equals the oracle at widths that do not fill the last wave") {
-    constexpr int kRows = 7;
+    std::vector<KernelCase> cases;
     for (const int64_t cols : {32, 257, 1000, 4096})
-        for (const int waves : {1, 4}) {
-            CAPTURE(cols);
-            CAPTURE(waves);
-            const auto x = random_floats(static_cast<size_t>(kRows * cols), 1);
-            const auto w = random_floats(static_cast<size_t>(cols), 2);
-            std::vector<float> wanted(x.size());
-            for (int r = 0; r < kRows; ++r)
-                reference::rmsnorm(row_of(x, r, cols), w, 1e-6,
-                                   std::span(wanted).subspan(static_cast<size_t>(r * cols),
-                                                             static_cast<size_t>(cols)));
-            KernelRun run(
-                {"rmsnorm", {{"kCols", text(cols)}, {"kEps", "1e-6f"}, {"kWaves", text(waves)}}});
-            run.step(3, kRows)
-                .in(x)
-                .in(w)
-                .out(x.size() * 4)
-                .launch({kRows}, static_cast<uint32_t>(32 * waves));
-            CHECK(relative_error(run.get<float>(3), wanted) < kTolerance);
-        }
+        for (const int waves : {1, 4})
+            cases.push_back(
+                {.spec = {"rmsnorm",
+                          {{"kCols", text(cols)}, {"kEps", "1e-6f"}, {"kWaves", text(waves)}}},
+                 .groups = {7},
+                 .threads = static_cast<uint32_t>(32 * waves),
+                 .rows = 7,
+                 .behind = {{"w", {"floats", 1, cols}}},
+                 .tolerance = kTolerance});
+    check(cases);
 }
 
 TEST_CASE("binary kernels equal the oracle and leave rows beyond the step alone") {
-    constexpr int kRows = 3;
-    constexpr int64_t kCols = 257;
-    const auto a = random_floats(kRows * kCols, 1);
-    const auto b = random_floats(kRows * kCols, 2);
-    const std::pair<const char*, double (*)(double, double)> kOps[] = {
-        {"Add", [](double x, double y) { return x + y; }},
-        {"SiluMul", [](double x, double y) { return reference::silu(x) * y; }},
-        {"SigmoidMul", [](double x, double y) { return x * reference::sigmoid(y); }}};
-    for (const auto& [name, op] : kOps) {
-        CAPTURE(name);
-        std::vector<float> wanted(2 * kCols);
-        for (size_t i = 0; i < wanted.size(); ++i) wanted[i] = static_cast<float>(op(a[i], b[i]));
-        KernelRun run({"binary", {{"Op", name}, {"kCols", text(kCols)}, {"kWaves", "2"}}});
-        run.step(0, 2).in(a).in(b).out(a.size() * 4).launch({groups_of(kCols, 64), kRows}, 64);
-        const auto got = run.get<float>(3);
-        CHECK(relative_error(std::span(got).first(wanted.size()), wanted) < kTolerance);
-        for (size_t i = wanted.size(); i < got.size(); ++i) CHECK(std::isnan(got[i]));
-    }
+    std::vector<KernelCase> cases;
+    for (const char* op : {"Add", "SiluMul", "SigmoidMul"})
+        cases.push_back({.spec = {"binary", {{"Op", op}, {"kCols", "257"}, {"kWaves", "2"}}},
+                         .groups = {groups_of(257, 64), 9},
+                         .threads = 64,
+                         .rows = 9,
+                         .tolerance = kTolerance});
+    check(cases);
 }
 
 TEST_CASE("quantise keeps values to half a step, and its sums are those of what it kept") {
@@ -95,31 +72,16 @@ TEST_CASE("quantise keeps values to half a step, and its sums are those of what 
 }
 
 TEST_CASE("take_row gives the step's last row and a state that counts it") {
-    const auto x = random_floats(5 * 100, 5);
-    KernelRun run({"take_row", {{"kCols", "100"}}});
-    run.step(10, 4).in(x).out(400).out(8).launch({4}, 32);
-    const auto row = row_of(x, 3, 100);
-    CHECK(run.get<float>(2) == std::vector<float>(row.begin(), row.end()));
-    CHECK(run.get<int32_t>(3) == std::vector<int32_t>{13, 1});
+    check({{.spec = {"take_row", {{"kCols", "100"}}}, .groups = {4}, .rows = 5}});
 }
 
 TEST_CASE("embed gives the rows that the tokens name") {
-    constexpr int64_t kRows = 70, kCols = 96;
-    const auto table = random_floats(kRows * kCols, 5);
-    const QuantFormat& format = *find_quant("F32");
-    std::vector<uint8_t> tiles(static_cast<size_t>(tiles_bytes(format, kRows, kCols)));
-    pack_tiles(format, kRows, kCols, reinterpret_cast<const uint8_t*>(table.data()), tiles.data(),
-               0, 3);
-    KernelRun run(
-        {"embed",
-         {{"Quant", "F32"}, {"kRows", text(kRows)}, {"kCols", text(kCols)}, {"kWaves", "1"}}});
-    run.step(0, 3).in(tiles).in(std::vector<int32_t>{0, 69, 33}).out(3 * kCols * 4).launch({3}, 32);
-    std::vector<float> wanted;
-    for (const int64_t token : {0, 69, 33}) {
-        const auto row = row_of(table, token, kCols);
-        wanted.insert(wanted.end(), row.begin(), row.end());
-    }
-    CHECK(run.get<float>(3) == wanted);
+    check(
+        {{.spec = {"embed", {{"Quant", "F32"}, {"kRows", "70"}, {"kCols", "96"}, {"kWaves", "1"}}},
+          .groups = {3},
+          .rows = 3,
+          .behind = {{"w", {"F32", 70, 96}}},
+          .tolerance = 0}});
 }
 
 TEST_CASE("head_norm_rope equals the oracle at far positions, partly rotated and interleaved") {
@@ -128,48 +90,26 @@ TEST_CASE("head_norm_rope equals the oracle at far positions, partly rotated and
         bool norm, interleaved;
         int position;
     };
-    constexpr int64_t kHeads = 3, kRows = 2;
+    std::vector<KernelCase> cases;
     for (const Case& c : {Case{64, 64, true, false, 0}, Case{80, 80, true, false, 1000},
                           Case{128, 64, false, true, 77}, Case{256, 64, true, false, 200000},
-                          Case{128, 0, true, false, 5}}) {
-        CAPTURE(c.size);
-        CAPTURE(c.position);
-        const auto x = random_floats(static_cast<size_t>(kRows * kHeads * c.size), 3);
-        const auto w = random_floats(static_cast<size_t>(c.size), 4);
-        std::vector<double> turns;
-        std::vector<float> table;
-        for (int64_t i = 0; i < c.rotary / 2; ++i) {
-            turns.push_back(
-                std::pow(1e6, -2.0 * static_cast<double>(i) / static_cast<double>(c.rotary)) /
-                (2 * std::numbers::pi));
-            table.push_back(static_cast<float>(turns.back()));
-            table.push_back(static_cast<float>(turns.back() - static_cast<double>(table.back())));
-        }
-        table.resize(std::max<size_t>(2, table.size()));
-        std::vector<float> wanted = x;
-        for (int64_t i = 0; i < kRows * kHeads; ++i) {
-            const auto head = std::span(wanted).subspan(static_cast<size_t>(i * c.size),
-                                                        static_cast<size_t>(c.size));
-            if (c.norm) reference::rmsnorm(row_of(x, i, c.size), w, 1e-6, head);
-            reference::rope(head, head.size(), turns, 1.5, c.position + i / kHeads, c.interleaved);
-        }
-        KernelRun run({"head_norm_rope",
-                       {{"kHeads", text(kHeads)},
-                        {"kHeadSize", text(c.size)},
-                        {"kStride", text(kHeads * c.size)},
-                        {"kNorm", c.norm ? "true" : "false"},
-                        {"kEps", "1e-6f"},
-                        {"kRotary", text(c.rotary)},
-                        {"kInterleaved", c.interleaved ? "true" : "false"},
-                        {"kMagnitude", "1.5f"}}});
-        run.step(c.position, kRows)
-            .in(x)
-            .in(w)
-            .in(table)
-            .out(x.size() * 4)
-            .launch({kHeads, kRows}, 32);
-        CHECK(relative_error(run.get<float>(4), wanted) < 2e-6 * (1 + c.rotary));
-    }
+                          Case{128, 0, true, false, 5}})
+        cases.push_back({.spec = {"head_norm_rope",
+                                  {{"kHeads", "3"},
+                                   {"kHeadSize", text(c.size)},
+                                   {"kStride", text(3 * c.size)},
+                                   {"kNorm", constant(c.norm)},
+                                   {"kEps", "1e-6f"},
+                                   {"kRotary", text(c.rotary)},
+                                   {"kInterleaved", constant(c.interleaved)},
+                                   {"kMagnitude", "1.5f"}}},
+                         .groups = {3, 2},
+                         .rows = 2,
+                         .behind = {{"w", {"floats", 1, c.size}},
+                                    {"turns", {"turns", 1, std::max<int64_t>(1, c.rotary / 2)}}},
+                         .tolerance = 2e-6 * static_cast<double>(1 + c.rotary),
+                         .position = c.position});
+    check(cases);
 }
 
 struct AttentionCase {
@@ -212,46 +152,6 @@ std::vector<KernelSpec> attention_specs(const AttentionCase& c) {
          {{"kHeads", text(c.heads)}, {"kHeadSize", text(c.size)}, {"kSplits", text(c.splits)}}}};
 }
 
-void check_attention(const AttentionCase& c, int64_t rows) {
-    const auto specs = attention_specs(c);
-    const int64_t kv_width = c.kv_heads * c.size;
-    const auto total = static_cast<size_t>(c.context + rows - 1);
-    const auto k = random_floats(total * static_cast<size_t>(kv_width), 21);
-    const auto v = random_floats(total * static_cast<size_t>(kv_width), 22);
-    const auto q = random_floats(static_cast<size_t>(rows * c.heads * c.size), 23);
-    const size_t cache_bytes =
-        total * static_cast<size_t>(kv_row_bytes(kv_type(c.kv), c.kv_heads, c.size));
-
-    KernelRun write(specs[0]);
-    write.step(0, static_cast<int>(total)).in(k).in(v);
-    write.out(cache_bytes).out(cache_bytes);
-    write.launch({groups_of(c.kv_heads, 2), static_cast<uint32_t>(total)}, 64);
-    const int position = static_cast<int>(c.context) - 1;
-    const auto share_bytes = static_cast<size_t>(rows * c.heads * c.splits * (c.size + 2)) * 4;
-    KernelRun split(specs[1]);
-    split.step(position, static_cast<int>(rows))
-        .in(q)
-        .in(write.get<uint8_t>(3))
-        .in(write.get<uint8_t>(4))
-        .out(share_bytes);
-    split.launch({static_cast<uint32_t>(c.kv_heads), static_cast<uint32_t>(c.splits),
-                  static_cast<uint32_t>(rows)},
-                 static_cast<uint32_t>(32 * c.waves));
-    KernelRun merge(specs[2]);
-    merge.step(position, static_cast<int>(rows)).in(split.get<float>(4)).out(q.size() * 4);
-    merge.launch({static_cast<uint32_t>(c.heads), static_cast<uint32_t>(rows)}, 32);
-
-    std::vector<float> wanted(q.size());
-    for (int64_t i = 0; i < rows * c.heads; ++i) {
-        const int64_t kv_head = i % c.heads / (c.heads / c.kv_heads);
-        reference::attend(row_of(q, i, c.size), k.data() + kv_head * c.size,
-                          v.data() + kv_head * c.size, kv_width, position + i / c.heads + 1, 0.125,
-                          std::span(wanted).subspan(static_cast<size_t>(i * c.size),
-                                                    static_cast<size_t>(c.size)));
-    }
-    CHECK(relative_error(merge.get<float>(2), wanted) < kv_tolerance(kv_type(c.kv)));
-}
-
 TEST_CASE("attention equals the oracle over head sizes, contexts, splits and cache types") {
     std::vector<AttentionCase> list;
     for (const int64_t size : {64, 80, 128, 256})
@@ -260,17 +160,31 @@ TEST_CASE("attention equals the oracle over head sizes, contexts, splits and cac
     list.push_back({8, 1, 128, 1000, "f16", 8, 1});
     list.push_back({4, 4, 64, 100, "bf16", 1, 4});
     for (const int64_t size : {64, 80, 128, 256}) list.push_back({4, 2, size, 500, "q8", 2, 2});
-    std::vector<KernelSpec> specs;
-    for (const auto& c : list)
-        for (auto& spec : attention_specs(c)) specs.push_back(std::move(spec));
-    compile_all(specs);
-    for (const auto& c : list) {
-        CAPTURE(c.size);
-        CAPTURE(c.context);
-        CAPTURE(c.kv);
-        check_attention(c, 1);
-        check_attention(c, 5);
-    }
+    std::vector<KernelCase> cases;
+    for (const AttentionCase& c : list)
+        for (const int rows : {1, 5}) {
+            const auto specs = attention_specs(c);
+            const auto launched = static_cast<uint32_t>(rows);
+            cases.push_back({.spec = specs[0],
+                             .groups = {groups_of(c.kv_heads, 2), launched},
+                             .threads = 64,
+                             .rows = rows,
+                             .tolerance = kv_tolerance(kv_type(c.kv)),
+                             .position = c.context - 1});
+            // The cache's values are exact in its type, so that its rounding is no error.
+            cases.push_back({.spec = specs[1],
+                             .groups = {static_cast<uint32_t>(c.kv_heads),
+                                        static_cast<uint32_t>(c.splits), launched},
+                             .threads = static_cast<uint32_t>(32 * c.waves),
+                             .rows = rows,
+                             .tolerance = kTolerance,
+                             .position = c.context - 1});
+            cases.push_back({.spec = specs[2],
+                             .groups = {static_cast<uint32_t>(c.heads), launched},
+                             .rows = rows,
+                             .tolerance = kTolerance});
+        }
+    check(cases);
 }
 
 TEST_CASE("an 8-bit KV cache keeps each head with a scale of its own, and zeros as zeros") {

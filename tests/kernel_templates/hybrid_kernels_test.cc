@@ -6,9 +6,9 @@
 #include <numeric>
 
 #include "kernel_templates/catalogue.h"
-#include "kernel_templates/quant/random_blocks.h"
 #include "planner/make_plan.h"
 #include "planner/plan/plan.h"
+#include "runtime/compile/compiler.h"
 #include "runtime/oracle/primitives.h"
 #include "tests/cache/test_folder.h"
 #include "tests/kernel_templates/kernel_run.h"
@@ -19,16 +19,11 @@ namespace {
 
 constexpr double kTolerance = 1e-5;           // float arithmetic in another order
 constexpr double kRecurrentTolerance = 1e-4;  // the same, carried along by a state
-// Products of 8-bit blocks are exact, and the oracle gets the same blocks; 'experts_gate_up' may
-// round a value between two steps to the other one.
+// Products of 8-bit blocks are exact, and the oracle gets the same blocks.
 constexpr double kQuantisedTolerance = 2e-4;
-constexpr double kHalfStep = 0.5 / 127;
 
 std::string text(int64_t v) { return std::to_string(v); }
 std::string text(bool v) { return v ? "true" : "false"; }
-uint32_t groups_of(int64_t count, int64_t size) {
-    return static_cast<uint32_t>((count + size - 1) / size);
-}
 
 std::span<const float> piece(const std::vector<float>& values, int64_t index, int64_t width) {
     return std::span(values).subspan(static_cast<size_t>(index * width),
@@ -50,48 +45,29 @@ bool untouched(std::span<const float> values) {
 }
 
 TEST_CASE("split_heads takes the halves of each head apart") {
-    constexpr int64_t kHeads = 3, kSize = 40;
-    const auto x = random_floats(2 * 2 * kHeads * kSize, 1);
-    KernelRun run(
-        {"split_heads", {{"kHeads", text(kHeads)}, {"kHeadSize", text(kSize)}, {"kWaves", "2"}}});
-    run.step(0, 2).in(x).out(x.size() * 2).out(x.size() * 2);
-    run.launch({groups_of(kHeads * kSize, 64), 2}, 64);
-    const auto a = run.get<float>(2), b = run.get<float>(3);
-    for (int64_t h = 0; h < 2 * kHeads; ++h) {
-        CHECK(std::ranges::equal(piece(a, h, kSize), piece(x, 2 * h, kSize)));
-        CHECK(std::ranges::equal(piece(b, h, kSize), piece(x, 2 * h + 1, kSize)));
-    }
+    check({{.spec = {"split_heads", {{"kHeads", "3"}, {"kHeadSize", "40"}, {"kWaves", "2"}}},
+            .groups = {groups_of(120, 64), 2},
+            .threads = 64,
+            .rows = 2}});
 }
 
 TEST_CASE("scale_by_sigmoid equals the oracle and leaves rows beyond the step alone") {
-    constexpr int64_t kCols = 100;
-    const auto x = random_floats(3 * kCols, 1), s = random_floats(3, 2);
-    std::vector<float> wanted;
-    for (size_t i = 0; i < 2 * kCols; ++i)
-        wanted.push_back(static_cast<float>(x[i] * reference::sigmoid(s[i / kCols])));
-    KernelRun run({"scale_by_sigmoid", {{"kCols", text(kCols)}, {"kWaves", "1"}}});
-    run.step(0, 2).in(x).in(s).out(x.size() * 4).launch({groups_of(kCols, 32), 3}, 32);
-    const auto got = run.get<float>(3);
-    CHECK(relative_error(got, wanted) < kTolerance);
-    CHECK(untouched(piece(got, 2, kCols)));
+    check({{.spec = {"scale_by_sigmoid", {{"kCols", "100"}, {"kWaves", "1"}}},
+            .groups = {groups_of(100, 32), 9},
+            .rows = 9,
+            .tolerance = kTolerance}});
 }
 
 TEST_CASE("gated_rmsnorm equals the oracle at head sizes that do not fill the wave") {
-    for (const int64_t size : {16, 64, 100}) {
-        CAPTURE(size);
-        constexpr int64_t kHeads = 3;
-        const auto x = random_floats(static_cast<size_t>(2 * kHeads * size), 1);
-        const auto z = random_floats(x.size(), 2), w = random_floats(static_cast<size_t>(size), 3);
-        std::vector<float> wanted(x.size());
-        for (int64_t h = 0; h < 2 * kHeads; ++h)
-            reference::rmsnorm(piece(x, h, size), w, 1e-6, piece(wanted, h, size));
-        for (size_t i = 0; i < wanted.size(); ++i)
-            wanted[i] *= static_cast<float>(reference::silu(z[i]));
-        KernelRun run({"gated_rmsnorm",
-                       {{"kHeads", text(kHeads)}, {"kHeadSize", text(size)}, {"kEps", "1e-6f"}}});
-        run.step(0, 2).in(x).in(z).in(w).out(x.size() * 4).launch({kHeads, 2}, 32);
-        CHECK(relative_error(run.get<float>(4), wanted) < kTolerance);
-    }
+    std::vector<KernelCase> cases;
+    for (const int64_t size : {16, 64, 100})
+        cases.push_back({.spec = {"gated_rmsnorm",
+                                  {{"kHeads", "3"}, {"kHeadSize", text(size)}, {"kEps", "1e-6f"}}},
+                         .groups = {3, 2},
+                         .rows = 2,
+                         .behind = {{"w", {"floats", 1, size}}},
+                         .tolerance = kTolerance});
+    check(cases);
 }
 
 TEST_CASE("causal_conv carries its state from step to step, and no row beyond the step enters it") {
@@ -340,138 +316,63 @@ TEST_CASE("router takes the experts of the largest probability, the lower number
     }
 }
 
-// Stacked matrices of random blocks.
-struct Stack {
-    const QuantFormat& format;
-    int64_t rows, cols;
-    std::vector<uint8_t> raw;
-    Tensor tensor;
-
-    Stack(const char* name, int64_t r, int64_t c, uint32_t seed)
-        : format(*find_quant(name)), rows(r), cols(c) {
-        std::mt19937_64 random(seed);
-        raw = random_blocks(format, rows * cols / format.block_elems,
-                            1 / std::sqrt(static_cast<double>(cols)), random);
-        tensor = {"w", format.ggml_type, {cols, rows}, std::as_bytes(std::span(raw))};
-    }
-    std::vector<uint8_t> tiles() const {
-        std::vector<uint8_t> packed(static_cast<size_t>(tiles_bytes(format, rows, cols)));
-        pack_tiles(format, rows, cols, raw.data(), packed.data(), 0, (rows + 31) / 32);
-        return packed;
-    }
-};
-
 struct Mixture {
     const char *gate, *up, *down;
     bool quantised;
-    int64_t waves;
+    int waves;
 };
 
-void check_mixture(const Mixture& m) {
-    constexpr int64_t kExperts = 5, kUsed = 3, kInner = 256, kHidden = 512, kRows = 4;
-    const Stack gate(m.gate, kExperts * kInner, kHidden, 1),
-        up(m.up, kExperts * kInner, kHidden, 2);
-    const Stack down(m.down, kExperts * kHidden, kInner, 3);
-    auto x = random_floats(kRows * kHidden, 4);
-    const auto shares = random_floats(kRows * kUsed, 5);
-    const std::vector<int> ids = {4, 0, 2, 1, 3, 0, 2, 4, 1, 0, 1, 2};
-    std::vector<uint8_t> blocks;
-    if (m.quantised) {
-        KernelRun quantise({"quantise", {{"kCols", text(kHidden)}, {"kWaves", "1"}}});
-        quantise.step(0, kRows).in(x).out(x.size() / 32 * 48);
-        quantise.launch({kHidden / 32, kRows}, 32);
-        blocks = quantise.get<uint8_t>(2);
-        x = values_of_blocks(blocks);
-    }
-
-    KernelRun first({"experts_gate_up",
-                     {{"Gate", m.gate},
-                      {"Up", m.up},
-                      {"kUsed", text(kUsed)},
-                      {"kRows", text(kInner)},
-                      {"kCols", text(kHidden)},
-                      {"kQuantisedInput", text(m.quantised)},
-                      {"kQuantisedOutput", text(m.quantised)},
-                      {"kGateScale", "false"},
-                      {"kWaves", text(m.waves)}}});
-    first.step(0, kRows).in(ids).in(gate.tiles()).in(up.tiles()).in(std::vector<float>(1));
-    if (m.quantised)
-        first.in(blocks);
-    else
-        first.in(x);
-    first.out(static_cast<size_t>(kRows * kUsed * (m.quantised ? kInner / 32 * 48 : kInner * 4)));
-    first.launch({kInner / 32, kUsed, kRows}, static_cast<uint32_t>(32 * m.waves));
-
+// Each product of a mixture of experts, token by token and through slots sorted by expert.
+std::vector<KernelCase> kernels_of(const Mixture& m) {
+    constexpr int64_t kExperts = 5, kUsed = 3, kInner = 256, kHidden = 512, kTokens = 2;
+    constexpr uint32_t kRows = 4, kChunks = kRows * kUsed / kTokens + kExperts;
+    const auto threads = static_cast<uint32_t>(32 * m.waves);
     const double tolerance = m.quantised ? kQuantisedTolerance : 10 * kTolerance;
-    const auto activations = first.get<uint8_t>(6);
-    const auto inner = m.quantised ? values_of_blocks(activations) : first.get<float>(6);
-
-    // Each product against the oracle's of what the kernel got.
-    std::vector<float> wanted_inner, wanted(kRows * kHidden), g(kInner), u(kInner), d(kHidden);
-    for (int64_t slot = 0; slot < kRows * kUsed; ++slot) {
-        const int expert = ids[static_cast<size_t>(slot)];
-        const auto row = piece(x, slot / kUsed, kHidden);
-        reference::linear(gate.tensor, expert * kInner, kInner, row, g);
-        reference::linear(up.tensor, expert * kInner, kInner, row, u);
-        for (size_t i = 0; i < g.size(); ++i)
-            wanted_inner.push_back(static_cast<float>(reference::silu(g[i])) * u[i]);
-        reference::linear(down.tensor, expert * kHidden, kHidden, piece(inner, slot, kInner), d);
-        const auto sum = piece(wanted, slot / kUsed, kHidden);
-        for (size_t i = 0; i < d.size(); ++i) sum[i] += shares[static_cast<size_t>(slot)] * d[i];
+    std::map<std::string, std::string> up = {{"Gate", m.gate},
+                                             {"Up", m.up},
+                                             {"kUsed", text(kUsed)},
+                                             {"kRows", text(kInner)},
+                                             {"kCols", text(kHidden)},
+                                             {"kQuantisedInput", text(m.quantised)},
+                                             {"kQuantisedOutput", text(m.quantised)},
+                                             {"kWaves", constant(m.waves)}};
+    auto up_grouped = up;
+    up["kGateScale"] = "false";
+    up_grouped["kTokens"] = text(kTokens);
+    std::map<std::string, std::string> down = {{"Quant", m.down},
+                                               {"kRows", text(kHidden)},
+                                               {"kCols", text(kInner)},
+                                               {"kQuantisedInput", text(m.quantised)},
+                                               {"kWaves", constant(m.waves)}};
+    auto down_grouped = down;
+    down["kUsed"] = text(kUsed);
+    down_grouped["kTokens"] = text(kTokens);
+    const KernelCase::Behind gate_tiles{m.gate, kExperts * kInner, kHidden},
+        up_tiles{m.up, kExperts * kInner, kHidden}, down_tiles{m.down, kExperts * kHidden, kInner},
+        slots{"bytes", 1, kRows * kUsed * (m.quantised ? kInner / 32 * 48 : kInner * 4)};
+    std::vector<KernelCase> cases = {
+        {.spec = {"experts_gate_up", up},
+         .groups = {kInner / 32, kUsed, kRows},
+         .behind = {{"gate", gate_tiles}, {"up", up_tiles}}},
+        {.spec = {"experts_down", down},
+         .groups = {kHidden / 32, kRows},
+         .behind = {{"w", down_tiles}}},
+        {.spec = {"experts_gate_up_grouped", up_grouped},
+         .groups = {kInner / 32, kChunks},
+         .behind = {{"gate", gate_tiles}, {"up", up_tiles}}},
+        {.spec = {"experts_down_grouped", down_grouped},
+         .groups = {kHidden / 32, kChunks},
+         .behind = {{"w", down_tiles}, {"x", slots}}},
+    };
+    for (KernelCase& one : cases) one.threads = threads;
+    cases.push_back(
+        {.spec = {"experts_sum", {{"kUsed", "3"}, {"kCols", text(kHidden)}, {"kWaves", "1"}}},
+         .groups = {kHidden / 32, kRows}});
+    for (KernelCase& one : cases) {
+        one.rows = kRows;
+        one.tolerance = tolerance;
     }
-    CHECK(relative_error(inner, wanted_inner) <
-          (m.quantised ? kHalfStep + kQuantisedTolerance : 10 * kTolerance));
-    KernelRun second({"experts_down",
-                      {{"Quant", m.down},
-                       {"kUsed", text(kUsed)},
-                       {"kRows", text(kHidden)},
-                       {"kCols", text(kInner)},
-                       {"kQuantisedInput", text(m.quantised)},
-                       {"kWaves", text(m.waves)}}});
-    second.step(0, kRows).in(ids).in(shares).in(down.tiles()).in(activations);
-    second.out(wanted.size() * 4);
-    second.launch({kHidden / 32, kRows}, static_cast<uint32_t>(32 * m.waves));
-    CHECK(relative_error(second.get<float>(5), wanted) < tolerance);
-
-    // The same through slots sorted by expert.
-    constexpr int64_t kTokens = 2, kChunks = kRows * kUsed / kTokens + kExperts;
-    KernelRun groups({"expert_groups",
-                      {{"kExperts", text(kExperts)},
-                       {"kUsed", text(kUsed)},
-                       {"kTokens", text(kTokens)},
-                       {"kChunks", text(kChunks)},
-                       {"kWaves", "1"}}});
-    groups.step(0, kRows).in(ids).out(ids.size() * 4).out(kChunks * 12).launch({1}, 32);
-    const auto order = groups.get<int>(2), chunks = groups.get<int>(3);
-    KernelRun up_grouped({"experts_gate_up_grouped",
-                          {{"Gate", m.gate},
-                           {"Up", m.up},
-                           {"kUsed", text(kUsed)},
-                           {"kRows", text(kInner)},
-                           {"kCols", text(kHidden)},
-                           {"kTokens", text(kTokens)},
-                           {"kQuantisedInput", text(m.quantised)},
-                           {"kQuantisedOutput", text(m.quantised)},
-                           {"kWaves", text(m.waves)}}});
-    up_grouped.in(order).in(chunks).in(gate.tiles()).in(up.tiles()).in(first.get<uint8_t>(5));
-    up_grouped.out(activations.size());
-    up_grouped.launch({kInner / 32, kChunks}, static_cast<uint32_t>(32 * m.waves));
-    CHECK(up_grouped.get<uint8_t>(5) == activations);
-    KernelRun down_grouped({"experts_down_grouped",
-                            {{"Quant", m.down},
-                             {"kRows", text(kHidden)},
-                             {"kCols", text(kInner)},
-                             {"kTokens", text(kTokens)},
-                             {"kQuantisedInput", text(m.quantised)},
-                             {"kWaves", text(m.waves)}}});
-    down_grouped.in(order).in(chunks).in(down.tiles()).in(activations);
-    down_grouped.out(static_cast<size_t>(kRows * kUsed * kHidden * 4));
-    down_grouped.launch({kHidden / 32, kChunks}, static_cast<uint32_t>(32 * m.waves));
-    KernelRun sum(
-        {"experts_sum", {{"kUsed", text(kUsed)}, {"kCols", text(kHidden)}, {"kWaves", "1"}}});
-    sum.step(0, kRows).in(shares).in(down_grouped.get<float>(4)).out(wanted.size() * 4);
-    sum.launch({kHidden / 32, kRows}, 32);
-    CHECK(relative_error(sum.get<float>(3), wanted) < tolerance);
+    return cases;
 }
 
 TEST_CASE(
@@ -512,14 +413,12 @@ TEST_CASE(
 }
 
 TEST_CASE("experts equal the oracle for mixed formats, float and 8-bit activations") {
+    std::vector<KernelCase> cases;
     for (const Mixture& m :
          {Mixture{"Q4_K", "Q4_K", "Q6_K", false, 1}, Mixture{"Q4_K", "Q4_K", "Q6_K", true, 1},
-          Mixture{"Q8_0", "Q5_K", "Q4_K", true, 2}, Mixture{"F16", "Q8_0", "BF16", false, 4}}) {
-        CAPTURE(m.gate);
-        CAPTURE(m.quantised);
-        CAPTURE(m.waves);
-        check_mixture(m);
-    }
+          Mixture{"Q8_0", "Q5_K", "Q4_K", true, 2}, Mixture{"F16", "Q8_0", "BF16", false, 4}})
+        for (KernelCase& one : kernels_of(m)) cases.push_back(std::move(one));
+    check(cases);
 }
 
 TEST_CASE("the kernels of a 35B-A3B-shaped plan need no scratch memory on RDNA 3 and 3.5") {

@@ -1,34 +1,24 @@
 #include "tests/kernel_templates/kernel_run.h"
 
+#include <doctest/doctest.h>
 #include <fmt/format.h>
 
-#include <atomic>
-#include <cmath>
+#include <algorithm>
 #include <cstdlib>
-#include <limits>
-#include <map>
-#include <mutex>
+#include <set>
 #include <stdexcept>
-#include <thread>
 
 #include "kernel_templates/catalogue.h"
+#include "kernel_templates/quant/registry.h"
+#include "planner/file/gguf_output.h"
+#include "runtime/compile/kernel_library.h"
 #include "runtime/device/cpu_device.h"
+#include "runtime/trial/guarded_buffer.h"
+#include "tests/run_store.h"
 #include "tests/skip.h"
 
 namespace hetune::testing {
 namespace {
-
-constexpr size_t kGuard = 256;
-constexpr std::byte kPoison{0xff};
-
-struct Objects {
-    std::mutex mutex;
-    std::map<std::string, CodeObject> by_spec;
-};
-Objects& objects() {
-    static Objects instance;
-    return instance;
-}
 
 // Empty: the CPU device.
 std::string wanted_backend() {
@@ -48,125 +38,120 @@ Device& device() {
     return *instance;
 }
 
-CodeObject compile(const KernelSpec& spec) {
-    const Arch& arch = device().arch();
-    static const std::unique_ptr<Compiler> compiler = choose_compiler(arch, read_environment());
-    return compiler->compile({spec.name, TemplateSources().render(spec, arch.family), arch});
+KernelLibrary& library() {
+    static CodeStore store({.folder = run_store()});
+    static KernelLibrary instance(device().arch(), store, read_environment());
+    return instance;
 }
 
 }  // namespace
 
-const CodeObject& object_of(const KernelSpec& spec) {
-    {
-        const std::lock_guard lock(objects().mutex);
-        const auto found = objects().by_spec.find(spec.to_string());
-        if (found != objects().by_spec.end()) return found->second;
-    }
-    CodeObject code = compile(spec);
-    const std::lock_guard lock(objects().mutex);
-    return objects().by_spec.emplace(spec.to_string(), std::move(code)).first->second;
-}
-
-void compile_all(const std::vector<KernelSpec>& specs) {
-    std::atomic<size_t> next = 0;
-    std::mutex mutex;
-    std::exception_ptr failure;
-    std::vector<std::jthread> threads;
-    for (unsigned t = 0; t < std::max(1u, std::thread::hardware_concurrency()); ++t)
-        threads.emplace_back([&] {
-            for (size_t i = next++; i < specs.size(); i = next++) {
-                try {
-                    object_of(specs[i]);
-                } catch (...) {
-                    const std::lock_guard lock(mutex);
-                    failure = std::current_exception();
-                }
-            }
-        });
-    threads.clear();
-    if (failure != nullptr) std::rethrow_exception(failure);
-}
-
 std::vector<float> random_floats(size_t count, uint32_t seed) {
-    std::mt19937 engine(seed);
-    std::uniform_real_distribution<float> uniform(-1.0f, 1.0f);
-    std::vector<float> values(count);
-    for (float& value : values) value = uniform(engine);
-    return values;
+    std::mt19937 random(seed);
+    return seeded_floats(count, random);
 }
 
 KernelRun& KernelRun::add(std::span<const std::byte> from, size_t bytes) {
-    std::vector<std::byte> memory(bytes + kGuard, kPoison);
-    if (!from.empty()) std::memcpy(memory.data(), from.data(), from.size());
-    memory_.push_back(std::move(memory));
-    sizes_.push_back(bytes);
+    constexpr std::byte kPoison{0xff};
+    std::vector<std::byte>& memory = memory_.emplace_back(bytes, kPoison);
+    std::ranges::copy(from, memory.begin());
     return *this;
 }
 
 void KernelRun::launch(std::vector<uint32_t> groups, uint32_t threads) {
-    const auto module = device().load(object_of(spec_));
+    const auto module = device().load(library().get({spec_}).at(0));
     LaunchShape shape{.threads = threads};
-    for (size_t i = 0; i < groups.size(); ++i) shape.groups[i] = groups[i];
-    std::vector<std::unique_ptr<Buffer>> buffers;
+    std::ranges::copy(groups, shape.groups);
+    std::vector<std::unique_ptr<GuardedBuffer>> buffers;
     std::vector<uint64_t> args;
     for (const auto& memory : memory_) {
-        buffers.push_back(device().allocate(memory.size()));
-        device().upload(*buffers.back(), 0, memory);
+        buffers.push_back(std::make_unique<GuardedBuffer>(device(), memory.size()));
+        buffers.back()->upload(0, memory);
         args.push_back(buffers.back()->address());
     }
     device().launch(*module, shape, std::as_bytes(std::span(args)));
     device().synchronize();
-    for (size_t i = 0; i < memory_.size(); ++i) device().download(memory_[i], *buffers[i], 0);
-    for (size_t i = 0; i < memory_.size(); ++i)
-        for (size_t at = sizes_[i]; at < memory_[i].size(); ++at)
-            if (memory_[i][at] != kPoison)
-                throw std::runtime_error(fmt::format("{} wrote behind argument {}", spec_.name, i));
+    for (size_t i = 0; i < memory_.size(); ++i) {
+        buffers[i]->download(memory_[i], 0);
+        if (const std::string damage = buffers[i]->damage(); !damage.empty())
+            throw std::runtime_error(fmt::format("{}, argument {}: {}", spec_.name, i, damage));
+    }
+}
+
+Certificate KernelCase::certificate() const {
+    Plan plan{.options = {.rows = rows}, .kernels = {spec}};
+    plan.steps.push_back({.threads = threads});
+    PlanStep& step = plan.steps[0];
+    std::ranges::copy(groups, step.groups);
+    GgufOutput file;
+    for (const TemplateParam& param : find_template(spec.name)->params) {
+        step.args.push_back({static_cast<int>(plan.buffers.size())});
+        PlanBuffer& buffer = plan.buffers.emplace_back(param.name);
+        const auto found = behind.find(param.name);
+        if (found == behind.end()) continue;
+        const auto& [kind, buffer_rows, cols] = found->second;
+        buffer.bytes = step.args.back().bytes = cols;
+        if (const QuantFormat* format = find_quant(kind)) {
+            buffer.role = BufferRole::kTiles;
+            buffer.bytes = tiles_bytes(*format, buffer_rows, cols);
+            buffer.tensor = param.name;
+            file.add(param.name, format->ggml_type, {cols, buffer_rows});
+        } else if (kind == "floats") {
+            buffer.role = BufferRole::kRaw;
+            buffer.bytes = 4 * cols;
+        } else if (kind == "turns") {
+            buffer.role = BufferRole::kTurns;
+            buffer.bytes = 8 * cols;
+        }
+    }
+    const std::string header = file.header();
+    const auto bytes = std::as_bytes(std::span(header));
+    const ModelFile model("made by a test", {bytes.begin(), bytes.end()});
+    const auto module = device().load(library().get({spec}).at(0));
+    TrialDevice on{.device = device()};
+    return try_out({on, *module, plan, step, model, position});
+}
+
+void check(const std::vector<KernelCase>& cases) {
+    std::set<KernelSpec> specs;
+    for (const KernelCase& one : cases) specs.insert(one.spec);
+    library().get({specs.begin(), specs.end()});
+    for (const KernelCase& one : cases) {
+        CAPTURE(one.spec.to_string());
+        CAPTURE(one.rows);
+        CAPTURE(one.position.value_or(-1));
+        const Certificate certificate = one.certificate();
+        CHECK(certificate.failure == "");
+        for (const CertifiedOutput& output : certificate.outputs) {
+            CAPTURE(output.name);
+            CHECK(output.samples > 0);
+            CHECK(output.worst <= std::min(one.tolerance, output.tolerance));
+        }
+    }
 }
 
 std::vector<float> values_of_blocks(std::span<const uint8_t> bytes) {
+    const std::span blocks(reinterpret_cast<const HostXBlock*>(bytes.data()),
+                           bytes.size() / sizeof(HostXBlock));
     std::vector<float> values;
-    for (size_t at = 0; at + 48 <= bytes.size(); at += 48) {
-        float scale;
-        std::memcpy(&scale, bytes.data() + at, 4);
-        for (size_t i = 0; i < 32; ++i)
-            values.push_back(scale * static_cast<float>(static_cast<int8_t>(bytes[at + 16 + i])));
-    }
+    for (const HostXBlock& block : blocks)
+        for (const int8_t q : block.q) values.push_back(block.scale * static_cast<float>(q));
     return values;
-}
-
-float half_value(uint16_t bits) {
-    const int exponent = bits >> 10 & 31;
-    const double fraction = bits & 1023;
-    const double size =
-        exponent == 0 ? std::ldexp(fraction, -24) : std::ldexp(1024 + fraction, exponent - 25);
-    return static_cast<float>(bits >> 15 ? -size : size);
 }
 
 std::vector<float> values_of_half_rows(std::span<const uint8_t> bytes, int64_t cols) {
     std::vector<float> values;
-    const auto row_bytes = static_cast<size_t>(2 * cols + 16);
-    for (size_t at = 0; at + row_bytes <= bytes.size(); at += row_bytes) {
-        float scale;
-        std::memcpy(&scale, bytes.data() + at + 2 * cols, 4);
-        for (size_t c = 0; c < static_cast<size_t>(cols); ++c) {
-            uint16_t half;
-            std::memcpy(&half, bytes.data() + at + 2 * c, 2);
-            values.push_back(half_value(half) * scale);
-        }
+    for (int64_t row = 0; row < std::ssize(bytes) / (2 * cols + 16); ++row) {
+        const std::vector<float> one = half_row(cols, std::as_bytes(bytes), row);
+        values.insert(values.end(), one.begin(), one.end());
     }
     return values;
 }
 
 double relative_error(std::span<const float> got, std::span<const float> wanted) {
-    double error = 0, size = 0;
-    for (size_t i = 0; i < wanted.size(); ++i) {
-        const double difference =
-            std::abs(static_cast<double>(got[i]) - static_cast<double>(wanted[i]));
-        if (!(difference <= error)) error = difference;
-        if (std::isnan(difference)) return std::numeric_limits<double>::infinity();
-        size = std::max(size, std::abs(static_cast<double>(wanted[i])));
-    }
-    return size > 0 ? error / size : error;
+    Comparison comparison("", 1);
+    comparison.add_all(0, got, wanted);
+    return comparison.result().worst;
 }
 
 }  // namespace hetune::testing

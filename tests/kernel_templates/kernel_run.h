@@ -1,26 +1,26 @@
-// Runs one spec with guarded buffers: what a kernel must not touch is checked after the launch. On
-// the CPU device, or on the backend that HETUNE_TEST_BACKEND names ("cuda", "hip", "emulator").
+// Single kernels for tests: tried out by their certifiers (KernelCase), or launched with the test's
+// own inputs in guarded buffers (KernelRun). On the CPU device, or on the backend that
+// HETUNE_TEST_BACKEND names ("cuda", "hip", "emulator").
 #pragma once
 
 #include <cstdint>
 #include <cstring>
-#include <memory>
+#include <map>
+#include <optional>
 #include <random>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "kernel_templates/spec.h"
-#include "runtime/compile/compiler.h"
-#include "runtime/device/device.h"
+#include "runtime/trial/certify.h"
 
 namespace hetune::testing {
 
-// Compiles all specs for the device with every core; later launches of them find their object.
-void compile_all(const std::vector<KernelSpec>& specs);
-// The object of one spec for the device.
-const CodeObject& object_of(const KernelSpec& spec);
-
+// Groups of `size` that cover `count`.
+inline uint32_t groups_of(int64_t count, int64_t size) {
+    return static_cast<uint32_t>((count + size - 1) / size);
+}
 // Seeded values in -1 .. 1.
 std::vector<float> random_floats(size_t count, uint32_t seed);
 
@@ -37,13 +37,13 @@ class KernelRun {
     KernelRun& out(size_t bytes) { return add({}, bytes); }
     KernelRun& step(int position, int rows) { return in(std::vector<int32_t>{position, rows}); }
 
-    // Throws std::runtime_error when a guard behind a buffer was overwritten.
+    // Throws std::runtime_error when something was written before or behind a buffer.
     void launch(std::vector<uint32_t> groups, uint32_t threads);
 
     // Buffer `index` after the launch.
     template <class T>
     std::vector<T> get(size_t index) const {
-        std::vector<T> values(sizes_[index] / sizeof(T));
+        std::vector<T> values(memory_[index].size() / sizeof(T));
         std::memcpy(values.data(), memory_[index].data(), values.size() * sizeof(T));
         return values;
     }
@@ -53,15 +53,35 @@ class KernelRun {
 
     KernelSpec spec_;
     std::vector<std::vector<std::byte>> memory_;
-    std::vector<size_t> sizes_;
 };
+
+// A kernel at a shape of a test's choice, tried out by its certifier (runtime/trial): made inputs,
+// poisoned and guarded outputs, all of them compared with the oracle's.
+struct KernelCase {
+    // What stands behind a parameter, where its certifier asks for the size: a matrix of a format
+    // (its name), "floats" of a vector, "turns" of rotary pairs, or "bytes" of scratch memory.
+    struct Behind {
+        std::string kind;
+        int64_t rows = 1, cols = 0;
+    };
+    KernelSpec spec;
+    std::vector<uint32_t> groups;
+    uint32_t threads = 32;
+    int rows = 1;  // of the launch; of more than eight the last three are beyond the step
+    std::map<std::string, Behind> behind = {};
+    double tolerance = 1;  // of the largest value, where that is less than the certifier allows
+    std::optional<int64_t> position = {};
+
+    Certificate certificate() const;
+};
+// Compiles all of them with every core, and checks that each passes its trial.
+void check(const std::vector<KernelCase>& cases);
 
 // The values that rows of 8-bit blocks stand for (kernel_templates/elementwise/xblock.h), 48 bytes
 // for 32 values: what a kernel is fed, so that its own error is all that a comparison sees.
 std::vector<float> values_of_blocks(std::span<const uint8_t> bytes);
 // The same of rows of halves with a scale behind them, [rows][2 cols + 16 bytes].
 std::vector<float> values_of_half_rows(std::span<const uint8_t> bytes, int64_t cols);
-float half_value(uint16_t bits);
 
 // max |a - b| / max |b|: the error relative to the size of the result. NaN gives infinity.
 double relative_error(std::span<const float> got, std::span<const float> wanted);

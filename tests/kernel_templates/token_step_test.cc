@@ -21,9 +21,6 @@ constexpr double kHalfStep = 0.5 / 127;  // of 8-bit outputs, whose blocks have 
 
 std::string text(int64_t value) { return std::to_string(value); }
 std::string text(bool value) { return value ? "true" : "false"; }
-uint32_t groups_of(int64_t count, int64_t size) {
-    return static_cast<uint32_t>((count + size - 1) / size);
-}
 
 struct Net {
     int64_t key_heads, heads, key_size, value_size, splits, waves;
@@ -224,69 +221,42 @@ TEST_CASE("moe_route chooses as the router does, from logits of an input whose n
     }
 }
 
-// Output of attention_step at a position, with a cache of random halves before it.
-std::vector<float> attention_step(int position, int parts, int splits, int waves, bool gated) {
-    constexpr int64_t kHeads = 12, kKvHeads = 2, kSize = 64, kContext = 300;
-    const auto sized = [](int64_t count, uint32_t seed) {
-        return random_floats(static_cast<size_t>(count), seed);
-    };
-    std::vector<uint16_t> cache(kContext * kKvHeads * kSize);
-    for (size_t i = 0; i < cache.size(); ++i)
-        cache[i] = static_cast<uint16_t>(i * 2654435761u >> 9 & 0xbbff);
-    KernelRun run({"attention_step",
-                   {{"Kv", "KvF16"},
-                    {"kHeads", text(kHeads)},
-                    {"kKvHeads", text(kKvHeads)},
-                    {"kHeadSize", text(kSize)},
-                    {"kScale", "0.125f"},
-                    {"kNorm", "true"},
-                    {"kEps", "1e-6f"},
-                    {"kRotary", "32"},
-                    {"kInterleaved", "false"},
-                    {"kMagnitude", "1.0f"},
-                    {"kGated", text(gated)},
-                    {"kQuantisedOutput", "false"},
-                    {"kParts", text(int64_t{parts})},
-                    {"kSplits", text(int64_t{splits})},
-                    {"kWaves", text(int64_t{waves})}}});
-    // q and its gate, head by head, or q alone.
-    const auto both = sized(2 * kHeads * kSize, 1);
-    std::vector<float> q;
-    for (int64_t h = 0; h < kHeads; ++h) {
-        const auto* head = both.data() + 2 * h * kSize;
-        q.insert(q.end(), head, head + (gated ? 2 : 1) * kSize);
-    }
-    run.step(position, 1).in(q).in(sized(kKvHeads * kSize, 2)).in(sized(kKvHeads * kSize, 3));
-    run.in(sized(kSize, 4)).in(sized(kSize, 5)).in(sized(32, 6)).in(cache).in(cache);
-    run.out(static_cast<size_t>(kHeads * splits * (kSize + 2)) * 4)
-        .in(std::vector<int>(static_cast<size_t>(kKvHeads * parts)));
-    run.out(kHeads * kSize * 4);
-    run.launch({static_cast<uint32_t>(kKvHeads * parts), static_cast<uint32_t>(splits)},
-               static_cast<uint32_t>(32 * waves));
-    CHECK(run.get<int>(10) == std::vector<int>(static_cast<size_t>(kKvHeads * parts)));
-    auto y = run.get<float>(11);
-    if (gated) return y;
-    for (size_t i = 0; i < y.size(); ++i)  // what the gate does
-        y[i] *=
-            static_cast<float>(reference::sigmoid(both[i / kSize * 2 * kSize + kSize + i % kSize]));
-    return y;
-}
-
 TEST_CASE(
-    "attention_step gives the same in any number of parts, splits and waves, with a gate and "
+    "attention_step equals the oracle in any number of parts, splits and waves, with a gate and "
     "without") {
-    for (const int position : {0, 31, 32, 299}) {
-        CAPTURE(position);
-        const auto wanted = attention_step(position, 1, 1, 1, false);
+    std::vector<KernelCase> cases;
+    for (const int position : {0, 31, 32, 299})
         for (const auto& [parts, splits, waves] :
-             {std::tuple{1, 1, 4}, {2, 3, 2}, {3, 32, 1}, {1, 64, 2}, {2, 64, 4}})
-            for (const bool gated : {false, true}) {
-                CAPTURE(parts);
-                CAPTURE(splits);
-                CHECK(relative_error(attention_step(position, parts, splits, waves, gated),
-                                     wanted) < kTolerance);
-            }
-    }
+             {std::tuple{1, 1, 1}, {1, 1, 4}, {2, 3, 2}, {3, 32, 1}, {1, 64, 2}, {2, 64, 4}})
+            for (const bool gated : {false, true})
+                cases.push_back(
+                    {.spec = {"attention_step",
+                              {{"Kv", "KvF32"},
+                               {"kHeads", "12"},
+                               {"kKvHeads", "2"},
+                               {"kHeadSize", "64"},
+                               {"kScale", "0.125f"},
+                               {"kNorm", "true"},
+                               {"kEps", "1e-6f"},
+                               {"kRotary", "32"},
+                               {"kInterleaved", "false"},
+                               {"kMagnitude", "1.0f"},
+                               {"kGated", text(gated)},
+                               {"kQuantisedOutput", "false"},
+                               {"kParts", constant(parts)},
+                               {"kSplits", constant(splits)},
+                               {"kWaves", constant(waves)}}},
+                     .groups = {static_cast<uint32_t>(2 * parts), static_cast<uint32_t>(splits)},
+                     .threads = static_cast<uint32_t>(32 * waves),
+                     .behind = {{"q_norm", {"floats", 1, 64}},
+                                {"k_norm", {"floats", 1, 64}},
+                                {"turns", {"turns", 1, 16}}},
+                     .tolerance = kTolerance,
+                     .position = position});
+    cases.push_back(cases.back());  // and with a cache of halves
+    cases.back().spec.constants["Kv"] = "KvF16";
+    cases.back().tolerance = 1;
+    check(cases);
 }
 
 }  // namespace

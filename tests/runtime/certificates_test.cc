@@ -201,7 +201,7 @@ TEST_CASE("heads of any size are tried in full, and pass") {
                 if (spec.name != "attention_step" && spec.name != "attention_split") continue;
                 const auto module = device->load(library.get({spec}).at(0));
                 TrialDevice on{.device = *device};
-                const Certificate certificate = try_out({on, *module, plan, step, graph, file});
+                const Certificate certificate = try_out({on, *module, plan, step, file});
                 CAPTURE(size);
                 CHECK(certificate.failure == "");
                 for (const CertifiedOutput& output : certificate.outputs)

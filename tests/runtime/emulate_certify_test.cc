@@ -104,7 +104,7 @@ void try_model(const std::string& path, const SessionOptions& options, const std
                     const auto module = on.load(code);
                     TrialDevice device{.device = on};
                     try {
-                        return try_out({device, *module, *plan, step, graph, file}).failure;
+                        return try_out({device, *module, *plan, step, file}).failure;
                     } catch (const DeviceError& error) {
                         return error.what();
                     }

@@ -256,7 +256,6 @@ TEST_CASE("the catalogue's templates have mutations, those that matter most thre
 // A step of a small model that a template is tried with.
 struct Subject {
     std::shared_ptr<const ModelFile> file;
-    std::shared_ptr<const LayerGraph> graph;
     std::shared_ptr<const SessionPlans> plans;
     const Plan* plan;
     const PlanStep* step;
@@ -269,20 +268,20 @@ std::map<std::string, std::vector<Subject>> subjects_of(const Arch& arch) {
     for (const testing::EmulatedModel& model : testing::emulated_models()) {
         const auto file = std::make_shared<const ModelFile>(
             testing::written_model(model, "Q4_K_M", HETUNE_BUILD_DIR "/test-models/mutations"));
-        const auto graph = std::make_shared<const LayerGraph>(build_layer_graph(*file));
+        const LayerGraph graph = build_layer_graph(*file);
         for (SessionOptions options : model.sessions) {
             options.context = 128;
             for (const bool matrix : {options.prefill_rows >= kMatrixRows, false}) {
                 options.matrix = matrix;
                 const auto plans = std::make_shared<const SessionPlans>(
-                    session_plans(*graph, *file, arch, options));
+                    session_plans(graph, *file, arch, options));
                 std::vector<const Plan*> list = {&plans->sampler};
                 for (const Plan& plan : plans->steps) list.push_back(&plan);
                 for (const Plan* plan : list)
                     for (size_t i = 0; i < plan->kernels.size(); ++i)
                         if (const KernelSpec& spec = plan->kernels[i]; seen.insert(spec).second)
                             by_template[spec.name].push_back(
-                                {file, graph, plans, plan, &plan->first_use(static_cast<int>(i))});
+                                {file, plans, plan, &plan->first_use(static_cast<int>(i))});
             }
         }
     }
@@ -293,8 +292,7 @@ std::string failure_of(Device& device, KernelLibrary& library, const Subject& su
     const CodeObject code = library.get({subject.plan->spec(*subject.step)}).at(0);
     const auto module = device.load(code);
     TrialDevice on{.device = device};
-    return try_out({on, *module, *subject.plan, *subject.step, *subject.graph, *subject.file})
-        .failure;
+    return try_out({on, *module, *subject.plan, *subject.step, *subject.file}).failure;
 }
 
 TEST_CASE("every mutation of every template is refused by a trial, and the templates pass") {
