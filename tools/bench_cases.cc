@@ -37,7 +37,7 @@ void add_costs(BenchResult& result, const LoadedModel& model) {
     const BenchCase& what = result.what;
     const Arch& arch = model.device().arch();
     if (what.decode) {
-        add_cost(result, model.plan_for(1, false), arch, what.depth + what.tokens / 2);
+        add_cost(result, model.plan_for(kDecodeStep), arch, what.depth + what.tokens / 2);
         result.bytes *= what.tokens;
         result.operations *= what.tokens;
         ++result.launches;
@@ -46,7 +46,7 @@ void add_costs(BenchResult& result, const LoadedModel& model) {
     std::map<int64_t, Plan> plans;
     for (int64_t at = 0; at < what.tokens; at += model.options().prefill_rows) {
         const auto rows = std::min<int64_t>(what.tokens - at, model.options().prefill_rows);
-        if (!plans.contains(rows)) plans[rows] = model.plan_for(static_cast<int>(rows), false);
+        if (!plans.contains(rows)) plans[rows] = model.plan_for({.rows = static_cast<int>(rows)});
         // Each row sees those before it in its own step: half of them on the average.
         add_cost(result, plans[rows], arch, what.depth + at + rows / 2);
     }

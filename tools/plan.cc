@@ -11,7 +11,7 @@
 #include "runtime/api/hetune.h"
 #include "runtime/device/device.h"
 #include "runtime/load/memory.h"
-#include "runtime/load/session_plans.h"
+#include "runtime/load/model_plans.h"
 #include "runtime/trial/tunings_for.h"
 #include "tools/cache_commands.h"
 #include "tools/chosen_arch.h"

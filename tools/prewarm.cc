@@ -17,7 +17,7 @@
 #include "runtime/device/readable_bytes.h"
 #include "runtime/engine/recipes.h"
 #include "runtime/load/memory.h"
-#include "runtime/load/session_plans.h"
+#include "runtime/load/model_plans.h"
 #include "runtime/load/weights.h"
 #include "runtime/trial/tunings_for.h"
 #include "tools/cache_commands.h"
@@ -73,11 +73,11 @@ Shard parse_shard(const std::string& text) {
 }
 
 // One for each choice of rows, activations and KV type. A batch is a step of its number of rows
-// with the logits of each, which a session of as many prefill rows has too.
-std::vector<SessionOptions> sessions(const PrewarmArguments& args) {
+// with the logits of each, which a load of as many prefill rows has too.
+std::vector<LoadOptions> loads(const PrewarmArguments& args) {
     std::vector<int> all_rows = args.prefill_rows;
     all_rows.insert(all_rows.end(), args.batches.begin(), args.batches.end());
-    std::vector<SessionOptions> list;
+    std::vector<LoadOptions> list;
     for (const int rows : all_rows)
         for (const Activations activations : {Activations::kQuantised, Activations::kFloat})
             for (const std::string& kv : kv_type_names())
@@ -157,7 +157,7 @@ class Prewarm {
     }
 
     std::vector<KernelSpec> kernels(const Job& job) const {
-        return file_ ? kernels_of_sessions(*file_, job.arch, sessions_on(job))
+        return file_ ? kernels_of_loads(*file_, job.arch, loads_on(job))
                      : kernels_of_recipes(recipes_, job.arch, job.refused);
     }
 
@@ -169,12 +169,12 @@ class Prewarm {
     }
 
     // With the defaults, and with the tunings of each device of the arch that has some.
-    std::vector<SessionOptions> sessions_on(const Job& job) const {
-        std::vector<SessionOptions> list;
+    std::vector<LoadOptions> loads_on(const Job& job) const {
+        std::vector<LoadOptions> list;
         for (const Tunings& tunings :
              all_tunings_for(stored_records(cache_, job.arch.name), job.arch,
                              job.library->compiler().identity(), tune_use(read_environment().tune)))
-            for (SessionOptions options : sessions(args_)) {
+            for (LoadOptions options : loads(args_)) {
                 options.tunings = tunings;
                 options.refused = job.refused;
                 list.push_back(std::move(options));
@@ -233,7 +233,7 @@ class Prewarm {
         tiles_ =
             args_.compiles()
                 ? tiles.find_or_make(
-                      session_plans(build_layer_graph(*file_), *file_, jobs_[0].arch, {}).buffers(),
+                      model_plans(build_layer_graph(*file_), *file_, jobs_[0].arch, {}).buffers(),
                       [&](size_t done, size_t total) {
                           progress_.update("repack", done, total);
                           if (interrupted()) throw LoadCancelled("repacking: stopped");
@@ -267,10 +267,10 @@ class Prewarm {
     std::vector<MemoryNeeds> needs(const Job& job) const {
         std::vector<MemoryNeeds> list;
         if (!file_ || args_.contexts.empty()) return list;
-        const SessionPlans plans =
-            session_plans(build_layer_graph(*file_), *file_, job.arch, sessions(args_).at(0));
+        const ModelPlans plans =
+            model_plans(build_layer_graph(*file_), *file_, job.arch, loads(args_).at(0));
         for (const int64_t context : args_.contexts)
-            list.push_back(memory_needs(plans.steps, context, 0, SessionOptions().state_snapshots));
+            list.push_back(memory_needs(plans.steps, context, 0, LoadOptions().state_snapshots));
         return list;
     }
 

@@ -62,9 +62,10 @@ struct Comparison {
 OracleRounding rounding_of(const VerifyArguments& args, const ModelHost& model) {
     if (!model.loaded) return {};
     const LoadedModel& loaded = *model.loaded;
-    const int rows = args.one_by_one ? 1 : logits_rows(loaded.options(), loaded.device().arch());
+    const StepKind kind =
+        args.one_by_one ? kDecodeStep : logits_step(loaded.options(), loaded.device().arch());
     return {.activations = !args.model.options.float_activations,
-            .halves = products_of_halves(loaded.plan_for(rows, !args.one_by_one)),
+            .halves = products_of_halves(loaded.plan_for(kind)),
             .kv = kv_type(args.model.options.kv_type)};
 }
 

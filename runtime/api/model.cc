@@ -58,9 +58,9 @@ bool Model::has_chat_template() const { return !host().text->chat_template().is_
 std::string Model::plan(bool prefill, bool json) const {
     const ModelHost& model = host();
     if (!model.loaded) return {};
-    const Plan plan =
-        model.loaded->plan_for(prefill ? model.loaded->options().prefill_rows : 1, false);
     const Arch& arch = model.loaded->device().arch();
+    const Plan plan =
+        model.loaded->plan_for(prefill ? prefill_step(model.loaded->options(), arch) : kDecodeStep);
     const int64_t context = model.info.context;
     return json ? plan_json(plan, arch, context).dump(2) : plan_text(plan, arch, context);
 }

@@ -175,7 +175,7 @@ std::unique_ptr<Engine> ModelHost::load_compiled() {
     library->when_compiled([this](const KernelSpec& spec) { callbacks.compiled(spec.name); });
     if (callbacks.can_cancel()) library->give_up_when([this] { return callbacks.cancelled(); });
     library->name_model(prewarm_arguments(file.path().string(), options));
-    const SessionOptions wanted{
+    const LoadOptions wanted{
         .context = options.context,
         .prefill_rows = options.prefill_rows,
         .fusion = options.fusion,
@@ -226,9 +226,9 @@ std::unique_ptr<Engine> ModelHost::load_compiled() {
     return engine;
 }
 
-void ModelHost::record(const SessionOptions& wanted) {
+void ModelHost::record(const LoadOptions& wanted) {
     if (!codes->wants_recipes()) return;
-    for (const Recipe& recipe : recipes_of_session(file, wanted)) codes->record(recipe);
+    for (const Recipe& recipe : recipes_of_load(file, wanted)) codes->record(recipe);
 }
 
 Tunings ModelHost::chosen_tunings(const CacheOptions& cache, const Environment& environment) {

@@ -77,7 +77,7 @@ struct ModelHost {
   private:
     std::unique_ptr<Engine> load();
     std::unique_ptr<Engine> load_compiled();
-    void record(const SessionOptions& wanted);  // as recipes
+    void record(const LoadOptions& wanted);  // as recipes
     // What `hetune autotune` found for this device and compiler; says what is stale.
     Tunings chosen_tunings(const CacheOptions& cache, const Environment& environment);
 };

@@ -10,7 +10,7 @@ namespace {
 
 // The device works on one while the host sees to the one before; more cover a host that is slow to
 // wake. Where tokens come faster than an eye sees, several are launched at once, for
-// SessionOptions::burst_seconds. With a burst behind all others, less than the ring of tokens
+// LoadOptions::burst_seconds. With a burst behind all others, less than the ring of tokens
 // holds.
 constexpr size_t kLaunchesInFlight = 4;
 constexpr int64_t kBurst = 32;

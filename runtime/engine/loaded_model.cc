@@ -9,7 +9,7 @@
 namespace hetune {
 
 LoadedModel::LoadedModel(const ModelFile& file, Device& device, KernelLibrary& library,
-                         TileStore* tiles, SessionOptions options, const LoadProgress& progress,
+                         TileStore* tiles, LoadOptions options, const LoadProgress& progress,
                          const LoadChecks& checks)
     : file_(file),
       device_(device),
@@ -18,12 +18,12 @@ LoadedModel::LoadedModel(const ModelFile& file, Device& device, KernelLibrary& l
       memory_limit_(options_.memory_limit > 0 ? options_.memory_limit
                                               : static_cast<int64_t>(device.info().free_bytes)),
       weights_(device, file, graph_, tiles) {
-    options_.prefill_rows = prefill_rows(options_, device.arch());
+    options_.prefill_rows = prefill_step(options_, device.arch()).rows;
     if (!device.info().graph_loops) options_.loops = false;
     Loading loading{library, progress, checks};
     do {
         Stopwatch watch;
-        plans_ = session_plans(graph_, file, device.arch(), options_);
+        plans_ = model_plans(graph_, file, device.arch(), options_);
         times_.plan_ms += watch.lap();
     } while (!make_kernels(loading) || !certify_kernels(loading));
 
@@ -112,8 +112,8 @@ bool LoadedModel::certify_kernels(Loading& loading) {
     return complete;
 }
 
-Plan LoadedModel::plan_for(int rows, bool all_logits) const {
-    return session_step(graph_, file_, device_.arch(), options_, rows, all_logits);
+Plan LoadedModel::plan_for(const StepKind& kind) const {
+    return step_plan(graph_, file_, device_.arch(), options_, kind);
 }
 
 }  // namespace hetune

@@ -13,7 +13,7 @@
 #include "runtime/device/device.h"
 #include "runtime/load/bound_plan.h"
 #include "runtime/load/memory.h"
-#include "runtime/load/session_plans.h"
+#include "runtime/load/model_plans.h"
 #include "runtime/load/weights.h"
 #include "runtime/trial/certify.h"
 
@@ -44,15 +44,15 @@ class LoadedModel {
     // does not compile, fails a gate or its trial is not used: the planner's next variant is.
     // Throws ModelError, CompileError, DeviceError, and MemoryError before anything is allocated.
     LoadedModel(const ModelFile& file, Device& device, KernelLibrary& library, TileStore* tiles,
-                SessionOptions options, const LoadProgress& progress = {},
+                LoadOptions options, const LoadProgress& progress = {},
                 const LoadChecks& checks = {});
 
     const ModelFile& file() const { return file_; }
     Device& device() const { return device_; }
     const LayerGraph& graph() const { return graph_; }
     // With the rows of a prefill step, and with what was refused.
-    const SessionOptions& options() const { return options_; }
-    const SessionPlans& plans() const { return plans_; }
+    const LoadOptions& options() const { return options_; }
+    const ModelPlans& plans() const { return plans_; }
     const LoadedKernels& kernels() const { return kernels_; }
     // The memory of a buffer of weights; nullptr where there is none of that name.
     Buffer* weight(const std::string& name) const { return weights_.find(name); }
@@ -63,8 +63,8 @@ class LoadedModel {
     bool repacked() const { return weights_.repacked(); }
     // Of the kernels in use, and of those that failed; empty where nothing was certified.
     const std::vector<CertifiedKernel>& certificates() const { return certificates_; }
-    // A plan as the model's options make it, which need not be one of plans().
-    Plan plan_for(int rows, bool all_logits) const;
+    // As the model's options make it; need not be one of plans().
+    Plan plan_for(const StepKind& kind) const;
 
   private:
     // What the steps of a load have in common.
@@ -82,11 +82,11 @@ class LoadedModel {
     const ModelFile& file_;
     Device& device_;
     LayerGraph graph_;
-    SessionOptions options_;
+    LoadOptions options_;
     int64_t memory_limit_;  // as it was before anything was allocated
     Weights weights_;
     LoadedKernels kernels_;
-    SessionPlans plans_;
+    ModelPlans plans_;
     LoadTimes times_;
     MemoryNeeds memory_;
     std::vector<CertifiedKernel> certificates_;

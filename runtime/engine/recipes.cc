@@ -17,7 +17,7 @@ constexpr int kMaxRows = 4096;
 struct RecordedPlan {
     enum class Phase { kDecode, kPrefill, kAllLogits };
     Phase phase = Phase::kDecode;
-    SessionOptions options;
+    LoadOptions options;
 };
 
 constexpr const char* kDefaultRows = "default";  // as many as suit the arch
@@ -69,10 +69,10 @@ std::set<KernelSpec> kernels_of_recipe(const Recipe& recipe, const Arch& arch,
     const ModelFile file(fmt::format("recipe of {}", recipe.model), recipe.header);
     const LayerGraph graph = build_layer_graph(file);
     using enum RecordedPlan::Phase;
-    const int rows = plan.phase == kDecode    ? 1
-                     : plan.phase == kPrefill ? prefill_rows(plan.options, arch)
-                                              : logits_rows(plan.options, arch);
-    const Plan step = session_step(graph, file, arch, plan.options, rows, plan.phase == kAllLogits);
+    const StepKind kind = plan.phase == kDecode    ? kDecodeStep
+                          : plan.phase == kPrefill ? prefill_step(plan.options, arch)
+                                                   : logits_step(plan.options, arch);
+    const Plan step = step_plan(graph, file, arch, plan.options, kind);
     std::set<KernelSpec> kernels(step.kernels.begin(), step.kernels.end());
     const Plan sampler =
         make_sampler_plan(graph.vocabulary, arch, step.options, arch.has_graph_loops);
@@ -86,7 +86,7 @@ std::set<KernelSpec> kernels_of_recipe(const Recipe& recipe, const Arch& arch,
 
 }  // namespace
 
-std::vector<Recipe> recipes_of_session(const ModelFile& file, const SessionOptions& options) {
+std::vector<Recipe> recipes_of_load(const ModelFile& file, const LoadOptions& options) {
     const auto header = planning_header(file);
     const std::string name = file.get_string("general.name", file.path().filename().string());
     std::vector<Recipe> recipes;

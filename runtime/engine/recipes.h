@@ -6,12 +6,12 @@
 #include <vector>
 
 #include "cache/recipe.h"
-#include "runtime/load/session_plans.h"
+#include "runtime/load/model_plans.h"
 
 namespace hetune {
 
-// The plans that a session with these options runs.
-std::vector<Recipe> recipes_of_session(const ModelFile& file, const SessionOptions& options);
+// The plans that a load with these options makes.
+std::vector<Recipe> recipes_of_load(const ModelFile& file, const LoadOptions& options);
 
 // The kernels of each recipe's plan, planned anew for `arch` with the tunables of that arch and
 // without the `refused` ones (PlanOptions::refused); each once, sorted by their text. Throws

@@ -1,4 +1,4 @@
-// Copies of a session's recurrent state at earlier positions of its context. A recurrence cannot be
+// Copies of a slot's recurrent state at earlier positions of its context. A recurrence cannot be
 // undone: to cut the context back, the nearest copy is restored and what follows it is run again.
 #pragma once
 

@@ -16,12 +16,13 @@ int rows_of(const BoundPlan& plan) { return plan.plan().options.rows; }
 
 Stepper::Stepper(const LoadedModel& model, ContextMemory& memory)
     : model_(model), device_(model.device()), memory_(memory) {
-    const SessionPlans& plans = model.plans();
+    const ModelPlans& plans = model.plans();
     allocate_shared();
     landed_.reserve(static_cast<size_t>(token_ring_size()));
-    decode_ = bind(plans.steps[0]);
-    prefill_ = bind(plans.steps[1]);
-    if (plans.steps.size() > 2) each_ = bind(plans.steps[2]);
+    const LoadOptions& options = model.options();
+    decode_ = bind(plans.of(kDecodeStep));
+    prefill_ = bind(plans.of(prefill_step(options, device_.arch())));
+    if (options.all_logits) each_ = bind(plans.of(logits_step(options, device_.arch())));
     draws_ = std::make_unique<Draws>(model, *decode_.plan);
     for (const PlanBuffer& buffer : decode_.plan->plan().buffers) {
         if (buffer.role != BufferRole::kCounters) continue;
@@ -41,7 +42,7 @@ Stepper::~Stepper() {
 }
 
 void Stepper::allocate_shared() {
-    const SessionPlans& plans = model_.plans();
+    const ModelPlans& plans = model_.plans();
     for (const Plan& plan : plans.steps)
         for (const PlanBuffer& buffer : plan.buffers)
             if (buffer.role == BufferRole::kScratch || buffer.role == BufferRole::kCounters ||

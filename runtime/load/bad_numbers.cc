@@ -28,7 +28,7 @@ std::string damage_in(const ModelFile& file) {
 }
 
 // What to try for a model whose weights are sound.
-std::string advice(const SessionOptions& options, const std::optional<BadNumber>& first) {
+std::string advice(const LoadOptions& options, const std::optional<BadNumber>& first) {
     std::vector<std::string> tries;
     const bool in_attention = first && first->kernel.starts_with("attention");
     if (options.kv == KvType::kF16) {
@@ -94,7 +94,7 @@ std::optional<BadNumber> find_bad_number(Device& device, const BoundPlan& plan, 
     return std::nullopt;
 }
 
-std::string number_error_text(const ModelFile& file, const std::optional<SessionOptions>& options,
+std::string number_error_text(const ModelFile& file, const std::optional<LoadOptions>& options,
                               const std::optional<BadNumber>& first, int64_t tokens) {
     std::string text =
         fmt::format("{}: the logits behind {} tokens are no numbers", file.path().string(), tokens);

@@ -9,7 +9,7 @@
 
 #include "planner/file/model_file.h"
 #include "runtime/load/bound_plan.h"
-#include "runtime/load/session_plans.h"
+#include "runtime/load/model_plans.h"
 
 namespace hetune {
 
@@ -35,8 +35,8 @@ std::optional<BadNumber> find_bad_number(Device& device, const BoundPlan& plan, 
                                          int rows, int64_t first);
 
 // The text of a NumberError behind `tokens` tokens. Looks for damaged weights first. `options` are
-// those of the session; none on the reference backend.
-std::string number_error_text(const ModelFile& file, const std::optional<SessionOptions>& options,
+// those of the load; none on the reference backend.
+std::string number_error_text(const ModelFile& file, const std::optional<LoadOptions>& options,
                               const std::optional<BadNumber>& first, int64_t tokens);
 
 }  // namespace hetune

@@ -1,4 +1,5 @@
-// Every byte a session will take, known from its plans before anything is allocated.
+// Every byte that a model and its context will take, known from its plans before anything is
+// allocated.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
 // How the kernels of a template are tried out: one function a template, registered by name in a
-// file of its own. A template without one is never launched by a session that certifies.
+// file of its own. A template without one is never launched by a model whose kernels are certified.
 #pragma once
 
 #include <functional>

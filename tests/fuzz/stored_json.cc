@@ -77,7 +77,7 @@ std::vector<std::string> recipe_seeds() {
     write_synthetic(small("qwen3"), {.header_only = true}, path);
     const ModelFile file(path, ModelFile::Open::kHeaderOnly);
     std::vector<std::string> list;
-    for (const Recipe& recipe : recipes_of_session(file, {})) {
+    for (const Recipe& recipe : recipes_of_load(file, {})) {
         list.push_back(std::string("l").append(recipe.line()));
         std::string values = "p";
         for (const auto& [name, value] : recipe.plan) values += name + "=" + value + "\n";

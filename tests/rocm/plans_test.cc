@@ -36,9 +36,9 @@ std::string meeting_place() {
 // Of decode, prefill, verification and sampling, fused and not.
 std::map<std::string, KernelSpec> kernels_of(const std::string& path, const Arch& arch) {
     const ModelFile file(path, ModelFile::Open::kHeaderOnly);
-    const SessionOptions sessions[] = {{}};
+    const LoadOptions sessions[] = {{}};
     std::map<std::string, KernelSpec> kernels;
-    for (KernelSpec& spec : kernels_of_sessions(file, arch, sessions))
+    for (KernelSpec& spec : kernels_of_loads(file, arch, sessions))
         kernels.emplace(spec.to_string(), spec);
     return kernels;
 }
@@ -155,9 +155,9 @@ TEST_CASE("objects of the emulator's models are left for it") {
         std::map<std::string, KernelSpec> kernels;
         for (const EmulatedModel& model : emulated_models()) {
             const ModelFile file(written_model(model, "Q4_K_M", meeting_place()));
-            for (const SessionOptions& session : model.sessions)
+            for (const LoadOptions& session : model.sessions)
                 for (const KernelSpec& spec :
-                     session_plans(build_layer_graph(file), file, arch, session).kernels())
+                     model_plans(build_layer_graph(file), file, arch, session).kernels())
                     kernels.emplace(spec.to_string(), spec);
         }
         const auto specs = list_of(kernels);

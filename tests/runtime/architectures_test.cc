@@ -8,7 +8,7 @@
 #include <filesystem>
 
 #include "planner/make_plan.h"
-#include "runtime/load/session_plans.h"
+#include "runtime/load/model_plans.h"
 #include "runtime/oracle/logits_distance.h"
 #include "runtime/oracle/reference_engine.h"
 #include "tests/runtime/model_files.h"
@@ -118,7 +118,7 @@ TEST_CASE("a vocabulary too small for the sampler is refused before anything com
     shape.vocabulary = 15;
     const ModelFile file(written(shape, {.quant = "F16", .header_only = true}),
                          ModelFile::Open::kHeaderOnly);
-    CHECK_THROWS_WITH_AS(session_plans(build_layer_graph(file), file, find_arch("gfx1100"), {}),
+    CHECK_THROWS_WITH_AS(model_plans(build_layer_graph(file), file, find_arch("gfx1100"), {}),
                          doctest::Contains("a vocabulary of 15 tokens; hetune needs 16 or more"),
                          ModelError);
 }

@@ -18,7 +18,7 @@ namespace {
 
 using testing::BrokenTemplates;
 
-const SessionOptions kFewRows{.context = 64, .prefill_rows = 9};
+const LoadOptions kFewRows{.context = 64, .prefill_rows = 9};
 
 // The CPU device, whose launches fail as long as `broken`.
 class FailingDevice : public Device {
@@ -192,8 +192,8 @@ TEST_CASE("heads of any size are tried in full, and pass") {
         const ModelFile file(
             testing::written_model({shape, {}}, "F32", HETUNE_BUILD_DIR "/test-models/heads"));
         const LayerGraph graph = build_layer_graph(file);
-        const SessionPlans plans =
-            session_plans(graph, file, device->arch(), {.context = 64, .prefill_rows = 5});
+        const ModelPlans plans =
+            model_plans(graph, file, device->arch(), {.context = 64, .prefill_rows = 5});
         int tried = 0;
         for (const Plan& plan : plans.steps)
             for (const PlanStep& step : plan.steps) {

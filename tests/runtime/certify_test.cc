@@ -33,7 +33,7 @@ struct Load {
     KernelLibrary library;
     std::unique_ptr<Solo> session;
 
-    Load(CodeStore& store, const std::string& templates, SessionOptions options,
+    Load(CodeStore& store, const std::string& templates, LoadOptions options,
          LoadChecks checks = {}, const std::string& path = kTiny)
         : file(path), library(device->arch(), store, environment(templates)) {
         checks.warn = [this](const std::string& line) { lines.push_back(line); };
@@ -51,7 +51,7 @@ struct Load {
             lines, [&](const std::string& line) { return line.find(text) != std::string::npos; });
     }
     bool uses(std::string_view kernel) const {
-        const auto kernels = session->plan_for(1, false).kernels;
+        const auto kernels = session->plan_for(kDecodeStep).kernels;
         return std::ranges::any_of(kernels,
                                    [&](const KernelSpec& spec) { return spec.name == kernel; });
     }
@@ -67,7 +67,7 @@ struct Load {
     }
 };
 
-const SessionOptions kSmall{.context = 64, .prefill_rows = 9};
+const LoadOptions kSmall{.context = 64, .prefill_rows = 9};
 const LoadChecks kAlways{.certify = CertifyMode::kAlways};
 
 TEST_CASE("every template that a plan may use has a certifier") {
@@ -78,7 +78,7 @@ TEST_CASE("every template that a plan may use has a certifier") {
     }
 }
 
-void all_pass(const std::string& path, SessionOptions options) {
+void all_pass(const std::string& path, LoadOptions options) {
     options.all_logits = true;
     const Load load(code_store(), {}, options, kAlways, path);
     CHECK(load.lines.empty());

@@ -14,7 +14,7 @@
 #include <thread>
 
 #include "runtime/compile/kernel_library.h"
-#include "runtime/load/session_plans.h"
+#include "runtime/load/model_plans.h"
 #include "tests/runtime/every_template.h"
 
 namespace {
@@ -36,7 +36,7 @@ int keys(const std::string& model, const std::string& arch_name) {
     size_t count = 0;
     for (int run = 0; run < 10; ++run) {  // the shortest: others use the machine too
         auto start = Clock::now();
-        const std::vector<KernelSpec> kernels = session_plans(graph, file, arch, {}).kernels();
+        const std::vector<KernelSpec> kernels = model_plans(graph, file, arch, {}).kernels();
         plan_ms = std::min(plan_ms, ms_since(start));
         start = Clock::now();
         for (const KernelSpec& spec : kernels) static_cast<void>(library.key(spec));

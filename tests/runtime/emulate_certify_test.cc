@@ -15,7 +15,7 @@
 #include "kernel_templates/quant/registry.h"
 #include "runtime/compile/kernel_library.h"
 #include "runtime/device/emulator_device.h"
-#include "runtime/load/session_plans.h"
+#include "runtime/load/model_plans.h"
 #include "runtime/trial/certify.h"
 #include "tests/runtime/emulated_objects.h"
 #include "tests/skip.h"
@@ -76,12 +76,12 @@ bool has_quant(const KernelSpec& spec) {
 }
 
 // Tries the kernels of the model's plans that `wanted` takes.
-void try_model(const std::string& path, const SessionOptions& options, const std::string& schedule,
+void try_model(const std::string& path, const LoadOptions& options, const std::string& schedule,
                bool (*wanted)(const KernelSpec&), Tried& tried) {
     const ModelFile file(path);
     const LayerGraph graph = build_layer_graph(file);
     const Arch& arch = find_arch("gfx1100");
-    const SessionPlans plans = session_plans(graph, file, arch, options);
+    const ModelPlans plans = model_plans(graph, file, arch, options);
     const auto open = [&](const char* poison) {
         return open_emulator(read_environment().emulator, "gfx1100",
                              {.schedule = schedule, .poison = poison});
@@ -129,7 +129,7 @@ void try_model(const std::string& path, const SessionOptions& options, const std
 void try_templates(const std::string& schedule) {
     Tried tried;
     for (const testing::EmulatedModel& model : testing::emulated_models())
-        for (const SessionOptions& session : model.sessions)
+        for (const LoadOptions& session : model.sessions)
             try_model(
                 written(model, "Q4_K_M", schedule), session, schedule,
                 [](const KernelSpec&) { return true; }, tried);

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "cache/key.h"
-#include "runtime/load/session_plans.h"
+#include "runtime/load/model_plans.h"
 #include "tests/runtime/edited_model.h"
 #include "tests/runtime/small_shapes.h"
 #include "tools/synth/synthetic.h"
@@ -20,7 +20,7 @@ namespace hetune::testing {
 
 struct EmulatedModel {
     ModelShape shape;
-    std::vector<SessionOptions> sessions;
+    std::vector<LoadOptions> sessions;
     std::function<void(EditedModel&)> change = nullptr;  // of the file with the shape's tensors
 };
 
@@ -112,7 +112,7 @@ inline void add_groups(EditedModel& file) {
 
 inline std::vector<EmulatedModel> emulated_models() {
     const std::map<std::string, std::string> tile = {{"kTileM", "64"}};
-    const SessionOptions large_tiles = {
+    const LoadOptions large_tiles = {
         .prefill_rows = 77,
         .tunables = {{"gemm", tile}, {"gemm_swiglu", tile}, {"experts_gate_up_gemm", tile}}};
     return {{emulated_dense(),

@@ -401,7 +401,7 @@ class FilledDevice : public ScriptedDevice {
 
 TEST_CASE("a kernel that is refused behind the weights does not make a model too large") {
     const ModelFile file(kTiny);
-    const SessionOptions options{.context = 64};
+    const LoadOptions options{.context = 64};
     int64_t needed = 0;
     {
         Loaded loaded(kTiny, options);

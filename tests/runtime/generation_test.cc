@@ -35,7 +35,7 @@ struct Bursts {
 };
 constexpr Bursts kBursts[] = {{0, false}, {1e9, false}, {1e9, true}};
 
-SessionOptions options_of(int64_t context, const Bursts& bursts) {
+LoadOptions options_of(int64_t context, const Bursts& bursts) {
     return {.context = context, .burst_seconds = bursts.seconds, .loops = bursts.loops};
 }
 
@@ -110,8 +110,8 @@ TEST_CASE("a device that runs ahead stays within the context") {
 TEST_CASE("a start renders each kernel once, cold and warm") {
     for (int start = 0; start < 2; ++start) {
         Loaded loaded(kModels + "/mini35-Q4_K_M.gguf", {.context = 64, .all_logits = true});
-        const SessionPlans plans = session_plans(loaded.session.graph(), loaded.file,
-                                                 loaded.device->arch(), loaded.session.options());
+        const ModelPlans plans = model_plans(loaded.session.graph(), loaded.file,
+                                             loaded.device->arch(), loaded.session.options());
         const auto& made = loaded.library.statistics();
         CHECK(made.rendered == std::ssize(plans.kernels()));
         CHECK(made.cached + made.compiled == made.rendered);

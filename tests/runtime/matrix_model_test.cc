@@ -13,6 +13,8 @@
 namespace hetune {
 namespace {
 
+constexpr StepKind kMany{.rows = 72, .logits = StepKind::Logits::kEach};
+
 bool uses(const Plan& plan, const std::string& kernel) {
     return std::ranges::find(plan.kernels, kernel, &KernelSpec::name) != plan.kernels.end();
 }
@@ -29,10 +31,10 @@ TEST_CASE("prefill on the matrix units gives llama.cpp's logits, fused and not")
                                                             .all_logits = true,
                                                             .matrix = true});
             Solo& session = loaded.session;
-            const Plan plan = session.plan_for(72, true);
+            const Plan plan = session.plan_for(kMany);
             CHECK(uses(plan, "gemm"));
             CHECK(uses(plan, "attention_flash"));
-            CHECK_FALSE(uses(session.plan_for(1, false), "gemm"));
+            CHECK_FALSE(uses(session.plan_for(kDecodeStep), "gemm"));
             const auto distance =
                 compare_logits(exact(std::string(model) + ".exact"), session.forward(tokens, true),
                                session.vocabulary());
@@ -51,11 +53,11 @@ TEST_CASE("what a plan rounds is known product by product: halves, and 8 bits wh
     write_synthetic(shape, {.quant = "Q8_0"}, path);
     Loaded loaded(path, {.context = 128, .prefill_rows = 72, .all_logits = true, .matrix = true});
     const OracleRounding rounding{.activations = true,
-                                  .halves = products_of_halves(loaded.session.plan_for(72, true)),
+                                  .halves = products_of_halves(loaded.session.plan_for(kMany)),
                                   .kv = KvType::kF16};
     CHECK(rounding.halves.contains("blk.0.attn_q.weight"));
     CHECK_FALSE(rounding.halves.contains("blk.0.ffn_gate_exps.weight"));
-    CHECK(products_of_halves(loaded.session.plan_for(1, true)).empty());
+    CHECK(products_of_halves(loaded.session.plan_for({.logits = StepKind::Logits::kEach})).empty());
 
     const LayerGraph graph = build_layer_graph(loaded.file);
     ReferenceEngine exact(loaded.file, graph, 128), rounded(loaded.file, graph, 128, rounding);

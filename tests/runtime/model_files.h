@@ -56,7 +56,7 @@ struct Loaded {
     std::unique_ptr<Device> device = open_cpu_device(0);
     KernelLibrary library{device->arch(), code_store(), read_environment()};
     Solo session;
-    Loaded(const std::string& path, SessionOptions options)
+    Loaded(const std::string& path, LoadOptions options)
         : file(path), session(file, *device, library, nullptr, std::move(options)) {
         require_all_kernels(session);
     }

@@ -256,7 +256,7 @@ TEST_CASE("the catalogue's templates have mutations, those that matter most thre
 // A step of a small model that a template is tried with.
 struct Subject {
     std::shared_ptr<const ModelFile> file;
-    std::shared_ptr<const SessionPlans> plans;
+    std::shared_ptr<const ModelPlans> plans;
     const Plan* plan;
     const PlanStep* step;
 };
@@ -269,12 +269,12 @@ std::map<std::string, std::vector<Subject>> subjects_of(const Arch& arch) {
         const auto file = std::make_shared<const ModelFile>(
             testing::written_model(model, "Q4_K_M", HETUNE_BUILD_DIR "/test-models/mutations"));
         const LayerGraph graph = build_layer_graph(*file);
-        for (SessionOptions options : model.sessions) {
+        for (LoadOptions options : model.sessions) {
             options.context = 128;
             for (const bool matrix : {options.prefill_rows >= kMatrixRows, false}) {
                 options.matrix = matrix;
-                const auto plans = std::make_shared<const SessionPlans>(
-                    session_plans(graph, *file, arch, options));
+                const auto plans =
+                    std::make_shared<const ModelPlans>(model_plans(graph, *file, arch, options));
                 std::vector<const Plan*> list = {&plans->sampler};
                 for (const Plan& plan : plans->steps) list.push_back(&plan);
                 for (const Plan* plan : list)

@@ -9,7 +9,7 @@
 #include "kernel_templates/catalogue.h"
 #include "runtime/compile/compiler.h"
 #include "runtime/compile/kernel_library.h"
-#include "runtime/load/session_plans.h"
+#include "runtime/load/model_plans.h"
 #include "tests/runtime/every_template.h"
 #include "tests/skip.h"
 
@@ -68,10 +68,10 @@ TEST_CASE("no kernel of the small models is refused on sm_90, with 8-bit and flo
     for (const char* name : {"tiny-Q4_K_M", "mini35-Q4_K_M"}) {
         CAPTURE(name);
         const ModelFile file(fmt::format("{}/{}.gguf", HETUNE_TEST_MODELS, name));
-        const SessionOptions sessions[] = {
+        const LoadOptions sessions[] = {
             {.context = 128},
             {.context = 128, .activations = Activations::kFloat, .kv = KvType::kF32}};
-        const auto specs = kernels_of_sessions(file, find_arch("sm_90"), sessions);
+        const auto specs = kernels_of_loads(file, find_arch("sm_90"), sessions);
         for (const std::string& failure : failures_of(*compiler, specs)) FAIL_CHECK(failure);
     }
 }

@@ -112,7 +112,7 @@ TEST_CASE("sizes without kernels are refused at planning, with the sizes that wo
         CAPTURE(c.name);
         const ModelFile file(written(c.name, c.shape, "Q4_K_M"));
         CHECK_THROWS_WITH_AS(
-            session_plans(build_layer_graph(file), file, find_arch("gfx1100"), {.context = 64}),
+            model_plans(build_layer_graph(file), file, find_arch("gfx1100"), {.context = 64}),
             doctest::Contains(c.says), ModelError);
     }
 }

@@ -92,15 +92,15 @@ struct SoloModel {
 class Solo : private SoloModel, public OneSequence {
   public:
     Solo(const ModelFile& file, Device& device, KernelLibrary& library, TileStore* tiles,
-         SessionOptions options, const LoadProgress& progress = {}, const LoadChecks& checks = {})
+         LoadOptions options, const LoadProgress& progress = {}, const LoadChecks& checks = {})
         : SoloModel(file, device, library, tiles, std::move(options), progress, checks),
           OneSequence(stepper) {}
 
     const LoadedModel& model() const { return loaded; }
-    const SessionOptions& options() const { return loaded.options(); }
+    const LoadOptions& options() const { return loaded.options(); }
     const LayerGraph& graph() const { return loaded.graph(); }
     const std::vector<CertifiedKernel>& certificates() const { return loaded.certificates(); }
-    Plan plan_for(int rows, bool all_logits) const { return loaded.plan_for(rows, all_logits); }
+    Plan plan_for(const StepKind& kind) const { return loaded.plan_for(kind); }
     // As Stepper::trace, for tokens whose every logit is wanted.
     void trace(std::span<const int32_t> tokens, const Stepper::AfterKernel& after) {
         state().append(tokens, SequenceState::Path::kEachLogits);

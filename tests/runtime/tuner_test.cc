@@ -9,7 +9,7 @@
 #include "planner/lower/plan_builder.h"
 #include "planner/make_plan.h"
 #include "planner/plan/tuning_space.h"
-#include "runtime/load/session_plans.h"
+#include "runtime/load/model_plans.h"
 #include "runtime/trial/tunings_for.h"
 #include "tests/cache/test_folder.h"
 #include "tests/planner/small_model.h"

@@ -9,7 +9,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "runtime/load/session_plans.h"
+#include "runtime/load/model_plans.h"
 #include "tests/cache/test_folder.h"
 #include "tests/runtime/model_files.h"
 #include "tests/runtime/scripted_device.h"
@@ -40,7 +40,7 @@ Contents load(TileStore& store,
     DiscreteDevice device;
     const ModelFile file(model);
     const LayerGraph graph = build_layer_graph(file);
-    const auto wanted = session_plans(graph, file, device.arch(), {}).buffers();
+    const auto wanted = model_plans(graph, file, device.arch(), {}).buffers();
     Weights weights(device, file, graph, &store);
     weights.load(wanted);
     Contents contents{{}, weights.repacked()};

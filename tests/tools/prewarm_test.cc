@@ -6,7 +6,7 @@
 
 #include "cache/bundle.h"
 #include "planner/file/model_file.h"
-#include "runtime/load/session_plans.h"
+#include "runtime/load/model_plans.h"
 #include "tests/runtime/broken_templates.h"
 #include "tests/tools/hetune_command.h"
 
@@ -267,12 +267,12 @@ TEST_CASE("prewarm compiles another variant for what cannot be compiled, and its
     const auto json = made.json();
     CHECK(json["complete"] == true);
     // All that the planner takes one after the other of the broken template, and nothing else.
-    SessionOptions options;
+    LoadOptions options;
     std::set<std::string> wanted, refused;
     for (size_t before = 1; before != wanted.size();) {
         before = wanted.size();
         for (const KernelSpec& kernel :
-             kernels_of_sessions(ModelFile(kTiny), find_arch("x86-64-v3"), std::span(&options, 1)))
+             kernels_of_loads(ModelFile(kTiny), find_arch("x86-64-v3"), std::span(&options, 1)))
             if (kernel.name == "gemv_swiglu") wanted.insert(kernel.to_string());
         for (const std::string& kernel : wanted) options.refused[kernel] = "broken";
     }

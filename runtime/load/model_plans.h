@@ -1,0 +1,78 @@
+// Which plans a loaded model has, and so which kernels and weights it needs: asked by LoadedModel
+// and, without a device, by `hetune prewarm`.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "planner/plan/plan.h"
+
+namespace hetune {
+
+// Tokens of context unless more are asked for: a cache of the trained context may not fit.
+constexpr int64_t kDefaultContext = 4096;
+
+struct LoadOptions {
+    int64_t context = kDefaultContext;  // capacity in tokens
+    int prefill_rows = 0;               // tokens of one prefill step; 0: Arch::prefill_rows
+    bool fusion = true;
+    Activations activations = Activations::kQuantised;
+    KvType kv = KvType::kF16;
+    int state_snapshots = 4;         // copies of the recurrent state (state_snapshots.h)
+    double burst_seconds = 0.05;     // that tokens launched at the same time may take together
+    std::optional<bool> loops = {};  // bursts as loops, on a device that can; default: as Arch says
+    bool all_logits = false;         // forward(…, every_row) will be called
+    std::optional<bool> matrix =
+        {};                    // prefill on the matrix units; default: where the arch has any
+    int64_t memory_limit = 0;  // bytes; 0: what the device has free
+    std::map<std::string, std::map<std::string, std::string>> tunables;
+    Tunings tunings;
+    std::map<std::string, std::string> refused;  // PlanOptions::refused
+};
+
+// What a step is for. There are few kinds; each has a plan, kernels and a graph of its own.
+struct StepKind {
+    int rows = 1;                                               // tokens, at most
+    int sequences = 1;                                          // whose tokens they are
+    enum class Logits { kLast, kEach } logits = Logits::kLast;  // of the last token, or of each
+    bool operator==(const StepKind&) const = default;
+};
+
+struct ModelPlans {
+    // Of the steps of step_kinds(), in their order.
+    std::vector<Plan> steps;
+    Plan sampler;
+
+    // Each once, in the order of KernelSpec.
+    std::vector<KernelSpec> kernels() const;
+    // Throws std::out_of_range where the model has no steps of this kind.
+    const Plan& of(const StepKind& kind) const;
+    // Of the steps, each once, sorted by name.
+    std::vector<PlanBuffer> buffers() const;
+};
+
+// One token of an answer.
+constexpr StepKind kDecodeStep = {};
+// Tokens of a prompt.
+StepKind prefill_step(const LoadOptions& options, const Arch& arch);
+// The same with the logits of each: no more than make a buffer of reasonable size.
+StepKind logits_step(const LoadOptions& options, const Arch& arch);
+// Those of a model that is loaded with these options.
+std::vector<StepKind> step_kinds(const LoadOptions& options, const Arch& arch);
+
+// `file` may be open for its header only. Throws ModelError, as make_plan does.
+ModelPlans model_plans(const LayerGraph& graph, const ModelFile& file, const Arch& arch,
+                       const LoadOptions& options);
+
+Plan step_plan(const LayerGraph& graph, const ModelFile& file, const Arch& arch,
+               const LoadOptions& options, const StepKind& kind);
+
+// All kernels that loads with any of these options need, whether or not they are fused and ask
+// for the logits of each row (the two options that are not looked at). In the order of KernelSpec.
+std::vector<KernelSpec> kernels_of_loads(const ModelFile& file, const Arch& arch,
+                                         std::span<const LoadOptions> loads);
+
+}  // namespace hetune
