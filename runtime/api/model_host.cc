@@ -141,6 +141,8 @@ std::unique_ptr<Engine> ModelHost::load() {
                  graph.vocabulary);
     if (text->has_tokenizer() && !text->tokenizer().warning().empty())
         callbacks.warn(text->tokenizer().warning());
+    // Where all is in the cache, nothing asks later.
+    if (callbacks.cancelled()) throw LoadCancelled("it was cancelled");
     std::unique_ptr<Engine> engine;
     if (options.backend == "reference") {
         info.backend = info.device = info.arch = "reference";

@@ -179,7 +179,7 @@ Json chat_variables(const std::string& text) {
     Json variables = Json::parse(text, nullptr, false);
     if (!variables.is_object())
         throw std::runtime_error(
-            fmt::format("Model::Options::chat_template_kwargs '{}': no JSON object, such as "
+            fmt::format("variables for the chat template, '{}': no JSON object, such as "
                         "{{\"enable_thinking\": false}}",
                         text));
     return variables;

