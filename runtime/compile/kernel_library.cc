@@ -79,7 +79,7 @@ KernelLibrary::KernelLibrary(const Arch& arch, CodeStore& store, Environment env
 void KernelLibrary::use(std::unique_ptr<Compiler> compiler) {
     compiler_ = std::move(compiler);
     options_ = fmt::format("{}", fmt::join(compiler_->options(arch_), " "));
-    for (auto& [text, kernel] : prepared_)
+    for (auto& [spec, kernel] : prepared_)
         kernel =
             std::make_shared<PreparedKernel>(kernel->spec, kernel->source, own_key(kernel->source));
 }
@@ -101,10 +101,9 @@ void KernelLibrary::settle(const std::vector<KernelSpec>& specs) {
 }
 
 std::shared_ptr<const PreparedKernel> KernelLibrary::prepare(const KernelSpec& spec) const {
-    const std::string text = spec.to_string();
     {
         const std::lock_guard lock(preparing_);
-        if (const auto known = prepared_.find(text); known != prepared_.end()) return known->second;
+        if (const auto known = prepared_.find(spec); known != prepared_.end()) return known->second;
     }
     auto kernel =
         std::make_shared<PreparedKernel>(spec, templates_.render(spec, arch_.family), CacheKey{});
@@ -112,7 +111,7 @@ std::shared_ptr<const PreparedKernel> KernelLibrary::prepare(const KernelSpec& s
     const std::lock_guard lock(preparing_);
     ++statistics_.rendered;
     if (prepared_.size() >= kKept) prepared_.clear();
-    return prepared_[text] = std::move(kernel);
+    return prepared_[spec] = std::move(kernel);
 }
 
 KernelLibrary::Prepared KernelLibrary::prepare_all(const std::vector<KernelSpec>& specs) {

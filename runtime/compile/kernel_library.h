@@ -143,7 +143,7 @@ class KernelLibrary {
     std::string model_ = "FILE";
     std::map<CacheKey, CacheKey> other_builds_;  // own key -> key of the object in its place
     mutable std::mutex preparing_;               // guards prepared_ and statistics_.rendered
-    mutable std::map<std::string, std::shared_ptr<const PreparedKernel>> prepared_;  // by spec
+    mutable std::map<KernelSpec, std::shared_ptr<const PreparedKernel>> prepared_;
     mutable Statistics statistics_;
 };
 
