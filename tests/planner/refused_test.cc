@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <set>
 
 #include "planner/lower/plan_builder.h"
 #include "planner/make_plan.h"
@@ -37,6 +38,24 @@ const PlanStep* step_of(const Plan& plan, std::string_view kernel) {
 TEST_CASE("with nothing refused the plan is the same") {
     const Planner planner;
     CHECK(planner.plan({{"gemv", {{"kWaves", "99"}}}}).steps == planner.plan({}).steps);
+}
+
+TEST_CASE(
+    "a plan has each kernel once, in order of first use, and none that was tried and refused") {
+    const Planner planner;
+    const Plan plan = planner.plan({}), chain = planner.plan({}, false);
+    const PlanStep* step = step_of(plan, "attention_step");
+    REQUIRE(step != nullptr);
+    CHECK(chain.steps.size() > chain.kernels.size());
+    for (const Plan& one : {plan, chain, planner.plan({plan.spec(*step)})}) {
+        int next = 0;
+        for (const PlanStep& s : one.steps) {
+            CHECK(s.kernel <= next);
+            if (s.kernel == next) CHECK(&one.first_use(next++) == &s);
+        }
+        CHECK(next == std::ssize(one.kernels));
+        CHECK(std::set(one.kernels.begin(), one.kernels.end()).size() == one.kernels.size());
+    }
 }
 
 TEST_CASE("instead of a refused kernel one of fewer waves is launched, with as many threads") {
