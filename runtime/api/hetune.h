@@ -138,8 +138,8 @@ struct GenerateOptions {
     int logprobs = -1;
     // Looked at between steps: of a prompt (ModelOptions::prefill_rows tokens) and of an answer.
     std::optional<std::chrono::steady_clock::time_point> deadline = {};
-    // Asked by the thread that generates, some times a second; true ends the generation, like
-    // Sequence::cancel().
+    // Asked by the thread that generates, at first and then fifty times a second; true ends the
+    // generation, like Sequence::cancel().
     std::function<bool()> cancelled = {};
 };
 

@@ -257,6 +257,10 @@ Generated Sequence::generate(std::span<const int32_t> prompt, const GenerateOpti
             if (stopped) request->stop();
         }
     };
+    if (options.cancelled && options.cancelled()) {
+        result.stop = Stop::kCancelled;
+        return result;
+    }
     me.submit(request);
     try {
         for (bool done = false; !done;) {

@@ -55,6 +55,8 @@ void Scheduler::submit(const RequestPtr& request) {
         if (request->draws > 0 && request->tokens.empty() && request->sequence->size() == 0)
             throw RequestError("the prompt has no token");
     }
+    // So that no token takes memory.
+    if (request->draws > 0) request->drawn_.reserve(2 * Request::kMostUntaken);
     request->wake_ = [this] {
         {
             const std::lock_guard lock(mutex_);

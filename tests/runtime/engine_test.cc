@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <fstream>
 #include <sstream>
@@ -165,6 +166,109 @@ TEST_CASE("a sequence cut back goes on as if no more had come") {
     }
 }
 
+TEST_CASE("an answer stops in front of a stop string, whose tokens stay in the sequence") {
+    for (const char* backend : {"cpu", "reference"}) {
+        Sequence text = load(kTiny, {.backend = backend}).open();
+        const GenerateOptions whole{.max_tokens = 20};
+        const Generated plain = text.generate("Ownership is", whole);
+        REQUIRE(plain.text.size() > 30);
+        // Across the borders of tokens.
+        GenerateOptions options = whole;
+        options.stop = {"no such text", plain.text.substr(12, 9)};
+        const size_t at = plain.text.find(options.stop[1]);
+        text.reset();
+        std::string streamed;
+        const Generated cut = text.generate("Ownership is", options, [&](std::string_view more) {
+            streamed += more;
+            return true;
+        });
+        CHECK(cut.stop == Stop::kStopString);
+        CHECK(cut.stop_string == options.stop[1]);
+        CHECK(cut.text == plain.text.substr(0, at));
+        CHECK(streamed == cut.text);
+        CHECK(cut.tokens.size() < plain.tokens.size());
+        CHECK(std::equal(cut.tokens.begin(), cut.tokens.end(), plain.tokens.begin()));
+        CHECK(std::ranges::equal(text.tokens().last(cut.tokens.size()), cut.tokens));
+        CHECK_THROWS_WITH_AS(text.generate("a", {.stop = {""}}),
+                             doctest::Contains("GenerateOptions::stop"), OptionError);
+    }
+}
+
+TEST_CASE("log-probabilities are those of the logits, whatever is cut, and change no token") {
+    for (const std::string& file : {kTiny, kMini}) {
+        Sequence text = load(file, {.context = 128}).open();
+        GenerateOptions options{.max_tokens = 6,
+                                .sampling = {.temperature = 0.9, .repeat_penalty = 1.3, .seed = 2},
+                                .ignore_end = true};
+        const Tokens prompt = {5, 17, 300, 42};
+        const Tokens wanted = text.generate(prompt, options).tokens;
+        text.reset();
+        options.logprobs = 3;
+        const Generated made = text.generate(prompt, options);
+        CHECK(made.tokens == wanted);
+        REQUIRE(made.logprobs.size() == 6);
+        REQUIRE(made.top_logprobs.size() == 6);
+        text.reset();
+        std::vector<float> row = text.logits(prompt);
+        for (size_t i = 0; i < 6; ++i) {
+            double sum = 0;
+            for (const float v : row) sum += std::exp(static_cast<double>(v));
+            const auto logprob = [&](int32_t token) {
+                return static_cast<double>(row[static_cast<size_t>(token)]) - std::log(sum);
+            };
+            CHECK(made.logprobs[i].token == wanted[i]);
+            CHECK(made.logprobs[i].logprob == doctest::Approx(logprob(wanted[i])).epsilon(1e-5));
+            REQUIRE(made.top_logprobs[i].size() == 3);
+            CHECK(made.top_logprobs[i][0].token == std::ranges::max_element(row) - row.begin());
+            for (const TokenLogprob& top : made.top_logprobs[i])
+                CHECK(top.logprob == doctest::Approx(logprob(top.token)).epsilon(1e-5));
+            row = text.logits(std::span(wanted).subspan(i, 1), {.one_by_one = true});
+        }
+        CHECK_THROWS_AS(text.generate(prompt, {.logprobs = 21}), OptionError);
+    }
+}
+
+TEST_CASE("a deadline ends a prompt between its steps, and an answer") {
+    Sequence text = load(kTiny, {.prefill_rows = 8}).open();
+    const auto now = std::chrono::steady_clock::now();
+    const Generated none = text.generate(Tokens(40, 17), {.deadline = now});
+    CHECK(none.stop == Stop::kDeadline);
+    CHECK(none.tokens.empty());
+    CHECK(text.tokens().empty());
+    GenerateOptions options{.max_tokens = 50, .ignore_end = true};
+    options.deadline = now + std::chrono::hours(1);
+    CHECK(text.generate(Tokens{5}, options).stop == Stop::kLength);
+}
+
+TEST_CASE("append and generate with nothing more give what one prompt gives") {
+    for (const std::string& file : {kTiny, kMini}) {
+        Sequence text = load(file).open();
+        const Tokens wanted = text.generate(Tokens{5, 17, 300, 42}, {.max_tokens = 5}).tokens;
+        text.reset();
+        text.append(Tokens{5, 17, 300, 42});
+        CHECK(text.room() == 60);
+        CHECK(text.generate(Tokens{}, {.max_tokens = 5}).tokens == wanted);
+        // Another sequence takes the memory in between.
+        text.truncate(4);
+        load(file).open().append(Tokens{1});
+        CHECK(text.generate(Tokens{}, {.max_tokens = 5}).tokens == wanted);
+    }
+}
+
+TEST_CASE("sequences of one model take turns, and each goes on with its own tokens") {
+    for (const std::string& file : {kTiny, kMini}) {
+        const Model model = load(file);
+        Sequence alone = model.open();
+        const Tokens wanted = alone.generate(Tokens{5, 17, 300}, {.max_tokens = 4}).tokens;
+        const Tokens next = alone.generate(Tokens{8}, {.max_tokens = 4}).tokens;
+        Sequence one = model.open(), two = model.open();
+        CHECK(one.generate(Tokens{5, 17, 300}, {.max_tokens = 4}).tokens == wanted);
+        CHECK(two.generate(Tokens{5, 17, 300}, {.max_tokens = 4}).tokens == wanted);
+        CHECK(one.generate(Tokens{8}, {.max_tokens = 4}).tokens == next);
+        CHECK(two.generate(Tokens{8}, {.max_tokens = 4}).tokens == next);
+    }
+}
+
 TEST_CASE("a callback that stops a generation is not called again") {
     Sequence text = load(kTiny).open();
     int calls = 0;
@@ -174,24 +278,27 @@ TEST_CASE("a callback that stops a generation is not called again") {
     CHECK(calls == 3);
 }
 
-TEST_CASE("a prompt can be cancelled between its steps, and goes on where it stopped") {
+TEST_CASE("a prompt that is cancelled stays as far as it was computed, and goes on from there") {
     const Tokens prompt(40, 17);
     for (const char* backend : {"cpu", "reference"}) {
         CAPTURE(backend);
         Sequence text = load(kTiny, {.backend = backend, .prefill_rows = 8}).open();
+        const Generated none =
+            text.generate(prompt, {.max_tokens = 3, .cancelled = [] { return true; }});
+        CHECK(none.stop == Stop::kCancelled);
+        CHECK(none.tokens.empty());
+        CHECK(text.tokens().empty());
+        // At some step; on a quick machine behind the last.
         int asked = 0;
         const Generated cut =
-            text.generate(prompt, {.max_tokens = 3, .cancelled = [&] { return ++asked > 1; }}, {});
-        CHECK(cut.stop == Stop::kCancelled);
-        CHECK(cut.tokens.empty());
-        CHECK(asked == 2);
-        const auto ran = static_cast<size_t>(text.tokens().size());
-        CHECK(ran > 0);
-        CHECK(ran < prompt.size());
+            text.generate(prompt, {.max_tokens = 3, .cancelled = [&] { return ++asked > 1; }});
+        CHECK((cut.stop == Stop::kCancelled || cut.stop == Stop::kLength));
+        const size_t ran = std::min(text.tokens().size(), prompt.size());
+        text.truncate(static_cast<int64_t>(ran));
         const Tokens wanted =
-            text.generate(std::span(prompt).subspan(ran), {.max_tokens = 3}, {}).tokens;
+            text.generate(std::span(prompt).subspan(ran), {.max_tokens = 3}).tokens;
         text.reset();
-        CHECK(text.generate(prompt, {.max_tokens = 3}, {}).tokens == wanted);
+        CHECK(text.generate(prompt, {.max_tokens = 3}).tokens == wanted);
     }
 }
 
