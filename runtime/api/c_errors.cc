@@ -77,7 +77,7 @@ hetune_status keep_current_exception() noexcept {
 
 }  // namespace hetune
 
-const char* hetune_status_name(hetune_status status) {
+const char* hetune_status_name(int status) {
     if (status == HETUNE_OK) return "ok";
     for (const hetune::ErrorKind& kind : hetune::kErrorKinds)
         if (kind.status == status) return kind.name;

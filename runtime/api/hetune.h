@@ -24,6 +24,8 @@
 // Callbacks of a Sequence's call are called in the thread of that call, those of ModelOptions in
 // any thread, one at a time. All may throw: the call of the library that is in progress ends and
 // throws the same exception. A callback may use the Model, but not the Sequence that calls.
+//
+// hetune_c.h is the same for C.
 #pragma once
 
 #include <chrono>

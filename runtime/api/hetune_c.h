@@ -70,7 +70,7 @@ typedef enum hetune_status {
 } hetune_status;
 
 // "ok", "RequestError", "Overloaded" ...: the class of hetune.h. "unknown" for any other number.
-HETUNE_API const char* hetune_status_name(hetune_status status);
+HETUNE_API const char* hetune_status_name(int status);
 
 // The text of the calling thread's last error, which names the file, tensor, kernel, option or
 // argument and says what to do; "" without one. Valid until the thread's next failing call.
@@ -114,7 +114,8 @@ typedef int (*hetune_is_cancelled)(void* user);
 // A warning of one line, as long as the model lives.
 typedef void (*hetune_on_warning)(const char* line, void* user);
 
-// Each sets one callback; NULL: none.
+// Each sets one callback; NULL: none. What `user` points to must be there until the model and all its
+// sequences are freed.
 HETUNE_API hetune_status hetune_model_options_progress(hetune_model_options* options,
                                                        hetune_on_progress callback, void* user);
 HETUNE_API hetune_status hetune_model_options_compiled(hetune_model_options* options,

@@ -65,6 +65,14 @@ example "$here/../../docs/c-api.md"
 if "$work/example" "$work/no.gguf" 2>"$work/example.err"; then fail "the example loads no.gguf"; fi
 grep -q no.gguf "$work/example.err" || fail "no name of a file: $(cat "$work/example.err")"
 
+# Python, which no sanitizer is built into (ctypes_test runs with one).
+if [ ${#flags[@]} -eq 0 ]; then
+    python3 "$here/ctypes_test.py" "$prefix/$libdir/libhetune.so" "$model" cpu
+    sed -n '/^```python$/,/^```$/{/^```/!p}' "$here/../../docs/c-api.md" | sed "s|model.gguf|$model|" >"$work/example.py"
+    [ -s "$work/example.py" ] || fail "no Python in docs/c-api.md"
+    python3 "$work/example.py"
+fi
+
 grep -q '^8 tokens, cpu$' "$work/by_cmake.out" || fail "no 8 tokens"
 cmp "$work/by_cmake.out" "$work/by_pkg_config.out"
 "$prefix/bin/hetune" run "$model" --backend cpu -c 256 -p "Ownership is" -n 8 -q >"$work/command.out"

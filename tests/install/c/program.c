@@ -148,7 +148,7 @@ static void library(void) {
     REQUIRE(strcmp(text, getenv("HETUNE_CACHE_DIR")) == 0);
     hetune_free(text);
     REQUIRE(strcmp(hetune_status_name(HETUNE_DEVICE_LOST), "DeviceLost") == 0);
-    REQUIRE(strcmp(hetune_status_name((hetune_status)99), "unknown") == 0);
+    REQUIRE(strcmp(hetune_status_name(99), "unknown") == 0);
 }
 
 static void text_and_tokens(const hetune_model* model) {
