@@ -114,8 +114,8 @@ typedef int (*hetune_is_cancelled)(void* user);
 // A warning of one line, as long as the model lives.
 typedef void (*hetune_on_warning)(const char* line, void* user);
 
-// Each sets one callback; NULL: none. What `user` points to must be there until the model and all its
-// sequences are freed.
+// Each sets one callback; NULL: none. What `user` points to must be there until the model and all
+// its sequences are freed.
 HETUNE_API hetune_status hetune_model_options_progress(hetune_model_options* options,
                                                        hetune_on_progress callback, void* user);
 HETUNE_API hetune_status hetune_model_options_compiled(hetune_model_options* options,
