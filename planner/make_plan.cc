@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <set>
 
-#include "planner/fusion/rule.h"
+#include "planner/fusion/fuse.h"
 #include "planner/lower/plan_builder.h"
 #include "planner/plan/device_sizes.h"
 #include "planner/plan/tuning_space.h"
@@ -11,32 +11,16 @@
 namespace hetune {
 namespace {
 
-bool makes_any(const FusionRule& rule, const std::set<std::string_view>& kinds) {
-    return std::ranges::any_of(rule.makes,
-                               [&](std::string_view kind) { return kinds.contains(kind); });
-}
-
 // With all fusions but those that make an op of `unfused`. Throws NoKernelLeft.
 Plan lower_without(const LayerGraph& graph, const ModelFile& file, const Arch& arch,
                    const PlanOptions& options, const std::map<int, OpTunables>& ops,
                    const std::set<std::string_view>& unfused) {
-    FusedGraph fused(graph);
-    std::vector<std::string> notes = graph.notes;
-    if (options.fusion)
-        for (const FusionRule& rule : fusion_rules()) {
-            if (options.without.contains(rule.name)) continue;
-            if (makes_any(rule, unfused)) {
-                notes.push_back(rule.name + ": left out, since its kernels are refused");
-                continue;
-            }
-            int applied = 0;
-            while (rule.apply(fused, options, file)) ++applied;
-            if (applied > 0) notes.push_back(rule.name + " x" + std::to_string(applied));
-        }
-    PlanBuilder builder(fused, file, arch, options, ops);
-    for (size_t i = 0; i < fused.ops.size(); ++i) builder.lower_op(i);
+    const Fusion fusion = fuse(graph, file, options, unfused);
+    PlanBuilder builder(fusion.graph, file, arch, options, ops);
+    for (size_t i = 0; i < fusion.graph.ops.size(); ++i) builder.lower_op(i);
     builder.finish();
-    builder.plan.notes = std::move(notes);
+    builder.plan.notes = graph.notes;
+    builder.plan.notes.insert(builder.plan.notes.end(), fusion.notes.begin(), fusion.notes.end());
     return std::move(builder.plan);
 }
 
@@ -48,11 +32,8 @@ Plan lower_graph(const LayerGraph& graph, const ModelFile& file, const Arch& arc
     for (;;) try {
             return lower_without(graph, file, arch, options, ops, unfused);
         } catch (const NoKernelLeft& error) {
-            const bool fused =
-                options.fusion && std::ranges::any_of(fusion_rules(), [&](const FusionRule& rule) {
-                    return makes_any(rule, {error.kind()});
-                });
-            if (!fused || !unfused.insert(error.kind()).second) throw;
+            if (!options.fusion || !is_fused(error.kind()) || !unfused.insert(error.kind()).second)
+                throw;
         }
 }
 

@@ -6,6 +6,8 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "planner/fusion/fuse.h"
+#include "planner/fusion/graph_text.h"
 #include "planner/make_plan.h"
 #include "planner/plan/arch.h"
 #include "runtime/api/hetune.h"
@@ -37,7 +39,7 @@ struct PlanArguments {
     std::string activations = "q8";
     std::string kv = "f16";
     int jobs = 0;
-    bool json = false;
+    bool json = false, operations = false;
     bool resources = false, allow_unused = false;
     std::string source, isa, dump, html;
 };
@@ -61,6 +63,7 @@ Arch arch_of(const PlanArguments& args) {
 struct Planned {
     Arch arch;
     Plan plan, sampler;
+    std::string operations;  // graph_text, where it is asked for
     int64_t context = 0;
 
     std::vector<NamedKernel> kernels() const {
@@ -94,6 +97,7 @@ Planned make(const PlanArguments& args) {
             "tries them again\n",
             chosen.stale, chosen.used);
     made.plan = make_plan(graph, file, made.arch, options);
+    if (args.operations) made.operations = graph_text(fuse(graph, file, options).graph);
     made.sampler =
         make_sampler_plan(graph.vocabulary, made.arch, options, made.arch.has_graph_loops);
     made.context =
@@ -204,6 +208,8 @@ int run(const PlanArguments& args) {
         return dump(args, made);
     } else if (!args.html.empty()) {
         write_html(args, made);
+    } else if (args.operations) {
+        fmt::print("{}", made.operations);
     } else if (args.json) {
         print_json(args, made);
     } else {
@@ -250,6 +256,8 @@ const RegisterCommand kPlan{
                      "compile, and show registers, LDS, spills and code size");
         auto* instead = app.add_option_group("instead", "Instead of the plan");
         instead->add_flag("--json", args->json, "the plan as JSON");
+        instead->add_flag("--operations", args->operations,
+                          "the operations that the steps compute, fused where a rule allows it");
         instead->add_option("--source", args->source, "the source of a kernel, as \"gemv.2\"")
             ->check(not_empty());
         instead->add_option("--isa", args->isa, "resources and disassembly of a kernel")

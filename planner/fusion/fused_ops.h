@@ -1,5 +1,6 @@
 // The fused operations: those that fusion rules make of primitive ones (planner/graph/ops.h), and
-// that only kernels know. The oracle never sees one.
+// that only kernels know. The oracle never sees one. A new kind does not compile before lowerings
+// and trials know it.
 #pragma once
 
 #include <cstdint>

@@ -68,18 +68,19 @@ template <class T>
 constexpr bool is_list<std::optional<T>> = true;
 
 template <class T, class See>
-void walk(std::string_view name, T& member, See& see) {
+void walk(std::string_view part, std::string_view name, T& member, See& see) {
     using Member = std::remove_const_t<T>;
     if constexpr (is_list<Member>) {
         if constexpr (requires { member.has_value(); }) {
-            if (member) walk(name, *member, see);
+            if (member) walk(part, name, *member, see);
         } else {
-            for (auto& element : member) walk(name, element, see);
+            for (auto& element : member) walk(part, name, element, see);
         }
     } else if constexpr (Part<Member>) {
-        Member::members(member, [&](std::string_view inner, auto& of) { walk(inner, of, see); });
+        Member::members(member,
+                        [&](std::string_view inner, auto& of) { walk(name, inner, of, see); });
     } else {
-        see(name, member);
+        see(part, name, member);
     }
 }
 
@@ -109,11 +110,11 @@ constexpr int count_listed() {
 template <Part T>
 constexpr bool lists_all_members = detail::count_members<T>() == detail::count_listed<T>();
 
-// Calls see(name, member) for each Input, Output, Weight and number of an operation, those of its
-// parts too.
+// Calls see(part, name, member) for each Input, Output, Weight and number of an operation; `part`
+// is the name of the part that has the member, or empty.
 template <Part T, class See>
 void each_member(T& op, See&& see) {
-    detail::walk({}, op, see);
+    detail::walk({}, {}, op, see);
 }
 template <class... T, class See>
 void each_member(std::variant<T...>& op, See&& see) {
@@ -127,7 +128,7 @@ void each_member(const std::variant<T...>& op, See&& see) {
 // Calls see(member) for the members of one role.
 template <class Role, class Op, class See>
 void each(Op& op, See&& see) {
-    each_member(op, [&](std::string_view, auto& member) {
+    each_member(op, [&](std::string_view, std::string_view, auto& member) {
         if constexpr (std::same_as<std::remove_cvref_t<decltype(member)>, Role>) see(member);
     });
 }

@@ -2,8 +2,8 @@
 // formula. Fusion rules make others of them, which only kernels know (planner/fusion/fused_ops.h).
 //
 // A new kind is a struct here and a name in PrimitiveOp. The program does not compile before the
-// oracle (runtime/oracle/ops.h) and the lowerings (planner/lower/lowerings.h) know the kind:
-// docs/kernel-authoring.md shows how.
+// oracle (runtime/oracle/ops.h), the lowerings (planner/lower/lowerings.h) and the trials
+// (runtime/trial/certifier.h) know the kind: docs/kernel-authoring.md shows how.
 #pragma once
 
 #include <cstdint>

@@ -308,12 +308,22 @@ void certify_step(Trial& t) {
     y.compare_row(0, wanted);  // blocks of 32 may hold the ends of two heads
 }
 
-const RegisterCertifier kHeadNormRope{{"head_norm_rope"}, certify_head_norm_rope, 2};
-const RegisterCertifier kKvWrite{{"kv_write"}, certify_kv_write};
-const RegisterCertifier kSplit{{"attention_split"}, certify_split, 2};
-const RegisterCertifier kMerge{{"attention_merge"}, certify_merge};
-const RegisterCertifier kStep{{"attention_step"}, certify_step};
-const RegisterCertifier kFlash{{"attention_flash"}, certify_flash, 2};
-
 }  // namespace
+
+constinit const Certifier kHeadNormRopeCertifier = {"head_norm_rope", certify_head_norm_rope, 2};
+
+Certifiers certifiers(const ops::HeadRmsNorm&) { return {&kHeadNormRopeCertifier, 1}; }
+Certifiers certifiers(const ops::Rope&) { return {&kHeadNormRopeCertifier, 1}; }
+Certifiers certifiers(const ops::Attention&) {
+    static const Certifier list[] = {{"kv_write", certify_kv_write},
+                                     {"attention_split", certify_split, 2},
+                                     {"attention_merge", certify_merge},
+                                     {"attention_flash", certify_flash, 2}};
+    return list;
+}
+Certifiers certifiers(const ops::AttentionStep&) {
+    static const Certifier list[] = {{"attention_step", certify_step}};
+    return list;
+}
+
 }  // namespace hetune

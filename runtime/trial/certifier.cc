@@ -5,31 +5,31 @@
 namespace hetune {
 namespace {
 
-struct Registered {
-    Certifier certifier;
-    int version = 0;
-};
+using ByKernel = std::map<std::string_view, const Certifier*>;
 
-std::map<std::string, Registered, std::less<>>& certifiers() {
-    static std::map<std::string, Registered, std::less<>> by_name;
-    return by_name;
+void add(ByKernel& all, Certifiers list) {
+    for (const Certifier& certifier : list) all.emplace(certifier.kernel, &certifier);
+}
+
+template <class... T>
+void add_of_kinds(ByKernel& all, const std::variant<T...>*) {
+    (add(all, certifiers(T())), ...);
+}
+
+ByKernel all_certifiers() {
+    ByKernel all;
+    add_of_kinds(all, static_cast<const Op*>(nullptr));
+    add(all, form_certifiers());
+    add(all, sampler_certifiers());
+    return all;
 }
 
 }  // namespace
 
-RegisterCertifier::RegisterCertifier(std::vector<std::string> templates, Certifier certifier,
-                                     int version) {
-    for (std::string& name : templates) certifiers()[std::move(name)] = {certifier, version};
-}
-
-const Certifier* find_certifier(std::string_view name) {
-    const auto found = certifiers().find(name);
-    return found == certifiers().end() ? nullptr : &found->second.certifier;
-}
-
-int certifier_version(std::string_view name) {
-    const auto found = certifiers().find(name);
-    return found == certifiers().end() ? 0 : found->second.version;
+const Certifier* find_certifier(std::string_view kernel) {
+    static const ByKernel all = all_certifiers();
+    const auto found = all.find(kernel);
+    return found == all.end() ? nullptr : found->second;
 }
 
 }  // namespace hetune

@@ -37,7 +37,7 @@ Certificate try_out(const TrialSubject& subject) {
     }
     Trial trial(subject);
     try {
-        (*certifier)(trial);
+        certifier->run(trial);
         trial.finish(certificate.outputs);
     } catch (const TrialFailure& failure) {
         certificate.failure = failure.what();
@@ -77,12 +77,14 @@ std::string shape_of(const TrialSubject& subject) {
 }
 
 FactKey key_of(const CacheKey& object, const TrialSubject& subject) {
+    const Certifier* certifier = find_certifier(subject.spec().name);
     const DeviceInfo& info = subject.on.info;
     return {.kind = "certificate",
             .object = object,
             .arch = subject.on.device.arch().name,
             .device = fmt::format("{}: {}", info.backend, info.driver),
-            .version = fmt::format("{}.{}", kTrialVersion, certifier_version(subject.spec().name)),
+            .version =
+                fmt::format("{}.{}", kTrialVersion, certifier != nullptr ? certifier->version : 0),
             .about = shape_of(subject)};
 }
 

@@ -171,8 +171,10 @@ void certify_prepare(Trial& t) {
     }
 }
 
-const RegisterCertifier kPrepare{{"delta_net_prepare"}, certify_prepare, 2};
-const RegisterCertifier kChunk{{"delta_net_chunk", "delta_net_matrix"}, certify_chunk, 2};
-
 }  // namespace
+
+constinit const Certifier kDeltaNetPrepareCertifier = {"delta_net_prepare", certify_prepare, 2};
+constinit const Certifier kDeltaNetChunkCertifier = {"delta_net_chunk", certify_chunk, 2};
+constinit const Certifier kDeltaNetMatrixCertifier = {"delta_net_matrix", certify_chunk, 2};
+
 }  // namespace hetune

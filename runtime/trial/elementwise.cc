@@ -134,14 +134,40 @@ void certify_take_row(Trial& t) {
     t.same("last", 1, last[1], 1);
 }
 
-const RegisterCertifier kRmsnorm{{"rmsnorm"}, certify_rmsnorm};
-const RegisterCertifier kGatedRmsnorm{{"gated_rmsnorm"}, certify_gated_rmsnorm};
-const RegisterCertifier kBinary{{"binary"}, certify_binary};
-const RegisterCertifier kScale{{"scale"}, certify_scale};
-const RegisterCertifier kScaleBySigmoid{{"scale_by_sigmoid"}, certify_scale_by_sigmoid};
-const RegisterCertifier kQuantise{{"quantise"}, certify_quantise};
-const RegisterCertifier kSplitHeads{{"split_heads"}, certify_split_heads};
-const RegisterCertifier kTakeRow{{"take_row"}, certify_take_row};
-
 }  // namespace
+
+constinit const Certifier kBinaryCertifier = {"binary", certify_binary};
+
+Certifiers certifiers(const ops::RmsNorm&) {
+    static const Certifier list[] = {{"rmsnorm", certify_rmsnorm}, kHalfRowsCertifier};
+    return list;
+}
+Certifiers certifiers(const ops::GatedRmsNorm&) {
+    static const Certifier list[] = {{"gated_rmsnorm", certify_gated_rmsnorm}};
+    return list;
+}
+Certifiers certifiers(const ops::Add&) { return {&kBinaryCertifier, 1}; }
+Certifiers certifiers(const ops::SiluMul&) { return {&kBinaryCertifier, 1}; }
+Certifiers certifiers(const ops::SigmoidMul&) { return {&kBinaryCertifier, 1}; }
+Certifiers certifiers(const ops::Scale&) {
+    static const Certifier list[] = {{"scale", certify_scale}};
+    return list;
+}
+Certifiers certifiers(const ops::ScaleBySigmoid&) {
+    static const Certifier list[] = {{"scale_by_sigmoid", certify_scale_by_sigmoid}};
+    return list;
+}
+Certifiers certifiers(const ops::SplitHeads&) {
+    static const Certifier list[] = {{"split_heads", certify_split_heads}};
+    return list;
+}
+Certifiers certifiers(const ops::LastRow&) {
+    static const Certifier list[] = {{"take_row", certify_take_row}};
+    return list;
+}
+Certifiers form_certifiers() {
+    static const Certifier list[] = {{"quantise", certify_quantise}, kHalfRowsCertifier};
+    return list;
+}
+
 }  // namespace hetune

@@ -79,8 +79,15 @@ void certify_embed_norm(Trial& t) {
         });
 }
 
-const RegisterCertifier kEmbed{{"embed"}, certify_embed, 2};
-const RegisterCertifier kEmbedNorm{{"embed_norm"}, certify_embed_norm, 2};
-
 }  // namespace
+
+Certifiers certifiers(const ops::Embed&) {
+    static const Certifier list[] = {{"embed", certify_embed, 2}};
+    return list;
+}
+Certifiers certifiers(const ops::EmbedNorm&) {
+    static const Certifier list[] = {{"embed_norm", certify_embed_norm, 2}};
+    return list;
+}
+
 }  // namespace hetune

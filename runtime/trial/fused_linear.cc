@@ -65,8 +65,19 @@ void certify_swiglu(Trial& t) {
     }
 }
 
-const RegisterCertifier kResidual{{"gemv_residual"}, certify_residual};
-const RegisterCertifier kSwiglu{{"gemv_swiglu"}, certify_swiglu};
-
 }  // namespace
+
+constinit const Certifier kGemvResidualCertifier = {"gemv_residual", certify_residual};
+
+Certifiers certifiers(const ops::LinearAdd&) {
+    static const Certifier list[] = {kGemvResidualCertifier, kGemmCertifier};
+    return list;
+}
+Certifiers certifiers(const ops::LinearAddNorm&) { return {&kGemvResidualCertifier, 1}; }
+Certifiers certifiers(const ops::Swiglu&) {
+    static const Certifier list[] = {
+        {"gemv_swiglu", certify_swiglu}, kGemmSwigluCertifier, kGemmCertifier, kBinaryCertifier};
+    return list;
+}
+
 }  // namespace hetune

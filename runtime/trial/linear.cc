@@ -66,8 +66,17 @@ void certify_fan(Trial& t) {
         compare_product(t, products[i], biases[i], x, cols, factors);
 }
 
-const RegisterCertifier kGemv{{"gemv"}, certify_gemv};
-const RegisterCertifier kFan{{"gemv_fan"}, certify_fan};
-
 }  // namespace
+
+constinit const Certifier kGemvCertifier = {"gemv", certify_gemv};
+
+Certifiers certifiers(const ops::Linear&) {
+    static const Certifier list[] = {kGemvCertifier, kGemmCertifier};
+    return list;
+}
+Certifiers certifiers(const ops::LinearFan&) {
+    static const Certifier list[] = {{"gemv_fan", certify_fan}};
+    return list;
+}
+
 }  // namespace hetune

@@ -73,9 +73,10 @@ void certify_half_rows(Trial& t) {
     }
 }
 
-const RegisterCertifier kGemm{{"gemm"}, certify_gemm};
-const RegisterCertifier kGemmSwiglu{{"gemm_swiglu"}, certify_gemm_swiglu};
-const RegisterCertifier kHalfRows{{"half_rows"}, certify_half_rows};
-
 }  // namespace
+
+constinit const Certifier kGemmCertifier = {"gemm", certify_gemm};
+constinit const Certifier kGemmSwigluCertifier = {"gemm_swiglu", certify_gemm_swiglu};
+constinit const Certifier kHalfRowsCertifier = {"half_rows", certify_half_rows};
+
 }  // namespace hetune

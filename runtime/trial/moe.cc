@@ -285,17 +285,28 @@ void certify_down_gemm(Trial& t) {
                   });
 }
 
-const RegisterCertifier kRouter{{"router"}, certify_router};
-const RegisterCertifier kRouterGroups{{"router_groups"}, certify_router_groups, 2};
-const RegisterCertifier kScaleShares{{"scale_shares"}, certify_scale_shares};
-const RegisterCertifier kGateUp{{"experts_gate_up"}, certify_gate_up};
-const RegisterCertifier kDown{{"experts_down"}, certify_down};
-const RegisterCertifier kSum{{"experts_sum"}, certify_sum};
-const RegisterCertifier kGroups{{"expert_groups"}, certify_groups};
-const RegisterCertifier kGateUpGrouped{{"experts_gate_up_grouped"}, certify_gate_up_grouped};
-const RegisterCertifier kDownGrouped{{"experts_down_grouped"}, certify_down_grouped};
-const RegisterCertifier kGateUpGemm{{"experts_gate_up_gemm"}, certify_gate_up_gemm};
-const RegisterCertifier kDownGemm{{"experts_down_gemm"}, certify_down_gemm};
-
 }  // namespace
+
+Certifiers certifiers(const ops::Router&) {
+    static const Certifier list[] = {
+        kGemvCertifier, {"router", certify_router}, {"router_groups", certify_router_groups, 2}};
+    return list;
+}
+Certifiers certifiers(const ops::ScaleShares&) {
+    static const Certifier list[] = {{"scale_shares", certify_scale_shares}};
+    return list;
+}
+Certifiers certifiers(const ops::Experts&) {
+    static const Certifier list[] = {{"experts_gate_up", certify_gate_up},
+                                     {"experts_down", certify_down},
+                                     {"expert_groups", certify_groups},
+                                     {"experts_gate_up_grouped", certify_gate_up_grouped},
+                                     {"experts_down_grouped", certify_down_grouped},
+                                     {"experts_gate_up_gemm", certify_gate_up_gemm},
+                                     {"experts_down_gemm", certify_down_gemm},
+                                     {"experts_sum", certify_sum},
+                                     kHalfRowsCertifier};
+    return list;
+}
+
 }  // namespace hetune

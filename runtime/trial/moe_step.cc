@@ -138,9 +138,13 @@ void certify_moe_down(Trial& t) {
     next->compare_row(0, wanted);
 }
 
-const RegisterCertifier kRoute{{"moe_route"}, certify_route};
-const RegisterCertifier kMoeGateUp{{"moe_gate_up"}, certify_moe_gate_up};
-const RegisterCertifier kMoeDown{{"moe_down"}, certify_moe_down};
-
 }  // namespace
+
+Certifiers certifiers(const ops::MoeStep&) {
+    static const Certifier list[] = {{"moe_route", certify_route},
+                                     {"moe_gate_up", certify_moe_gate_up},
+                                     {"moe_down", certify_moe_down}};
+    return list;
+}
+
 }  // namespace hetune

@@ -174,9 +174,22 @@ void certify_delta_step(Trial& t) {
     y.compare_row(0, wanted);
 }
 
-const RegisterCertifier kConv{{"causal_conv"}, certify_conv, 2};
-const RegisterCertifier kDeltaNet{{"delta_net"}, certify_delta_net, 2};
-const RegisterCertifier kDeltaStep{{"delta_step"}, certify_delta_step, 2};
-
 }  // namespace
+
+Certifiers certifiers(const ops::CausalConv&) {
+    static const Certifier list[] = {{"causal_conv", certify_conv, 2}};
+    return list;
+}
+Certifiers certifiers(const ops::DeltaNet&) {
+    static const Certifier list[] = {{"delta_net", certify_delta_net, 2},
+                                     kDeltaNetPrepareCertifier,
+                                     kDeltaNetChunkCertifier,
+                                     kDeltaNetMatrixCertifier};
+    return list;
+}
+Certifiers certifiers(const ops::DeltaStep&) {
+    static const Certifier list[] = {{"delta_step", certify_delta_step, 2}};
+    return list;
+}
+
 }  // namespace hetune

@@ -155,8 +155,11 @@ void certify_repeat(Trial& t) {
     t.same("count where draws stopped", 0, count_behind(1, 0), 0);
 }
 
-const RegisterCertifier kRepeat{{"repeat"}, certify_repeat};
-const RegisterCertifier kSample{{"sample"}, certify_sample, 3};
-
 }  // namespace
+
+Certifiers sampler_certifiers() {
+    static const Certifier list[] = {{"sample", certify_sample, 3}, {"repeat", certify_repeat}};
+    return list;
+}
+
 }  // namespace hetune

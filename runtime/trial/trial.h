@@ -57,7 +57,7 @@ struct TrialSubject {
 };
 
 // Part of each certificate's key: raised when trials find more than before, so that kernels are
-// tried again. RegisterCertifier has a number for each certifier.
+// tried again. Each certifier has a version of its own besides.
 constexpr int kTrialVersion = 2;
 
 class Trial {
