@@ -50,6 +50,7 @@ void lower_delta_step(PlanBuilder& b, const ops::DeltaStep& op) {
     b.emit(std::move(step));
 }
 
+// Sizes that follow from the weights of a mixture.
 struct MoeSizes {
     MoeSizes(const PlanBuilder& b, const ops::MoeStep& op)
         : width(b.width(op.x)),
