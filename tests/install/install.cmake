@@ -10,11 +10,14 @@ if(NOT HETUNE_PORTABLE)
     add_test(NAME ctypes_test COMMAND python3 ${CMAKE_CURRENT_LIST_DIR}/ctypes_test.py
         $<TARGET_FILE:libhetune> ${CMAKE_CURRENT_SOURCE_DIR}/models/tiny-Q4_K_M.gguf reference)
     set_tests_properties(ctypes_test PROPERTIES LABELS unit TIMEOUT 60)
-    if(HETUNE_SANITIZE)  # Python is built without
-        execute_process(COMMAND ${CMAKE_CXX_COMPILER} -print-file-name=libasan.so
-            OUTPUT_VARIABLE libasan OUTPUT_STRIP_TRAILING_WHITESPACE)
+    if(HETUNE_SANITIZE)  # Python is built without, and loads the C++ library behind the sanitizer
+        foreach(library asan stdc++)
+            execute_process(COMMAND ${CMAKE_CXX_COMPILER} -print-file-name=lib${library}.so
+                OUTPUT_VARIABLE path OUTPUT_STRIP_TRAILING_WHITESPACE)
+            string(APPEND preload "${path}:")
+        endforeach()
         set_tests_properties(ctypes_test PROPERTIES
-            ENVIRONMENT "LD_PRELOAD=${libasan};ASAN_OPTIONS=detect_leaks=0")
+            ENVIRONMENT "LD_PRELOAD=${preload};ASAN_OPTIONS=detect_leaks=0")
     endif()
 
     # Programs built against an installed copy.
