@@ -1,6 +1,6 @@
 # The library as others use it. A portable build has none.
 if(NOT HETUNE_PORTABLE)
-    hetune_test(c_api_test LABEL unit TIMEOUT 60 SOURCES
+    hetune_test(c_api_test LABEL unit TIMEOUT 200 SOURCES
         install/c_api_test.cc
     )
     add_test(NAME symbols_test COMMAND ${CMAKE_CURRENT_LIST_DIR}/symbols_test.sh $<TARGET_FILE:libhetune>)
@@ -9,7 +9,7 @@ if(NOT HETUNE_PORTABLE)
     # On the oracle, so without a compiler.
     add_test(NAME ctypes_test COMMAND python3 ${CMAKE_CURRENT_LIST_DIR}/ctypes_test.py
         $<TARGET_FILE:libhetune> ${CMAKE_CURRENT_SOURCE_DIR}/models/tiny-Q4_K_M.gguf reference)
-    set_tests_properties(ctypes_test PROPERTIES LABELS unit TIMEOUT 60)
+    set_tests_properties(ctypes_test PROPERTIES LABELS unit TIMEOUT 200)
     if(HETUNE_SANITIZE)  # Python is built without, and loads the C++ library behind the sanitizer
         foreach(library asan stdc++)
             execute_process(COMMAND ${CMAKE_CXX_COMPILER} -print-file-name=lib${library}.so
