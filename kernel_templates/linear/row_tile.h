@@ -73,6 +73,7 @@ struct Activations {
     int last;   // rows beyond it are read as this one; their results are not stored
 
     DEVICE i64 row(int token) const { return imin(first + token, last); }
+    DEVICE int count() const { return last - first + 1; }
 };
 // Rows that do not follow one another.
 template <bool kBlocks, int kTokens>
@@ -80,8 +81,10 @@ struct GatheredActivations {
     static constexpr bool kQuantised = kBlocks;
     const void* data;
     int rows[kTokens];
+    int tokens;  // of which there are; results of those behind are not stored
 
     DEVICE i64 row(int token) const { return rows[token]; }
+    DEVICE int count() const { return tokens; }
 };
 
 // By 128-bit loads: activations are the same for all lanes, and not every target has scalar loads
@@ -241,6 +244,7 @@ DEVICE inline void row_tile_dot(const u8* w, int row_tile, const Input& x, float
         auto with_step = [&](int step, auto&& weights) {
             UNROLL
             for (int t = 0; t < kTokens; ++t) {
+                if (kTokens > 1 && skips(t >= x.count())) break;
                 // A token's activations take 12 scalar registers and a step's weights as floats 32
                 // vector ones: several at once would spill.
                 const int k = kOneByOne ? pinned(tile * kSteps + step) : tile * kSteps + step;

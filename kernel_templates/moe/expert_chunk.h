@@ -25,6 +25,7 @@ struct ChunkSlots {
     DEVICE GatheredActivations<kBlocks, kTokens> of(const void* x) const {
         GatheredActivations<kBlocks, kTokens> rows;
         rows.data = x;
+        rows.tokens = count;
         UNROLL
         for (int t = 0; t < kTokens; ++t) rows.rows[t] = slot[t] / kSlotsPerRow;
         return rows;

@@ -43,6 +43,7 @@ inline void wave_barrier() { hetune_sync(kHetuneWaveSync); }
 inline int pinned(int v) { return v; }
 inline void loads_start() {}
 inline void loads_apart() {}
+inline bool skips(bool idle) { return idle; }
 template <class T>
 inline T settled(T v) {
     return v;

@@ -37,6 +37,7 @@ DEVICE inline void loads_start() {}
 // ptxas starts the loads of all unrolled steps at once, and spills what the registers do not hold.
 // It moves none across a barrier of the warp, but for loads through `const T* __restrict__`.
 DEVICE inline void loads_apart() { __syncwarp(); }
+DEVICE inline bool skips(bool) { return false; }
 template <class T>
 DEVICE inline T settled(T v) {
     return v;
