@@ -73,7 +73,7 @@ Pass run_once(Sequence& sequence, int64_t vocabulary, const BenchCase& what, con
                                              .cancelled = [&] { return budget.over(); }});
     if (got.stop != Stop::kLength) throw Over();
     pass.process_share = (process_seconds() - process_began) / (now_seconds() - began);
-    pass.host_seconds = got.host_seconds;
+    pass.host_seconds = what.decode ? got.decode_host_seconds : got.prefill_host_seconds;
     pass.seconds = what.decode ? got.decode_seconds : got.prefill_seconds;
     return pass;
 }

@@ -32,8 +32,8 @@ struct BenchResult {
     int64_t bytes = 0;  // of one pass over the case's plans, at its depth
     int64_t operations = 0;
     int64_t launches = 0;  // of one decoded token, with the draw; of all steps of a prompt
-    // Medians: processor time of the model's thread for one generated token, waiting for it not
-    // included; and that of the whole process, of the time that passed.
+    // Medians: processor time of the model's thread for one token, waiting for draws not included;
+    // and that of the whole process, of the time that passed.
     double host_us = 0;
     double process_percent = 0;
     int passes = 0;        // timed; fewer than were asked for where no time was left

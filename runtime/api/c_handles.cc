@@ -46,7 +46,8 @@ JsonObject members_of(const Generated& generated) {
             {"cached_tokens", generated.cached_tokens},
             {"prefill_seconds", generated.prefill_seconds},
             {"decode_seconds", generated.decode_seconds},
-            {"host_seconds", generated.host_seconds}};
+            {"prefill_host_seconds", generated.prefill_host_seconds},
+            {"decode_host_seconds", generated.decode_host_seconds}};
 }
 
 }  // namespace

@@ -160,7 +160,8 @@ struct Generated {
     int64_t cached_tokens = 0;   // of the conversation, that needed not be computed again
     double prefill_seconds = 0;  // of the prompt, with the first token; waiting for others included
     double decode_seconds = 0;   // of the others
-    double host_seconds = 0;  // processor time of the Model's thread for decoding, waits left out
+    // Processor time of the Model's thread for the same, waits left out.
+    double prefill_host_seconds = 0, decode_host_seconds = 0;
     Stop stop = Stop::kLength;
     std::string stop_string = {};  // the one that was written
 };

@@ -252,7 +252,8 @@ HETUNE_API hetune_status hetune_result_top_logprobs(const hetune_result* result,
                                                     size_t* count);
 // A member of Generated in hetune.h as text: "stop" ("end", "stop", "length", "context",
 // "callback", "cancelled", "deadline"), "stop_string", "prompt_tokens", "cached_tokens",
-// "prefill_seconds", "decode_seconds", "host_seconds".
+// "prefill_seconds", "decode_seconds", "prefill_host_seconds",
+// "decode_host_seconds".
 HETUNE_API hetune_status hetune_result_value(const hetune_result* result, const char* name,
                                              const char** value);
 

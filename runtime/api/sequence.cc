@@ -281,7 +281,8 @@ Generated Sequence::generate(std::span<const int32_t> prompt, const GenerateOpti
         throw;
     }
     result.decode_seconds = watch.lap() / 1e3;
-    result.host_seconds = request->host_seconds;
+    result.prefill_host_seconds = request->prompt_host_seconds;
+    result.decode_host_seconds = request->draw_host_seconds;
     if (stopped)
         me.state->cut(first + std::ssize(result.tokens));
     else

@@ -68,7 +68,7 @@ void Draws::first(std::span<const int32_t> history, const Sampling& sampling,
     sampler_->launch(1, 0, 1);
     Mark& drawn = *flights_[next_flight_ % flights_.size()].mark;
     device_.record(drawn);
-    device_.wait(drawn);
+    wait(drawn);
     last_landing_ = std::chrono::steady_clock::now();
     in_flight_ = 1;
 }
@@ -131,11 +131,15 @@ void Draws::launch_ahead(int64_t most) {
     }
 }
 
+void Draws::wait(Mark& mark) {
+    const double began = thread_seconds();
+    device_.wait(mark);
+    waited_seconds_ += thread_seconds() - began;
+}
+
 int64_t Draws::land() {
     const Flight& flight = flights_[first_flight_++ % flights_.size()];
-    const double began = thread_seconds();
-    device_.wait(*flight.mark);
-    waited_seconds_ += thread_seconds() - began;
+    wait(*flight.mark);
     const auto now = std::chrono::steady_clock::now();
     token_seconds_ = std::chrono::duration<double>(now - last_landing_).count() /
                      static_cast<double>(flight.draws);

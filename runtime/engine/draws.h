@@ -36,6 +36,7 @@ class Draws {
     double waited_seconds() const { return waited_seconds_; }
 
   private:
+    void wait(Mark& mark);
     void record_steps(int64_t steps);
     void capture_burst();
     // Tokens of the longest burst of at most `most`.

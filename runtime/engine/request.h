@@ -62,7 +62,9 @@ class Request {
     // Valid once the request is done.
     Ending ending = Ending::kDraws;
     std::vector<float> logits;
-    double host_seconds = 0;  // processor time of the scheduler's thread for draws, waits left out
+    // Processor time of the scheduler's thread for the tokens with the first draw, and for the
+    // other draws; waits for the device left out.
+    double prompt_host_seconds = 0, draw_host_seconds = 0;
 
   private:
     friend class Scheduler;

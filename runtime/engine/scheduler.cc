@@ -245,13 +245,20 @@ void Scheduler::step(Request& request) {
             sequence.cut(std::max(sequence.computed, request.before_));
         return end(request, *early);
     }
+    const double began = processor_seconds() - engine_->waited_seconds();
+    const bool of_prompt = request.phase_ == Request::Phase::kComputing ||
+                           request.sequence->size() == request.first_drawn_;
+    std::optional<Ending> ending;
     if (request.phase_ == Request::Phase::kComputing)
-        compute(request);
+        ending = compute(request);
     else
-        draw(request);
+        ending = draw(request);
+    (of_prompt ? request.prompt_host_seconds : request.draw_host_seconds) +=
+        processor_seconds() - engine_->waited_seconds() - began;
+    if (ending) end(request, *ending);
 }
 
-void Scheduler::compute(Request& request) {
+std::optional<Ending> Scheduler::compute(Request& request) {
     SequenceState& sequence = *request.sequence;
     if (sequence.computed < sequence.size()) {
         engine_->compute(sequence);
@@ -261,17 +268,17 @@ void Scheduler::compute(Request& request) {
                 : request.wanted == Request::Logits::kLast && sequence.computed == sequence.size();
         if (wanted) engine_->read_logits(sequence, request.logits);
     }
-    if (sequence.computed < sequence.size()) return;
-    if (request.draws == 0) return end(request, Ending::kDraws);
+    if (sequence.computed < sequence.size()) return std::nullopt;
+    if (request.draws == 0) return Ending::kDraws;
     request.phase_ = Request::Phase::kDrawing;
+    return std::nullopt;
 }
 
-void Scheduler::draw(Request& request) {
+std::optional<Ending> Scheduler::draw(Request& request) {
     SequenceState& sequence = *request.sequence;
-    const double began = processor_seconds(), waited = engine_->waited_seconds();
     const bool full = sequence.computed >= engine_->context();
     const bool first = sequence.size() == request.first_drawn_;
-    if (!first && full) return end(request, Ending::kContext);
+    if (!first && full) return Ending::kContext;
     if (first || request.wants_distributions) {
         if (!first) engine_->compute(sequence);
         if (request.wants_distributions) {
@@ -287,11 +294,10 @@ void Scheduler::draw(Request& request) {
     } else {
         hand_over(request, engine_->draw(sequence));
     }
-    if (!first)
-        request.host_seconds += processor_seconds() - began - (engine_->waited_seconds() - waited);
     if (std::ranges::find(request.ends, sequence.tokens.back()) != request.ends.end())
-        return end(request, Ending::kEnd);
-    if (sequence.size() - request.first_drawn_ >= request.draws) end(request, Ending::kDraws);
+        return Ending::kEnd;
+    if (sequence.size() - request.first_drawn_ >= request.draws) return Ending::kDraws;
+    return std::nullopt;
 }
 
 void Scheduler::hand_over(Request& request, std::span<const int32_t> drawn) {

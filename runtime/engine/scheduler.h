@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -57,8 +58,9 @@ class Scheduler {
     void guard(Request& request, const std::function<void()>& work);
     void step(Request& request);
     void start(Request& request);
-    void compute(Request& request);
-    void draw(Request& request);
+    // One step each; how the request ends with it, if it does.
+    std::optional<Ending> compute(Request& request);
+    std::optional<Ending> draw(Request& request);
     void hand_over(Request& request, std::span<const int32_t> drawn);
     void end(Request& request, Ending ending, std::exception_ptr error = nullptr);
     void lose_device(const std::string& why);
