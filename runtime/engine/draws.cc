@@ -1,9 +1,9 @@
 #include "runtime/engine/draws.h"
 
-#include <time.h>
-
 #include <algorithm>
 #include <cstring>
+
+#include "runtime/compile/stopwatch.h"
 
 namespace hetune {
 namespace {
@@ -17,12 +17,6 @@ constexpr int64_t kBurst = 32;
 // A launch costs the host by the graph's nodes, and a loop the device by its rounds: two tokens a
 // round. Without loops a burst is one long graph.
 constexpr int64_t kRound = 2, kLine = 8;
-
-double thread_seconds() {
-    timespec now{};
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-    return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
-}
 
 }  // namespace
 

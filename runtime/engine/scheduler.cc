@@ -1,23 +1,14 @@
 #include "runtime/engine/scheduler.h"
 
 #include <fmt/format.h>
-#include <time.h>
 
 #include <algorithm>
 #include <future>
 #include <utility>
 
+#include "runtime/compile/stopwatch.h"
+
 namespace hetune {
-namespace {
-
-double processor_seconds() {
-    timespec now{};
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-    return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
-}
-
-}  // namespace
-
 Scheduler::Scheduler(const std::function<std::unique_ptr<Engine>()>& make, int most_waiting)
     : most_waiting_(static_cast<size_t>(most_waiting)) {
     std::promise<void> made;
@@ -245,7 +236,7 @@ void Scheduler::step(Request& request) {
             sequence.cut(std::max(sequence.computed, request.before_));
         return end(request, *early);
     }
-    const double began = processor_seconds() - engine_->waited_seconds();
+    const double began = thread_seconds() - engine_->waited_seconds();
     const bool of_prompt = request.phase_ == Request::Phase::kComputing ||
                            request.sequence->size() == request.first_drawn_;
     std::optional<Ending> ending;
@@ -254,7 +245,7 @@ void Scheduler::step(Request& request) {
     else
         ending = draw(request);
     (of_prompt ? request.prompt_host_seconds : request.draw_host_seconds) +=
-        processor_seconds() - engine_->waited_seconds() - began;
+        thread_seconds() - engine_->waited_seconds() - began;
     if (ending) end(request, *ending);
 }
 

@@ -118,6 +118,24 @@ TEST_CASE("a start renders each kernel once, cold and warm") {
     }
 }
 
+TEST_CASE("the memory of contexts has the bytes that were counted before, and one slot") {
+    for (const std::string& file : kFiles) {
+        CAPTURE(file);
+        Loaded loaded(file, {.context = 64, .state_snapshots = 3});
+        const MemoryNeeds& needs = loaded.session.model().memory();
+        // Parts of the state begin at multiples of 256 bytes.
+        const int64_t counted = needs.kv() + needs.state + needs.snapshots;
+        const int64_t taken = loaded.session.context_memory().bytes();
+        CHECK(taken >= counted);
+        CHECK(taken < counted + 256 * 4 * 8);
+        ContextMemory memory(loaded.session.model());
+        CHECK(memory.take() == 0);
+        CHECK(memory.take() == -1);
+        memory.give_back(0);
+        CHECK(memory.take() == 0);
+    }
+}
+
 TEST_CASE("drawing a token takes nothing from the heap") {
     for (const Bursts& bursts : kBursts) {
         Loaded loaded(kFiles[0], options_of(64, bursts));

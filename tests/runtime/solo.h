@@ -97,6 +97,7 @@ class Solo : private SoloModel, public OneSequence {
           OneSequence(stepper) {}
 
     const LoadedModel& model() const { return loaded; }
+    const ContextMemory& context_memory() const { return memory; }
     const LoadOptions& options() const { return loaded.options(); }
     const LayerGraph& graph() const { return loaded.graph(); }
     const std::vector<CertifiedKernel>& certificates() const { return loaded.certificates(); }
