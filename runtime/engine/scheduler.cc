@@ -9,6 +9,7 @@
 #include "runtime/compile/stopwatch.h"
 
 namespace hetune {
+
 Scheduler::Scheduler(const std::function<std::unique_ptr<Engine>()>& make, int most_waiting)
     : most_waiting_(static_cast<size_t>(most_waiting)) {
     std::promise<void> made;
