@@ -139,6 +139,12 @@ Model load(const std::string& name, const char* backend) {
                                                          .state_snapshots = 2});
 }
 
+// $HETUNE_TEST_BACKEND, as for the tests of kernels: "cuda" on a machine with a GPU.
+const char* compiled_backend() {
+    const char* chosen = std::getenv("HETUNE_TEST_BACKEND");
+    return chosen != nullptr ? chosen : "cpu";
+}
+
 struct Counts {
     int programs = 0, tokens = 0;
 };
@@ -148,7 +154,7 @@ Counts check_programs(int first, int on_cpu, int on_oracle) {
     Counts counts;
     for (const std::string name : {"tiny", "mini35"})
         for (const auto& [backend, count] :
-             {std::pair("cpu", on_cpu), std::pair("reference", on_oracle)}) {
+             {std::pair(compiled_backend(), on_cpu), std::pair("reference", on_oracle)}) {
             const Model model = load(name, backend), other = load(name, backend);
             double worst = 0;
             for (int i = first; i < first + count; ++i, ++counts.programs) {
