@@ -185,8 +185,9 @@ Counts check_programs(int first, int on_cpu, int on_oracle) {
                 worst = std::max(worst, distance.max_kl);
             }
             MESSAGE(name, " on ", backend, ": as one prompt, KL of at most ", worst);
-            // Measured over 200 programs: see docs/testing.md.
-            CHECK(worst < 0.05);
+            // At most 2.7e-4 in 200 programs on an H200 (docs/testing.md); an expert that is
+            // chosen otherwise costs more.
+            CHECK(worst < 0.02);
         }
     return counts;
 }
