@@ -96,6 +96,8 @@ struct __attribute__((visibility("hidden"))) Sequence::Impl {
         request->sequence = state;
         return request;
     }
+    Generated generate(int64_t kept, std::span<const int32_t> prompt,
+                       const GenerateOptions& options, const OnText& on_text);
     void submit(const std::shared_ptr<Request>& request) {
         host->scheduler->submit(request);
         const std::lock_guard lock(mutex);
@@ -225,24 +227,30 @@ Generated Sequence::generate(std::string_view prompt, const GenerateOptions& opt
 Generated Sequence::generate(std::span<const int32_t> prompt, const GenerateOptions& options,
                              const OnText& on_text) {
     Impl& me = impl();
-    check_options(options);
     const Call call(me);
-    const ModelHost& host = *me.host;
+    return me.generate(me.state->size(), prompt, options, on_text);
+}
+
+// Behind the first `kept` tokens of the sequence; the others are cut off.
+Generated Sequence::Impl::generate(int64_t kept, std::span<const int32_t> prompt,
+                                   const GenerateOptions& options, const OnText& on_text) {
+    check_options(options);
     Generated result{.prompt_tokens = std::ssize(prompt)};
-    const int64_t first = me.state->size() + std::ssize(prompt);  // where the answer begins
-    const auto request = me.request();
+    const int64_t first = kept + std::ssize(prompt);  // where the answer begins
+    const auto request = this->request();
+    request->keep = kept;
     request->tokens.assign(prompt.begin(), prompt.end());
     request->draws = options.max_tokens;
     request->sampling = options.sampling;
-    if (!options.ignore_end) request->ends = host.ends;
-    request->vocabulary = host.drawable;
+    if (!options.ignore_end) request->ends = host->ends;
+    request->vocabulary = host->drawable;
     request->wants_distributions = options.logprobs >= 0;
     request->deadline = options.deadline;
     result.tokens.reserve(static_cast<size_t>(
-        std::clamp<int64_t>(host.scheduler->context() - first, 0, options.max_tokens)));
+        std::clamp<int64_t>(host->scheduler->context() - first, 0, options.max_tokens)));
 
-    Answer answer(host, options, on_text, result);
-    const auto width = static_cast<size_t>(host.scheduler->vocabulary());
+    Answer answer(*host, options, on_text, result);
+    const auto width = static_cast<size_t>(host->scheduler->vocabulary());
     std::vector<int32_t> drawn;
     std::vector<float> distributions;
     bool stopped = false;  // by the answer's text
@@ -261,7 +269,7 @@ Generated Sequence::generate(std::span<const int32_t> prompt, const GenerateOpti
         result.stop = Stop::kCancelled;
         return result;
     }
-    me.submit(request);
+    submit(request);
     try {
         for (bool done = false; !done;) {
             drawn.clear();
@@ -277,24 +285,26 @@ Generated Sequence::generate(std::span<const int32_t> prompt, const GenerateOpti
         request->stop();
         while (!request->receive(drawn, distributions, kLong)) {
         }
-        me.state->cut(std::min(me.state->size(), first + std::ssize(result.tokens)));
+        if (request->started)
+            state->cut(std::min(state->size(), first + std::ssize(result.tokens)));
         throw;
     }
     result.decode_seconds = watch.lap() / 1e3;
     result.prefill_host_seconds = request->prompt_host_seconds;
     result.decode_host_seconds = request->draw_host_seconds;
     if (stopped)
-        me.state->cut(first + std::ssize(result.tokens));
+        state->cut(first + std::ssize(result.tokens));
     else
         result.stop = stop_of(request->ending);
     answer.finish();
-    me.host->callbacks.rethrow();
+    host->callbacks.rethrow();
     return result;
 }
 
 Generated Sequence::chat(const std::vector<Message>& conversation, const GenerateOptions& options,
                          const OnText& on_text, const std::string& kwargs) {
     Impl& me = impl();
+    const Call call(me);
     const std::vector<int32_t> tokens = Model(me.host).render(conversation, kwargs);
     // What the sequence already holds need not be computed again. Where the conversation was
     // edited, or the template rewrites earlier turns, it goes back to where they part; one token is
@@ -302,9 +312,8 @@ Generated Sequence::chat(const std::vector<Message>& conversation, const Generat
     const std::vector<int32_t>& held = me.state->tokens;
     const auto parting = std::ranges::mismatch(held, tokens).in1 - held.begin();
     const int64_t kept = std::min<int64_t>(parting, std::ssize(tokens) - 1);
-    truncate(kept);
     Generated result =
-        generate(std::span(tokens).subspan(static_cast<size_t>(kept)), options, on_text);
+        me.generate(kept, std::span(tokens).subspan(static_cast<size_t>(kept)), options, on_text);
     result.cached_tokens = kept;
     return result;
 }

@@ -32,7 +32,8 @@ class Request {
   public:
     // What is asked; constant from submit() on.
     std::shared_ptr<SequenceState> sequence;  // may be empty for a task
-    std::vector<int32_t> tokens;              // to be appended, after Scheduler's check_fits()
+    int64_t keep = -1;  // first of all the sequence is cut to so many tokens; -1: it is not
+    std::vector<int32_t> tokens;  // to be appended
     SequenceState::Path path = SequenceState::Path::kPrompt;
     enum class Logits { kNone, kLast, kEach } wanted = Logits::kNone;  // of the appended tokens
     int64_t draws = 0;                                                 // tokens to draw at most
@@ -61,6 +62,7 @@ class Request {
 
     // Valid once the request is done.
     Ending ending = Ending::kDraws;
+    bool started = false;  // or the sequence is as it was
     std::vector<float> logits;
     // Processor time of the scheduler's thread for the tokens with the first draw, and for the
     // other draws; waits for the device left out.

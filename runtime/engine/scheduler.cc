@@ -43,8 +43,9 @@ Scheduler::~Scheduler() {
 
 void Scheduler::submit(const RequestPtr& request) {
     if (request->sequence != nullptr) {
-        check_fits(request->tokens, request->sequence->size(), context(), vocabulary());
-        if (request->draws > 0 && request->tokens.empty() && request->sequence->size() == 0)
+        const int64_t kept = request->keep < 0 ? request->sequence->size() : request->keep;
+        check_fits(request->tokens, kept, context(), vocabulary());
+        if (request->draws > 0 && request->tokens.empty() && kept == 0)
             throw RequestError("the prompt has no token");
     }
     // So that no token takes memory.
@@ -217,8 +218,10 @@ void Scheduler::lose_device(const std::string& why) {
 
 void Scheduler::start(Request& request) {
     request.phase_ = Request::Phase::kComputing;
+    request.started = true;
     if (request.task != nullptr) return;
     SequenceState& sequence = *request.sequence;
+    if (request.keep >= 0) sequence.cut(request.keep);
     request.before_ = sequence.size();
     sequence.append(request.tokens, request.path);
     request.first_drawn_ = sequence.size();
