@@ -9,6 +9,18 @@
 #include "runtime/compile/stopwatch.h"
 
 namespace hetune {
+namespace {
+
+// One object, which nobody else has: copies of an exception would share its text.
+std::exception_ptr device_lost(const std::string& why) {
+    try {
+        throw DeviceLost(why);
+    } catch (...) {
+        return std::current_exception();
+    }
+}
+
+}  // namespace
 
 Scheduler::Scheduler(const std::function<std::unique_ptr<Engine>()>& make, int most_waiting)
     : most_waiting_(static_cast<size_t>(most_waiting)) {
@@ -212,8 +224,7 @@ void Scheduler::lose_device(const std::string& why) {
         submitted_.clear();
     }
     for (auto* list : {&active_, &waiting_})
-        while (!list->empty())
-            end(*list->back(), Ending::kCancelled, std::make_exception_ptr(DeviceLost(lost_)));
+        while (!list->empty()) end(*list->back(), Ending::kCancelled, device_lost(lost_));
 }
 
 void Scheduler::start(Request& request) {
