@@ -101,7 +101,8 @@ TEST_CASE("A sealed text opens as it was, and every changed value is noticed") {
 TEST_CASE(
     "A sealed text is split before its last member, exactly as it was written or not at all") {
     const std::string text = sealed_json({{"a", ",\"z\":"}, {"z", {{"x", {1, 2}}}}});
-    const auto parts = split_sealed(text + "\n", "z");
+    const std::string line = text + "\n";  // which `parts` looks into
+    const auto parts = split_sealed(line, "z");
     REQUIRE(parts.has_value());
     CHECK(parse_json(parts->object) == Json{{"a", ",\"z\":"}});
     CHECK(parts->last == R"({"x":[1,2]})");
