@@ -75,6 +75,7 @@ nlohmann::ordered_json summary_json(const ModelInfo& info, const Totals& t) {
             {"text", t.last.text},
             {"tokens", t.last.tokens},
             {"stop", to_string(t.last.stop)},
+            {"stop_string", t.last.stop_string},
             {"kernels_compiled", info.kernels_compiled},
             {"kernels_cached", info.kernels_cached},
             {"kernels_certified", info.kernels_certified},
@@ -221,6 +222,11 @@ bool converse(const RunArguments& args, const Model& model, Totals& totals) {
         try {
             const Generated g =
                 sequence.chat(messages, options, printer(args, totals), args.kwargs);
+            if (g.stop == Stop::kCancelled && g.tokens.empty()) {
+                tell("The question was given up before its answer began.\n");
+                messages = before;
+                continue;
+            }
             messages.push_back({"assistant", g.text});
             totals.add(g);
             if (!args.json && !write_result("\n")) return true;

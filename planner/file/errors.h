@@ -19,7 +19,8 @@ class ModelError : public std::runtime_error {
 };
 
 // A call that asks for what cannot be: what() names the argument and what to do. Nothing has
-// happened.
+// happened, but for append() and logits() that were cancelled, which say so: what was computed
+// stays.
 class RequestError : public std::runtime_error {
   public:
     using std::runtime_error::runtime_error;

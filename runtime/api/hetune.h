@@ -157,7 +157,7 @@ struct Generated {
     std::vector<TokenLogprob> logprobs = {};
     std::vector<std::vector<TokenLogprob>> top_logprobs = {};
     int64_t prompt_tokens = 0;   // that were appended
-    int64_t cached_tokens = 0;   // of the conversation, that needed not be computed again
+    int64_t cached_tokens = 0;   // of the conversation, that the sequence already held
     double prefill_seconds = 0;  // of the prompt, with the first token; waiting for others included
     double decode_seconds = 0;   // of the others
     // Processor time of the Model's thread for the same, waits left out.

@@ -35,6 +35,8 @@ void check_options(const GenerateOptions& options) {
     check_sampling(options.sampling);
 }
 
+bool was_cut(Ending ending) { return ending == Ending::kCancelled || ending == Ending::kDeadline; }
+
 Stop stop_of(Ending ending) {
     switch (ending) {
         case Ending::kEnd:
@@ -99,9 +101,10 @@ struct __attribute__((visibility("hidden"))) Sequence::Impl {
     Generated generate(int64_t kept, std::span<const int32_t> prompt,
                        const GenerateOptions& options, const OnText& on_text);
     void submit(const std::shared_ptr<Request>& request) {
-        host->scheduler->submit(request);
         const std::lock_guard lock(mutex);
+        host->scheduler->submit(request);
         current = request;
+        if (cancel_asked) request->cancel();
     }
 
     std::shared_ptr<ModelHost> host;
@@ -109,6 +112,7 @@ struct __attribute__((visibility("hidden"))) Sequence::Impl {
     std::atomic<bool> in_use = false;
     std::mutex mutex;
     std::shared_ptr<Request> current;  // of the call in progress
+    bool cancel_asked = false;         // since it began
 };
 
 namespace {
@@ -120,6 +124,8 @@ class Call {
     explicit Call(Impl& sequence) : sequence_(sequence) {
         if (sequence_.in_use.exchange(true))
             throw RequestError("another call of this hetune::Sequence is in progress");
+        const std::lock_guard lock(sequence_.mutex);
+        sequence_.cancel_asked = false;
     }
     ~Call() {
         {
@@ -207,7 +213,7 @@ void Sequence::append(std::span<const int32_t> tokens) {
     request->tokens.assign(tokens.begin(), tokens.end());
     me.submit(request);
     request->finish();
-    if (request->ending != Ending::kDraws)
+    if (was_cut(request->ending))
         throw RequestError("Sequence::append() was cancelled; what was computed stays");
     me.host->callbacks.rethrow();
 }
@@ -267,6 +273,7 @@ Generated Sequence::Impl::generate(int64_t kept, std::span<const int32_t> prompt
     };
     if (options.cancelled && options.cancelled()) {
         result.stop = Stop::kCancelled;
+        result.prompt_tokens = 0;
         return result;
     }
     submit(request);
@@ -296,6 +303,9 @@ Generated Sequence::Impl::generate(int64_t kept, std::span<const int32_t> prompt
         state->cut(first + std::ssize(result.tokens));
     else
         result.stop = stop_of(request->ending);
+    // Of a prompt that was cut off, as many as were computed.
+    if (was_cut(request->ending) && result.tokens.empty())
+        result.prompt_tokens = request->started ? std::max<int64_t>(state->size() - kept, 0) : 0;
     answer.finish();
     host->callbacks.rethrow();
     return result;
@@ -329,7 +339,7 @@ std::vector<float> Sequence::logits(std::span<const int32_t> tokens, const Logit
     request->wanted = options.every_position ? Request::Logits::kEach : Request::Logits::kLast;
     me.submit(request);
     request->finish();
-    if (request->ending != Ending::kDraws)
+    if (was_cut(request->ending))
         throw RequestError("Sequence::logits() was cancelled; what was computed stays");
     me.host->callbacks.rethrow();
     return std::move(request->logits);
@@ -348,12 +358,14 @@ std::span<const int32_t> Sequence::tokens() const { return impl().state->tokens;
 
 int64_t Sequence::room() const {
     const Impl& me = impl();
-    return me.host->scheduler->context() - me.state->size();
+    // The last drawn token of a full context has no place in it.
+    return std::max<int64_t>(me.host->scheduler->context() - me.state->size(), 0);
 }
 
 void Sequence::cancel() noexcept {
     if (impl_ == nullptr) return;
     const std::lock_guard lock(impl_->mutex);
+    impl_->cancel_asked = true;
     if (impl_->current != nullptr) impl_->current->cancel();
 }
 

@@ -81,6 +81,7 @@ class Request {
 
     // Of the scheduler's thread alone.
     enum class Phase { kWaiting, kComputing, kDrawing } phase_ = Phase::kWaiting;
+    bool draws_anew_ = false;  // the next draw is the first since the sequence got its slot
     int64_t before_ = 0;       // tokens of the sequence at the start
     int64_t first_drawn_ = 0;  // and with the appended ones
 

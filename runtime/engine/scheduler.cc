@@ -149,10 +149,15 @@ void Scheduler::give_back(SequenceState& sequence) {
 }
 
 void Scheduler::admit() {
+    bool blocked = false;  // those behind wait for their turn
     for (size_t i = 0; i < waiting_.size();) {
         const RequestPtr request = waiting_[i];
         if (const auto early = request->early_ending()) {
             end(*request, *early);
+            continue;
+        }
+        if (blocked || !request->has_room()) {
+            ++i;
             continue;
         }
         bool started = false;
@@ -163,7 +168,10 @@ void Scheduler::admit() {
         });
         const auto still = std::ranges::find(waiting_, request);
         if (still == waiting_.end()) continue;  // the start failed
-        if (!started) return;                   // those behind wait for their turn
+        if (!started) {
+            blocked = true;
+            continue;
+        }
         waiting_.erase(still);
         active_.push_back(request);
     }
@@ -176,7 +184,16 @@ bool Scheduler::take_slot(const std::shared_ptr<SequenceState>& sequence) {
             return std::ranges::none_of(
                 active_, [&](const RequestPtr& request) { return request->sequence == held; });
         });
-        if (idle == with_slots_.end()) return false;
+        if (idle == with_slots_.end()) {
+            // A caller who takes nothing gives way: maybe the caller waits for this very request.
+            const auto stalled = std::ranges::find_if(active_, [](const RequestPtr& request) {
+                return request->phase_ == Request::Phase::kDrawing && !request->has_room();
+            });
+            if (stalled == active_.end()) return false;
+            waiting_.push_back(*stalled);
+            active_.erase(stalled);
+            continue;
+        }
         const std::shared_ptr<SequenceState> evicted = *idle;
         with_slots_.erase(idle);
         engine_->give_back(*evicted);
@@ -210,7 +227,7 @@ void Scheduler::guard(Request& request, const std::function<void()>& work) {
     if (!lost.empty()) return lose_device(lost);
     if (error == nullptr) return;
     SequenceState* sequence = request.sequence.get();
-    if (sequence != nullptr && request.task == nullptr)
+    if (sequence != nullptr && request.started && sequence->size() == request.first_drawn_)
         sequence->cut(std::min(sequence->size(), std::max(sequence->computed, request.before_)));
     end(request, Ending::kCancelled, std::move(error));
 }
@@ -229,13 +246,19 @@ void Scheduler::lose_device(const std::string& why) {
 
 void Scheduler::start(Request& request) {
     request.phase_ = Request::Phase::kComputing;
-    request.started = true;
     if (request.task != nullptr) return;
     SequenceState& sequence = *request.sequence;
-    if (request.keep >= 0) sequence.cut(request.keep);
-    request.before_ = sequence.size();
-    sequence.append(request.tokens, request.path);
-    request.first_drawn_ = sequence.size();
+    // A request that gave way goes on where it was.
+    if (!request.started) {
+        request.started = true;
+        if (request.keep >= 0) sequence.cut(request.keep);
+        request.before_ = sequence.size();
+        sequence.append(request.tokens, request.path);
+        request.first_drawn_ = sequence.size();
+    }
+    // The last drawn token of a full context has no place in it.
+    if (sequence.size() > engine_->context()) return end(request, Ending::kContext);
+    request.draws_anew_ = true;
     engine_->prepare(sequence, request.draws > 0);
 }
 
@@ -247,7 +270,7 @@ void Scheduler::step(Request& request) {
     if (const auto early = request.early_ending()) {
         // A prompt stays as far as it was computed.
         SequenceState& sequence = *request.sequence;
-        if (request.phase_ == Request::Phase::kComputing)
+        if (request.phase_ == Request::Phase::kComputing && sequence.size() == request.first_drawn_)
             sequence.cut(std::max(sequence.computed, request.before_));
         return end(request, *early);
     }
@@ -283,7 +306,7 @@ std::optional<Ending> Scheduler::compute(Request& request) {
 std::optional<Ending> Scheduler::draw(Request& request) {
     SequenceState& sequence = *request.sequence;
     const bool full = sequence.computed >= engine_->context();
-    const bool first = sequence.size() == request.first_drawn_;
+    const bool first = std::exchange(request.draws_anew_, false);
     if (!first && full) return Ending::kContext;
     if (first || request.wants_distributions) {
         if (!first) engine_->compute(sequence);
@@ -291,11 +314,11 @@ std::optional<Ending> Scheduler::draw(Request& request) {
             distribution_.clear();
             engine_->read_logits(sequence, distribution_);
         }
-        const int32_t token =
-            engine_->draw_first(sequence, request.sampling,
-                                {.draws = request.wants_distributions ? 0 : request.draws,
-                                 .ends = request.ends,
-                                 .vocabulary = request.vocabulary});
+        const int64_t left = request.draws - (sequence.size() - request.first_drawn_);
+        const int32_t token = engine_->draw_first(sequence, request.sampling,
+                                                  {.draws = request.wants_distributions ? 0 : left,
+                                                   .ends = request.ends,
+                                                   .vocabulary = request.vocabulary});
         hand_over(request, {&token, 1});
     } else {
         hand_over(request, engine_->draw(sequence));

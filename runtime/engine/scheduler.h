@@ -1,7 +1,8 @@
 // Decides which sequence takes the next step, in a thread of its own, the only one that uses the
 // engine: drawing sequences first, then prompts, the oldest request before younger ones. A request
 // starts when its sequence has a slot; where all are taken, that of the sequence that has been idle
-// longest is taken back, and that sequence is computed again when it goes on.
+// longest is taken back, or of one whose caller takes no more tokens, and that sequence is computed
+// again when it goes on.
 #pragma once
 
 #include <condition_variable>

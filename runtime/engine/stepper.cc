@@ -98,7 +98,6 @@ void Stepper::give_back(SequenceState& sequence) {
     draws_->forget();
     memory_.give_back(sequence.slot);
     sequence.slot = -1;
-    sequence.computed = 0;
 }
 
 Stepper::Due Stepper::due(const SequenceState& sequence) {

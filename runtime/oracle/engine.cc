@@ -5,7 +5,7 @@
 namespace hetune {
 
 void check_fits(std::span<const int32_t> more, int64_t used, int64_t context, int64_t vocabulary) {
-    if (used + std::ssize(more) > context) {
+    if (!more.empty() && used + std::ssize(more) > context) {
         const std::string in_use = used > 0 ? fmt::format(", of which {} are in use", used) : "";
         throw ContextError(fmt::format(
             "{} tokens do not fit into the context of {} tokens{}; a larger ModelOptions::context "

@@ -21,7 +21,8 @@ class Engine {
 
     // The sequence gets memory for its context, unless it has some. False where all is taken.
     virtual bool take_slot(SequenceState& sequence) = 0;
-    // The memory is free for others; nothing of the sequence is computed any more.
+    // The memory is free for others. take_slot() sets `computed` to 0; this call leaves it alone,
+    // since the owner of an idle sequence may be cutting it.
     virtual void give_back(SequenceState& sequence) = 0;
 
     // The functions below take a sequence with a slot. Where its tokens were cut since they were

@@ -37,7 +37,6 @@ bool ReferenceEngine::take_slot(SequenceState& sequence) {
 void ReferenceEngine::give_back(SequenceState& sequence) {
     if (sequence.slot < 0) return;
     sequence.slot = -1;
-    sequence.computed = 0;
     taken_ = false;
     position_ = last_rows_ = 0;
     state_.clear();

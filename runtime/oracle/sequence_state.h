@@ -26,7 +26,7 @@ struct SequenceState {
 
     std::vector<int32_t> tokens;     // the one drawn last is among them, and not computed
     std::vector<Stretch> stretches;  // of all tokens, in order
-    int64_t computed = 0;            // tokens whose keys, values and states the slot holds
+    int64_t computed = 0;            // tokens whose keys, values and states the slot holds, if any
     int slot = -1;                   // of the engine's memory; -1: none
 
     int64_t size() const { return static_cast<int64_t>(tokens.size()); }

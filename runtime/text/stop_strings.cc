@@ -8,12 +8,16 @@ namespace hetune {
 std::string StopStrings::feed(std::string_view text) {
     if (!found_.empty()) return {};
     held_ += text;
-    size_t first = std::string::npos;
+    // The one that ends first, since that does not depend on how the text is divided.
+    size_t first = std::string::npos, end = std::string::npos;
     for (const std::string& stop : stops_) {
         const size_t at = held_.find(stop);
-        if (at > first || at == std::string::npos) continue;
-        if (at < first || stop.size() > found_.size()) found_ = stop;
+        if (at == std::string::npos) continue;
+        const size_t behind = at + stop.size();
+        if (behind > end || (behind == end && at > first)) continue;
+        found_ = stop;
         first = at;
+        end = behind;
     }
     if (first != std::string::npos) {
         held_.resize(first);

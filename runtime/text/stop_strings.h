@@ -17,7 +17,7 @@ class StopStrings {
     std::string feed(std::string_view text);
     // The rest at the end of the text: what could have become a stop string and did not.
     std::string flush();
-    // The one that was found; empty: none. Of several the one that starts first, and of these the
+    // The one that was found; empty: none. Of several the one that ends first, and of these the
     // longest.
     const std::string& found() const { return found_; }
 

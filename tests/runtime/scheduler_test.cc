@@ -57,7 +57,6 @@ class FakeEngine : public Engine {
     void give_back(SequenceState& sequence) override {
         if (sequence.slot >= 0) held_[static_cast<size_t>(sequence.slot)].reset();
         sequence.slot = -1;
-        sequence.computed = 0;
     }
     void compute(SequenceState& sequence) override {
         step(sequence);
@@ -261,6 +260,47 @@ TEST_CASE("a caller who takes nothing stops its own drawing, and no more") {
     CHECK(generate(scheduler, quick, {2}, 300) == answer({2}, 300));
     CHECK(generate(scheduler, quick, {2}, 50).size() == 50);
     CHECK(receive(*asked) == answer({1}, 300));
+}
+
+TEST_CASE(
+    "a caller who takes nothing gives way to others on its slot, and goes on with the same "
+    "tokens") {
+    FakeEngine::Script script;
+    Scheduler scheduler = scheduler_of(script);
+    const auto slow = std::make_shared<SequenceState>(), quick = std::make_shared<SequenceState>();
+    const auto asked = request(slow, {1}, 300);
+    scheduler.submit(asked);
+    Tokens drawn;
+    std::vector<float> none;
+    for (int turn = 1; turn < 4; ++turn) {
+        CHECK(generate(scheduler, quick, {turn}, 90).size() == 90);
+        asked->receive(drawn, none, milliseconds(1000));
+        if (turn == 1) quick->cut(10);  // of an idle sequence, whose slot may be taken meanwhile
+    }
+    for (const int32_t token : receive(*asked)) drawn.push_back(token);
+    CHECK(drawn == answer({1}, 300));
+    CHECK(slow->size() == 301);
+}
+
+TEST_CASE("a request behind one that waits is cancelled, and has its deadline") {
+    std::atomic<bool> go = false;
+    FakeEngine::Script script;
+    script.before_step = [&] { go.wait(false); };
+    Scheduler scheduler = scheduler_of(script);
+    const auto a = std::make_shared<SequenceState>(), b = std::make_shared<SequenceState>(),
+               c = std::make_shared<SequenceState>(), d = std::make_shared<SequenceState>();
+    const auto running = request(a, {1}, 5), waiting = request(b, {1}, 5);
+    const auto late = request(c, {1}, 5), cancelled = request(d, {1}, 5);
+    late->deadline = std::chrono::steady_clock::now();
+    for (const auto& each : {running, waiting, late, cancelled}) scheduler.submit(each);
+    cancelled->cancel();
+    go = true;
+    go.notify_all();
+    CHECK(receive(*cancelled).empty());
+    CHECK(receive(*late).empty());
+    CHECK(late->ending == Ending::kDeadline);
+    CHECK(receive(*running).size() == 5);
+    CHECK(receive(*waiting).size() == 5);
 }
 
 TEST_CASE("a device that fails ends all calls, and every later one") {

@@ -35,9 +35,12 @@ TEST_CASE("what could become a stop string is held back, and given when it does 
     CHECK(feed({"\n\n"}, {"a\n", "b\n"}) == Given{{"a", "\nb", "\n"}, ""});
 }
 
-TEST_CASE("of several stop strings the first in the text counts, and of these the longest") {
+TEST_CASE("of several stop strings the one that ends first counts, however the text is divided") {
     CHECK(feed({"two", "one"}, {"a one two"}) == Given{{"a "}, "one"});
-    CHECK(feed({"ab", "abc"}, {"xabcd"}) == Given{{"x"}, "abc"});
+    CHECK(feed({"ab", "abc"}, {"xabcd"}) == Given{{"x"}, "ab"});
+    CHECK(feed({"abc", "ab"}, {"xab", "cd"}) == Given{{"x", ""}, "ab"});
+    CHECK(feed({"abcd", "bc"}, {"xabcd"}) == Given{{"xa"}, "bc"});
+    CHECK(feed({"bc", "abc"}, {"xabc"}) == Given{{"x"}, "abc"});
     CHECK(feed({"abcd", "bc"}, {"xab", "ce"}) == Given{{"x", "a"}, "bc"});
 }
 
