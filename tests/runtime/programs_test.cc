@@ -184,7 +184,7 @@ Counts check_programs(int first, int on_cpu, int on_oracle) {
                     compare_logits(prompt.logits(probe), logits, model.info().vocabulary);
                 worst = std::max(worst, distance.max_kl);
             }
-            MESSAGE(name, " on ", backend, ": as one prompt, KL of at most ", worst);
+            MESSAGE(name, " on ", std::string(backend), ": as one prompt, KL of at most ", worst);
             // At most 2.7e-4 in 200 programs on an H200 (docs/testing.md); an expert that is
             // chosen otherwise costs more.
             CHECK(worst < 0.02);
