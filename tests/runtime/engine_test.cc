@@ -130,7 +130,15 @@ TEST_CASE("a full context ends an answer; chat goes on from the tokens that are 
     Sequence text = load(kTiny, {.context = 16}).open();
     CHECK(text.generate(Tokens{5, 17, 300}, {.max_tokens = 100, .ignore_end = true}, {}).stop ==
           Stop::kContext);
+    CHECK(text.room() == 0);
+    const Tokens held(text.tokens().begin(), text.tokens().end());
+    CHECK(text.generate(Tokens{}).stop == Stop::kContext);
+    text.append(Tokens{});
     CHECK_THROWS_AS(text.logits(Tokens{1, 2}), ContextError);
+    const std::vector<Message> question = {{"user", std::string(400, 'x')}};
+    CHECK_THROWS_AS(text.chat(question), ContextError);
+    CHECK_THROWS_AS(text.chat(question, {.max_tokens = -1}), OptionError);
+    CHECK(std::ranges::equal(text.tokens(), held));
     text.reset();
     CHECK(text.tokens().empty());
 }
@@ -288,6 +296,13 @@ TEST_CASE("a prompt that is cancelled stays as far as it was computed, and goes 
         CHECK(none.stop == Stop::kCancelled);
         CHECK(none.tokens.empty());
         CHECK(text.tokens().empty());
+        CHECK(none.prompt_tokens == 0);
+        // A cancel at the very start counts, too.
+        const Generated first = text.generate(
+            prompt, {.max_tokens = 3, .cancelled = [&] { return text.cancel(), false; }});
+        CHECK(first.stop == Stop::kCancelled);
+        CHECK(first.prompt_tokens == std::ssize(text.tokens()));
+        text.reset();
         // At some step; on a quick machine behind the last.
         int asked = 0;
         const Generated cut =
