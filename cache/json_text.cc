@@ -29,8 +29,8 @@ std::string checksum(const Json& object) {
     return content_hash(text.data(), text.size()).hex();
 }
 
-// Of what sealed_json writes without an indent: all in front of the check, where the check is
-// right. Seen without writing the object anew.
+// The parts of a text that sealed_json writes without an indent: all in front of the check, where
+// the check is right. Seen without writing the object anew.
 std::optional<std::string_view> checked_members(std::string_view text) {
     constexpr std::string_view kCheck = R"(,"check":")";
     if (text.ends_with('\n')) text.remove_suffix(1);

@@ -85,7 +85,7 @@ enum class Imported { kNew, kPresent, kOtherFormat };
     throw CacheError(fmt::format("bundle: '{}' {}", member.path, why));
 }
 
-// What `decode` gives; nothing for another version of the format. A CacheError names the member.
+// The result of `decode`; nothing for another version of the format. A CacheError names the member.
 template <class Decode>
 auto decoded(const BundleMember& member, const Decode& decode) try {
     return std::optional(decode());

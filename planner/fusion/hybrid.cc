@@ -78,7 +78,7 @@ std::optional<SharedChain> shared_expert(const FusedGraph& graph, const ModelFil
     return shared;
 }
 
-// What the kernels of moe_step ask of a mixture: formats that take activations in one form, and
+// The demands of moe_step's kernels on a mixture: formats that take activations in one form, and
 // whole tiles of each expert and of the shared one.
 bool moe_step_fits(const FusedGraph& graph, const PlanOptions& options, const ModelFile& file,
                    const ops::MoeStep& moe) {

@@ -1,6 +1,6 @@
-// What all operations have in common. An operation is a plain struct that lists its members by
-// name and role; liveness, rewriting and texts go by that list, so that no code outside of a
-// kind's own overloads knows which members a kind has.
+// Members, parts and texts that all operations share. An operation is a plain struct that lists its
+// members by name and role; liveness, rewriting and texts go by that list, so that no code outside
+// of a kind's own overloads knows which members a kind has.
 #pragma once
 
 #include <concepts>

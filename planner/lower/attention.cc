@@ -7,7 +7,7 @@
 namespace hetune {
 namespace {
 
-// What a norm of heads and a rotation have in common, and what only one of them has.
+// Members that a norm of heads and a rotation share, and members of one of them alone.
 struct HeadWork {
     ValueId x, y;
     int64_t heads, head_size;

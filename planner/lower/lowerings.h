@@ -39,7 +39,7 @@ Lowerings<ops::AttentionStep> lowerings(const ops::AttentionStep&);
 Lowerings<ops::DeltaStep> lowerings(const ops::DeltaStep&);
 Lowerings<ops::MoeStep> lowerings(const ops::MoeStep&);
 
-// What PlanOptions::without calls a lowering: "experts/grouped".
+// The name of a lowering in PlanOptions::without: "experts/grouped".
 std::string lowering_name(std::string_view kind, std::string_view variant);
 // The names of all lowerings of operations that have several.
 std::vector<std::string> lowerings_with_another();

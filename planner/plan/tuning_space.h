@@ -13,7 +13,7 @@ namespace hetune {
 
 TargetLimits target_limits(const Arch& arch);
 
-// Of a step whose kernel is of a registered template.
+// The step's kernel is one of a registered template.
 KernelShape shape_of(const Plan& plan, const PlanStep& step);
 TuningPoint point_of(const KernelSpec& spec);
 // The spec with the point's values in the place of its own.

@@ -12,7 +12,7 @@ using hetune::tokens_argument;
 
 namespace {
 
-// What hetune_sequence_generate() and its kin share; `generate` calls the sequence.
+// The body of hetune_sequence_generate() and its kin; `generate` calls the sequence.
 template <class Generate>
 hetune_status generate_with(hetune_sequence* sequence, const hetune_generate_options* options,
                             hetune_on_text on_text, void* user, hetune_result** result,

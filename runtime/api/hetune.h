@@ -41,7 +41,7 @@
 #include "planner/file/errors.h"
 #include "runtime/load/sampling_options.h"
 
-// What libhetune.so exports; the rest of it is hidden.
+// Marks a function or class that libhetune.so exports; the library hides all others.
 #define HETUNE_API __attribute__((visibility("default")))
 
 namespace hetune {

@@ -138,7 +138,7 @@ HETUNE_API hetune_status hetune_model_info(const hetune_model* model, const char
 HETUNE_API hetune_status hetune_model_value(const hetune_model* model, const char* name,
                                             const char** value);
 
-// Of hetune_model_tokenize(); any of them, or 0.
+// Flags of hetune_model_tokenize(): any of them, or 0.
 enum {
     HETUNE_PARSE_SPECIAL = 1,  // control tokens written out in the text count as such
     HETUNE_FIRST = 2  // what stands at the start of a context, such as BOS, is put in front
@@ -212,7 +212,7 @@ HETUNE_API hetune_status hetune_sequence_chat(hetune_sequence* sequence, const c
                                               hetune_on_text on_text, void* user,
                                               hetune_result** result);
 
-// Of hetune_sequence_logits(); any of them, or 0.
+// Flags of hetune_sequence_logits(): any of them, or 0.
 enum {
     HETUNE_EVERY_POSITION = 1,  // [count, vocabulary]; else of the last one, [vocabulary]
     HETUNE_ONE_BY_ONE = 2       // each token by a step of its own, as those of an answer

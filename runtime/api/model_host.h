@@ -1,4 +1,4 @@
-// What a Model is made of: the file, its text, the device, the loaded model, and the scheduler
+// The parts of a Model: the file, its text, the device, the loaded model, and the scheduler
 // whose thread uses them. For programs of this source tree that measure and check a model; not
 // installed.
 #pragma once
@@ -78,7 +78,7 @@ struct ModelHost {
     std::unique_ptr<Engine> load();
     std::unique_ptr<Engine> load_compiled();
     void record(const LoadOptions& wanted);  // as recipes
-    // What `hetune autotune` found for this device and compiler; says what is stale.
+    // Results of `hetune autotune` for this device and compiler. Warns of stale ones.
     Tunings chosen_tunings(const CacheOptions& cache, const Environment& environment);
 };
 

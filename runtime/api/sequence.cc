@@ -87,7 +87,7 @@ const char* to_string(Stop stop) {
 struct __attribute__((visibility("hidden"))) Sequence::Impl {
     explicit Impl(std::shared_ptr<ModelHost> the_host)
         : host(std::move(the_host)), state(std::make_shared<SequenceState>()) {
-        // Of what grows with every token, so that no token takes memory.
+        // Vectors that grow with every token get their memory now, so that no token takes any.
         state->tokens.reserve(static_cast<size_t>(host->scheduler->context()) + 1);
         state->stretches.reserve(64);
     }
@@ -158,7 +158,7 @@ class Answer {
         const std::string text = decoder_->feed(token);
         return give(options_.stop.empty() ? text : stops_.feed(text)) || stopped();
     }
-    // What is left where the model itself, or a limit, ended the answer.
+    // Gives out the text that is left where the model itself, or a limit, ended the answer.
     void finish() {
         std::string rest = decoder_ ? decoder_->flush() : "";
         if (!options_.stop.empty()) {
@@ -303,7 +303,7 @@ Generated Sequence::Impl::generate(int64_t kept, std::span<const int32_t> prompt
         state->cut(first + std::ssize(result.tokens));
     else
         result.stop = stop_of(request->ending);
-    // Of a prompt that was cut off, as many as were computed.
+    // A prompt that was cut off counts as far as it was computed.
     if (was_cut(request->ending) && result.tokens.empty())
         result.prompt_tokens = request->started ? std::max<int64_t>(state->size() - kept, 0) : 0;
     answer.finish();
@@ -316,7 +316,7 @@ Generated Sequence::chat(const std::vector<Message>& conversation, const Generat
     Impl& me = impl();
     const Call call(me);
     const std::vector<int32_t> tokens = Model(me.host).render(conversation, kwargs);
-    // What the sequence already holds need not be computed again. Where the conversation was
+    // Tokens that the sequence already holds need not be computed again. Where the conversation was
     // edited, or the template rewrites earlier turns, it goes back to where they part; one token is
     // left to run.
     const std::vector<int32_t>& held = me.state->tokens;

@@ -30,7 +30,7 @@ class Draws {
     // flight.
     int32_t take();
     int64_t in_flight() const { return in_flight_; }
-    // Those in flight are not taken any more.
+    // Draws in flight are not taken any more.
     void forget();
 
     double waited_seconds() const { return waited_seconds_; }

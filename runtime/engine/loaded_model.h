@@ -19,7 +19,7 @@
 
 namespace hetune {
 
-// What a load says while it lasts: "compile", "repack", "certify", with a count of how many are
+// Progress of a load: "compile", "repack", "certify", with a count of how many are
 // done.
 using LoadProgress = std::function<void(const std::string& stage, size_t done, size_t total)>;
 
@@ -57,17 +57,18 @@ class LoadedModel {
     // The memory of a buffer of weights; nullptr where there is none of that name.
     Buffer* weight(const std::string& name) const { return weights_.find(name); }
 
-    // Of the model and of one context.
+    // Memory of the model and of one context.
     const MemoryNeeds& memory() const { return memory_; }
     const LoadTimes& times() const { return times_; }
     bool repacked() const { return weights_.repacked(); }
-    // Of the kernels in use, and of those that failed; empty where nothing was certified.
+    // Certificates of the kernels in use, and of kernels that failed; empty where nothing was
+    // certified.
     const std::vector<CertifiedKernel>& certificates() const { return certificates_; }
     // As the model's options make it; need not be one of plans().
     Plan plan_for(const StepKind& kind) const;
 
   private:
-    // What the steps of a load have in common.
+    // Arguments that the steps of a load share.
     struct Loading {
         KernelLibrary& library;
         const LoadProgress& progress;

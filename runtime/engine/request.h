@@ -1,4 +1,4 @@
-// What one call asks of the engine for one sequence, and what comes back: made by the caller,
+// One call's question to the engine about one sequence, and its answer: made by the caller,
 // worked on by the scheduler's thread. From Scheduler::submit() until the request is done the
 // sequence belongs to the scheduler.
 #pragma once
@@ -30,7 +30,7 @@ enum class Ending {
 
 class Request {
   public:
-    // What is asked; constant from submit() on.
+    // The question; constant from submit() on.
     std::shared_ptr<SequenceState> sequence;  // may be empty for a task
     int64_t keep = -1;  // first of all the sequence is cut to so many tokens; -1: it is not
     std::vector<int32_t> tokens;  // to be appended
@@ -79,7 +79,7 @@ class Request {
     // Whether the caller has taken enough of what was drawn.
     bool has_room();
 
-    // Of the scheduler's thread alone.
+    // Members that the scheduler's thread alone uses.
     enum class Phase { kWaiting, kComputing, kDrawing } phase_ = Phase::kWaiting;
     bool draws_anew_ = false;  // the next draw is the first since the sequence got its slot
     int64_t before_ = 0;       // tokens of the sequence at the start

@@ -334,7 +334,7 @@ void Scheduler::hand_over(Request& request, std::span<const int32_t> drawn) {
         const std::lock_guard lock(request.mutex_);
         request.drawn_.insert(request.drawn_.end(), drawn.begin(), drawn.end());
         if (request.wants_distributions) {
-            // Of the last token, where the step gave the logits of several.
+            // The step may have given the logits of several tokens; the last one counts.
             const auto last = std::span(distribution_).last(static_cast<size_t>(vocabulary()));
             request.distributions_.insert(request.distributions_.end(), last.begin(), last.end());
         }

@@ -70,7 +70,7 @@ class Scheduler {
     std::unique_ptr<Engine> engine_;
     std::vector<float> distribution_;  // of one draw
 
-    // Of the thread alone.
+    // Members that the thread alone uses.
     std::vector<RequestPtr> waiting_, active_;                // in order of age
     std::vector<std::shared_ptr<SequenceState>> with_slots_;  // the one that ran last at the end
 

@@ -32,7 +32,7 @@ Stepper::Stepper(const LoadedModel& model, ContextMemory& memory)
     device_.synchronize();
 }
 
-// What is in flight still writes to memory that goes with this.
+// Launches in flight still write to memory that goes with this stepper.
 Stepper::~Stepper() {
     try {
         device_.synchronize();

@@ -10,7 +10,7 @@
 
 namespace hetune {
 
-// Of a step with so many rows, 1 to those of its plan.
+// The shape of a launch for `rows` rows, from 1 to those of the plan.
 LaunchShape launch_shape(const PlanStep& step, int rows);
 
 class BoundPlan {

@@ -33,7 +33,7 @@ struct LoadOptions {
     std::map<std::string, std::string> refused;  // PlanOptions::refused
 };
 
-// What a step is for. There are few kinds; each has a plan, kernels and a graph of its own.
+// The purpose of a step. There are few kinds; each has a plan, kernels and a graph of its own.
 struct StepKind {
     int rows = 1;                                               // tokens, at most
     int sequences = 1;                                          // whose tokens they are
@@ -42,7 +42,7 @@ struct StepKind {
 };
 
 struct ModelPlans {
-    // Of the steps of step_kinds(), in their order.
+    // Plans of the kinds that step_kinds() lists, in the same order.
     std::vector<Plan> steps;
     Plan sampler;
 
@@ -50,7 +50,7 @@ struct ModelPlans {
     std::vector<KernelSpec> kernels() const;
     // Throws std::out_of_range where the model has no steps of this kind.
     const Plan& of(const StepKind& kind) const;
-    // Of the steps, each once, sorted by name.
+    // Buffers of all steps, each once, sorted by name.
     std::vector<PlanBuffer> buffers() const;
 };
 
@@ -60,7 +60,7 @@ constexpr StepKind kDecodeStep = {};
 StepKind prefill_step(const LoadOptions& options, const Arch& arch);
 // The same with the logits of each: no more than make a buffer of reasonable size.
 StepKind logits_step(const LoadOptions& options, const Arch& arch);
-// Those of a model that is loaded with these options.
+// Kinds of step of a model that is loaded with these options.
 std::vector<StepKind> step_kinds(const LoadOptions& options, const Arch& arch);
 
 // `file` may be open for its header only. Throws ModelError, as make_plan does.

@@ -1,5 +1,5 @@
-// What computes sequences step by step: the compiled model on a device (engine/stepper.h), or the
-// oracle. One thread at a time.
+// An engine computes sequences step by step: the compiled model on a device (engine/stepper.h), or
+// the oracle. One thread at a time.
 #pragma once
 
 #include <cstdint>

@@ -23,7 +23,7 @@ struct OracleRounding {
     KvType kv = KvType::kF32;  // keys and values as the KV cache holds them
 };
 
-// What an operation sees of the engine: one step of some tokens.
+// An operation's view of the engine: one step of some tokens.
 struct OracleStep {
     const ModelFile& file;
     const LayerGraph& graph;

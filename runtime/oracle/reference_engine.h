@@ -37,7 +37,7 @@ class ReferenceEngine : public Engine {
   private:
     // The tokens behind `computed`, up to `end`.
     void run_to(SequenceState& sequence, int64_t end);
-    // Of the last `rows` rows of the last step.
+    // Logits of the last `rows` rows of the last step.
     std::span<const float> logits(int64_t rows) const;
     int32_t draw_one(SequenceState& sequence);
     [[noreturn]] void throw_number_error(SequenceState& sequence);

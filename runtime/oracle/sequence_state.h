@@ -1,4 +1,4 @@
-// What the engine knows of one sequence: a plain value with one owner, which touches no device.
+// The engine's knowledge of one sequence: a plain value with one owner, which touches no device.
 #pragma once
 
 #include <cstdint>

@@ -51,8 +51,8 @@ Certifiers certifiers(const ops::AttentionStep&);
 Certifiers certifiers(const ops::DeltaStep&);
 Certifiers certifiers(const ops::MoeStep&);
 
-// Of kernels that belong to no operation: those that give a value another form (PlanBuilder::in),
-// and those of the sampler's plan.
+// Certifiers of kernels that belong to no operation: kernels that give a value another form
+// (PlanBuilder::in), and those of the sampler's plan.
 Certifiers form_certifiers();
 Certifiers sampler_certifiers();
 

@@ -14,7 +14,7 @@ class GuardedBuffer {
     // `device` outlives this.
     GuardedBuffer(Device& device, size_t bytes);
 
-    // Of the first byte behind the canary in front.
+    // Address of the first byte behind the canary in front.
     uint64_t address() const { return buffer_->address() + kGuard; }
     void fill(uint8_t value) { device_.fill(*buffer_, kGuard, bytes_, value); }
     void upload(size_t offset, std::span<const std::byte> from) {

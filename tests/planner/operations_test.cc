@@ -1,4 +1,4 @@
-// What all operations have in common, their text form, and that trials know all their kernels.
+// Members that all operations share, their text form, and that trials know all their kernels.
 #include <doctest/doctest.h>
 
 #include <map>

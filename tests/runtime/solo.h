@@ -80,7 +80,7 @@ class OneSequence {
     size_t taken_ = 0;
 };
 
-// What Solo's sequence runs on.
+// The engine under Solo's sequence.
 struct SoloModel {
     template <class... Args>
     explicit SoloModel(Args&&... args) : loaded(std::forward<Args>(args)...) {}

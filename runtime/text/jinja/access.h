@@ -1,4 +1,4 @@
-// What a template gets of a value by a key, a name or a slice.
+// Access to parts of a value by a key, a name or a slice.
 #pragma once
 
 #include <string>
