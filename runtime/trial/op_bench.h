@@ -14,7 +14,7 @@
 
 namespace hetune {
 
-// Results that an op's kernels leave: by (step of the op, parameter), and whole buffers by name.
+// Inputs that an op's kernels find: by (step of the op, parameter), and whole buffers by name.
 struct OpInputs {
     std::map<std::pair<size_t, size_t>, std::vector<std::byte>> regions;
     std::map<std::string, std::vector<std::byte>> buffers;
