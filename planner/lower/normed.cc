@@ -13,7 +13,7 @@ bool wants_quantised(const PlanBuilder& b, const FusedProduct& product) {
                                [&](const std::string& w) { return b.format(w).integer; });
 }
 
-// The op that makes `x` leaves its norm's factor out.
+// The epsilon of the op that makes `x` without its norm's factor.
 double eps_of(const PlanBuilder& b, ValueId x) {
     double eps = 0;
     for (const Op& op : b.ops) {
