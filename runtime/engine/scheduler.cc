@@ -77,8 +77,8 @@ void Scheduler::submit(const RequestPtr& request) {
                 fmt::format("{} calls wait for this model or run, as many as "
                             "ModelOptions::most_waiting allows; try again later",
                             in_progress_));
-        ++in_progress_;
         submitted_.push_back(request);
+        ++in_progress_;
     }
     request->wake_();
 }
@@ -106,7 +106,8 @@ void Scheduler::loop() {
         admit();
         const RequestPtr due = next();
         if (!take_mail(due == nullptr)) break;
-        if (due != nullptr) guard(*due, [&] { step(*due); });
+        // The mail may have lost the device, and with it all requests.
+        if (std::ranges::find(active_, due) != active_.end()) guard(*due, [&] { step(*due); });
     }
     while (!active_.empty()) end(*active_.back(), Ending::kCancelled);
     while (!waiting_.empty()) end(*waiting_.back(), Ending::kCancelled);

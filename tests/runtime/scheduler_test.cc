@@ -36,7 +36,7 @@ class FakeEngine : public Engine {
     struct Script {
         int slots = 1;
         std::atomic<int> steps = 0, computed = 0;
-        std::function<void()> before_step = [] {};
+        std::function<void()> before_step = [] {}, before_give_back = [] {};
     };
     explicit FakeEngine(Script& script)
         : script_(script), held_(static_cast<size_t>(script.slots)) {}
@@ -55,6 +55,7 @@ class FakeEngine : public Engine {
         return false;
     }
     void give_back(SequenceState& sequence) override {
+        script_.before_give_back();
         if (sequence.slot >= 0) held_[static_cast<size_t>(sequence.slot)].reset();
         sequence.slot = -1;
     }
@@ -319,6 +320,26 @@ TEST_CASE("a device that fails ends all calls, and every later one") {
                              DeviceLost);
     CHECK_THROWS_AS(scheduler.run([](Engine&) {}), DeviceLost);
     scheduler.release(a);
+}
+
+TEST_CASE("a device that fails while a sequence is given up ends the call that is due") {
+    std::atomic<bool> in_step = false, go = false;
+    FakeEngine::Script script{.slots = 2};
+    script.before_step = [&] {
+        in_step = true;
+        go.wait(false);
+    };
+    script.before_give_back = [] { throw DeviceError("the driver says no"); };
+    Scheduler scheduler = scheduler_of(script);
+    const auto a = std::make_shared<SequenceState>(), b = std::make_shared<SequenceState>();
+    scheduler.run([](Engine&) {}, b);  // which gets a slot
+    const auto asked = request(a, Tokens(40, 3), 5);
+    scheduler.submit(asked);
+    while (!in_step) std::this_thread::yield();
+    scheduler.release(b);
+    go = true;
+    go.notify_all();
+    CHECK_THROWS_AS(receive(*asked), DeviceLost);
 }
 
 TEST_CASE("what a step or a task throws is thrown to its caller alone") {
