@@ -83,8 +83,13 @@ struct TinySession {
 };
 
 // The code objects of the tests' store as a read-only layer, so that nothing is compiled again.
+// The layer has no certificates: other tests of the same run write certificates to that store.
 CacheOptions with_compiled_kernels(const std::filesystem::path& folder = {}) {
-    return {.folder = folder, .layers = {code_store().writable_folder()}};
+    static const TestFolder layer;
+    if (const auto objects = layer.path() / "objects"; !std::filesystem::exists(objects))
+        std::filesystem::create_directory_symlink(code_store().writable_folder() / "objects",
+                                                  objects);
+    return {.folder = folder, .layers = {layer.path()}};
 }
 
 TEST_CASE("a device that fails during a trial ends the load, and no kernel is refused for it") {
