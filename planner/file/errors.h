@@ -19,8 +19,7 @@ class ModelError : public std::runtime_error {
 };
 
 // A call that asks for what cannot be: what() names the argument and what to do. Nothing has
-// happened, but for append() and logits() that were cancelled, which say so: what was computed
-// stays.
+// happened.
 class RequestError : public std::runtime_error {
   public:
     using std::runtime_error::runtime_error;
@@ -61,6 +60,13 @@ class DeviceLost : public DeviceError {
 // A model that does not fit into the memory there is.
 // what(): one line, then a table, then what to do.
 class MemoryError : public std::runtime_error {
+  public:
+    using std::runtime_error::runtime_error;
+};
+
+// Sequence::cancel() ended an append() or logits(). The tokens that were computed by then stay in
+// the sequence.
+class CallCancelled : public std::runtime_error {
   public:
     using std::runtime_error::runtime_error;
 };

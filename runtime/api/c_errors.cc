@@ -29,6 +29,7 @@ constexpr ErrorKind kErrorKinds[] = {
     {HETUNE_COMPILE_ERROR, "CompileError", is<CompileError>},
     {HETUNE_NUMBER_ERROR, "NumberError", is<NumberError>},
     {HETUNE_LOAD_CANCELLED, "LoadCancelled", is<LoadCancelled>},
+    {HETUNE_CALL_CANCELLED, "CallCancelled", is<CallCancelled>},
     {HETUNE_OTHER_ERROR, "error", is<std::exception>},
 };
 

@@ -14,8 +14,8 @@
 // the file, tensor, kernel or option and says what to do. Loading throws ModelError, OptionError,
 // DeviceError, MemoryError, CompileError and LoadCancelled. Calls of a Sequence throw RequestError
 // for what was asked, Overloaded where too many others wait, NumberError where the model computes
-// no numbers, and DeviceLost once the device has failed. A Model or Sequence that was moved from
-// throws RequestError, except when it is destroyed or assigned to.
+// no numbers, CallCancelled behind cancel(), and DeviceLost once the device has failed. A Model or
+// Sequence that was moved from throws RequestError, except when it is destroyed or assigned to.
 //
 // Threads: any number may use a Model at the same time. A Sequence has one owner: one thread at a
 // time calls its functions, except cancel(), which any thread may call. The device is used by a
@@ -251,7 +251,7 @@ class HETUNE_API Sequence {
     int64_t room() const;                     // tokens of context that are left
 
     // Ends the call in progress: generate() and chat() return with Stop::kCancelled, append() and
-    // logits() throw RequestError. Without one it does nothing. Any thread; does not wait.
+    // logits() throw CallCancelled. Without one it does nothing. Any thread; does not wait.
     void cancel() noexcept;
 
   private:

@@ -66,7 +66,8 @@ typedef enum hetune_status {
     HETUNE_COMPILE_ERROR = 9,    // a kernel that cannot be compiled; hetune_last_error_log()
     HETUNE_NUMBER_ERROR = 10,    // logits that are NaN or infinite; the sequence is empty
     HETUNE_LOAD_CANCELLED = 11,  // the callback of hetune_model_options_cancelled() said so
-    HETUNE_OTHER_ERROR = 12      // none of these kinds
+    HETUNE_OTHER_ERROR = 12,     // none of these kinds
+    HETUNE_CALL_CANCELLED = 13   // hetune_sequence_cancel() ended it; the computed tokens stay
 } hetune_status;
 
 // "ok", "RequestError", "Overloaded" ...: the class of hetune.h. "unknown" for any other number.
@@ -232,7 +233,7 @@ HETUNE_API hetune_status hetune_sequence_tokens(const hetune_sequence* sequence,
 HETUNE_API hetune_status hetune_sequence_room(const hetune_sequence* sequence, int64_t* tokens);
 
 // Ends the call in progress: a generation stops with "cancelled", other calls fail with
-// HETUNE_REQUEST_ERROR. Without a call it does nothing. Any thread; does not wait.
+// HETUNE_CALL_CANCELLED. Without a call it does nothing. Any thread; does not wait.
 HETUNE_API hetune_status hetune_sequence_cancel(hetune_sequence* sequence);
 
 // ---- What was generated.

@@ -214,7 +214,7 @@ void Sequence::append(std::span<const int32_t> tokens) {
     me.submit(request);
     request->finish();
     if (was_cut(request->ending))
-        throw RequestError("Sequence::append() was cancelled; what was computed stays");
+        throw CallCancelled("Sequence::append() was cancelled; the computed tokens stay");
     me.host->callbacks.rethrow();
 }
 
@@ -340,7 +340,7 @@ std::vector<float> Sequence::logits(std::span<const int32_t> tokens, const Logit
     me.submit(request);
     request->finish();
     if (was_cut(request->ending))
-        throw RequestError("Sequence::logits() was cancelled; what was computed stays");
+        throw CallCancelled("Sequence::logits() was cancelled; the computed tokens stay");
     me.host->callbacks.rethrow();
     return std::move(request->logits);
 }

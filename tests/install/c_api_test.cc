@@ -44,6 +44,7 @@ TEST_CASE("each kind of error has a status of its own, and its text") {
     check_kind<MemoryError>(HETUNE_MEMORY_ERROR, "MemoryError", "a");
     check_kind<NumberError>(HETUNE_NUMBER_ERROR, "NumberError", "a");
     check_kind<LoadCancelled>(HETUNE_LOAD_CANCELLED, "LoadCancelled", "a");
+    check_kind<CallCancelled>(HETUNE_CALL_CANCELLED, "CallCancelled", "a");
     check_kind<CompileError>(HETUNE_COMPILE_ERROR, "CompileError", CompileError::Cause::kSource,
                              "a kernel", "line 1: no");
     CHECK(std::string(hetune_last_error()) == "a kernel");

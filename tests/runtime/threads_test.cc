@@ -60,6 +60,29 @@ TEST_CASE("any thread cancels a call; the sequence goes on from what is there") 
     CHECK(text.generate(Tokens{5}, {.max_tokens = 2, .ignore_end = true}).tokens.size() == 2);
 }
 
+TEST_CASE(
+    "a prompt that another thread cancels throws CallCancelled, and stays as far as it went") {
+    Sequence text = model().open();
+    std::atomic<bool> ends = false;
+    std::thread other([&] {
+        while (!ends) {
+            text.cancel();
+            std::this_thread::yield();
+        }
+    });
+    const Tokens prompt(50, 17);  // two steps
+    for (bool cancelled = false; !cancelled; text.reset()) {
+        try {
+            text.append(prompt);
+        } catch (const CallCancelled&) {
+            cancelled = true;
+            CHECK(text.tokens().size() < prompt.size());
+        }
+    }
+    ends = true;
+    other.join();
+}
+
 TEST_CASE("two calls of one sequence at the same time: the second is refused") {
     Sequence text = model().open();
     std::atomic<bool> refused = false;
