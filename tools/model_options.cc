@@ -1,10 +1,12 @@
 #include "tools/model_options.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "cache/options.h"
 #include "planner/plan/kv_type.h"
 #include "runtime/api/model_host.h"
+#include "runtime/text/chat_template.h"
 #include "runtime/text/pre_tokenizer.h"
 #include "tools/option_names.h"
 #include "tools/options.h"
@@ -66,6 +68,21 @@ void ModelArguments::add_to(CLI::App& app) {
                  "HETUNE_TRUSTED_KEYS signed");
     app.add_flag("--no-jit", options.no_jit,
                  "compile nothing; list the kernels that are missing and fail");
+}
+
+void ModelArguments::add_chat_template(CLI::App& app) {
+    app.add_option("--chat-template", options.chat_template,
+                   "chat template, instead of the file's: a Jinja file, or one of " +
+                       fmt::format("{}", fmt::join(template_names(), ", ")))
+        ->check(not_empty());
+}
+
+void warn_without_template(const Model& model) {
+    if (!model.has_chat_template())
+        tell(
+            "hetune: warning: {}: has no chat template (tokenizer.chat_template), so that ChatML "
+            "is taken, which is a guess; --chat-template gives another\n",
+            model.info().file);
 }
 
 void add_allow_unused(CLI::App& app, bool& allow) {

@@ -22,11 +22,16 @@ struct ModelArguments {
     // --state-snapshots, --pre, --allow-unused, --no-tiles, --memory-limit, --jobs, --certify,
     // --retry, --any-compiler-build, --no-jit.
     void add_to(CLI::App& app);
+    // --chat-template, for commands that hold conversations.
+    void add_chat_template(CLI::App& app);
     // Loads it, with a progress bar on stderr and warnings below it.
     Model load() { return Model(load_host()); }
     // The same, for commands that look inside.
     std::shared_ptr<ModelHost> load_host();
 };
+
+// Warns where ChatML stands in for a chat template.
+void warn_without_template(const Model& model);
 
 // --allow-unused, for commands that plan with a file and do not load it.
 void add_allow_unused(CLI::App& app, bool& allow);

@@ -35,7 +35,8 @@ void Progress::erase() {
     drawn_ = false;
 }
 
-void Progress::update(std::string_view stage, size_t done, size_t total, double seconds_left) {
+void Progress::update(std::string_view stage, size_t done, size_t total, double seconds_left,
+                      std::string_view rate) {
     const std::lock_guard lock(mutex_);
     const bool fresh = stage != stage_;
     if (fresh) {
@@ -48,6 +49,7 @@ void Progress::update(std::string_view stage, size_t done, size_t total, double 
     done_ = done;
     total_ = total;
     given_seconds_left_ = seconds_left;
+    rate_ = rate.empty() ? "" : fmt::format(", {}", rate);
     draw(fresh || done == total);
 }
 
@@ -85,12 +87,12 @@ void Progress::draw(bool at_once) {
     if (!stderr_is_terminal()) {
         if (!at_once && Clock::now() - last_line_ < kBetweenLines) return;
         last_line_ = Clock::now();
-        tell("{} {}/{}{}{}\n", stage_, done_, total_, seconds_left(), kernels());
+        tell("{} {}/{}{}{}{}\n", stage_, done_, total_, rate_, seconds_left(), kernels());
         return;
     }
     const size_t filled = total_ == 0 ? kBarWidth : std::min(done_ * kBarWidth / total_, kBarWidth);
-    tell("\r\033[K{:<8} [{}{}] {}/{}{}{}{}", stage_, std::string(filled, '#'),
-         std::string(kBarWidth - filled, '.'), done_, total_, seconds_left(),
+    tell("\r\033[K{:<8} [{}{}] {}/{}{}{}{}{}", stage_, std::string(filled, '#'),
+         std::string(kBarWidth - filled, '.'), done_, total_, rate_, seconds_left(),
          last_kernel_.empty() ? "" : ", ", last_kernel_);
     drawn_ = true;
     if (done_ == total_) erase();

@@ -1,6 +1,5 @@
 // hetune run: text from a model, once or as a conversation.
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <chrono>
@@ -123,20 +122,11 @@ std::vector<Message> opening(const RunArguments& args) {
     return messages;
 }
 
-void check_template(const RunArguments& args, const Model& model) {
-    if (!model.has_chat_template())
-        tell(
-            "hetune: warning: {}: has no chat template (tokenizer.chat_template), so that ChatML "
-            "is "
-            "taken, which is a guess; --chat-template gives another\n",
-            args.model.file);
-}
-
 void run_once(const RunArguments& args, const Model& model, Totals& totals) {
     Sequence sequence = model.open();
     Generated g;
     if (args.chat) {
-        check_template(args, model);
+        warn_without_template(model);
         auto messages = opening(args);
         messages.push_back({"user", args.prompt});
         g = sequence.chat(messages, args.options, printer(args, totals), args.kwargs);
@@ -175,7 +165,7 @@ bool converse(const RunArguments& args, const Model& model, Totals& totals) {
     // What a conversation cannot do without is missed now, and not behind the first question.
     model.tokenize("");
     Sequence sequence = model.open();
-    check_template(args, model);
+    warn_without_template(model);
     ChatInput input;
     bool failed = false;
     if (input.is_terminal())
@@ -318,10 +308,7 @@ const RegisterCommand kRun{
             ->check(not_empty());
         app.add_flag("--ignore-end", args->options.ignore_end,
                      "go on behind the model's end token");
-        app.add_option("--chat-template", args->model.options.chat_template,
-                       "chat template, instead of the file's: a Jinja file, or one of " +
-                           fmt::format("{}", fmt::join(template_names(), ", ")))
-            ->check(not_empty());
+        args->model.add_chat_template(app);
         app.add_option("--chat-template-kwargs", args->kwargs,
                        "more variables of the chat template, as {\"enable_thinking\": false}")
             ->check([](const std::string& text) -> std::string {
