@@ -77,16 +77,19 @@ Plan make_sampler_plan(int64_t vocabulary, const Arch& arch, const PlanOptions& 
             throw ModelError("no kernel is left to draw tokens: " +
                              options.refused.at(spec().to_string()));
     Plan plan{.arch = arch.name, .options = options, .vocabulary = vocabulary};
-    plan.buffers = {{"logits", BufferRole::kLogits, vocabulary * 4},
+    const int64_t rows = options.rows;
+    plan.buffers = {{"logits", BufferRole::kLogits, rows * vocabulary * 4},
                     {"sampler", BufferRole::kSampler, kSamplerBytes},
-                    {"step", BufferRole::kStep, kStepBytes},
-                    {"tokens", BufferRole::kTokens, 4},
+                    {"step", BufferRole::kStep, step_bytes(rows)},
+                    {"tokens", BufferRole::kTokens, rows * 4},
                     {"ring", BufferRole::kSampler, kTokenRingBytes}};
     plan.steps = {{.label = "sample",
                    .kernel = plan.add_kernel(spec()),
                    .args = {{0, 0}, {1, 0}, {2, 0}, {3, 0}, {4, 0}},
+                   .groups = {static_cast<uint32_t>(rows), 1, 1},
                    .threads = static_cast<uint32_t>(32 * waves),
-                   .cost = {.activation_bytes = vocabulary * 4}}};
+                   .rows_axis = rows > 1 ? 0 : -1,
+                   .cost = {.activation_bytes = rows * vocabulary * 4}}};
     const KernelSpec repeat{"repeat", {}};
     if (loops && !options.refused.contains(repeat.to_string())) {
         plan.buffers.push_back({"loop", BufferRole::kSampler, kLoopBytes});

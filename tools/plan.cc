@@ -136,7 +136,8 @@ void print_text(const PlanArguments& args, const Planned& made) {
     const NamedKernel sampler = made.kernels().back();
     fmt::print("then {}: {}\n", sampler.name, sampler.spec.to_string());
     const MemoryNeeds needs =
-        memory_needs(std::span(&made.plan, 1), made.context, 0, ModelOptions().state_snapshots);
+        memory_needs(std::span(&made.plan, 1),
+                     {.context = made.context, .snapshots = ModelOptions().state_snapshots}, 0);
     fmt::print("\nmemory of this plan\n{}", memory_table(needs));
     if (!args.resources) return;
     Workshop workshop(made.arch, args);

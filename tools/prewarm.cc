@@ -270,7 +270,8 @@ class Prewarm {
         const ModelPlans plans =
             model_plans(build_layer_graph(*file_), *file_, job.arch, loads(args_).at(0));
         for (const int64_t context : args_.contexts)
-            list.push_back(memory_needs(plans.steps, context, 0, LoadOptions().state_snapshots));
+            list.push_back(memory_needs(
+                plans.steps, {.context = context, .snapshots = LoadOptions().state_snapshots}, 0));
         return list;
     }
 

@@ -1,10 +1,11 @@
 // Causal attention of many rows on the matrix units, with the online softmax (FlashAttention-2,
 // arXiv 2307.08691).
-// Launch: [kKvHeads, ceil(rows / kTokens)]. A group serves the query heads of one KV head for
-// kTokens tokens: row m of its tile is head m % kGroup of token m / kGroup. A wave owns 16 rows.
-// LDS: the queries; kKeys keys, then, in the same place, their values, transposed; the weights.
+// The rows of a step are of one sequence. Launch: [kKvHeads, ceil(rows / kTokens)]. A group serves
+// the query heads of one KV head for kTokens tokens: row m of its tile is head m % kGroup of token
+// m / kGroup. A wave owns 16 rows. LDS: the queries; kKeys keys, then, in the same place, their
+// values, transposed; the weights.
+#include "attention/kv_pages.h"
 #include "attention/kv_type.h"
-#include "elementwise/step_state.h"
 #include "prelude/matrix.h"
 
 #ifndef HETUNE_SPEC
@@ -30,6 +31,7 @@ constexpr int kKvHalves =
     kKeys * kHeadPitch > kHeadSize* kKeyPitch ? kKeys* kHeadPitch : kHeadSize* kKeyPitch;
 constexpr float kNoScore = -1e30f;  // instead of -infinity: differences of two stay finite
 static_assert(kHeads % kKvHeads == 0 && kHeadSize % 16 == 0 && kTokens > 0 && kKeys % 16 == 0);
+static_assert(kPageTokens % kKeys == 0, "keys in LDS are of one page");
 
 constexpr int kPairsOfStep = Kv::kStep / 2;
 
@@ -80,9 +82,10 @@ DEVICE inline void stage_values(const Kv::Element* v_cache, int kv_head, int fir
 
 extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, 2) void attention_flash(
     const StepState* __restrict__ step,
+    const i32* __restrict__ pages,            // [slots, page_stride]
     const float* __restrict__ q,              // [rows, kHeads, kHeadSize]
-    const Kv::Element* __restrict__ k_cache,  // [context][kRowElements]
-    const Kv::Element* __restrict__ v_cache,  // [context][kRowElements]
+    const Kv::Element* __restrict__ k_cache,  // [pages, kPageTokens, kRowElements]
+    const Kv::Element* __restrict__ v_cache,  // [pages, kPageTokens, kRowElements]
     float* __restrict__ y) {                  // [rows, kHeads, kHeadSize]
     SHARED U4 q_memory[kTileM * kHeadPitch / 8];
     SHARED U4 kv_memory[kKvHalves / 8];
@@ -91,7 +94,8 @@ extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, 2) void attention_flash(
     const int first_token = group_id_y() * kTokens;
     if (first_token >= rows) return;
     const int kv_head = group_id();
-    const int position = step->position;
+    const int position = rows_of(step)->position;
+    const i32* const own_pages = pages_of(step, pages, rows_of(step)->slot);
     const int last = position + imin(first_token + kTokens, rows) - 1;  // key of the last token
 
     auto* q_lds = reinterpret_cast<u16*>(q_memory);
@@ -124,7 +128,8 @@ extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, 2) void attention_flash(
         limit[s] = position + token_of(first_row + mat_row(s));
     }
     for (int first = 0; first <= last; first += kKeys) {
-        stage_keys(k_cache, kv_head, first, last, kv_lds);
+        const i64 shift = page_shift(own_pages[first / kPageTokens], first) * kKvRow;
+        stage_keys(k_cache + shift, kv_head, first, last, kv_lds);
         barrier();
         MatC scores[kKeyTiles];
         UNROLL
@@ -164,7 +169,7 @@ extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, 2) void attention_flash(
         for (int i = 0; i < kDims; ++i)
             mat_visit(out[i], [&](MatPlace at, float& v) { v *= old[at.slot]; });
         barrier();
-        stage_values(v_cache, kv_head, first, last, kv_lds);
+        stage_values(v_cache + shift, kv_head, first, last, kv_lds);
         barrier();
         const int key_tiles = pinned(kKeyTiles);
         for (int j = 0; j < key_tiles; ++j) {

@@ -2,8 +2,8 @@
 // Launch: [kKvHeads, kSplits, rows]. A group serves the query heads of one KV head. Tiles of 32
 // keys go to waves and splits in turn, so the context's length is in no constant.
 // LDS: weights of a tile for each wave, and the waves' results.
+#include "attention/kv_pages.h"
 #include "attention/online_softmax.h"
-#include "elementwise/step_state.h"
 
 #ifndef HETUNE_SPEC
 using Kv = KvF16;
@@ -20,9 +20,10 @@ static_assert(kHeads % kKvHeads == 0 && kHeadSize % 8 == 0);
 
 extern "C" KERNEL(kWaves* kWaveSize) void attention_split(
     const StepState* __restrict__ step,
+    const i32* __restrict__ pages,            // [slots, page_stride]
     const float* __restrict__ q,              // [rows, kHeads, kHeadSize]
-    const Kv::Element* __restrict__ k_cache,  // [context, kRowElements]
-    const Kv::Element* __restrict__ v_cache,  // [context, kRowElements]
+    const Kv::Element* __restrict__ k_cache,  // [pages, kPageTokens, kRowElements]
+    const Kv::Element* __restrict__ v_cache,  // [pages, kPageTokens, kRowElements]
     float* __restrict__ shares) {             // [rows, kHeads, kSplits, kHeadSize + 2]
     constexpr int kShare = kHeadSize + 2;     // the sums, the peak, the sum of weights
     SHARED float weights[kWaves][kGroup][kWaveSize];
@@ -32,14 +33,19 @@ extern "C" KERNEL(kWaves* kWaveSize) void attention_split(
     const int row = group_id_z();
     if (row >= step->rows) return;
     const int wave = kWaves == 1 ? 0 : wave_id();
-    const int last = step->position + row;
+    const RowState own = rows_of(step)[row];
+    const int last = own.position;  // of an ended row: there is no key
+    const i32* const own_pages = pages_of(step, pages, own.slot);
 
     SoftmaxState<kGroup, kHeadSize> state;
     state.clear();
-    for (int tile = split * kWaves + wave; tile * 32 <= last; tile += kSplits * kWaves)
+    for (int tile = split * kWaves + wave; tile * 32 <= last; tile += kSplits * kWaves) {
+        const i64 shift = page_shift(own_pages[tile * 32 / kPageTokens], tile * 32) *
+                          Kv::template kRowElements<kKvHeads, kHeadSize>;
         attend_tile<Kv, kGroup, kHeadSize, kKvHeads>(
-            state, q + (i64(row) * kHeads + kv_head * kGroup) * kHeadSize, kScale, k_cache, v_cache,
-            kv_head, tile * 32, last, weights[wave]);
+            state, q + (i64(row) * kHeads + kv_head * kGroup) * kHeadSize, kScale, k_cache + shift,
+            v_cache + shift, kv_head, tile * 32, last, weights[wave]);
+    }
 
     UNROLL
     for (int g = 0; g < kGroup; ++g) {

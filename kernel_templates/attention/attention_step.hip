@@ -1,13 +1,14 @@
-// Attention of one decoded token in one launch: norm and rope of the query heads and of the new
-// key, the new key and value into the cache, attention split over the context, and, in the group
-// that is last to finish, the sum of the shares, times the sigmoid of a gate where there is one.
-// Launch: [kKvHeads * kParts, kSplits]. A group serves the query heads of one KV head, or one of
-// kParts equal parts of them, each of which writes the same key and value; tiles of 32 keys go to
-// waves and splits in turn, and groups for which there is none do nothing. No group waits for
-// another. LDS: the heads, weights of a tile for each wave, and the waves' results.
+// Attention of decoded tokens, one of each sequence, in one launch: norm and rope of the query
+// heads and of the new key, the new key and value into the cache, attention split over the context,
+// and, in the group that is last to finish, the sum of the shares, times the sigmoid of a gate
+// where there is one. Launch: [kKvHeads * kParts, kSplits, rows]. A group serves the query heads of
+// one KV head, or one of kParts equal parts of them, each of which writes the same key and value;
+// tiles of 32 keys go to waves and splits in turn, and groups for which there is none do nothing.
+// No group waits for another. LDS: the heads, weights of a tile for each wave, and the waves'
+// results.
 #include "attention/head_rope.h"
+#include "attention/kv_pages.h"
 #include "attention/online_softmax.h"
-#include "elementwise/step_state.h"
 #include "elementwise/xblock.h"
 
 #ifndef HETUNE_SPEC
@@ -110,17 +111,18 @@ DEVICE inline void finish_head(const float* shares, int count, i64 stride, int h
 
 extern "C" STREAM_KERNEL(kWaves* kWaveSize) void attention_step(
     const StepState* INPUT step,
-    const float* INPUT q,       // [kHeads, kHeadSize]; where kGated each with its gate behind it
-    const float* INPUT k,       // [kKvHeads, kHeadSize]
-    const float* INPUT v,       // [kKvHeads, kHeadSize]
+    const i32* INPUT pages,     // [slots, page_stride]
+    const float* INPUT q_rows,  // [rows, kHeads, kHeadSize]; where kGated each with its gate behind
+    const float* INPUT k_rows,  // [rows, kKvHeads, kHeadSize]
+    const float* INPUT v_rows,  // [rows, kKvHeads, kHeadSize]
     const float* INPUT q_norm,  // [kHeadSize] where kNorm
     const float* INPUT k_norm,  // [kHeadSize] where kNorm
     const float* INPUT turns,   // [kRotary / 2][2] where kRotary > 0
-    Kv::Element* k_cache,       // [context, kRowElements]
-    Kv::Element* v_cache,       // [context, kRowElements]
-    float* shares,              // [kHeads, kSplits, kHeadSize + 2]
-    int* counters,              // [kKvHeads * kParts], 0 between launches
-    void* __restrict__ y) {     // [kHeads * kHeadSize / 32] XBlock or [kHeads, kHeadSize]
+    Kv::Element* k_cache,       // [pages, kPageTokens, kRowElements]
+    Kv::Element* v_cache,       // [pages, kPageTokens, kRowElements]
+    float* shares,              // [rows, kHeads, kSplits, kHeadSize + 2]
+    int* counters,              // [rows, kKvHeads * kParts], 0 between launches
+    void* __restrict__ y_rows) {  // [rows]: [kHeads * kHeadSize / 32] XBlock or [kHeads, kHeadSize]
     begin();
     SHARED U4 heads_memory[(kGroup + 1) * kHeadSize / 4];
     auto* heads = reinterpret_cast<float(*)[kHeadSize]>(heads_memory);  // the last is the new key
@@ -131,8 +133,22 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void attention_step(
     const int first_head = group_id() * kGroup;
     const int split = group_id_y();
     const int wave = kWaves == 1 ? 0 : wave_id();
-    const int last = step->position;
-    if (step->rows < 1) return;
+    const int row = group_id_z();
+    if (row >= step->rows) return;
+    const RowState own_row = rows_of(step)[row];
+    const int last = own_row.position;
+    if (last < 0) return;
+    constexpr i64 kKvRow = Kv::template kRowElements<kKvHeads, kHeadSize>;
+    constexpr i64 kRowBytes = kQuantisedOutput ? i64(kHeads * kHeadSize / 32) * sizeof(XBlock)
+                                               : i64(kHeads * kHeadSize) * sizeof(float);
+    const float* q = q_rows + i64(row) * kHeads * kQueryStride;
+    const float* k = k_rows + i64(row) * kKvHeads * kHeadSize;
+    const float* v = v_rows + i64(row) * kKvHeads * kHeadSize;
+    void* y = static_cast<u8*>(y_rows) + row * kRowBytes;
+    const i32* const own_pages = pages_of(step, pages, own_row.slot);
+    // Entries are on their way while the heads are made, and then while the tile before is read.
+    const int last_page = own_pages[last / kPageTokens];
+    int page = own_pages[imin((split * kWaves + wave) * 32, last) / kPageTokens];
     const int active = imin(kSplits, last / 32 / kWaves + 1);
     if (split >= active) return;
 
@@ -144,7 +160,7 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void attention_step(
     }
     barrier();
     if (last / 32 / kWaves % kSplits == split) {  // the new key lies in a tile of this group
-        const i64 at = i64(last) * Kv::kRowElements<kKvHeads, kHeadSize> + kv_head * kHeadSize;
+        const i64 at = cache_row(last_page, last) * kKvRow + kv_head * kHeadSize;
         if (wave == 0) Kv::store_head<kKvHeads, kHeadSize>(k_cache + at, kv_head, heads[kGroup]);
         if (wave == kWaves - 1)
             Kv::store_head<kKvHeads, kHeadSize>(v_cache + at, kv_head, v + kv_head * kHeadSize);
@@ -153,9 +169,13 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void attention_step(
 
     SoftmaxState<kGroup, kHeadSize> state;
     state.clear();
-    for (int tile = split * kWaves + wave; tile * 32 <= last; tile += kSplits * kWaves)
-        attend_tile<Kv, kGroup, kHeadSize, kKvHeads>(state, heads[0], kScale, k_cache, v_cache,
-                                                     kv_head, tile * 32, last, weights[wave]);
+    for (int tile = split * kWaves + wave; tile * 32 <= last; tile += kSplits * kWaves) {
+        const i64 shift = page_shift(page, tile * 32) * kKvRow;
+        page = own_pages[imin((tile + kSplits * kWaves) * 32, last) / kPageTokens];
+        attend_tile<Kv, kGroup, kHeadSize, kKvHeads>(state, heads[0], kScale, k_cache + shift,
+                                                     v_cache + shift, kv_head, tile * 32, last,
+                                                     weights[wave]);
+    }
     UNROLL
     for (int g = 0; g < kGroup; ++g) {
         UNROLL
@@ -173,7 +193,8 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void attention_step(
         for (int g = wave; g < kGroup; g += kWaves)
             finish_head<kWaves>(waves[0][g], kWaves, kGroup * kShare, first_head + g, q, y);
     } else {
-        float* own = shares + i64(first_head) * kSplits * kShare;
+        float* own = shares + (i64(row) * kHeads + first_head) * kSplits * kShare;
+        int* counter = counters + row * kKvHeads * kParts + group_id();
         constexpr int kValues = kGroup * kShare;
         for (int base = 0; base < kValues; base += kThreads) {
             const int at = imin(base + thread_id(), kValues - 1);  // all lanes stay active
@@ -187,8 +208,8 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void attention_step(
         fence_device();
         barrier();
         if (thread_id() == 0) {
-            is_last = atomic_add_device(counters + group_id(), 1) == active - 1;
-            if (is_last) counters[group_id()] = 0;
+            is_last = atomic_add_device(counter, 1) == active - 1;
+            if (is_last) *counter = 0;
         }
         barrier();
         if (!is_last) return;

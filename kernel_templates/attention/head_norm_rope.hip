@@ -25,7 +25,7 @@ extern "C" KERNEL(kWaveSize) void head_norm_rope(
     if (row >= step->rows) return;
     norm_rope<kHeadSize, kNorm, kRotary, kInterleaved>(
         x + i64(row) * kStride + group_id() * kHeadSize, w, kEps, turns, kMagnitude,
-        float(step->position + row), head);
+        float(rows_of(step)[row].position), head);
     float* to = y + (i64(row) * kHeads + group_id()) * kHeadSize;
     for (int i = lane_id(); i < kHeadSize; i += kWaveSize) to[i] = head[i];
 }

@@ -14,10 +14,12 @@ const RegisterTemplate kKvWrite{{
                   {"kWaves", "int", "waves per group"}},
     .tunables = {{"kWaves", {1, 2, 4, 8}}},
     .params = {{"step", "const StepState*", ParamRole::kStep, "[1]"},
+               {"pages", "const i32*", ParamRole::kActivations, "[slots, page_stride]"},
                {"k", "const float*", ParamRole::kActivations, "[rows, kKvHeads, kHeadSize]"},
                {"v", "const float*", ParamRole::kActivations, "[rows, kKvHeads, kHeadSize]"},
-               {"k_cache", "Kv::Element*", ParamRole::kState, "[context, kRowElements]"},
-               {"v_cache", "Kv::Element*", ParamRole::kState, "[context, kRowElements]"}},
+               {"k_cache", "Kv::Element*", ParamRole::kState, "[pages, kPageTokens, kRowElements]"},
+               {"v_cache", "Kv::Element*", ParamRole::kState,
+                "[pages, kPageTokens, kRowElements]"}},
 }};
 
 }  // namespace

@@ -1,9 +1,10 @@
-// What changes from step to step, in device memory: a captured graph reads it anew each time.
+// The rows of a step.
 #pragma once
 
-#include "prelude/types.h"
+#include "elementwise/step_rows.h"
+#include "prelude/prelude.h"
 
-struct StepState {
-    i32 position;  // of the first row of this step
-    i32 rows;      // rows that count, at most what the plan was made for
-};
+DEVICE inline const RowState* rows_of(const StepState* step) {
+    return reinterpret_cast<const RowState*>(step + 1);
+}
+DEVICE inline RowState* rows_of(StepState* step) { return reinterpret_cast<RowState*>(step + 1); }

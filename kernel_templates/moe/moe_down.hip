@@ -1,6 +1,6 @@
-// h = sum of share_k * down_k x_k over the experts that one token uses and the shared one, in that
+// h = sum of share_k * down_k x_k over the experts that each token uses and the shared one, in that
 // order, + residual; and where kNormed also the next layer's input, as gemv_residual makes it.
-// Launch: [kRows / 32]; a group owns 32 rows of h, its waves take experts in turn.
+// Launch: [kRows / 32, rows]; a group owns 32 rows of h, its waves take experts in turn.
 // LDS: a float a lane for each expert.
 #include "elementwise/step_state.h"
 #include "linear/fused.h"
@@ -25,27 +25,33 @@ static_assert(kRows % kTileRows == 0, "an expert's matrix is a whole number of t
 
 extern "C" STREAM_KERNEL(kWaves* kWaveSize) void moe_down(
     const StepState* INPUT step,
-    const int* INPUT ids,           // [kUsed]
-    const float* INPUT shares,      // [kUsed], and with kSharedGate that of the shared expert
+    const int* INPUT ids,           // [rows, kUsed]
+    const float* INPUT shares,      // [rows, kUsed + 1]: with kSharedGate that of the shared expert
     const u8* __restrict__ w,       // [experts, kRows / 32, kCols / tile, tile bytes]
     const u8* __restrict__ shared,  // [kRows / 32, kSharedCols / tile, tile bytes]
-    const void* INPUT x,      // [kUsed, kCols], and behind them [kSharedCols]; XBlock or float
-    const float* residual,    // [kRows]
-    const float* INPUT norm,  // [kRows] where kNormed
-    float* h,                 // [kRows]; may be residual
-    void* __restrict__ next,  // [kRows / 32] XBlock or [kRows] float
-    float* __restrict__ squares) {  // [kRows / 32] where kNormed
+    const void* INPUT x_rows,       // [rows]: [kUsed, kCols], then [kSharedCols]; XBlock or float
+    const float* residual,          // [rows, kRows]
+    const float* INPUT norm,        // [kRows] where kNormed
+    float* h,                       // [rows, kRows]; may be residual
+    void* __restrict__ next,        // [rows, kRows / 32] XBlock or [rows, kRows] float
+    float* __restrict__ squares) {  // [rows, kRows / 32] where kNormed
     begin();
     SHARED float part[kSlots][kWaveSize];
-    if (step->rows < 1) return;
+    const int token = group_id_y();
+    if (token >= step->rows) return;
+    constexpr i64 kRowElements = kUsed * kCols + kSharedCols;
+    constexpr i64 kRowBytes =
+        kQuantisedInput ? kRowElements / 32 * i64(sizeof(XBlock)) : kRowElements * 4;
+    const void* const x = static_cast<const u8*>(x_rows) + token * kRowBytes;
+    const float* const own_shares = shares + token * (kUsed + 1);
     const int tile = group_id();
     const int wave = kWaves == 1 ? 0 : wave_id();
     for (int k = wave; k < kSlots; k += kWaves) {
         float dot[1];
         if (kSharedCols == 0 || k < kUsed) {
-            row_tile_dot<Quant, kCols, 1, 1>(w,
-                                             ids[imin(k, kUsed - 1)] * (kRows / kTileRows) + tile,
-                                             Activations<kQuantisedInput>{x, k, k}, dot);
+            row_tile_dot<Quant, kCols, 1, 1>(
+                w, ids[token * kUsed + imin(k, kUsed - 1)] * (kRows / kTileRows) + tile,
+                Activations<kQuantisedInput>{x, k, k}, dot);
         } else {
             constexpr int kBefore = kUsed * kCols;
             constexpr i64 kBytes =
@@ -60,18 +66,19 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void moe_down(
     if (wave != 0) return;
     float sum = 0.0f;
     UNROLL
-    for (int k = 0; k < kUsed; ++k) sum = fused_mul_add(shares[k], part[k][lane_id()], sum);
+    for (int k = 0; k < kUsed; ++k) sum = fused_mul_add(own_shares[k], part[k][lane_id()], sum);
     if constexpr (kSharedCols > 0) {
         const float own = part[kUsed][lane_id()];
-        sum += kSharedGate ? shares[kUsed] * own : own;
+        sum += kSharedGate ? own_shares[kUsed] * own : own;
     }
     const int row = tile * kTileRows + lane_id();
-    const float v = sum + residual[row];
-    h[row] = v;
+    const float v = sum + residual[i64(token) * kRows + row];
+    h[i64(token) * kRows + row] = v;
     if constexpr (kNormed) {
         const float square = wave_sum(v * v);
-        if (lane_id() == 0) squares[tile] = square;
-        store_block<kQuantisedOutput>(v * norm[row], next, tile);
+        const i64 block = i64(token) * (kRows / 32) + tile;
+        if (lane_id() == 0) squares[block] = square;
+        store_block<kQuantisedOutput>(v * norm[row], next, block);
     }
 }
 EXPORT_KERNEL(moe_down)

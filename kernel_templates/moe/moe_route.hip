@@ -1,7 +1,7 @@
-// The experts of one token: router logits, the shared expert's gate, and the choice, in one launch.
-// Launch: [ceil(kExperts / 32) + kShared, kSplits]; a group has 32 experts' logits, or the gate,
-// over a share of the columns, and the group that is last to finish adds up and chooses. No group
-// waits for another. LDS: the share of x, and a float a lane for each wave.
+// The experts of each token: router logits, the shared expert's gate, and the choice, in one
+// launch. Launch: [ceil(kExperts / 32) + kShared, kSplits, rows]; a group has 32 experts' logits,
+// or the gate, over a share of the columns, and a row's group that is last to finish adds up and
+// chooses. No group waits for another. LDS: the share of x, and a float a lane for each wave.
 #include "elementwise/step_state.h"
 #include "linear/fused.h"
 #include "moe/choose_experts.h"
@@ -34,15 +34,15 @@ static_assert(kCols % kSplits == 0 && kShare % Quant::kTileElems == 0,
 
 extern "C" STREAM_KERNEL(kWaves* kWaveSize) void moe_route(
     const StepState* INPUT step,
-    const float* INPUT x,          // [kCols]; where kNormed before its norm
+    const float* INPUT x_rows,     // [rows, kCols]; where kNormed before its norm
     const float* INPUT norm,       // [kCols] where kNormed
-    const float* INPUT squares,    // [kCols / 32] where kNormed
+    const float* INPUT squares,    // [rows, kCols / 32] where kNormed
     const u8* __restrict__ w,      // [kTiles, kCols / tile, tile bytes]
     const float* INPUT gate,       // where kShared: one row in F32's tiles
-    float* parts,                  // [kSplits, kLogits]
-    int* counter,                  // [1], 0 between launches
-    int* __restrict__ ids,         // [kUsed]
-    float* __restrict__ shares) {  // [kUsed], and behind them that of the shared expert
+    float* parts,                  // [rows, kSplits, kLogits]
+    int* counters,                 // [rows], 0 between launches
+    int* __restrict__ ids,         // [rows, kUsed]
+    float* __restrict__ shares) {  // [rows, kUsed + 1]: the last is that of the shared expert
     start_next();
     constexpr int kShareBytes = kShare / Quant::kTileElems * Quant::kTileBytes;
     if (group_id() < kTiles)
@@ -53,7 +53,10 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void moe_route(
     SHARED float part[kWaves][1][kWaveSize];
     SHARED float sums[kWaves];
     SHARED int is_last;
-    if (step->rows < 1) return;
+    const int row = group_id_z();
+    if (row >= step->rows) return;
+    const float* const x = x_rows + i64(row) * kCols;
+    int* const counter = counters + row;
     const int tile = group_id();
     const int split = group_id_y();
     const int wave = kWaves == 1 ? 0 : wave_id();
@@ -62,7 +65,8 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void moe_route(
         own[i] = kNormed ? x[column] * norm[column] : x[column];
     }
     barrier();
-    float* to = parts + split * kLogits;
+    float* const of_row = parts + i64(row) * kSplits * kLogits;
+    float* to = of_row + split * kLogits;
     if (!kShared || tile < kTiles) {
         float acc[1];
         const u8* rows = w + (i64(tile) * kSplits + split) * kShareBytes;
@@ -88,17 +92,18 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void moe_route(
     if (!is_last || wave != 0) return;
     fence_device();
     float factor = 1.0f;
-    if constexpr (kNormed) factor = norm_factor<kCols>(squares, kEps);
+    if constexpr (kNormed) factor = norm_factor<kCols>(squares + i64(row) * (kCols / 32), kEps);
     const auto logit_of = [&](int at) {
         float sum = 0.0f;
         UNROLL
-        for (int s = 0; s < kSplits; ++s) sum += parts[s * kLogits + at];
+        for (int s = 0; s < kSplits; ++s) sum += of_row[s * kLogits + at];
         return sum * factor;
     };
     if constexpr (kShared) {
         const float share = sigmoid(logit_of(kLogits - 1));
-        if (lane_id() == 0) shares[kUsed] = share;
+        if (lane_id() == 0) shares[row * (kUsed + 1) + kUsed] = share;
     }
-    choose_experts<kExperts, kUsed, kRenormalise>(logit_of, ids, shares);
+    choose_experts<kExperts, kUsed, kRenormalise>(logit_of, ids + row * kUsed,
+                                                  shares + row * (kUsed + 1));
 }
 EXPORT_KERNEL(moe_route)

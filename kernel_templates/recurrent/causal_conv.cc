@@ -16,7 +16,7 @@ const RegisterTemplate kCausalConv{{
     .params = {{"step", "const StepState*", ParamRole::kStep, "[1]"},
                {"x", "const float*", ParamRole::kActivations, "[rows, kWidth]"},
                {"w", "const float*", ParamRole::kWeights, "[kWidth, kTaps]"},
-               {"state", "float*", ParamRole::kState, "[kTaps, kWidth]"},
+               {"state", "float*", ParamRole::kState, "[slots]: [kTaps, kWidth]"},
                {"y", "float*", ParamRole::kOutput, "[rows, kWidth]"}},
 }};
 

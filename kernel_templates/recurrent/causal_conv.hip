@@ -1,4 +1,5 @@
 // y[t] = silu(sum over j of w[j] x[t - kTaps + 1 + j]), each channel for itself.
+// The rows of a step are of one sequence.
 // Launch: [ceil(kWidth / (32 kWaves)), ceil(rows / kRows)]; a lane owns a channel and walks over
 // kRows of the step's rows. The state is a ring of the last kTaps inputs, that of position p in
 // place p % kTaps (delta_step reads and writes it too); rows beyond the step leave it alone. Only
@@ -19,13 +20,14 @@ extern "C" KERNEL(kWaves* kWaveSize) void causal_conv(
     const StepState* __restrict__ step,
     const float* __restrict__ x,  // [rows, kWidth]
     const float* __restrict__ w,  // [kWidth, kTaps]
-    float* __restrict__ state,    // [kTaps, kWidth]
+    float* __restrict__ states,   // [slots]: [kTaps, kWidth], state_stride apart
     float* __restrict__ y) {      // [rows, kWidth]
     const int channel = group_id() * kWaves * kWaveSize + thread_id();
     const int rows = step->rows;
-    const int position = step->position;
+    const int position = rows_of(step)->position;
     const int first = group_id_y() * kRows;
     if (channel >= kWidth || first >= rows) return;
+    float* const state = states + i64(rows_of(step)->slot) * step->state_stride;
     float weights[kTaps], window[kTaps];
     UNROLL
     for (int j = 0; j < kTaps; ++j) weights[j] = w[channel * kTaps + j];

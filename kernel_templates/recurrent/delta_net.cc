@@ -22,7 +22,8 @@ const RegisterTemplate kDeltaNet{{
                {"b", "const float*", ParamRole::kActivations, "[rows, kValueHeads]"},
                {"ssm_a", "const float*", ParamRole::kWeights, "[kValueHeads]"},
                {"dt_bias", "const float*", ParamRole::kWeights, "[kValueHeads]"},
-               {"state", "float*", ParamRole::kState, "[kValueHeads, kKeySize, kValueSize]"},
+               {"state", "float*", ParamRole::kState,
+                "[slots]: [kValueHeads, kKeySize, kValueSize]"},
                {"y", "float*", ParamRole::kOutput, "[rows, kValueHeads, kValueSize]"}},
     .lds_bytes = [](const SpecValues& v) { return v("kWaves") * 512; },
     .refuses = [](const SpecValues& v) -> std::string {

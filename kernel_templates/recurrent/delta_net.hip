@@ -29,7 +29,7 @@ extern "C" KERNEL(kWaves* kWaveSize) void delta_net(
     const float* __restrict__ b,        // [rows, kValueHeads]
     const float* __restrict__ ssm_a,    // [kValueHeads]
     const float* __restrict__ dt_bias,  // [kValueHeads]
-    float* __restrict__ state,          // [kValueHeads, kKeySize, kValueSize]
+    float* __restrict__ states,         // [slots]: [kValueHeads, kKeySize, kValueSize]
     float* __restrict__ y) {            // [rows, kValueHeads, kValueSize]
     constexpr int kKeys = kKeyHeads * kKeySize;
     constexpr int kChannels = 2 * kKeys + kValueHeads * kValueSize;
@@ -40,6 +40,7 @@ extern "C" KERNEL(kWaves* kWaveSize) void delta_net(
     const int column = group_id_y() * kWaveSize + lane;
     const int safe_column = imin(column, kValueSize - 1);
     const int first = wave * kRowsOfWave;
+    float* const state = states + i64(rows_of(step)->slot) * step->state_stride;
     float* own = state + (i64(head) * kKeySize + first) * kValueSize + safe_column;
     float s[kRowsOfWave];
     UNROLL

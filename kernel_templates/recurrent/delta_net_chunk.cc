@@ -17,7 +17,8 @@ const RegisterTemplate kChunk{{
     .params = {{"step", "const StepState*", ParamRole::kStep, "[1]"},
                {"chunks", "const float*", ParamRole::kActivations,
                 "[chunks, kValueHeads, DeltaChunk::kFloats]"},
-               {"state", "float*", ParamRole::kState, "[kValueHeads, kKeySize, kValueSize]"},
+               {"state", "float*", ParamRole::kState,
+                "[slots]: [kValueHeads, kKeySize, kValueSize]"},
                {"y", "float*", ParamRole::kOutput, "[rows, kValueHeads, kValueSize]"}},
 }};
 

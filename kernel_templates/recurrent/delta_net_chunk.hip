@@ -22,7 +22,7 @@ static_assert(kChunk % kWaves == 0 && kKeySize % kWaves == 0 && kKeySize % 4 == 
 extern "C" KERNEL(kWaves* kWaveSize) void delta_net_chunk(
     const StepState* __restrict__ step,
     const float* __restrict__ chunks,  // [chunks, kValueHeads, Chunk::kFloats]
-    float* __restrict__ state,         // [kValueHeads, kKeySize, kValueSize]
+    float* __restrict__ states,        // [slots]: [kValueHeads, kKeySize, kValueSize]
     float* __restrict__ y) {           // [rows, kValueHeads, kValueSize]
     SHARED float columns[kKeySize * kWaveSize];
     SHARED float d[kChunk * kWaveSize];
@@ -33,6 +33,7 @@ extern "C" KERNEL(kWaves* kWaveSize) void delta_net_chunk(
     const int safe_column = imin(column, kValueSize - 1);
     const int first_row = wave * kRowsOfWave, first_token = wave * kTokens;
     const int rows = step->rows;
+    float* const state = states + i64(rows_of(step)->slot) * step->state_stride;
     float* own = state + (i64(head) * kKeySize + first_row) * kValueSize + safe_column;
     for (int i = 0; i < kRowsOfWave; ++i)
         columns[(first_row + i) * kWaveSize + lane] = own[i * kValueSize];

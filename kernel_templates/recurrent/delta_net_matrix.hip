@@ -43,7 +43,7 @@ DEVICE inline void put(SplitMatrix<kChunk, kCols>& to, const float* from) {
 extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, 2) void delta_net_matrix(
     const StepState* __restrict__ step,
     const float* __restrict__ chunks,  // [chunks, kValueHeads, Chunk::kFloats]
-    float* __restrict__ state,         // [kValueHeads, kKeySize, kValueSize]
+    float* __restrict__ states,        // [slots]: [kValueHeads, kKeySize, kValueSize]
     float* __restrict__ y) {           // [rows, kValueHeads, kValueSize]
     SHARED Shared lds;
     const int head = group_id();
@@ -54,6 +54,7 @@ extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, 2) void delta_net_matrix(
     const int token_tile = wave / 2 * 16, column_tile = wave % 2 * 16,
               first_key = wave / 2 * (kStateTiles * 16);
     const auto column_of = [&](int col) { return imin(first_column + col, kValueSize - 1); };
+    float* const state = states + i64(rows_of(step)->slot) * step->state_stride;
     float* own = state + i64(head) * kKeySize * kValueSize;
 
     MatC sums[kStateTiles];

@@ -1,9 +1,10 @@
-// A gated delta net layer's middle for one token: causal_conv, delta_net and gated_rmsnorm (see
-// there for the formulas) in one launch, its result in the form that the next product reads.
-// Launch: [kValueHeads]; a group owns a value head. Its state is cut into units of 32 columns and
-// kKeySize / kSplits rows, one of them a wave (or several in turn), in registers between the two
-// passes over it. Value heads that share a key head compute its convolution each for itself.
-// LDS: a head's q, k, v and result, and two floats a lane for each unit.
+// A gated delta net layer's middle for decoded tokens, one of each sequence: causal_conv, delta_net
+// and gated_rmsnorm (see there for the formulas) in one launch, its result in the form that the
+// next product reads. Launch: [kValueHeads, rows]; a group owns a value head. Its state is cut into
+// units of 32 columns and kKeySize / kSplits rows, one of them a wave (or several in turn), in
+// registers between the two passes over it. Value heads that share a key head compute its
+// convolution each for itself. LDS: a head's q, k, v and result, and two floats a lane for each
+// unit.
 #include "elementwise/step_state.h"
 #include "linear/fused.h"
 
@@ -46,17 +47,17 @@ DEVICE inline float convolve(const float* qkv, const float* w, float* ring, int 
 
 extern "C" KERNEL(kWaves* kWaveSize) void delta_step(
     const StepState* INPUT step,
-    const float* INPUT qkv,      // [q heads | k heads | v heads]
-    const float* INPUT a,        // [kValueHeads]
-    const float* INPUT b,        // [kValueHeads]
-    const float* INPUT z,        // [kValueHeads, kValueSize]
-    const float* INPUT conv,     // [kWidth, kTaps]
-    const float* INPUT ssm_a,    // [kValueHeads]
-    const float* INPUT dt_bias,  // [kValueHeads]
-    const float* INPUT norm,     // [kValueSize]
-    float* ring,                 // [kTaps, kWidth]
-    float* __restrict__ state,   // [kValueHeads, kKeySize, kValueSize]
-    void* __restrict__ y) {      // [kValueHeads * kValueSize / 32] XBlock or floats
+    const float* INPUT qkv_rows,  // [rows, q heads | k heads | v heads]
+    const float* INPUT a_rows,    // [rows, kValueHeads]
+    const float* INPUT b_rows,    // [rows, kValueHeads]
+    const float* INPUT z_rows,    // [rows, kValueHeads, kValueSize]
+    const float* INPUT conv,      // [kWidth, kTaps]
+    const float* INPUT ssm_a,     // [kValueHeads]
+    const float* INPUT dt_bias,   // [kValueHeads]
+    const float* INPUT norm,      // [kValueSize]
+    float* rings,                 // [slots]: [kTaps, kWidth], state_stride apart
+    float* __restrict__ states,   // [slots]: [kValueHeads, kKeySize, kValueSize]
+    void* __restrict__ y_rows) {  // [rows]: [kValueHeads * kValueSize / 32] XBlock or floats
     begin();
     SHARED float q[kKeySize];
     SHARED float k[kKeySize];
@@ -66,8 +67,21 @@ extern "C" KERNEL(kWaves* kWaveSize) void delta_step(
     const int head = group_id();
     const int lane = lane_id();
     const int wave = kWaves == 1 ? 0 : wave_id();
-    if (step->rows < 1) return;
-    const int position = step->position;
+    const int row = group_id_y();
+    if (row >= step->rows) return;
+    const RowState own_row = rows_of(step)[row];
+    const int position = own_row.position;
+    if (position < 0) return;
+    const i64 slot = i64(own_row.slot) * step->state_stride;
+    float* const ring = rings + slot;
+    float* const state = states + slot;
+    const float* const qkv = qkv_rows + i64(row) * kWidth;
+    const float* const a = a_rows + i64(row) * kValueHeads;
+    const float* const b = b_rows + i64(row) * kValueHeads;
+    const float* const z = z_rows + i64(row) * kValueHeads * kValueSize;
+    constexpr i64 kRowBytes = kQuantisedOutput ? i64(kValueHeads * kValueSize / 32) * sizeof(XBlock)
+                                               : i64(kValueHeads * kValueSize) * sizeof(float);
+    void* const y = static_cast<u8*>(y_rows) + row * kRowBytes;
 
     float s[kUnitsOfWave][kUnitRows];
     UNROLL

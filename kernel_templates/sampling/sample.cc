@@ -12,11 +12,11 @@ const RegisterTemplate kSample{{
                   {"kWaves", "int", "waves of the group"}},
     .tunables = {{"kWaves", {1, 4, 8, 16}}},
     .overlaps = true,
-    .params = {{"logits", "float*", ParamRole::kInOut, "[kVocabulary]"},
-               {"state", "SamplerState*", ParamRole::kInOut, "[1]"},
+    .params = {{"logits", "float*", ParamRole::kInOut, "[rows, kVocabulary]"},
+               {"state", "SamplerState*", ParamRole::kInOut, "[slots]"},
                {"step", "StepState*", ParamRole::kInOut, "[1]"},
-               {"tokens", "i32*", ParamRole::kOutput, "[1]"},
-               {"ring", "i32*", ParamRole::kOutput, "[kTokenRing]"}},
+               {"tokens", "i32*", ParamRole::kOutput, "[rows]"},
+               {"ring", "i32*", ParamRole::kOutput, "[slots, kTokenRing]"}},
     .lds_bytes = [](const SpecValues& v) { return v("kWaves") * (4 + 32 * 4 + 4); },
 }};
 

@@ -1,8 +1,10 @@
-// Draws the next token from logits: repetition penalty, top-k, top-p, min-p, temperature, in that
-// order, as llama.cpp's default chain does. Launch: [1].
+// Draws the next token of each sequence from logits: repetition penalty, top-k, top-p, min-p,
+// temperature, in that order, as llama.cpp's default chain does. Launch: [rows]; a group draws for
+// one row.
 //
-// The draw also goes to a ring in memory of the host, which may be some draws behind. Behind an end
-// token, or the last draw that was asked for, the step has no rows, and launches do nothing.
+// The draw also goes to its slot's ring in memory of the host, which may be some draws behind.
+// Behind an end token, or the last draw that was asked for, a row has ended. A step of one row then
+// has no rows, and launches do nothing.
 //
 // Nothing is sorted: a cut is a threshold on the logit, found by bisecting the 32 bits of an
 // order-preserving integer, one pass over the logits each; equal logits stay or go together. The
@@ -79,17 +81,23 @@ DEVICE inline float uniform(u32 seed, u32 count) {
 }
 
 extern "C" KERNEL(kWaves* kWaveSize) void sample(
-    float* logits,        // [kVocabulary]; the penalty is applied in place
-    SamplerState* state,  // [1]
-    StepState* step,      // of the decode step that comes next
-    i32* tokens,          // [1] its token
-    i32* ring) {          // [kTokenRing] draw number n is at n % kTokenRing
+    float* all_logits,     // [rows, kVocabulary]; the penalty is applied in place
+    SamplerState* states,  // [slots]
+    StepState* step,       // of the decode step that comes next
+    i32* tokens,           // [rows] its tokens
+    i32* rings) {          // [slots, kTokenRing] draw number n is at n % kTokenRing
     begin();
     SHARED float shared[kWaves];
     SHARED float sums[kThreads];
     SHARED int best[kWaves];
     const int thread = thread_id();
-    if (step->rows < 1) return;
+    const int row = group_id();
+    if (row >= step->rows) return;
+    RowState* const own_row = rows_of(step) + row;
+    if (own_row->position < 0) return;
+    float* const logits = all_logits + i64(row) * kVocabulary;
+    SamplerState* const state = states + own_row->slot;
+    i32* const ring = rings + own_row->slot * kTokenRing;
     const int count = imin(kVocabulary, state->vocabulary);
 
     const int window = imin(imin(state->window, state->count), kHistory);
@@ -195,9 +203,9 @@ extern "C" KERNEL(kWaves* kWaveSize) void sample(
         ring[state->count % kTokenRing] = token;
         state->history[state->count % kHistory] = token;
         state->count += 1;
-        step->position += 1;
-        step->rows = more ? 1 : 0;
-        tokens[0] = none ? 0 : token;
+        own_row->position = more ? own_row->position + 1 : kEnded;
+        if (!more && step->rows == 1) step->rows = 0;
+        tokens[row] = none ? 0 : token;
     }
 }
 EXPORT_KERNEL(sample)

@@ -25,7 +25,7 @@ std::optional<Chain> chain_of(const FusedGraph& graph, ValueId value, size_t att
 }
 
 bool fuse_attention_step(FusedGraph& graph, const PlanOptions& options, const ModelFile&) {
-    if (options.rows != 1) return false;
+    if (!options.decodes()) return false;
     return rewrite_first<ops::Attention>(graph, [&](const Found<ops::Attention>& attention) {
         const auto q = chain_of(graph, attention->q, attention.at);
         const auto k = chain_of(graph, attention->k, attention.at);

@@ -9,7 +9,7 @@ namespace hetune {
 namespace {
 
 bool fuse_delta_step(FusedGraph& graph, const PlanOptions& options, const ModelFile&) {
-    if (options.rows != 1) return false;
+    if (!options.decodes()) return false;
     return rewrite_first<ops::GatedRmsNorm>(graph, [&](const Found<ops::GatedRmsNorm>& norm) {
         const auto net = produced_by<ops::DeltaNet>(graph, norm->x);
         if (!net || only_user(graph, norm->x) != norm.at) return false;
@@ -96,7 +96,7 @@ bool moe_step_fits(const FusedGraph& graph, const PlanOptions& options, const Mo
 }
 
 bool fuse_moe_step(FusedGraph& graph, const PlanOptions& options, const ModelFile& file) {
-    if (options.rows != 1) return false;
+    if (!options.decodes()) return false;
     return rewrite_first<ops::Experts>(graph, [&](const Found<ops::Experts>& experts) {
         const ValueId x = experts->x;
         const auto router = produced_by<ops::Router>(graph, experts->ids);

@@ -94,7 +94,7 @@ KvCache emit_kv_write(PlanBuilder& b, const ops::Attention& op) {
                                 {"kKvHeads", constant(kv_heads)},
                                 {"kHeadSize", constant(head_size)},
                                 {"kWaves", constant(waves)}}},
-                      .args = {b.step(k), k_in, v_in, cache.k, cache.v},
+                      .args = {b.step(k), b.pages(), k_in, v_in, cache.k, cache.v},
                       .groups = {static_cast<uint32_t>((kv_heads + waves - 1) / waves), rows, 1},
                       .threads = static_cast<uint32_t>(32 * waves),
                       .rows_axis = 1};
@@ -126,7 +126,7 @@ void lower_attention(PlanBuilder& b, const ops::Attention& op) {
                   {"kScale", constant(op.scale)},
                   {"kSplits", constant(splits)},
                   {"kWaves", constant(waves)}}},
-        .args = {b.step(q), q_in, cache.k, cache.v, shares},
+        .args = {b.step(q), b.pages(), q_in, cache.k, cache.v, shares},
         .groups = {static_cast<uint32_t>(kv_heads), static_cast<uint32_t>(splits), rows},
         .threads = static_cast<uint32_t>(32 * waves),
         .rows_axis = 2};
@@ -180,7 +180,7 @@ void lower_flash(PlanBuilder& b, const ops::Attention& op) {
                                {"kScale", constant(op.scale)},
                                {"kKeys", constant(shape.keys)},
                                {"kWaves", constant(shape.waves)}}},
-                     .args = {b.step(q), q_in, cache.k, cache.v, b.out(y)},
+                     .args = {b.step(q), b.pages(), q_in, cache.k, cache.v, b.out(y)},
                      .groups = {static_cast<uint32_t>(kv_heads),
                                 static_cast<uint32_t>((rows + tokens - 1) / tokens), 1},
                      .threads = static_cast<uint32_t>(32 * shape.waves),

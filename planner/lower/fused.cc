@@ -12,7 +12,10 @@ namespace {
 constexpr size_t kFanWidth = 4;  // products of gemv_fan
 
 int tokens_of(const PlanBuilder& b, const char* kernel, ValueId x) {
-    return std::min(b.rows(x), b.tunable(kernel, "kTokens", 8));
+    constexpr int kMost = 8;
+    // What is tuned for one row says nothing of how many of a batch share the weights.
+    if (b.options.decodes()) return std::min(b.rows(x), kMost);
+    return std::min(b.rows(x), b.tunable(kernel, "kTokens", kMost));
 }
 
 int waves_of(const PlanBuilder& b, const char* kernel, int64_t tiles, int64_t cols,
@@ -180,9 +183,11 @@ void lower_attention_step(PlanBuilder& b, const ops::AttentionStep& op) {
                                 group % 2 == 0 && group > b.arch.attention_heads_of_lane ? 2 : 1);
     const int splits =
         b.tunable("attention_step", "kSplits", default_splits(b.arch, kv_heads * parts, 64));
-    const PlanArg shares = splits > 1 ? b.scratch(heads * splits * (head_size + 2) * 4) : b.none();
+    const int64_t rows = b.rows(y);
+    const PlanArg shares =
+        splits > 1 ? b.scratch(rows * heads * splits * (head_size + 2) * 4) : b.none();
     const PlanArg counters =
-        splits > 1 ? b.counters("attention.counters", kv_heads * parts * 4) : b.none();
+        splits > 1 ? b.counters("attention.counters", rows * kv_heads * parts * 4) : b.none();
     EmittedStep step{
         .label = b.name(y),
         .spec = {"attention_step",
@@ -201,16 +206,18 @@ void lower_attention_step(PlanBuilder& b, const ops::AttentionStep& op) {
                   {"kParts", constant(parts)},
                   {"kSplits", constant(splits)},
                   {"kWaves", constant(waves)}}},
-        .args = {b.step(y), q, k, v, norm ? b.raw(op.q_norm) : b.none(),
+        .args = {b.step(y), b.pages(), q, k, v, norm ? b.raw(op.q_norm) : b.none(),
                  norm ? b.raw(op.k_norm) : b.none(), b.turns(),
                  b.kv(op.kv, "k", kv_heads, head_size), b.kv(op.kv, "v", kv_heads, head_size),
                  shares, counters, b.out(y, quantised ? Form::kQuantised : Form::kFloat)},
-        .groups = {static_cast<uint32_t>(kv_heads * parts), static_cast<uint32_t>(splits), 1},
-        .threads = static_cast<uint32_t>(32 * waves)};
+        .groups = {static_cast<uint32_t>(kv_heads * parts), static_cast<uint32_t>(splits),
+                   static_cast<uint32_t>(rows)},
+        .threads = static_cast<uint32_t>(32 * waves),
+        .rows_axis = rows > 1 ? 2 : -1};
     step.cost.activation_bytes =
-        (heads + 2 * kv_heads) * head_size * 4 + form_bytes(quantised, heads * head_size);
-    step.cost.kv_bytes_per_context = 2 * kv_row_bytes(b.options.kv, kv_heads, head_size);
-    step.cost.operations_per_context = 4 * heads * head_size;
+        rows * ((heads + 2 * kv_heads) * head_size * 4 + form_bytes(quantised, heads * head_size));
+    step.cost.kv_bytes_per_context = rows * 2 * kv_row_bytes(b.options.kv, kv_heads, head_size);
+    step.cost.operations_per_context = rows * 4 * heads * head_size;
     b.emit(std::move(step));
 }
 

@@ -24,6 +24,7 @@ void lower_delta_step(PlanBuilder& b, const ops::DeltaStep& op) {
     const int64_t ring_bytes = taps * width * 4, state_bytes = heads * key_size * value_size * 4;
     const std::string state = fmt::format("state.{}.", op.state);
     const PlanArg in = b.in(qkv), a = b.in(op.a), beta = b.in(op.b), z = b.in(op.gate);
+    const int64_t rows = b.rows(y);
     EmittedStep step{
         .label = b.name(y),
         .spec = {"delta_step",
@@ -41,12 +42,15 @@ void lower_delta_step(PlanBuilder& b, const ops::DeltaStep& op) {
                  b.raw(op.norm), b.state(state + "conv", ring_bytes),
                  b.state(state + "delta", state_bytes),
                  b.out(y, quantised ? Form::kQuantised : Form::kFloat)},
-        .groups = {static_cast<uint32_t>(heads), 1, 1},
-        .threads = static_cast<uint32_t>(32 * waves)};
+        .groups = {static_cast<uint32_t>(heads), static_cast<uint32_t>(rows), 1},
+        .threads = static_cast<uint32_t>(32 * waves),
+        .rows_axis = rows > 1 ? 1 : -1};
     step.cost.weight_bytes = width * taps * 4;
-    step.cost.activation_bytes = 2 * (ring_bytes + state_bytes) + (2 * width + b.width(y)) * 4 +
-                                 form_bytes(quantised, b.width(y));
-    step.cost.operations = 2 * width * taps + 8 * heads * key_size * value_size + 8 * b.width(y);
+    step.cost.activation_bytes =
+        rows * (2 * (ring_bytes + state_bytes) + (2 * width + b.width(y)) * 4 +
+                form_bytes(quantised, b.width(y)));
+    step.cost.operations =
+        rows * (2 * width * taps + 8 * heads * key_size * value_size + 8 * b.width(y));
     b.emit(std::move(step));
 }
 
@@ -76,31 +80,33 @@ void lower_route(PlanBuilder& b, const ops::MoeStep& op, const MoeSizes& m, cons
     while (splits < 8 && tiles % (2 * splits) == 0) splits *= 2;
     splits = b.tunable("moe_route", "kSplits", b.arch.waves(splits));
     const int64_t groups = (row_tiles + (m.shared_gate ? 1 : 0)) * splits;
+    const int64_t rows = b.rows(op.y);
     const int waves = waves_for(b, "moe_route", groups, tiles / splits, 8);
-    EmittedStep step{
-        .label = b.name(op.y) + ".experts",
-        .spec = {"moe_route",
-                 {{"Quant", format.name},
-                  {"kExperts", constant(op.experts)},
-                  {"kUsed", constant(op.used)},
-                  {"kRenormalise", constant(op.renormalise)},
-                  {"kShared", constant(m.shared_gate)},
-                  {"kCols", constant(m.width)},
-                  {"kNormed", constant(in.due)},
-                  {"kEps", constant(in.eps)},
-                  {"kSplits", constant(splits)},
-                  {"kWaves", constant(waves)}}},
-        .args = {b.step(op.y), in.due ? b.in(op.residual) : b.in(op.x),
-                 in.due ? b.raw(op.norm) : b.none(), in.squares, b.tiles(op.router),
-                 m.shared_gate ? b.tiles(op.shared->share) : b.none(),
-                 b.scratch(splits * (row_tiles * 32 + 1) * 4), b.counters("route.counters", 4), ids,
-                 shares},
-        .groups = {static_cast<uint32_t>(groups / splits), static_cast<uint32_t>(splits), 1},
-        .threads = static_cast<uint32_t>(32 * waves)};
+    EmittedStep step{.label = b.name(op.y) + ".experts",
+                     .spec = {"moe_route",
+                              {{"Quant", format.name},
+                               {"kExperts", constant(op.experts)},
+                               {"kUsed", constant(op.used)},
+                               {"kRenormalise", constant(op.renormalise)},
+                               {"kShared", constant(m.shared_gate)},
+                               {"kCols", constant(m.width)},
+                               {"kNormed", constant(in.due)},
+                               {"kEps", constant(in.eps)},
+                               {"kSplits", constant(splits)},
+                               {"kWaves", constant(waves)}}},
+                     .args = {b.step(op.y), in.due ? b.in(op.residual) : b.in(op.x),
+                              in.due ? b.raw(op.norm) : b.none(), in.squares, b.tiles(op.router),
+                              m.shared_gate ? b.tiles(op.shared->share) : b.none(),
+                              b.scratch(rows * splits * (row_tiles * 32 + 1) * 4),
+                              b.counters("route.counters", rows * 4), ids, shares},
+                     .groups = {static_cast<uint32_t>(groups / splits),
+                                static_cast<uint32_t>(splits), static_cast<uint32_t>(rows)},
+                     .threads = static_cast<uint32_t>(32 * waves),
+                     .rows_axis = rows > 1 ? 2 : -1};
     step.cost.weight_bytes =
         tiles_bytes(format, op.experts, m.width) + (m.shared_gate ? m.width * 4 : 0);
-    step.cost.activation_bytes = m.width * 4 + (op.experts + 2 * op.used) * 4;
-    step.cost.operations = 2 * op.experts * m.width;
+    step.cost.activation_bytes = rows * (m.width * 4 + (op.experts + 2 * op.used) * 4);
+    step.cost.operations = rows * 2 * op.experts * m.width;
     b.emit(std::move(step));
 }
 
@@ -110,6 +116,7 @@ void lower_gate_up(PlanBuilder& b, const ops::MoeStep& op, const MoeSizes& m, co
     const QuantFormat& shared_gate = op.shared ? b.format(op.shared->gate) : gate;
     const QuantFormat& shared_up = op.shared ? b.format(op.shared->up) : up;
     const int64_t row_tiles = std::max(m.inner, m.shared_inner) / 32;
+    const int64_t tokens = b.rows(op.y);
     const int waves =
         waves_for(b, "moe_gate_up", row_tiles * m.slots, m.width / gate.tile_elems, 8);
     EmittedStep step{
@@ -131,16 +138,21 @@ void lower_gate_up(PlanBuilder& b, const ops::MoeStep& op, const MoeSizes& m, co
         .args = {b.step(op.y), ids, b.tiles(op.gate), b.tiles(op.up),
                  op.shared ? b.tiles(op.shared->gate) : b.none(),
                  op.shared ? b.tiles(op.shared->up) : b.none(), in.value, in.squares, act},
-        .groups = {static_cast<uint32_t>(row_tiles), static_cast<uint32_t>(m.slots), 1},
-        .threads = static_cast<uint32_t>(32 * waves)};
+        .groups = {static_cast<uint32_t>(row_tiles), static_cast<uint32_t>(m.slots),
+                   static_cast<uint32_t>(tokens)},
+        .threads = static_cast<uint32_t>(32 * waves),
+        .rows_axis = tokens > 1 ? 2 : -1};
     const int64_t rows = op.used * m.inner + m.shared_inner;
+    // Of a batch each row counts with experts of its own.
     step.cost.weight_bytes =
-        op.used * (tiles_bytes(gate, m.inner, m.width) + tiles_bytes(up, m.inner, m.width));
+        tokens * op.used *
+        (tiles_bytes(gate, m.inner, m.width) + tiles_bytes(up, m.inner, m.width));
     if (op.shared)
         step.cost.weight_bytes += tiles_bytes(shared_gate, m.shared_inner, m.width) +
                                   tiles_bytes(shared_up, m.shared_inner, m.width);
-    step.cost.activation_bytes = form_bytes(in.quantised, m.width) + form_bytes(quantised, rows);
-    step.cost.operations = 4 * rows * m.width;
+    step.cost.activation_bytes =
+        tokens * (form_bytes(in.quantised, m.width) + form_bytes(quantised, rows));
+    step.cost.operations = tokens * 4 * rows * m.width;
     b.emit(std::move(step));
 }
 
@@ -151,8 +163,9 @@ void lower_moe_step(PlanBuilder& b, const ops::MoeStep& op) {
     const FusedInput in = in_normed(b, op);
     const bool quantised =
         b.options.activations == Activations::kQuantised && b.format(op.down).integer;
-    const PlanArg ids = b.scratch(op.used * 4), shares = b.scratch((op.used + 1) * 4);
-    const PlanArg act = b.scratch(form_bytes(quantised, op.used * m.inner + m.shared_inner));
+    const int64_t rows = b.rows(h);
+    const PlanArg ids = b.scratch(rows * op.used * 4), shares = b.scratch(rows * (op.used + 1) * 4);
+    const PlanArg act = b.scratch(rows * form_bytes(quantised, op.used * m.inner + m.shared_inner));
     lower_route(b, op, m, in, ids, shares);
     lower_gate_up(b, op, m, in, quantised, ids, act);
 
@@ -179,14 +192,16 @@ void lower_moe_step(PlanBuilder& b, const ops::MoeStep& op) {
         .args = {b.step(h), ids, shares, b.tiles(op.down),
                  op.shared ? b.tiles(op.shared->down) : b.none(), act, residual,
                  normed ? b.raw(op.next->weight) : b.none(), after, next.value, next.squares},
-        .groups = {static_cast<uint32_t>(m.width / 32), 1, 1},
-        .threads = static_cast<uint32_t>(32 * waves)};
-    step.cost.weight_bytes = op.used * tiles_bytes(down, m.width, m.inner) +
+        .groups = {static_cast<uint32_t>(m.width / 32), static_cast<uint32_t>(rows), 1},
+        .threads = static_cast<uint32_t>(32 * waves),
+        .rows_axis = rows > 1 ? 1 : -1};
+    step.cost.weight_bytes = rows * op.used * tiles_bytes(down, m.width, m.inner) +
                              (op.shared ? tiles_bytes(own, m.width, m.shared_inner) : 0) +
                              (normed ? m.width * 4 : 0);
-    step.cost.activation_bytes = form_bytes(quantised, op.used * m.inner + m.shared_inner) +
-                                 m.width * 8 + (normed ? form_bytes(next.quantised, m.width) : 0);
-    step.cost.operations = 2 * m.width * (op.used * m.inner + m.shared_inner);
+    step.cost.activation_bytes =
+        rows * (form_bytes(quantised, op.used * m.inner + m.shared_inner) + m.width * 8 +
+                (normed ? form_bytes(next.quantised, m.width) : 0));
+    step.cost.operations = rows * 2 * m.width * (op.used * m.inner + m.shared_inner);
     b.emit(std::move(step));
 }
 

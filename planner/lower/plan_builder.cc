@@ -60,7 +60,7 @@ PlanBuilder::PlanBuilder(const FusedGraph& fused, const ModelFile& the_file, con
         }
     }
     places_[static_cast<size_t>(graph.logits)].last_use = ops.size();
-    plan.step_buffer = buffer("step", BufferRole::kStep, kStepBytes);
+    plan.step_buffer = buffer("step", BufferRole::kStep, step_bytes(options.rows));
     plan.tokens_buffer = buffer("tokens", BufferRole::kTokens, options.rows * 4);
     arena_buffer_ = buffer("scratch", BufferRole::kScratch, 0);
 }
@@ -242,6 +242,8 @@ PlanArg PlanBuilder::kv(int layer, const char* which, int64_t heads, int64_t hea
             0};
 }
 
+PlanArg PlanBuilder::pages() { return {buffer("pages", BufferRole::kPages, 0), 0}; }
+
 PlanArg PlanBuilder::state(const std::string& state_name, int64_t bytes) {
     return {buffer(state_name, BufferRole::kState, bytes), 0};
 }
@@ -252,7 +254,7 @@ PlanArg PlanBuilder::counters(const std::string& counters_name, int64_t bytes) {
 
 PlanArg PlanBuilder::step(ValueId value) {
     if (rows(value) == options.rows) return {plan.step_buffer, 0};
-    plan.last_step_buffer = buffer("last_step", BufferRole::kStep, kStepBytes);
+    plan.last_step_buffer = buffer("last_step", BufferRole::kStep, step_bytes(1));
     return {plan.last_step_buffer, 0};
 }
 

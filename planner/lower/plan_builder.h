@@ -94,6 +94,7 @@ class PlanBuilder {
     PlanArg raw(const std::string& tensor);
     PlanArg turns();
     PlanArg kv(int layer, const char* which, int64_t heads, int64_t head_size);  // "k", "v"
+    PlanArg pages();  // the table of them
     PlanArg state(const std::string& name, int64_t bytes);
     PlanArg counters(const std::string& name, int64_t bytes);  // zero before and after each launch
     PlanArg step(ValueId value);  // the StepState that counts the value's rows

@@ -8,7 +8,9 @@
 namespace hetune {
 
 constexpr int64_t kXBlockBytes = 48;
-constexpr int64_t kStepBytes = 8;
+// StepState and a RowState for each row.
+constexpr int64_t step_bytes(int64_t rows) { return 16 + 8 * rows; }
+constexpr int64_t kPageTokens = 64;  // positions of a page of KV cache (attention/kv_pages.h)
 constexpr int64_t kSamplerBytes = 4 * (9 + 2 + 16 + 1024);
 constexpr int64_t kTokenRingBytes = 4 * 64;
 constexpr int64_t kLoopBytes = 16;

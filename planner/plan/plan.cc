@@ -9,9 +9,9 @@ std::string_view to_string(Activations activations) {
 }
 
 std::string_view to_string(BufferRole role) {
-    constexpr std::string_view kNames[] = {"tiles",  "raw",     "rope",    "kv",
-                                           "state",  "scratch", "step",    "tokens",
-                                           "logits", "sampler", "counters"};
+    constexpr std::string_view kNames[] = {"tiles",  "raw",    "rope",    "kv",
+                                           "pages",  "state",  "scratch", "step",
+                                           "tokens", "logits", "sampler", "counters"};
     return kNames[static_cast<size_t>(role)];
 }
 

@@ -23,7 +23,8 @@ std::string_view to_string(Activations activations);  // "q8", "f32"
 constexpr int kMatrixRows = 32;
 
 struct PlanOptions {
-    int rows = 1;        // tokens of one step: 1 decodes, more is prefill (or a batch)
+    int rows = 1;        // tokens of one step
+    int sequences = 1;   // whose tokens they are
     bool fusion = true;  // false: the chain of primitives
     Activations activations = Activations::kQuantised;
     KvType kv = KvType::kF16;
@@ -39,10 +40,13 @@ struct PlanOptions {
     // (fewer waves, another lowering, the unfused chain).
     std::map<std::string, std::string> refused;
 
+    // Whether each row is the next token of a sequence of its own, rather than some of a prompt.
+    bool decodes() const { return rows == sequences; }
     // Whether the plan works with halves on the matrix units: in prefill, where 8-bit activations
     // would do as well.
     bool by_matrix() const {
-        return matrix && rows >= kMatrixRows && activations == Activations::kQuantised;
+        return matrix && !decodes() && rows >= kMatrixRows &&
+               activations == Activations::kQuantised;
     }
     bool operator==(const PlanOptions&) const = default;
 };
@@ -51,10 +55,11 @@ enum class BufferRole {
     kTiles,     // a weight matrix in tiles of its quantisation
     kRaw,       // a float vector as in the file
     kTurns,     // LayerGraph::rope_turns as pairs of floats
-    kKv,        // grows with the context
-    kState,     // recurrent state
+    kKv,        // grows with the context, by whole pages
+    kPages,     // which pages the slots have
+    kState,     // recurrent state of one slot
     kScratch,   // the arena that values share
-    kStep,      // StepState
+    kStep,      // StepState and its rows
     kTokens,    // int32 [rows]
     kLogits,    // float [rows or 1, vocabulary]
     kSampler,   // SamplerState; the ring of drawn tokens

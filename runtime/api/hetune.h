@@ -53,6 +53,9 @@ struct ModelOptions {
     int device = -1;            // index in devices(); -1: the best one
     std::string compiler = {};  // "hiprtc", "comgr", "clang", "nvrtc"; empty: the best there is
     int64_t context = 0;        // tokens; 0: what the model was trained for, at most 4096
+    // Sequences that have memory for a context at the same time, at most 64. Their answers are
+    // computed together, each as if it were alone.
+    int parallel = 1;
     int prefill_rows = 0;  // tokens of one prefill step, at most 4096; 0: what suits the device
     bool fusion = true;    // false: one kernel per primitive operation
     bool float_activations = false;  // multiply weights with floats rather than with 8-bit integers

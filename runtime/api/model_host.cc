@@ -26,6 +26,7 @@ void check_options(const ModelOptions& options) {
     constexpr int64_t kMost = 1 << 30;
     check_option("device", options.device, -1, kMost);
     check_option("context", options.context, 0, kMost);
+    check_option("parallel", options.parallel, 1, kMostSequences);
     check_option("prefill_rows", options.prefill_rows, 0, 4096);
     check_option("memory_limit", options.memory_limit, 0, std::numeric_limits<int64_t>::max());
     check_option("state_snapshots", options.state_snapshots, 0, 1024);
@@ -179,6 +180,7 @@ std::unique_ptr<Engine> ModelHost::load_compiled() {
     library->name_model(prewarm_arguments(file.path().string(), options));
     const LoadOptions wanted{
         .context = options.context,
+        .sequences = options.parallel,
         .prefill_rows = options.prefill_rows,
         .fusion = options.fusion,
         .activations = options.float_activations ? Activations::kFloat : Activations::kQuantised,

@@ -34,10 +34,10 @@ void Device::upload_all(std::span<const MadeUpload> uploads) {
         }
 }
 
-void Device::copy(Buffer& to, const Buffer& from) {
-    std::vector<std::byte> host(from.bytes());
-    download(host, from, 0);
-    upload(to, 0, host);
+void Device::copy(const Place& to, const Place& from, size_t bytes) {
+    std::vector<std::byte> host(bytes);
+    download(host, from.buffer, from.offset);
+    upload(to.buffer, to.offset, host);
 }
 
 std::string Backend::unavailable() const {

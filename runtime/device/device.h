@@ -101,9 +101,12 @@ class Device {
     virtual void upload_all(std::span<const MadeUpload> uploads);
     virtual void download(std::span<std::byte> to, const Buffer& from, size_t offset) = 0;
     virtual void fill(Buffer& buffer, size_t offset, size_t bytes, uint8_t value) = 0;
-    // All of `from` to the front of `to`, in the order of launches. The default goes through the
-    // host.
-    virtual void copy(Buffer& to, const Buffer& from);
+    struct Place {
+        Buffer& buffer;
+        size_t offset = 0;
+    };
+    // In the order of launches; the two do not overlap. The default goes through the host.
+    virtual void copy(const Place& to, const Place& from, size_t bytes);
 
     virtual std::unique_ptr<Module> load(const CodeObject& code) = 0;
 

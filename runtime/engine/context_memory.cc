@@ -1,10 +1,14 @@
 #include "runtime/engine/context_memory.h"
 
 #include <algorithm>
-#include <vector>
+#include <span>
+
+#include "planner/plan/device_sizes.h"
 
 namespace hetune {
 namespace {
+
+int64_t pages_of_context(int64_t tokens) { return (tokens + kPageTokens - 1) / kPageTokens; }
 
 // A part of a buffer as launches see it; copies and fills take the whole.
 class Part : public Buffer {
@@ -21,51 +25,82 @@ class Part : public Buffer {
 
 }  // namespace
 
-ContextMemory::ContextMemory(const LoadedModel& model) : context_(model.options().context) {
-    Device& device = model.device();
-    std::map<std::string, size_t> kv, states;  // the largest of each name
-    const auto add = [](std::map<std::string, size_t>& list, const std::string& name, int64_t all) {
-        size_t& bytes = list[name];
-        bytes = std::max(bytes, static_cast<size_t>(all));
+ContextMemory::ContextMemory(const LoadedModel& model)
+    : device_(model.device()),
+      context_(model.options().context),
+      slots_(static_cast<size_t>(model.options().sequences)) {
+    const LoadOptions& options = model.options();
+    const auto sequences = static_cast<int64_t>(options.sequences);
+    const int64_t pages = sequences * pages_of_context(context_);
+    const auto add = [&](const std::string& name, int64_t bytes) {
+        auto& made = buffers_[name];
+        if (made == nullptr) {
+            made = device_.allocate(static_cast<size_t>(std::max<int64_t>(bytes, 1)));
+            bytes_ += bytes;
+        }
+        return made.get();
     };
+    std::map<std::string, size_t> states;  // the largest of each name
     for (const Plan& plan : model.plans().steps)
         for (const PlanBuffer& buffer : plan.buffers) {
             if (buffer.role == BufferRole::kKv)
-                add(kv, buffer.name, buffer.bytes + buffer.bytes_per_context * context_);
-            if (buffer.role == BufferRole::kState)
-                add(states, buffer.name, (buffer.bytes + 255) / 256 * 256);
+                add(buffer.name, buffer.bytes_per_context * pages * kPageTokens);
+            if (buffer.role == BufferRole::kPages)
+                table_ = add(buffer.name, pages * static_cast<int64_t>(sizeof(int32_t)));
+            if (buffer.role == BufferRole::kState) {
+                size_t& bytes = states[buffer.name];
+                bytes = std::max(bytes, static_cast<size_t>(buffer.bytes + 255) / 256 * 256);
+            }
         }
-    for (const auto& [name, bytes] : kv) {
-        buffers_[name] = device.allocate(std::max<size_t>(bytes, 1));
-        bytes_ += static_cast<int64_t>(bytes);
-    }
+    strides_.pages = pages_of_context(context_);
+
     size_t all = 0;
     for (const auto& [name, bytes] : states) all += bytes;
-    std::vector<Buffer*> copied;
-    if (all > 0) {
-        state_ = device.allocate(all);
-        copied = {state_.get()};
-        size_t at = 0;
-        for (const auto& [name, bytes] : states) {
-            buffers_[name] = std::make_unique<Part>(*state_, at, bytes);
-            at += bytes;
-        }
+    strides_.state = static_cast<int64_t>(all / sizeof(float));
+    if (all > 0) states_ = device_.allocate(all * slots_.size());
+    size_t at = 0;
+    for (const auto& [name, bytes] : states) {
+        buffers_[name] = std::make_unique<Part>(*states_, at, bytes);
+        at += bytes;
     }
-    const int copies = model.options().state_snapshots;
-    snapshots_ = std::make_unique<StateSnapshots>(device, copied, copies, context_);
-    bytes_ += static_cast<int64_t>(all) * (1 + copies);
+    for (size_t slot = 0; slot < slots_.size(); ++slot)
+        slots_[slot].snapshots = std::make_unique<StateSnapshots>(
+            device_, StateSnapshots::State{states_.get(), slot * all, all}, options.state_snapshots,
+            context_);
+    bytes_ += static_cast<int64_t>(all) * sequences * (1 + options.state_snapshots);
+    for (auto page = static_cast<int32_t>(pages); page-- > 0;) free_pages_.push_back(page);
 }
 
 int ContextMemory::take() {
-    if (taken_) return -1;
-    taken_ = true;
-    snapshots_->clear();
-    return 0;
+    const auto free = std::ranges::find(slots_, false, &Slot::taken);
+    if (free == slots_.end()) return -1;
+    free->taken = true;
+    free->snapshots->clear();
+    return static_cast<int>(free - slots_.begin());
 }
 
-void ContextMemory::give_back(int) { taken_ = false; }
+void ContextMemory::give_back(int slot) {
+    Slot& own = slots_[static_cast<size_t>(slot)];
+    free_pages_.insert(free_pages_.end(), own.pages.rbegin(), own.pages.rend());
+    own.pages.clear();
+    own.taken = false;
+}
 
-StateSnapshots& ContextMemory::snapshots(int) { return *snapshots_; }
+bool ContextMemory::reserve(int slot, int64_t tokens) {
+    Slot& own = slots_[static_cast<size_t>(slot)];
+    const auto wanted = static_cast<size_t>(pages_of_context(std::min(tokens, context_)));
+    const size_t before = own.pages.size();
+    if (wanted <= before || table_ == nullptr) return true;
+    if (wanted - before > free_pages_.size()) return false;
+    while (own.pages.size() < wanted) {
+        own.pages.push_back(free_pages_.back());
+        free_pages_.pop_back();
+    }
+    const auto entry = static_cast<size_t>(slot) * static_cast<size_t>(strides_.pages) + before;
+    device_.upload(*table_, entry * sizeof(int32_t),
+                   std::as_bytes(std::span(own.pages).subspan(before)));
+    return true;
+}
 
 Buffer* ContextMemory::find(const std::string& name) const {
     const auto found = buffers_.find(name);

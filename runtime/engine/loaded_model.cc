@@ -48,8 +48,8 @@ bool LoadedModel::make_kernels(Loading& loading) {
     Stopwatch watch;
     const std::vector<Plan>& plans = plans_.steps;
     const std::string device_name = device_.info().name;
-    check_memory(memory_needs(plans, options_.context, 0, options_.state_snapshots), memory_limit_,
-                 device_name);
+    const ContextNeeds contexts{options_.context, options_.sequences, options_.state_snapshots};
+    check_memory(memory_needs(plans, contexts, 0), memory_limit_, device_name);
     const std::vector<KernelSpec> wanted = plans_.kernels();
     const auto made =
         loading.library.make(wanted, loading.checks.retry, [&](size_t done, size_t total) {
@@ -65,7 +65,7 @@ bool LoadedModel::make_kernels(Loading& loading) {
         complete = false;
     }
     if (!complete) return false;
-    memory_ = memory_needs(plans, options_.context, code_bytes, options_.state_snapshots);
+    memory_ = memory_needs(plans, contexts, code_bytes);
     check_memory(memory_, memory_limit_, device_name);
     for (size_t i = 0; i < wanted.size(); ++i) kernels_.load(device_, wanted[i], made[i].code);
     times_.load_ms += watch.lap();
@@ -76,7 +76,8 @@ bool LoadedModel::certify_kernels(Loading& loading) {
     if (loading.checks.certify == CertifyMode::kOff) return true;
     Stopwatch watch;
     // One step of each kernel stands for all; of plans for one row and for many, those for many.
-    std::vector<const Plan*> plans = {&plans_.sampler};
+    std::vector<const Plan*> plans;
+    for (const Plan& sampler : plans_.samplers) plans.push_back(&sampler);
     for (const Plan& plan : plans_.steps) plans.insert(plans.begin(), &plan);
     std::map<KernelSpec, std::pair<const Plan*, const PlanStep*>> uses;
     for (const Plan* plan : plans)

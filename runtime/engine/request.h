@@ -84,6 +84,7 @@ class Request {
     bool draws_anew_ = false;  // the next draw is the first since the sequence got its slot
     int64_t before_ = 0;       // tokens of the sequence at the start
     int64_t first_drawn_ = 0;  // and with the appended ones
+    int64_t handed_ = 0;       // drawn tokens that the caller was given
 
     std::atomic<bool> cancelled_ = false, stopped_ = false;
     std::function<void()> wake_;  // the scheduler

@@ -104,10 +104,11 @@ void Scheduler::run(std::function<void(Engine& engine)> task,
 void Scheduler::loop() {
     for (;;) {
         admit();
-        const RequestPtr due = next();
-        if (!take_mail(due == nullptr)) break;
-        // The mail may have lost the device, and with it all requests.
-        if (std::ranges::find(active_, due) != active_.end()) guard(*due, [&] { step(*due); });
+        const bool idle = std::ranges::none_of(
+            active_, [&](const RequestPtr& request) { return is_due(*request); });
+        if (!take_mail(idle)) break;
+        step_drawing();
+        step_computing();
     }
     while (!active_.empty()) end(*active_.back(), Ending::kCancelled);
     while (!waiting_.empty()) end(*waiting_.back(), Ending::kCancelled);
@@ -163,7 +164,7 @@ void Scheduler::admit() {
         }
         bool started = false;
         guard(*request, [&] {
-            if (request->sequence != nullptr && !take_slot(request->sequence)) return;
+            if (request->sequence != nullptr && !take_slot(*request)) return;
             start(*request);
             started = true;
         });
@@ -178,12 +179,17 @@ void Scheduler::admit() {
     }
 }
 
-bool Scheduler::take_slot(const std::shared_ptr<SequenceState>& sequence) {
+bool Scheduler::take_slot(const Request& request) {
+    const std::shared_ptr<SequenceState>& sequence = request.sequence;
     const bool has_one = sequence->slot >= 0;
-    while (!engine_->take_slot(*sequence)) {
+    const int64_t kept = request.keep >= 0 && !request.started ? request.keep : sequence->size();
+    const int64_t added = request.started ? 0 : static_cast<int64_t>(request.tokens.size());
+    const int64_t tokens = kept + added + std::min(request.draws, context());
+    while (!engine_->take_slot(*sequence, std::min(tokens, context()))) {
         const auto idle = std::ranges::find_if(with_slots_, [&](const auto& held) {
-            return std::ranges::none_of(
-                active_, [&](const RequestPtr& request) { return request->sequence == held; });
+            return held != sequence && std::ranges::none_of(active_, [&](const RequestPtr& other) {
+                       return other->sequence == held;
+                   });
         });
         if (idle == with_slots_.end()) {
             // A caller who takes nothing gives way: maybe the caller waits for this very request.
@@ -203,14 +209,42 @@ bool Scheduler::take_slot(const std::shared_ptr<SequenceState>& sequence) {
     return true;
 }
 
-Scheduler::RequestPtr Scheduler::next() const {
+bool Scheduler::is_due(Request& request) const {
+    return request.phase_ == Request::Phase::kComputing || request.has_room() ||
+           request.early_ending().has_value();
+}
+
+void Scheduler::step_drawing() {
+    drawing_.clear();
     for (const RequestPtr& request : active_)
-        if (request->phase_ == Request::Phase::kDrawing &&
-            (request->has_room() || request->early_ending()))
-            return request;
-    for (const RequestPtr& request : active_)
-        if (request->phase_ == Request::Phase::kComputing) return request;
-    return nullptr;
+        if (request->phase_ == Request::Phase::kDrawing && is_due(*request))
+            drawing_.push_back(request);
+    // One that is told to end, or looks at logits, takes no part in the others' step.
+    const auto alone = std::ranges::stable_partition(drawing_, [](const RequestPtr& request) {
+        return !request->wants_distributions && !request->early_ending();
+    });
+    for (const RequestPtr& request : alone) guard(*request, [&] { step(*request); });
+    drawing_.erase(alone.begin(), alone.end());
+    const auto most = static_cast<size_t>(engine_->most_drawn());
+    if (drawing_.size() > most) {
+        turn_ = (turn_ + most) % drawing_.size();
+        std::ranges::rotate(drawing_, drawing_.begin() + static_cast<std::ptrdiff_t>(turn_));
+        drawing_.resize(most);
+    }
+    // What ended meanwhile, or was lost with the device, is not active any more.
+    std::erase_if(drawing_, [&](const RequestPtr& request) {
+        return std::ranges::find(active_, request) == active_.end();
+    });
+    if (!drawing_.empty()) draw_together(drawing_);
+    drawing_.clear();
+}
+
+void Scheduler::step_computing() {
+    const auto computing = std::ranges::find(active_, Request::Phase::kComputing,
+                                             [](const RequestPtr& held) { return held->phase_; });
+    if (computing == active_.end()) return;
+    const RequestPtr request = *computing;
+    guard(*request, [&] { step(*request); });
 }
 
 void Scheduler::guard(Request& request, const std::function<void()>& work) {
@@ -259,8 +293,6 @@ void Scheduler::start(Request& request) {
     }
     // The last drawn token of a full context has no place in it.
     if (sequence.size() > engine_->context()) return end(request, Ending::kContext);
-    request.draws_anew_ = true;
-    engine_->prepare(sequence, request.draws > 0);
 }
 
 void Scheduler::step(Request& request) {
@@ -279,10 +311,9 @@ void Scheduler::step(Request& request) {
     const bool of_prompt = request.phase_ == Request::Phase::kComputing ||
                            request.sequence->size() == request.first_drawn_;
     std::optional<Ending> ending;
-    if (request.phase_ == Request::Phase::kComputing)
-        ending = compute(request);
-    else
-        ending = draw(request);
+    if (request.phase_ == Request::Phase::kComputing) ending = compute(request);
+    // The first draw follows its logits at once: others' draws would overwrite them.
+    if (request.phase_ == Request::Phase::kDrawing && !ending) ending = draw_alone(request);
     (of_prompt ? request.prompt_host_seconds : request.draw_host_seconds) +=
         thread_seconds() - engine_->waited_seconds() - began;
     if (ending) end(request, *ending);
@@ -290,6 +321,7 @@ void Scheduler::step(Request& request) {
 
 std::optional<Ending> Scheduler::compute(Request& request) {
     SequenceState& sequence = *request.sequence;
+    engine_->prepare(sequence, request.draws > 0);
     if (sequence.computed < sequence.size()) {
         engine_->compute(sequence);
         const bool wanted =
@@ -301,29 +333,65 @@ std::optional<Ending> Scheduler::compute(Request& request) {
     if (sequence.computed < sequence.size()) return std::nullopt;
     if (request.draws == 0) return Ending::kDraws;
     request.phase_ = Request::Phase::kDrawing;
+    request.draws_anew_ = true;
     return std::nullopt;
 }
 
-std::optional<Ending> Scheduler::draw(Request& request) {
+std::optional<Ending> Scheduler::draw_alone(Request& request) {
     SequenceState& sequence = *request.sequence;
-    const bool full = sequence.computed >= engine_->context();
     const bool first = std::exchange(request.draws_anew_, false);
-    if (!first && full) return Ending::kContext;
-    if (first || request.wants_distributions) {
-        if (!first) engine_->compute(sequence);
-        if (request.wants_distributions) {
-            distribution_.clear();
-            engine_->read_logits(sequence, distribution_);
-        }
-        const int64_t left = request.draws - (sequence.size() - request.first_drawn_);
-        const int32_t token = engine_->draw_first(sequence, request.sampling,
-                                                  {.draws = request.wants_distributions ? 0 : left,
-                                                   .ends = request.ends,
-                                                   .vocabulary = request.vocabulary});
-        hand_over(request, {&token, 1});
-    } else {
-        hand_over(request, engine_->draw(sequence));
+    if (!first) {
+        if (sequence.computed >= engine_->context()) return Ending::kContext;
+        engine_->prepare(sequence, false);
+        engine_->compute(sequence);
     }
+    if (request.wants_distributions) {
+        distribution_.clear();
+        engine_->read_logits(sequence, distribution_);
+    }
+    const int64_t left = request.draws - (sequence.size() - request.first_drawn_);
+    const int32_t token = engine_->draw_first(sequence, request.sampling,
+                                              {.draws = request.wants_distributions ? 0 : left,
+                                               .ends = request.ends,
+                                               .vocabulary = request.vocabulary});
+    hand_over(request, {&token, 1});
+    return ending_of(request);
+}
+
+void Scheduler::draw_together(std::span<const RequestPtr> requests) {
+    drawn_for_.clear();
+    for (const RequestPtr& request : requests)
+        if (request->sequence->computed >= engine_->context())
+            end(*request, Ending::kContext);
+        else
+            drawn_for_.push_back(request->sequence.get());
+    if (drawn_for_.empty()) return;
+    const double began = thread_seconds() - engine_->waited_seconds();
+    try {
+        engine_->draw(drawn_for_);
+    } catch (const DeviceError& error) {
+        return lose_device(error.what());
+    }
+    const double each = (thread_seconds() - engine_->waited_seconds() - began) /
+                        static_cast<double>(drawn_for_.size());
+    for (const RequestPtr& request : requests) {
+        SequenceState* const sequence = request->sequence.get();
+        if (sequence == nullptr) continue;  // it ended above
+        request->draw_host_seconds += each;
+        guard(*request, [&] {
+            const auto drawn =
+                std::span(sequence->tokens)
+                    .subspan(static_cast<size_t>(request->first_drawn_ + request->handed_));
+            if (!drawn.empty()) hand_over(*request, drawn);
+            engine_->check_draw(*sequence);
+            if (drawn.empty()) return;
+            if (const auto ending = ending_of(*request)) end(*request, *ending);
+        });
+    }
+}
+
+std::optional<Ending> Scheduler::ending_of(const Request& request) const {
+    const SequenceState& sequence = *request.sequence;
     if (std::ranges::find(request.ends, sequence.tokens.back()) != request.ends.end())
         return Ending::kEnd;
     if (sequence.size() - request.first_drawn_ >= request.draws) return Ending::kDraws;
@@ -331,6 +399,7 @@ std::optional<Ending> Scheduler::draw(Request& request) {
 }
 
 void Scheduler::hand_over(Request& request, std::span<const int32_t> drawn) {
+    request.handed_ += static_cast<int64_t>(drawn.size());
     {
         const std::lock_guard lock(request.mutex_);
         request.drawn_.insert(request.drawn_.end(), drawn.begin(), drawn.end());

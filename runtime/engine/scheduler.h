@@ -1,8 +1,9 @@
-// Decides which sequence takes the next step, in a thread of its own, the only one that uses the
-// engine: drawing sequences first, then prompts, the oldest request before younger ones. A request
-// starts when its sequence has a slot; where all are taken, that of the sequence that has been idle
-// longest is taken back, or of one whose caller takes no more tokens, and that sequence is computed
-// again when it goes on.
+// Decides which sequences take the next steps, in a thread of its own, the only one that uses the
+// engine: in turn a step of all that draw, and one of the oldest request's prompt, so that a prompt
+// of any length holds answers up for one step of it at most. A request starts when its sequence has
+// memory for all tokens that it may come to; where all is taken, that of the sequence that has been
+// idle longest is taken back, or of one whose caller takes no more tokens, and that sequence is
+// computed again when it goes on.
 #pragma once
 
 #include <condition_variable>
@@ -51,9 +52,12 @@ class Scheduler {
     void give_back(SequenceState& sequence);
     // Requests that wait get slots, and start, as far as there are any.
     void admit();
-    bool take_slot(const std::shared_ptr<SequenceState>& sequence);
-    // The request whose step is next; nullptr where all wait for something.
-    RequestPtr next() const;
+    bool take_slot(const Request& request);
+    // Whether a request can take a step.
+    bool is_due(Request& request) const;
+    // A step of the requests that draw, and one of the oldest that computes.
+    void step_drawing();
+    void step_computing();
 
     // Runs `work` for a request, which ends where that throws.
     void guard(Request& request, const std::function<void()>& work);
@@ -61,7 +65,11 @@ class Scheduler {
     void start(Request& request);
     // One step each; how the request ends with it, if it does.
     std::optional<Ending> compute(Request& request);
-    std::optional<Ending> draw(Request& request);
+    // The first draw since the request got its slot, or one whose logits are asked for.
+    std::optional<Ending> draw_alone(Request& request);
+    void draw_together(std::span<const RequestPtr> requests);
+    // How a request ends behind what was drawn, if it does.
+    std::optional<Ending> ending_of(const Request& request) const;
     void hand_over(Request& request, std::span<const int32_t> drawn);
     void end(Request& request, Ending ending, std::exception_ptr error = nullptr);
     void lose_device(const std::string& why);
@@ -71,7 +79,10 @@ class Scheduler {
     std::vector<float> distribution_;  // of one draw
 
     // Members that the thread alone uses.
-    std::vector<RequestPtr> waiting_, active_;                // in order of age
+    std::vector<RequestPtr> waiting_, active_;  // in order of age
+    std::vector<RequestPtr> drawing_;           // scratch of step_drawing()
+    std::vector<SequenceState*> drawn_for_;     // scratch of draw_together()
+    size_t turn_ = 0;  // of those that draw, where they are more than fit into a step
     std::vector<std::shared_ptr<SequenceState>> with_slots_;  // the one that ran last at the end
 
     std::mutex mutex_;

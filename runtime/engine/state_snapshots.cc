@@ -5,15 +5,11 @@
 
 namespace hetune {
 
-StateSnapshots::StateSnapshots(Device& device, std::vector<Buffer*> state, int count,
-                               int64_t context)
-    : device_(device), state_(std::move(state)) {
-    if (state_.empty() || count == 0) return;
+StateSnapshots::StateSnapshots(Device& device, const State& state, int count, int64_t context)
+    : device_(device), state_(state) {
+    if (!has_state() || count == 0) return;
     every_ = std::max<int64_t>(context / (count + 1), 1);
-    for (int i = 0; i < count; ++i) {
-        auto& copies = free_.emplace_back();
-        for (const Buffer* buffer : state_) copies.push_back(device_.allocate(buffer->bytes()));
-    }
+    for (int i = 0; i < count; ++i) free_.push_back(device_.allocate(state_.bytes));
 }
 
 void StateSnapshots::keep(int64_t position) {
@@ -24,7 +20,7 @@ void StateSnapshots::keep(int64_t position) {
     at = std::ranges::lower_bound(kept_, position, {}, &Snapshot::position);
     Snapshot snapshot{position, std::move(free_.back())};
     free_.pop_back();
-    for (size_t i = 0; i < state_.size(); ++i) device_.copy(*snapshot.copies[i], *state_[i]);
+    device_.copy({*snapshot.copy}, {*state_.buffer, state_.offset}, state_.bytes);
     kept_.insert(at, std::move(snapshot));
 }
 
@@ -36,7 +32,7 @@ void StateSnapshots::make_room() {
     size_t victim = 0;
     for (size_t i = 1; i + 1 < kept_.size(); ++i)
         if (gap_without(i) < gap_without(victim)) victim = i;
-    free_.push_back(std::move(kept_[victim].copies));
+    free_.push_back(std::move(kept_[victim].copy));
     kept_.erase(kept_.begin() + static_cast<ptrdiff_t>(victim));
 }
 
@@ -50,7 +46,7 @@ int64_t StateSnapshots::until_due(int64_t position) const {
 
 void StateSnapshots::forget_beyond(int64_t position) {
     while (!kept_.empty() && kept_.back().position > position) {
-        free_.push_back(std::move(kept_.back().copies));
+        free_.push_back(std::move(kept_.back().copy));
         kept_.pop_back();
     }
 }
@@ -58,10 +54,10 @@ void StateSnapshots::forget_beyond(int64_t position) {
 int64_t StateSnapshots::restore(int64_t position) {
     forget_beyond(position);
     if (kept_.empty()) {
-        for (Buffer* buffer : state_) device_.fill(*buffer, 0, buffer->bytes(), 0);
+        if (has_state()) device_.fill(*state_.buffer, state_.offset, state_.bytes, 0);
         return 0;
     }
-    for (size_t i = 0; i < state_.size(); ++i) device_.copy(*state_[i], *kept_.back().copies[i]);
+    device_.copy({*state_.buffer, state_.offset}, {*kept_.back().copy}, state_.bytes);
     return kept_.back().position;
 }
 

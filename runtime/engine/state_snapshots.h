@@ -12,11 +12,17 @@ namespace hetune {
 
 class StateSnapshots {
   public:
-    // `state`: the buffers that make up the state; they and the device outlive this. Memory for
-    // `count` copies is taken at once. Without buffers, or with none to keep, nothing is ever kept.
-    StateSnapshots(Device& device, std::vector<Buffer*> state, int count, int64_t context);
+    // The state of a slot: `bytes` of a buffer from `offset` on, which outlives this, as does the
+    // device.
+    struct State {
+        Buffer* buffer = nullptr;
+        size_t offset = 0, bytes = 0;
+    };
+    // Memory for `count` copies is taken at once. Without a state, or with none to keep, nothing is
+    // ever kept.
+    StateSnapshots(Device& device, const State& state, int count, int64_t context);
 
-    bool has_state() const { return !state_.empty(); }
+    bool has_state() const { return state_.bytes > 0; }
     // Keeps the state as that of `position`. Where all places are taken, the copy goes that leaves
     // the shortest gap between its neighbours; never the one at the highest position.
     void keep(int64_t position);
@@ -37,15 +43,15 @@ class StateSnapshots {
   private:
     struct Snapshot {
         int64_t position;
-        std::vector<std::unique_ptr<Buffer>> copies;  // of state_, in its order
+        std::unique_ptr<Buffer> copy;  // of state_
     };
     void make_room();
 
     Device& device_;
-    std::vector<Buffer*> state_;
+    State state_;
     int64_t every_ = 0;
     std::vector<Snapshot> kept_;  // in order of position
-    std::vector<std::vector<std::unique_ptr<Buffer>>> free_;
+    std::vector<std::unique_ptr<Buffer>> free_;
 };
 
 }  // namespace hetune

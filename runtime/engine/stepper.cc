@@ -1,7 +1,9 @@
 #include "runtime/engine/stepper.h"
 
 #include <algorithm>
+#include <limits>
 #include <optional>
+#include <utility>
 
 #include "runtime/load/bad_numbers.h"
 
@@ -18,17 +20,21 @@ Stepper::Stepper(const LoadedModel& model, ContextMemory& memory)
     : model_(model), device_(model.device()), memory_(memory) {
     const ModelPlans& plans = model.plans();
     allocate_shared();
-    landed_.reserve(static_cast<size_t>(token_ring_size()));
     const LoadOptions& options = model.options();
-    decode_ = bind(plans.of(kDecodeStep));
+    for (size_t i = 0; i < plans.samplers.size(); ++i) decoders_.push_back(bind(plans.steps[i]));
     prefill_ = bind(plans.of(prefill_step(options, device_.arch())));
     if (options.all_logits) each_ = bind(plans.of(logits_step(options, device_.arch())));
-    draws_ = std::make_unique<Draws>(model, *decode_.plan);
-    for (const PlanBuffer& buffer : decode_.plan->plan().buffers) {
-        if (buffer.role != BufferRole::kCounters) continue;
-        Buffer& counters = *shared_.at(buffer.name);
-        device_.fill(counters, 0, counters.bytes(), 0);
-    }
+    std::vector<Draws::Decoder> decoders;
+    for (size_t i = 0; i < decoders_.size(); ++i)
+        decoders.push_back({*decoders_[i].plan, plans.samplers[i]});
+    draws_ = std::make_unique<Draws>(model, memory, decoders);
+    reached_.resize(static_cast<size_t>(memory.slots()));
+    for (const Bound& bound : decoders_)
+        for (const PlanBuffer& buffer : bound.plan->plan().buffers) {
+            if (buffer.role != BufferRole::kCounters) continue;
+            Buffer& counters = *shared_.at(buffer.name);
+            device_.fill(counters, 0, counters.bytes(), 0);
+        }
     device_.synchronize();
 }
 
@@ -82,20 +88,24 @@ Stepper::Bound Stepper::bind(const Plan& plan) {
     return bound;
 }
 
-bool Stepper::take_slot(SequenceState& sequence) {
-    if (sequence.slot >= 0) return true;
+bool Stepper::take_slot(SequenceState& sequence, int64_t tokens) {
+    if (sequence.slot >= 0) return memory_.reserve(sequence.slot, tokens);
     const int slot = memory_.take();
     if (slot < 0) return false;
+    if (!memory_.reserve(slot, tokens)) {
+        memory_.give_back(slot);
+        return false;
+    }
     sequence.slot = slot;
-    sequence.computed = reached_ = 0;
-    last_ = nullptr;
+    sequence.computed = reached(sequence) = 0;
     return true;
 }
 
 void Stepper::give_back(SequenceState& sequence) {
     if (sequence.slot < 0) return;
-    if (draws_->in_flight() > 0) device_.synchronize();
-    draws_->forget();
+    // What is in flight for it is done before another sequence's steps, which are launched later.
+    draws_->drop(sequence.slot);
+    if (last_slot_ == sequence.slot) last_ = nullptr;
     memory_.give_back(sequence.slot);
     sequence.slot = -1;
 }
@@ -103,14 +113,18 @@ void Stepper::give_back(SequenceState& sequence) {
 Stepper::Due Stepper::due(const SequenceState& sequence) {
     const SequenceState::Stretch& stretch = sequence.stretch_at(sequence.computed);
     const bool each = stretch.path == Path::kEachLogits && each_.plan != nullptr;
-    Bound& bound = each ? each_ : stretch.path == Path::kPrompt ? prefill_ : decode_;
+    Bound& bound = each ? each_ : stretch.path == Path::kPrompt ? prefill_ : decode();
     const int64_t left = stretch.end - sequence.computed;
     return {bound, static_cast<int>(std::min<int64_t>(left, rows_of(*bound.plan)))};
 }
 
 void Stepper::put_inputs(const SequenceState& sequence, const Due& due) {
-    const int32_t state[2] = {static_cast<int32_t>(sequence.computed), due.rows};
-    device_.upload(*due.bound.step, 0, std::as_bytes(std::span(state)));
+    std::vector<StepRow> rows;
+    for (int row = 0; row < due.rows; ++row)
+        rows.push_back({static_cast<int32_t>(sequence.computed + row), sequence.slot});
+    device_.upload(*due.bound.step, 0,
+                   std::as_bytes(std::span<const int32_t>(step_state(rows, memory_.strides()))));
+    if (&due.bound == &decode()) draws_->forget_rows();
     device_.upload(*due.bound.tokens, 0,
                    std::as_bytes(std::span(sequence.tokens)
                                      .subspan(static_cast<size_t>(sequence.computed),
@@ -119,8 +133,9 @@ void Stepper::put_inputs(const SequenceState& sequence, const Due& due) {
 
 void Stepper::advance(SequenceState& sequence, int64_t computed) {
     const int64_t before = sequence.computed;
-    sequence.computed = reached_ = computed;
-    if (snapshots().due(before, computed)) snapshots().keep(computed);
+    sequence.computed = reached(sequence) = computed;
+    StateSnapshots& kept = snapshots(sequence);
+    if (kept.due(before, computed)) kept.keep(computed);
 }
 
 void Stepper::compute(SequenceState& sequence) {
@@ -130,14 +145,15 @@ void Stepper::compute(SequenceState& sequence) {
     // The end of what was there before a prompt is a likely place to come back to.
     if (prompt && (sequence.computed == 0 ||
                    sequence.stretch_at(sequence.computed - 1).end == sequence.computed))
-        snapshots().keep(sequence.computed);
+        snapshots(sequence).keep(sequence.computed);
     const Due step = due(sequence);
     put_inputs(sequence, step);
     step.bound.plan->run(step.rows);
     last_ = &step.bound;
+    last_slot_ = sequence.slot;
     last_rows_ = step.rows;
     advance(sequence, sequence.computed + step.rows);
-    if (prompt && sequence.computed == stretch.end) snapshots().keep(sequence.computed);
+    if (prompt && sequence.computed == stretch.end) snapshots(sequence).keep(sequence.computed);
 }
 
 void Stepper::read_logits(SequenceState& sequence, std::vector<float>& to) {
@@ -151,7 +167,8 @@ void Stepper::read_logits(SequenceState& sequence, std::vector<float>& to) {
 
 void Stepper::prepare(SequenceState& sequence, bool draws) {
     settle(sequence);
-    if (!draws || sequence.computed < sequence.size() || last_ != nullptr) return;
+    const bool there = last_ != nullptr && last_slot_ == sequence.slot;
+    if (!draws || sequence.computed < sequence.size() || there) return;
     const SequenceState::Stretch& stretch = sequence.stretch_at(sequence.computed - 1);
     const int64_t at = &stretch - sequence.stretches.data();
     const int64_t begin = at == 0 ? 0 : sequence.stretches[static_cast<size_t>(at - 1)].end;
@@ -168,45 +185,66 @@ int32_t Stepper::draw_first(SequenceState& sequence, const Sampling& sampling,
         const auto width = static_cast<size_t>(vocabulary()) * sizeof(float);
         std::vector<std::byte> row(width);
         device_.download(row, *each_.logits, static_cast<size_t>(last_rows_ - 1) * width);
-        device_.upload(*decode_.logits, 0, row);
+        device_.upload(*decode().logits, 0, row);
     }
-    draws_->first(sequence.tokens, sampling, limit);
-    return take_draw(sequence);
-}
-
-std::span<const int32_t> Stepper::draw(SequenceState& sequence) {
-    const int64_t room = context() - sequence.computed;
-    if (room < 1) throw_context_full(context());
-    // A state that is to be kept is that of its position, not a later one.
-    draws_->launch_ahead(std::min(room, snapshots().until_due(sequence.computed)));
-    landed_.clear();
-    for (int64_t left = draws_->land(); left > 0; --left) {
-        advance(sequence, sequence.computed + 1);
-        landed_.push_back(take_draw(sequence));
-        if (draws_->in_flight() == 0) break;
-    }
-    return landed_;
-}
-
-// Takes a draw that has landed.
-int32_t Stepper::take_draw(SequenceState& sequence) {
-    const int32_t token = draws_->take();
-    if (token == kNothingDrawn) throw_number_error(sequence);
-    sequence.add_drawn(token);
+    const int32_t token = draws_->first(sequence, sampling, limit);
+    take_draw(sequence, token);
     last_ = nullptr;  // the penalty for repetitions works in place
+    check_draw(sequence);
     return token;
+}
+
+void Stepper::draw(std::span<SequenceState* const> sequences) {
+    if (take_landed(sequences)) return;
+    if (!draws_->has_rows(sequences)) {
+        draws_->forget_rows();  // nothing is launched for others until these had their turn
+        if (!draws_->in_flight()) draws_->set_rows(sequences);
+    }
+    if (draws_->has_rows(sequences)) {
+        int64_t most = std::numeric_limits<int64_t>::max();
+        // A state that is to be kept is that of its position, not a later one.
+        for (const SequenceState* sequence : sequences)
+            most = std::min({most, context() - sequence->computed,
+                             snapshots(*sequence).until_due(sequence->computed)});
+        draws_->launch_ahead(most);
+        last_ = nullptr;  // of the step of one row
+    }
+    draws_->land();
+    take_landed(sequences);
+}
+
+bool Stepper::take_landed(std::span<SequenceState* const> sequences) {
+    bool some = false;
+    for (SequenceState* sequence : sequences)
+        for (;;) {
+            const int32_t token = draws_->take(*sequence);
+            if (token == Draws::kNoneLeft) break;
+            some = true;
+            advance(*sequence, sequence->computed + 1);
+            if (!take_draw(*sequence, token)) break;
+        }
+    return some;
+}
+
+bool Stepper::take_draw(SequenceState& sequence, int32_t token) {
+    sequence.bad_logits = token == kNothingDrawn;
+    if (!sequence.bad_logits) sequence.add_drawn(token);
+    return !sequence.bad_logits;
+}
+
+void Stepper::check_draw(SequenceState& sequence) {
+    if (std::exchange(sequence.bad_logits, false)) throw_number_error(sequence);
 }
 
 // Keys and values behind the end do no harm, but recurrent state that has moved beyond it is
 // restored from a copy, and what follows the copy is due again.
 void Stepper::settle(SequenceState& sequence) {
-    const int64_t moved_to = reached_ + draws_->in_flight();
-    if (moved_to == sequence.computed) return;
-    if (draws_->in_flight() > 0) device_.synchronize();
-    draws_->forget();
-    last_ = nullptr;
-    if (snapshots().has_state()) sequence.computed = snapshots().restore(sequence.computed);
-    reached_ = sequence.computed;
+    if (reached(sequence) + draws_->in_flight(sequence.slot) == sequence.computed) return;
+    draws_->drop(sequence.slot);
+    if (last_slot_ == sequence.slot) last_ = nullptr;
+    StateSnapshots& kept = snapshots(sequence);
+    if (kept.has_state()) sequence.computed = kept.restore(sequence.computed);
+    reached(sequence) = sequence.computed;
 }
 
 void Stepper::trace(SequenceState& sequence, const AfterKernel& after) {
@@ -226,17 +264,17 @@ void Stepper::trace_step(SequenceState& sequence, const GoesOn& goes_on) {
         if (!goes_on(plan, i, step.rows)) break;
     }
     last_ = &step.bound;
+    last_slot_ = sequence.slot;
     last_rows_ = step.rows;
-    sequence.computed = reached_ = sequence.computed + step.rows;
+    sequence.computed = reached(sequence) = sequence.computed + step.rows;
 }
 
 void Stepper::throw_number_error(SequenceState& sequence) {
-    device_.synchronize();
-    draws_->forget();
+    draws_->drop(sequence.slot);
     // By the steps that found it, since another kernel may be right.
     const int64_t tokens = sequence.computed;
-    sequence.computed = reached_ = 0;
-    snapshots().clear();
+    sequence.computed = reached(sequence) = 0;
+    snapshots(sequence).clear();
     std::optional<BadNumber> first;
     while (!first && sequence.computed < tokens)
         trace_step(sequence, [&](const BoundPlan& plan, size_t step, int rows) {

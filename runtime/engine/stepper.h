@@ -1,5 +1,7 @@
 // Takes the steps of sequences on a device: fills the rows of a step, launches its plan, and hands
-// over what was drawn.
+// over what was drawn. A step of a prompt has rows of one sequence. A decode step has one row of
+// each of several, by kernels that add in the same order as those of one row: a sequence's tokens
+// do not depend on which others are in its steps.
 // One thread at a time. After a DeviceError a stepper is not used again.
 #pragma once
 
@@ -28,7 +30,8 @@ class Stepper : public Engine {
 
     int64_t vocabulary() const override { return model_.graph().vocabulary; }
     int64_t context() const override { return memory_.context(); }
-    bool take_slot(SequenceState& sequence) override;
+    int64_t most_drawn() const override { return draws_->most_rows(); }
+    bool take_slot(SequenceState& sequence, int64_t tokens) override;
     void give_back(SequenceState& sequence) override;
     void compute(SequenceState& sequence) override;
     void read_logits(SequenceState& sequence, std::vector<float>& to) override;
@@ -36,8 +39,9 @@ class Stepper : public Engine {
     int32_t draw_first(SequenceState& sequence, const Sampling& sampling,
                        const DrawLimit& limit) override;
     // Launches what is missing behind the draws in flight, sleeps until the oldest launch is done,
-    // takes its draws.
-    std::span<const int32_t> draw(SequenceState& sequence) override;
+    // takes its draws. Where the sequences are others than before, what is in flight lands first.
+    void draw(std::span<SequenceState* const> sequences) override;
+    void check_draw(SequenceState& sequence) override;
     double waited_seconds() const override { return draws_->waited_seconds(); }
 
     // Like compute(), but launches one kernel after another and calls `after` behind each, while
@@ -47,7 +51,7 @@ class Stepper : public Engine {
 
     const LoadedModel& model() const { return model_; }
     // The plans for one decoded token and for a step of a prompt, bound.
-    BoundPlan& decode_plan() { return *decode_.plan; }
+    BoundPlan& decode_plan() { return *decoders_.front().plan; }
     BoundPlan& prefill_plan() { return *prefill_.plan; }
 
   private:
@@ -61,7 +65,13 @@ class Stepper : public Engine {
     void allocate_shared();
     Bound bind(const Plan& plan);
     Buffer* shared(const PlanBuffer& buffer);
-    StateSnapshots& snapshots() { return memory_.snapshots(0); }
+    Bound& decode() { return decoders_.front(); }
+    int64_t& reached(const SequenceState& sequence) {
+        return reached_[static_cast<size_t>(sequence.slot)];
+    }
+    StateSnapshots& snapshots(const SequenceState& sequence) {
+        return memory_.snapshots(sequence.slot);
+    }
 
     // The plan and the number of rows of the step that is due.
     struct Due {
@@ -77,7 +87,10 @@ class Stepper : public Engine {
     void advance(SequenceState& sequence, int64_t computed);
     // Makes the slot hold what the sequence says, after cuts and draws that nobody took.
     void settle(SequenceState& sequence);
-    int32_t take_draw(SequenceState& sequence);
+    // Appends what has landed for these sequences. Whether there was anything.
+    bool take_landed(std::span<SequenceState* const> sequences);
+    // Appends a draw. False where the logits were no numbers.
+    bool take_draw(SequenceState& sequence, int32_t token);
     // Finds out where the context's logits ceased to be numbers, empties the sequence, and throws
     // NumberError.
     [[noreturn]] void throw_number_error(SequenceState& sequence);
@@ -86,12 +99,13 @@ class Stepper : public Engine {
     Device& device_;
     ContextMemory& memory_;
     std::map<std::string, std::unique_ptr<Buffer>> shared_;  // scratch, counters, logits
-    Bound decode_, prefill_, each_;
+    std::vector<Bound> decoders_;  // of decode_steps(), the first of one row
+    Bound prefill_, each_;
     std::unique_ptr<Draws> draws_;
-    std::vector<int32_t> landed_;  // that draw() gives
-    int64_t reached_ = 0;          // tokens of the slot's sequence that were computed and taken
-    const Bound* last_ = nullptr;  // the plan of the last step, while its logits are there
-    int64_t last_rows_ = 0;        // of that step
+    std::vector<int64_t> reached_;  // tokens of each slot's sequence that were computed and taken
+    const Bound* last_ = nullptr;   // the plan of the last step, while its logits are there
+    int last_slot_ = -1;            // of its sequence
+    int64_t last_rows_ = 0;         // of that step
 };
 
 }  // namespace hetune

@@ -5,13 +5,20 @@
 #include <algorithm>
 #include <map>
 
+#include "planner/plan/device_sizes.h"
 #include "runtime/device/readable_bytes.h"
 
 namespace hetune {
 
-MemoryNeeds memory_needs(std::span<const Plan> plans, int64_t context, int64_t code_bytes,
-                         int snapshots) {
-    MemoryNeeds needs{.code = code_bytes, .context = context};
+int64_t MemoryNeeds::kv() const {
+    const int64_t pages = (context + kPageTokens - 1) / kPageTokens;
+    return kv_per_token * kPageTokens * pages * sequences;
+}
+
+MemoryNeeds memory_needs(std::span<const Plan> plans, const ContextNeeds& contexts,
+                         int64_t code_bytes) {
+    MemoryNeeds needs{
+        .code = code_bytes, .context = contexts.context, .sequences = contexts.sequences};
     std::map<std::string, PlanBuffer> shared;  // by name; of scratch the largest
     for (const Plan& plan : plans)
         for (const PlanBuffer& buffer : plan.buffers) {
@@ -34,20 +41,21 @@ MemoryNeeds memory_needs(std::span<const Plan> plans, int64_t context, int64_t c
                 needs.weights += buffer.bytes;
                 break;
             case BufferRole::kState:
-                needs.state += buffer.bytes;
+                needs.state += contexts.sequences * buffer.bytes;
                 break;
             default:
                 needs.scratch += buffer.bytes;
         }
     }
-    needs.snapshots = snapshots * needs.state;
+    needs.snapshots = contexts.snapshots * needs.state;
     return needs;
 }
 
 int64_t largest_context(const MemoryNeeds& needs, int64_t limit) {
     const int64_t left = limit - (needs.total() - needs.kv());
     if (left <= 0) return 0;
-    return needs.kv_per_token == 0 ? needs.context : left / needs.kv_per_token;
+    if (needs.kv_per_token == 0) return needs.context;
+    return left / (needs.kv_per_token * needs.sequences) / kPageTokens * kPageTokens;
 }
 
 std::string memory_table(const MemoryNeeds& needs) {
@@ -56,7 +64,10 @@ std::string memory_table(const MemoryNeeds& needs) {
         table += fmt::format("  {:<28} {:>12}\n", name, readable_bytes(bytes));
     };
     row("weights", needs.weights);
-    row(fmt::format("KV cache, {} tokens", needs.context), needs.kv());
+    row(needs.sequences == 1
+            ? fmt::format("KV cache, {} tokens", needs.context)
+            : fmt::format("KV cache, {} x {} tokens", needs.sequences, needs.context),
+        needs.kv());
     if (needs.state > 0) row("recurrent state", needs.state);
     if (needs.snapshots > 0)
         row(fmt::format("{} snapshots of the state", needs.snapshots / needs.state),

@@ -15,21 +15,26 @@ namespace hetune {
 struct MemoryNeeds {
     int64_t weights = 0;
     int64_t kv_per_token = 0;
-    int64_t state = 0;
-    int64_t snapshots = 0;  // of the state
+    int64_t state = 0;      // of all sequences
+    int64_t snapshots = 0;  // of the states
     int64_t scratch = 0;    // activations, logits, inputs
     int64_t code = 0;
     int64_t context = 0;
+    int64_t sequences = 1;  // that each may have a context
 
-    int64_t kv() const { return kv_per_token * context; }
+    int64_t kv() const;  // whole pages
     int64_t total() const { return weights + kv() + state + snapshots + scratch + code; }
     bool operator==(const MemoryNeeds&) const = default;
 };
 
 // Of plans that run in one session: weights, KV and state are shared, and the largest scratch.
-// `snapshots`: copies of the state.
-MemoryNeeds memory_needs(std::span<const Plan> plans, int64_t context, int64_t code_bytes,
-                         int snapshots);
+struct ContextNeeds {
+    int64_t context = 0;  // tokens of a sequence
+    int sequences = 1;
+    int snapshots = 0;  // copies of each sequence's recurrent state
+};
+MemoryNeeds memory_needs(std::span<const Plan> plans, const ContextNeeds& contexts,
+                         int64_t code_bytes);
 
 // The largest context that fits into `limit` bytes; 0: none does.
 int64_t largest_context(const MemoryNeeds& needs, int64_t limit);

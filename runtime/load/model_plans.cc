@@ -18,8 +18,9 @@ std::vector<KernelSpec> list_of(const std::set<KernelSpec>& set) {
 }  // namespace
 
 std::vector<KernelSpec> ModelPlans::kernels() const {
-    std::set<KernelSpec> set(sampler.kernels.begin(), sampler.kernels.end());
-    for (const Plan& plan : steps) set.insert(plan.kernels.begin(), plan.kernels.end());
+    std::set<KernelSpec> set;
+    for (const auto* plans : {&steps, &samplers})
+        for (const Plan& plan : *plans) set.insert(plan.kernels.begin(), plan.kernels.end());
     return list_of(set);
 }
 
@@ -44,15 +45,33 @@ StepKind logits_step(const LoadOptions& options, const Arch& arch) {
             .logits = StepKind::Logits::kEach};
 }
 
+std::vector<StepKind> decode_steps(const LoadOptions& options) {
+    std::vector<StepKind> kinds = {kDecodeStep};
+    while (options.fusion && kinds.back().rows < options.sequences) {
+        const int rows = 2 * kinds.back().rows;
+        kinds.push_back({.rows = rows, .sequences = rows, .logits = StepKind::Logits::kEach});
+    }
+    return kinds;
+}
+
+bool serves_many(const Plan& plan) {
+    constexpr std::string_view kOfOneSequence[] = {"attention_flash", "causal_conv", "delta_net",
+                                                   "delta_net_chunk", "delta_net_matrix"};
+    return std::ranges::none_of(plan.kernels, [&](const KernelSpec& spec) {
+        return std::ranges::find(kOfOneSequence, spec.name) != std::end(kOfOneSequence);
+    });
+}
+
 std::vector<StepKind> step_kinds(const LoadOptions& options, const Arch& arch) {
-    std::vector<StepKind> kinds = {kDecodeStep, prefill_step(options, arch)};
+    std::vector<StepKind> kinds = decode_steps(options);
+    kinds.push_back(prefill_step(options, arch));
     if (options.all_logits) kinds.push_back(logits_step(options, arch));
     return kinds;
 }
 
 const Plan& ModelPlans::of(const StepKind& kind) const {
     for (const Plan& plan : steps)
-        if (plan.options.rows == kind.rows &&
+        if (plan.options.rows == kind.rows && plan.options.sequences == kind.sequences &&
             plan.options.all_logits == (kind.logits == StepKind::Logits::kEach))
             return plan;
     throw std::out_of_range(fmt::format("no plan for steps of {} rows", kind.rows));
@@ -66,10 +85,18 @@ ModelPlans model_plans(const LayerGraph& graph, const ModelFile& file, const Arc
         throw ModelError(fmt::format("{}: has a vocabulary of {} tokens; hetune needs {} or more",
                                      file.path().string(), graph.vocabulary, kLeastVocabulary));
     ModelPlans plans;
-    for (const StepKind& kind : step_kinds(options, arch))
-        plans.steps.push_back(step_plan(graph, file, arch, options, kind));
-    plans.sampler = make_sampler_plan(graph.vocabulary, arch, plans.steps[0].options,
-                                      options.loops.value_or(arch.has_graph_loops));
+    const auto decoding = static_cast<std::ptrdiff_t>(decode_steps(options).size());
+    for (const StepKind& kind : step_kinds(options, arch)) {
+        Plan plan = step_plan(graph, file, arch, options, kind);
+        if (std::ssize(plans.steps) < decoding) {
+            // Its sequences take turns, by steps of one row.
+            if (kind.rows > 1 && !serves_many(plan)) continue;
+            const bool loops = kind.rows == 1 && options.loops.value_or(arch.has_graph_loops);
+            plans.samplers.push_back(
+                make_sampler_plan(graph.vocabulary, arch, plan.options, loops));
+        }
+        plans.steps.push_back(std::move(plan));
+    }
     return plans;
 }
 
@@ -77,6 +104,7 @@ Plan step_plan(const LayerGraph& graph, const ModelFile& file, const Arch& arch,
                const LoadOptions& options, const StepKind& kind) {
     return make_plan(graph, file, arch,
                      {.rows = kind.rows,
+                      .sequences = kind.sequences,
                       .fusion = options.fusion,
                       .activations = options.activations,
                       .kv = options.kv,

@@ -17,6 +17,7 @@ constexpr int64_t kDefaultContext = 4096;
 
 struct LoadOptions {
     int64_t context = kDefaultContext;  // capacity in tokens
+    int sequences = 1;                  // that have memory for a context at the same time
     int prefill_rows = 0;               // tokens of one prefill step; 0: Arch::prefill_rows
     bool fusion = true;
     Activations activations = Activations::kQuantised;
@@ -44,7 +45,7 @@ struct StepKind {
 struct ModelPlans {
     // Plans of the kinds that step_kinds() lists, in the same order.
     std::vector<Plan> steps;
-    Plan sampler;
+    std::vector<Plan> samplers;  // of the kinds of decode_steps(), in the same order
 
     // Each once, in the order of KernelSpec.
     std::vector<KernelSpec> kernels() const;
@@ -56,10 +57,17 @@ struct ModelPlans {
 
 // One token of an answer.
 constexpr StepKind kDecodeStep = {};
+// One token of each of several answers, for so many sequences at the same time: of 1, 2, 4 ...
+// rows, of which each step takes the smallest that holds its sequences.
+constexpr int kMostSequences = 64;
+std::vector<StepKind> decode_steps(const LoadOptions& options);
 // Tokens of a prompt.
 StepKind prefill_step(const LoadOptions& options, const Arch& arch);
 // The same with the logits of each: no more than make a buffer of reasonable size.
 StepKind logits_step(const LoadOptions& options, const Arch& arch);
+// Whether the rows of a decode step's plan may be of several sequences: it has no kernel that takes
+// its rows as those of one.
+bool serves_many(const Plan& plan);
 // Kinds of step of a model that is loaded with these options.
 std::vector<StepKind> step_kinds(const LoadOptions& options, const Arch& arch);
 

@@ -23,6 +23,17 @@ void throw_context_full(int64_t context) {
         "the context of {} tokens is full; a larger ModelOptions::context holds more", context));
 }
 
+std::span<const int32_t> draw_some(Engine& engine, SequenceState& sequence) {
+    if (sequence.computed >= engine.context()) throw_context_full(engine.context());
+    const auto before = static_cast<size_t>(sequence.size());
+    SequenceState* const one = &sequence;
+    while (static_cast<size_t>(sequence.size()) == before) {
+        engine.draw({&one, 1});
+        engine.check_draw(sequence);
+    }
+    return std::span(sequence.tokens).subspan(before);
+}
+
 void compute_all(Engine& engine, SequenceState& sequence) {
     while (sequence.computed < sequence.size()) engine.compute(sequence);
 }

@@ -19,8 +19,12 @@ class Engine {
     virtual int64_t vocabulary() const = 0;
     virtual int64_t context() const = 0;  // capacity of a slot, in tokens
 
-    // The sequence gets memory for its context, unless it has some. False where all is taken.
-    virtual bool take_slot(SequenceState& sequence) = 0;
+    // Sequences that one draw() may draw for.
+    virtual int64_t most_drawn() const { return 1; }
+
+    // The sequence gets memory for `tokens` tokens, unless it has it. False where too little is
+    // free; nothing has happened then.
+    virtual bool take_slot(SequenceState& sequence, int64_t tokens) = 0;
     // The memory is free for others. take_slot() sets `computed` to 0; this call leaves it alone,
     // since the owner of an idle sequence may be cutting it.
     virtual void give_back(SequenceState& sequence) = 0;
@@ -44,10 +48,14 @@ class Engine {
     // Without draws the engine does what it is asked to, and no more.
     virtual int32_t draw_first(SequenceState& sequence, const Sampling& sampling,
                                const DrawLimit& limit) = 0;
-    // The next tokens of the same sequence, one or more, as they come from the device together;
-    // none behind an end token. They are appended. Throws ContextError where the context is full.
-    // Valid until the next call.
-    virtual std::span<const int32_t> draw(SequenceState& sequence) = 0;
+    // The next tokens of sequences that draw_first() was called for, at most most_drawn() of them,
+    // in one step each: they are appended, one or more of each as they come from the device
+    // together. A sequence that was not among those of the call before may get none yet; one whose
+    // logits are no numbers gets none, which check_draw() tells. All have memory for one token
+    // more than is computed.
+    virtual void draw(std::span<SequenceState* const> sequences) = 0;
+    // Throws NumberError where the last draw() found that the sequence's logits are no numbers.
+    virtual void check_draw(SequenceState& sequence) = 0;
 
     // Processor time of this thread that went into waiting for draws, since the start.
     virtual double waited_seconds() const { return 0; }
@@ -59,6 +67,9 @@ void check_fits(std::span<const int32_t> more, int64_t used, int64_t context, in
 // Throws ContextError for a token that is to be drawn.
 [[noreturn]] void throw_context_full(int64_t context);
 
+// The next tokens of one sequence, one or more. Throws ContextError where the context is full, and
+// what check_draw() throws. Valid until the sequence changes.
+std::span<const int32_t> draw_some(Engine& engine, SequenceState& sequence);
 // Computes all tokens of a sequence that has a slot.
 void compute_all(Engine& engine, SequenceState& sequence);
 // Appends tokens and gives their logits: [tokens, vocabulary] on Path::kEachLogits, and elsewhere

@@ -25,7 +25,7 @@ ReferenceEngine::ReferenceEngine(const ModelFile& file, LayerGraph graph, int64_
       rounding_(std::move(rounding)),
       values_(graph_.values.size()) {}
 
-bool ReferenceEngine::take_slot(SequenceState& sequence) {
+bool ReferenceEngine::take_slot(SequenceState& sequence, int64_t) {
     if (sequence.slot >= 0) return true;
     if (taken_) return false;
     taken_ = true;
@@ -88,22 +88,27 @@ int32_t ReferenceEngine::draw_first(SequenceState& sequence, const Sampling& sam
     limit_ = limit;
     if (limit.vocabulary <= 0) limit_.vocabulary = static_cast<int32_t>(graph_.vocabulary);
     draws_ = first_draw(sequence.tokens.size());
-    return draw_one(sequence);
+    const int32_t token = draw_one(sequence);
+    check_draw(sequence);
+    return token;
 }
 
-std::span<const int32_t> ReferenceEngine::draw(SequenceState& sequence) {
-    if (position_ >= context_) throw_context_full(context_);
+void ReferenceEngine::draw(std::span<SequenceState* const> sequences) {
+    SequenceState& sequence = *sequences.front();
     run_to(sequence, sequence.size());
     draw_one(sequence);
-    return {&drawn_, 1};
+}
+
+void ReferenceEngine::check_draw(SequenceState& sequence) {
+    if (std::exchange(sequence.bad_logits, false)) throw_number_error(sequence);
 }
 
 int32_t ReferenceEngine::draw_one(SequenceState& sequence) {
     const auto drawable = logits(1).first(static_cast<size_t>(limit_.vocabulary));
-    drawn_ = reference::draw(drawable, sampling_, sequence.tokens, draws_++).token;
-    if (drawn_ == kNothingDrawn) throw_number_error(sequence);
-    sequence.add_drawn(drawn_);
-    return drawn_;
+    const int32_t token = reference::draw(drawable, sampling_, sequence.tokens, draws_++).token;
+    sequence.bad_logits = token == kNothingDrawn;
+    if (!sequence.bad_logits) sequence.add_drawn(token);
+    return token;
 }
 
 void ReferenceEngine::throw_number_error(SequenceState& sequence) {
@@ -121,7 +126,7 @@ void ReferenceEngine::throw_number_error(SequenceState& sequence) {
 
 std::vector<float> oracle_logits(ReferenceEngine& oracle, std::span<const int32_t> tokens) {
     SequenceState sequence;
-    oracle.take_slot(sequence);
+    oracle.take_slot(sequence, static_cast<int64_t>(tokens.size()));
     std::vector<float> logits =
         append_for_logits(oracle, sequence, tokens, SequenceState::Path::kEachLogits);
     oracle.give_back(sequence);

@@ -20,7 +20,7 @@ class ReferenceEngine : public Engine {
     int64_t vocabulary() const override { return graph_.vocabulary; }
     int64_t context() const override { return context_; }
     // There is one slot.
-    bool take_slot(SequenceState& sequence) override;
+    bool take_slot(SequenceState& sequence, int64_t tokens) override;
     void give_back(SequenceState& sequence) override;
     void compute(SequenceState& sequence) override;
     void read_logits(SequenceState& sequence, std::vector<float>& to) override;
@@ -28,7 +28,8 @@ class ReferenceEngine : public Engine {
     void prepare(SequenceState& sequence, bool draws) override;
     int32_t draw_first(SequenceState& sequence, const Sampling& sampling,
                        const DrawLimit& limit) override;
-    std::span<const int32_t> draw(SequenceState& sequence) override;
+    void draw(std::span<SequenceState* const> sequences) override;
+    void check_draw(SequenceState& sequence) override;
 
     const LayerGraph& graph() const { return graph_; }
     // A value of the last step, [rows, width].
@@ -39,6 +40,7 @@ class ReferenceEngine : public Engine {
     void run_to(SequenceState& sequence, int64_t end);
     // Logits of the last `rows` rows of the last step.
     std::span<const float> logits(int64_t rows) const;
+    // Appends it, unless it is kNothingDrawn.
     int32_t draw_one(SequenceState& sequence);
     [[noreturn]] void throw_number_error(SequenceState& sequence);
 
@@ -52,7 +54,6 @@ class ReferenceEngine : public Engine {
     Sampling sampling_;      // of the generation
     DrawLimit limit_;
     uint32_t draws_ = 0;  // the number of the next one
-    int32_t drawn_ = 0;   // the last one
     std::vector<std::vector<float>> values_;
     std::map<std::string, std::vector<float>> state_;
 };

@@ -28,6 +28,7 @@ struct SequenceState {
     std::vector<Stretch> stretches;  // of all tokens, in order
     int64_t computed = 0;            // tokens whose keys, values and states the slot holds, if any
     int slot = -1;                   // of the engine's memory; -1: none
+    bool bad_logits = false;  // the last draw found that they are no numbers: Engine::check_draw()
 
     int64_t size() const { return static_cast<int64_t>(tokens.size()); }
     // The stretch of the token at `position`, which is one of tokens.

@@ -1,12 +1,16 @@
 // Heads' norm and rotation, writes to the KV cache, and attention.
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <map>
+#include <ranges>
 
+#include "planner/plan/device_sizes.h"
 #include "runtime/oracle/primitives.h"
 #include "runtime/trial/certifier.h"
 #include "runtime/trial/products.h"
+#include "runtime/trial/slots.h"
 
 namespace hetune {
 namespace {
@@ -71,6 +75,7 @@ void certify_head_norm_rope(Trial& t) {
     const int64_t heads = t.number("kHeads"), size = t.number("kHeadSize"),
                   stride = t.number("kStride");
     const int64_t position = t.stand_at(777);
+    t.set_position(position);
     const auto x = t.put_activations("x", t.rows(), stride, false);
     const auto w = t.flag("kNorm") ? t.weight_vector("w") : std::span<const float>();
     t.out_floats("y", heads * size);
@@ -96,35 +101,42 @@ void certify_head_norm_rope(Trial& t) {
     }
 }
 
+// The rows of a step that is part of a prompt.
+std::vector<TrialRow> one_sequence(const Trial& t, int64_t position, const CachePages& pages) {
+    std::vector<TrialRow> rows;
+    for (int64_t row = 0; row < t.rows(); ++row) rows.push_back({position + row, pages.slot(0)});
+    return rows;
+}
+
 void certify_kv_write(Trial& t) {
     const KvShape shape{t.text("Kv"), t.number("kKvHeads"), t.number("kHeadSize")};
     const int64_t width = shape.width();
-    const int64_t before = t.stand_at(3);  // rows in the cache already
+    const int64_t before = t.stand_at(kPageTokens - 2);  // rows in the cache already
     const char* const kSides[][2] = {{"k", "k_cache"}, {"v", "v_cache"}};
     std::vector<float> wanted[2];
+    const CachePages pages(t, {before + t.full_rows()});
+    t.set_rows(one_sequence(t, before, pages), pages.stride(), 0);
     const auto old = seeded_kv(shape, before + t.full_rows(), t.random());
     for (const int side : {0, 1}) {
         wanted[side] =
             kv_values(shape, seeded_kv(shape, t.rows(), t.random()));  // exact in the cache's type
         t.put(kSides[side][0], wanted[side]);
-        t.put(kSides[side][1], old);
+        t.put(kSides[side][1], pages.place({old}, shape.row_bytes()));
     }
     t.launch();
     for (const int side : {0, 1}) {
         // The scale of bytes is computed anew.
         Comparison& comparison = t.compare(kSides[side][1], shape.type == "KvQ8" ? 1e-5 : kExact);
-        const auto bytes = t.get<std::byte>(kSides[side][1]);
-        const auto row_bytes = static_cast<size_t>(shape.row_bytes());
-        const auto same = [&](int64_t first, int64_t last) {  // rows that are not the step's
-            const size_t from = static_cast<size_t>(first) * row_bytes,
-                         end = static_cast<size_t>(last) * row_bytes;
-            t.same(kSides[side][1], first,
-                   std::ranges::equal(bytes.subspan(from, end - from),
-                                      std::span(old).subspan(from, end - from)),
-                   1);
-        };
-        same(0, before);
-        same(before + t.rows(), before + t.full_rows());
+        const auto cache = t.get<std::byte>(kSides[side][1]);
+        const auto bytes = pages.gather(cache, 0, shape.row_bytes());
+        // With its own rows as they were, the cache is as it was.
+        auto others = std::vector<std::byte>(cache.begin(), cache.end());
+        for (int64_t row = 0; row < t.rows(); ++row)
+            std::ranges::copy(
+                std::span(old).subspan(static_cast<size_t>((before + row) * shape.row_bytes()),
+                                       static_cast<size_t>(shape.row_bytes())),
+                others.begin() + pages.row(0, before + row) * shape.row_bytes());
+        t.same(kSides[side][1], 0, others == pages.place({old}, shape.row_bytes()), 1);
         const auto got = kv_values(shape, bytes);
         // All of them: a row that was left out is not poisoned, but holds what was there before.
         for (int64_t row = 0; row < t.rows(); ++row)
@@ -132,6 +144,19 @@ void certify_kv_write(Trial& t) {
                          row_of(wanted[side], row, width));
     }
 }
+
+// Keys and values of a sequence, of which a step takes the rows from a position on.
+struct PromptCache {
+    PromptCache(Trial& t, const KvShape& shape, int64_t position)
+        : keys(seeded_kv(shape, position + t.full_rows(), t.random())),
+          values(seeded_kv(shape, position + t.full_rows(), t.random())) {
+        const CachePages pages(t, {position + t.full_rows()});
+        t.set_rows(one_sequence(t, position, pages), pages.stride(), 0);
+        t.put("k_cache", pages.place({keys}, shape.row_bytes()));
+        t.put("v_cache", pages.place({values}, shape.row_bytes()));
+    }
+    std::vector<std::byte> keys, values;
+};
 
 // Attention of all rows of a step. Queries repeat after kDistinctRows rows, so that one pass over
 // the keys gives a query's results at each of its rows: a row sees one key more than the row
@@ -198,8 +223,8 @@ void certify_split(Trial& t) {
     const Shape s(t);
     const int64_t position = t.stand_at(s.far_position());
     const KvShape shape{t.text("Kv"), s.kv_heads, s.size};
-    CachedHeads k(shape, t.put("k_cache", seeded_kv(shape, position + t.full_rows(), t.random())));
-    CachedHeads v(shape, t.put("v_cache", seeded_kv(shape, position + t.full_rows(), t.random())));
+    const PromptCache cache(t, shape, position);
+    CachedHeads k(shape, cache.keys), v(shape, cache.values);
     const auto q = t.put_activations("q", t.rows(), s.heads * s.size, false);
     t.out_floats("shares", s.heads * s.splits * (s.size + 2));
     t.launch();
@@ -239,8 +264,8 @@ void certify_flash(Trial& t) {
     const int64_t heads = t.number("kHeads"), size = shape.size;
     // Two whole steps of keys, and some.
     const int64_t position = t.stand_at(2 * t.number("kKeys") + 5);
-    CachedHeads k(shape, t.put("k_cache", seeded_kv(shape, position + t.full_rows(), t.random())));
-    CachedHeads v(shape, t.put("v_cache", seeded_kv(shape, position + t.full_rows(), t.random())));
+    const PromptCache cache(t, shape, position);
+    CachedHeads k(shape, cache.keys), v(shape, cache.values);
     const auto q = t.put_activations("q", t.rows(), heads * size, false);
     t.out_floats("y", heads * size);
     t.launch();
@@ -252,24 +277,44 @@ void certify_flash(Trial& t) {
         });
 }
 
-// One launch: heads, cache and softmax.
+// One launch: heads, cache and softmax; each row is of a sequence of its own.
 void certify_step(Trial& t) {
     const Shape s(t);
     const std::string& type = t.text("Kv");
     const KvShape shape{type, s.kv_heads, s.size};
-    const int64_t position = t.stand_at(s.far_position());
+    const auto row_bytes = shape.row_bytes();
+    // The first row far on; the others at the ends of tiles and pages, and at the start.
+    const int64_t far = t.stand_at(s.far_position());
+    std::vector<int64_t> positions = {far}, lengths;
+    for (int64_t row = 1; row < t.rows(); ++row)
+        positions.push_back(std::array<int64_t, 6>{0, 31, 32, kPageTokens - 1, kPageTokens,
+                                                   2 * kPageTokens + 7}[(row - 1) % 6]);
+    for (const int64_t position : positions) lengths.push_back(position + 1);
+    const CachePages pages(t, lengths);
+    std::vector<TrialRow> rows;
+    for (size_t row = 0; row < positions.size(); ++row)
+        rows.push_back({positions[row], pages.slot(row)});
+    t.set_rows(rows, pages.stride(), 0);
+
     const bool gated = t.flag("kGated");  // then each head of q has its gate behind it
     const int64_t query = gated ? 2 * s.size : s.size;
-    const auto q = t.put_floats("q", s.heads * query), k = t.put_floats("k", s.kv_width());
-    const auto v = t.put("v", kv_values(shape, seeded_kv(shape, 1, t.random())));
-    const auto keys = t.put("k_cache", seeded_kv(shape, position + 1, t.random()));
-    const auto values = t.put("v_cache", seeded_kv(shape, position + 1, t.random()));
+    const auto q = t.put_floats("q", t.rows() * s.heads * query),
+               k = t.put_floats("k", t.rows() * s.kv_width());
+    const auto v = t.put("v", kv_values(shape, seeded_kv(shape, t.rows(), t.random())));
+    std::vector<std::vector<std::byte>> keys, values;
+    for (const int64_t length : lengths) {
+        keys.push_back(seeded_kv(shape, length, t.random()));
+        values.push_back(seeded_kv(shape, length, t.random()));
+    }
+    const auto first_new = static_cast<size_t>(t.rows() == 1 ? pages.row(0, far) : 0);
+    const auto k_before = t.put("k_cache", pages.place(keys, row_bytes)),
+               v_before = t.put("v_cache", pages.place(values, row_bytes));
     for (const char* cache : {"k_cache", "v_cache"})
-        t.changes_from(cache, position * shape.row_bytes());
+        t.changes_from(cache, static_cast<int64_t>(first_new) * row_bytes);
     if (s.splits > 1) {
-        t.scratch("shares", s.heads * s.splits * (s.size + 2) * 4);
-        t.put("counters",
-              std::vector<int32_t>(static_cast<size_t>(s.kv_heads * t.number("kParts"))));
+        t.scratch("shares", t.full_rows() * s.heads * s.splits * (s.size + 2) * 4);
+        t.put("counters", std::vector<int32_t>(static_cast<size_t>(t.full_rows() * s.kv_heads *
+                                                                   t.number("kParts"))));
     }
     const bool norm = t.flag("kNorm");
     const auto q_norm = norm ? t.weight_vector("q_norm") : std::span<const float>();
@@ -277,35 +322,57 @@ void certify_step(Trial& t) {
     TileOutput y(t, "y", s.heads * s.size, t.flag("kQuantisedOutput"), kSoftmax);
     t.launch();
 
-    const auto new_key = kv_values(shape, t.get<std::byte>("k_cache")),
-               new_value = kv_values(shape, t.get<std::byte>("v_cache"));
     Comparison& compare_keys = t.compare("k_cache", stored_tolerance(type));
     Comparison& compare_values = t.compare("v_cache", type == "KvQ8" ? 1e-5 : kExact);
-    std::vector<float> head(static_cast<size_t>(s.size));
-    for (int64_t h = 0; h < s.kv_heads; ++h) {
-        norm_and_rotate(t, row_of(k, h, s.size), k_norm, position, head);
-        compare_head(compare_keys, row_of(new_key, h, s.size), head);
+    auto k_after = t.get<std::byte>("k_cache"), v_after = t.get<std::byte>("v_cache");
+    const auto new_row = [&](std::span<const std::byte> cache, size_t row) {
+        const auto at = static_cast<size_t>(pages.row(row, positions[row])) - first_new;
+        return kv_values(shape, cache.subspan(at * static_cast<size_t>(row_bytes),
+                                              static_cast<size_t>(row_bytes)));
+    };
+    // All rows of the caches but the new ones are as they were.
+    for (size_t at = 0; at * static_cast<size_t>(row_bytes) < k_after.size(); ++at) {
+        const bool is_new =
+            std::ranges::any_of(std::views::iota(size_t{0}, positions.size()), [&](size_t row) {
+                return static_cast<size_t>(pages.row(row, positions[row])) == at + first_new;
+            });
+        const auto same = [&](std::span<const std::byte> before, std::span<const std::byte> after) {
+            const auto size = static_cast<size_t>(row_bytes);
+            return std::ranges::equal(before.subspan((at + first_new) * size, size),
+                                      after.subspan(at * size, size));
+        };
+        if (!is_new && !(same(k_before, k_after) && same(v_before, v_after)))
+            t.same("rows of others", static_cast<int64_t>(at), 0, 1);
     }
-    compare_head(compare_values, new_value, v);
     if (s.splits > 1)
         for (const int32_t counter : t.get<int32_t>("counters")) t.same("counters", 0, counter, 0);
-
     y.read();
-    CachedHeads all_keys(shape, keys, new_key), all_values(shape, values, new_value);
     const int64_t group = s.heads / s.kv_heads;
-    std::vector<float> wanted, result(head.size());
-    for (int64_t h = 0; h < s.heads; ++h) {
-        norm_and_rotate(t, row_of(q, h, query).first(head.size()), q_norm, position, head);
-        reference::attend(head, all_keys[h / group], all_values[h / group], s.size, position + 1,
-                          t.real("kScale"), result);
-        if (gated)
-            for (size_t d = 0; d < result.size(); ++d)
-                result[d] = static_cast<float>(
-                    static_cast<double>(result[d]) *
-                    reference::sigmoid(static_cast<double>(row_of(q, h, query)[head.size() + d])));
-        wanted.insert(wanted.end(), result.begin(), result.end());
+    std::vector<float> head(static_cast<size_t>(s.size)), result(head.size());
+    for (size_t r = 0; r < positions.size(); ++r) {
+        const auto row = static_cast<int64_t>(r);
+        const auto new_key = new_row(k_after, r), new_value = new_row(v_after, r);
+        for (int64_t h = 0; h < s.kv_heads; ++h) {
+            norm_and_rotate(t, row_of(k, row * s.kv_heads + h, s.size), k_norm, positions[r], head);
+            compare_head(compare_keys, row_of(new_key, h, s.size), head);
+        }
+        compare_head(compare_values, new_value, row_of(v, row, s.kv_width()));
+        CachedHeads all_keys(shape, keys[r], new_key), all_values(shape, values[r], new_value);
+        std::vector<float> wanted;
+        for (int64_t h = 0; h < s.heads; ++h) {
+            const auto own = row_of(q, row * s.heads + h, query);
+            norm_and_rotate(t, own.first(head.size()), q_norm, positions[r], head);
+            reference::attend(head, all_keys[h / group], all_values[h / group], s.size,
+                              positions[r] + 1, t.real("kScale"), result);
+            if (gated)
+                for (size_t d = 0; d < result.size(); ++d)
+                    result[d] = static_cast<float>(
+                        static_cast<double>(result[d]) *
+                        reference::sigmoid(static_cast<double>(own[head.size() + d])));
+            wanted.insert(wanted.end(), result.begin(), result.end());
+        }
+        y.compare_row(row, wanted);  // blocks of 32 may hold the ends of two heads
     }
-    y.compare_row(0, wanted);  // blocks of 32 may hold the ends of two heads
 }
 
 }  // namespace

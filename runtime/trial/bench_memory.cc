@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <random>
 #include <utility>
 
 #include "cache/key.h"
 #include "kernel_templates/quant/random_blocks.h"
 #include "kernel_templates/quant/registry.h"
+#include "planner/plan/device_sizes.h"
 
 namespace hetune {
 namespace {
@@ -42,7 +44,8 @@ void BenchMemory::prepare(const Plan& plan) {
     std::vector<PlanBuffer> from_file;
     for (const PlanBuffer& buffer : plan.buffers) {
         if (find(buffer) != nullptr) continue;
-        const int64_t bytes = buffer.bytes + buffer.bytes_per_context * options_.context;
+        const int64_t pages = (options_.context + kPageTokens - 1) / kPageTokens;
+        const int64_t bytes = buffer.bytes + buffer.bytes_per_context * pages * kPageTokens;
         auto& made = made_[buffer.name];
         if (is_weight(buffer.role) && (!options_.synthetic || buffer.role == BufferRole::kTurns)) {
             from_file.push_back(buffer);
@@ -52,6 +55,11 @@ void BenchMemory::prepare(const Plan& plan) {
             made = random_raw(buffer);
         } else if (buffer.role == BufferRole::kKv) {
             made = random_kv(bytes, plan.options.kv);
+        } else if (buffer.role == BufferRole::kPages) {
+            std::vector<int32_t> table(static_cast<size_t>(pages));
+            std::iota(table.begin(), table.end(), 0);
+            made = device_.allocate(table.size() * sizeof(int32_t));
+            device_.upload(*made, 0, std::as_bytes(std::span(table)));
         } else if (buffer.role == BufferRole::kState) {
             made = device_.allocate(static_cast<size_t>(std::max<int64_t>(bytes, 1)));
             device_.fill(*made, 0, made->bytes(), 0);

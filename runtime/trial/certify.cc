@@ -63,10 +63,10 @@ constexpr int kTrialThreads = 8;
 // shapes of the buffers behind it.
 std::string shape_of(const TrialSubject& subject) {
     const PlanStep& step = subject.step;
-    std::string text =
-        fmt::format("rows {}, groups {}x{}x{} of {}, axis {} by {}, buffers",
-                    subject.plan.options.rows, step.groups[0], step.groups[1], step.groups[2],
-                    step.threads, step.rows_axis, step.rows_per_group);
+    std::string text = fmt::format("rows {} of {}, groups {}x{}x{} of {}, axis {} by {}, buffers",
+                                   subject.plan.options.rows, subject.plan.options.sequences,
+                                   step.groups[0], step.groups[1], step.groups[2], step.threads,
+                                   step.rows_axis, step.rows_per_group);
     for (const PlanArg& arg : step.args) {
         const PlanBuffer& buffer = subject.plan.buffers[static_cast<size_t>(arg.buffer)];
         const bool weights = buffer.role == BufferRole::kTiles || buffer.role == BufferRole::kRaw ||

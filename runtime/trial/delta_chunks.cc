@@ -5,6 +5,7 @@
 #include "runtime/oracle/primitives.h"
 #include "runtime/trial/certifier.h"
 #include "runtime/trial/products.h"
+#include "runtime/trial/slots.h"
 
 namespace hetune {
 namespace {
@@ -94,10 +95,14 @@ void certify_chunk(Trial& t) {
     t.put("chunks", chunks);
     auto state = seeded_floats(static_cast<size_t>(c.heads * c.keys * c.values), t.random());
     repeat_columns(state, c.values);
-    t.put("state", state);
+    const int64_t stride = SlotStates::stride_for(static_cast<int64_t>(state.size()));
+    SlotStates states(t, "state", {state}, stride);
+    std::vector<TrialRow> places;
+    for (int64_t row = 0; row < t.rows(); ++row) places.push_back({row, 1});
+    t.set_rows(places, 0, stride);
     t.out_floats("y", c.heads * c.values);
     t.launch();
-    const auto y = t.get<float>("y"), after = t.get<float>("state");
+    const auto y = t.get<float>("y"), after = states.read(0);
     Comparison& comparison = t.compare("y", kRecurrent);
     Comparison& compare_state = t.compare("state", kRecurrent);
     for (int64_t h = 0; h < c.heads; ++h) {

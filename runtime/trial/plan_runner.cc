@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "runtime/load/step_state.h"
+
 namespace hetune {
 
 void load_kernels(Device& device, KernelLibrary& library, const Plan& plan, LoadedKernels& loaded) {
@@ -29,8 +31,14 @@ PlanRunner::PlanRunner(Device& device, BenchMemory& memory, Plan plan, const Loa
 }
 
 void PlanRunner::set_step(int64_t position, std::span<const int32_t> tokens) {
-    const int32_t state[2] = {static_cast<int32_t>(position), static_cast<int32_t>(tokens.size())};
-    device_.upload(buffer(plan().step_buffer), 0, std::as_bytes(std::span(state)));
+    // There is one slot, also for steps that decode for several sequences.
+    std::vector<StepRow> rows;
+    for (size_t row = 0; row < tokens.size(); ++row) {
+        const auto behind = plan().options.decodes() ? 0 : static_cast<int32_t>(row);
+        rows.push_back({static_cast<int32_t>(position) + behind, 0});
+    }
+    device_.upload(buffer(plan().step_buffer), 0,
+                   std::as_bytes(std::span<const int32_t>(step_state(rows, {}))));
     device_.upload(buffer(plan().tokens_buffer), 0, std::as_bytes(tokens));
 }
 

@@ -5,6 +5,7 @@
 #include "runtime/oracle/primitives.h"
 #include "runtime/trial/certifier.h"
 #include "runtime/trial/products.h"
+#include "runtime/trial/slots.h"
 
 namespace hetune {
 namespace {
@@ -13,15 +14,21 @@ constexpr double kRecurrent = 1e-3;  // carried along by the state, with the dev
 
 constexpr int64_t kPosition = 22;  // somewhere in the ring, with more rows before than any has taps
 
+struct Ring {
+    int64_t taps, width;
+    int64_t position = kPosition;  // of the step's first row
+};
+
 // The convolution of one channel at one row. The ring holds the inputs of the positions before.
 double convolved(std::span<const float> x, std::span<const float> w, std::span<const float> ring,
-                 int64_t taps, int64_t width, int64_t row, int64_t col) {
+                 const Ring& of, int64_t row, int64_t col) {
+    const auto [taps, width, position] = of;
     double sum = 0;
     for (int64_t j = 0; j < taps; ++j) {
         const int64_t from = row - taps + 1 + j;  // of this step, or before it
-        const float input =
-            from >= 0 ? x[static_cast<size_t>(from * width + col)]
-                      : ring[static_cast<size_t>((kPosition + from) % taps * width + col)];
+        const float input = from >= 0
+                                ? x[static_cast<size_t>(from * width + col)]
+                                : ring[static_cast<size_t>((position + from) % taps * width + col)];
         sum += static_cast<double>(w[static_cast<size_t>(col * taps + j)]) *
                static_cast<double>(input);
     }
@@ -30,12 +37,13 @@ double convolved(std::span<const float> x, std::span<const float> w, std::span<c
 
 // Behind `rows` rows: the last inputs of each place, and what was there where none came by.
 void compare_ring(Comparison& comparison, std::span<const float> after, std::span<const float> x,
-                  std::span<const float> ring, int64_t taps, int64_t width, int64_t rows) {
+                  std::span<const float> ring, const Ring& of, int64_t rows) {
+    const auto [taps, width, position] = of;
     for (int64_t place = 0; place < taps; ++place)
         for (int64_t col = 0; col < width; ++col) {
             float wanted = ring[static_cast<size_t>(place * width + col)];
             for (int64_t row = 0; row < rows; ++row)
-                if ((kPosition + row) % taps == place)
+                if ((position + row) % taps == place)
                     wanted = x[static_cast<size_t>(row * width + col)];
             comparison.add(col,
                            static_cast<double>(after[static_cast<size_t>(place * width + col)]),
@@ -43,12 +51,20 @@ void compare_ring(Comparison& comparison, std::span<const float> after, std::spa
         }
 }
 
+std::vector<TrialRow> rows_of_prompt(const Trial& t) {
+    std::vector<TrialRow> rows;
+    for (int64_t row = 0; row < t.rows(); ++row) rows.push_back({kPosition + row, 1});
+    return rows;
+}
+
 void certify_conv(Trial& t) {
     const int64_t width = t.number("kWidth"), taps = t.number("kTaps");
-    t.set_position(kPosition);
     const auto x = t.put_floats("x", t.rows() * width);
     const auto w = t.weight_vector("w");
-    const auto ring = t.put_floats("state", taps * width);
+    const auto ring = seeded_floats(static_cast<size_t>(taps * width), t.random());
+    const int64_t stride = SlotStates::stride_for(taps * width);
+    SlotStates states(t, "state", {ring}, stride);
+    t.set_rows(rows_of_prompt(t), 0, stride);
     t.out_floats("y", width);
     t.launch();
     const auto y = t.get<float>("y");
@@ -56,8 +72,8 @@ void certify_conv(Trial& t) {
     for (int64_t col = 0; col < width; ++col)
         for (int64_t row = 0; row < t.rows(); ++row)
             comparison.add(col, static_cast<double>(y[static_cast<size_t>(row * width + col)]),
-                           convolved(x, w, ring, taps, width, row, col));
-    compare_ring(t.compare("state", kExact), t.get<float>("state"), x, ring, taps, width, t.rows());
+                           convolved(x, w, ring, {taps, width}, row, col));
+    compare_ring(t.compare("state", kExact), states.read(0), x, ring, {taps, width}, t.rows());
 }
 
 // Columns of values and state repeat, so that the oracle has few of each head to compute.
@@ -74,12 +90,14 @@ void certify_delta_net(Trial& t) {
                        value_size);
     repeat_columns(state, value_size);
     t.put("qkv", qkv);
-    t.put("state", state);
+    const int64_t stride = SlotStates::stride_for(values * key_size);
+    SlotStates states(t, "state", {state}, stride);
+    t.set_rows(rows_of_prompt(t), 0, stride);
     const auto a = t.put_floats("a", t.rows() * heads), b = t.put_floats("b", t.rows() * heads);
     const auto rate = t.weight_vector("ssm_a", -2.0f, -0.05f), bias = t.weight_vector("dt_bias");
     t.out_floats("y", values);
     t.launch();
-    const auto y = t.get<float>("y"), after = t.get<float>("state");
+    const auto y = t.get<float>("y"), after = states.read(0);
     Comparison& comparison = t.compare("y", kRecurrent);
     Comparison& compare_state = t.compare("state", kRecurrent);
     const int64_t columns = std::min(value_size, kDistinctColumns);
@@ -117,61 +135,77 @@ void certify_delta_net(Trial& t) {
     }
 }
 
-// causal_conv, delta_net and gated_rmsnorm in one launch.
+// causal_conv, delta_net and gated_rmsnorm in one launch; each row is of a sequence of its own.
 void certify_delta_step(Trial& t) {
     const int64_t key_heads = t.number("kKeyHeads"), heads = t.number("kValueHeads"),
                   taps = t.number("kTaps");
     const int64_t key_size = t.number("kKeySize"), value_size = t.number("kValueSize");
     const int64_t keys = key_heads * key_size, width = 2 * keys + heads * value_size;
-    const int64_t head_state = key_size * value_size;
-    t.set_position(kPosition);
-    const auto qkv = t.put_floats("qkv", width), a = t.put_floats("a", heads),
-               b = t.put_floats("b", heads);
-    const auto z = t.put_floats("z", heads * value_size);
-    const auto ring = t.put_floats("ring", taps * width),
-               state = t.put_floats("state", heads * head_state);
+    const int64_t head_state = key_size * value_size, rows = t.rows();
+    const auto qkv = t.put_floats("qkv", rows * width), a = t.put_floats("a", rows * heads),
+               b = t.put_floats("b", rows * heads);
+    const auto z = t.put_floats("z", rows * heads * value_size);
+    std::vector<std::vector<float>> rings, states;
+    std::vector<TrialRow> places;
+    for (int64_t row = 0; row < rows; ++row) {
+        rings.push_back(seeded_floats(static_cast<size_t>(taps * width), t.random()));
+        states.push_back(seeded_floats(static_cast<size_t>(heads * head_state), t.random()));
+        places.push_back({kPosition + 5 * row, static_cast<int>(row) + 1});
+    }
+    const int64_t stride = SlotStates::stride_for(std::max(taps * width, heads * head_state));
+    SlotStates ring_slots(t, "ring", rings, stride), state_slots(t, "state", states, stride);
+    t.set_rows(places, 0, stride);
     const auto conv = t.weight_vector("conv"), rate = t.weight_vector("ssm_a", -2.0f, -0.05f),
                bias = t.weight_vector("dt_bias"), norm = t.weight_vector("norm");
     TileOutput y(t, "y", heads * value_size, t.flag("kQuantisedOutput"), kRecurrent);
     t.launch();
-    compare_ring(t.compare("ring", kExact), t.get<float>("ring"), qkv, ring, taps, width, 1);
-
-    std::vector<float> inputs;
-    for (int64_t col = 0; col < width; ++col)
-        inputs.push_back(static_cast<float>(convolved(qkv, conv, ring, taps, width, 0, col)));
-    const std::span<const float> all(inputs);
-    const auto after = t.get<float>("state");
-    Comparison& compare_state = t.compare("state", kRecurrent);
-    std::vector<float> wanted;
-    for (int64_t h = 0; h < heads; ++h) {
-        const auto head = static_cast<size_t>(h);
-        const auto part = [&](int64_t first, int64_t size) {
-            return all.subspan(static_cast<size_t>(first), static_cast<size_t>(size));
-        };
-        const auto before = row_of(state, h, head_state);
-        std::vector<float> own(before.begin(), before.end()),
-            value(static_cast<size_t>(value_size));
-        const int64_t key = h % key_heads * key_size;
-        reference::delta_rule(
-            own, part(key, key_size), part(keys + key, key_size),
-            part(2 * keys + h * value_size, value_size),
-            static_cast<double>(rate[head]) *
-                reference::softplus(static_cast<double>(a[head]) + static_cast<double>(bias[head])),
-            reference::sigmoid(static_cast<double>(b[head])), t.real("kEps"), value);
-        for (int64_t i = 0; i < head_state; ++i)
-            compare_state.add(
-                i % value_size,
-                static_cast<double>(row_of(after, h, head_state)[static_cast<size_t>(i)]),
-                static_cast<double>(own[static_cast<size_t>(i)]));
-        std::vector<float> normed(value.size());
-        reference::rmsnorm(value, norm, t.real("kNormEps"), normed);
-        for (size_t d = 0; d < normed.size(); ++d)
-            wanted.push_back(static_cast<float>(
-                static_cast<double>(normed[d]) *
-                reference::silu(static_cast<double>(row_of(z, h, value_size)[d]))));
-    }
     y.read();
-    y.compare_row(0, wanted);
+    Comparison& compare_state = t.compare("state", kRecurrent);
+    for (int64_t row = 0; row < rows; ++row) {
+        const auto r = static_cast<size_t>(row);
+        const auto input = row_of(qkv, row, width);
+        const int64_t position = places[r].position;
+        compare_ring(t.compare("ring", kExact), ring_slots.read(r), input, rings[r],
+                     {taps, width, position}, 1);
+        std::vector<float> inputs;
+        for (int64_t col = 0; col < width; ++col)
+            inputs.push_back(static_cast<float>(
+                convolved(input, conv, rings[r], {taps, width, position}, 0, col)));
+        const std::span<const float> all(inputs);
+        const auto after = state_slots.read(r);
+        std::vector<float> wanted;
+        for (int64_t h = 0; h < heads; ++h) {
+            const auto head = static_cast<size_t>(h);
+            const auto at = static_cast<size_t>(row * heads + h);
+            const auto part = [&](int64_t first, int64_t size) {
+                return all.subspan(static_cast<size_t>(first), static_cast<size_t>(size));
+            };
+            const auto before = row_of(states[r], h, head_state);
+            std::vector<float> own(before.begin(), before.end()),
+                value(static_cast<size_t>(value_size));
+            const int64_t key = h % key_heads * key_size;
+            reference::delta_rule(own, part(key, key_size), part(keys + key, key_size),
+                                  part(2 * keys + h * value_size, value_size),
+                                  static_cast<double>(rate[head]) *
+                                      reference::softplus(static_cast<double>(a[at]) +
+                                                          static_cast<double>(bias[head])),
+                                  reference::sigmoid(static_cast<double>(b[at])), t.real("kEps"),
+                                  value);
+            for (int64_t i = 0; i < head_state; ++i)
+                compare_state.add(
+                    i % value_size,
+                    static_cast<double>(row_of(after, h, head_state)[static_cast<size_t>(i)]),
+                    static_cast<double>(own[static_cast<size_t>(i)]));
+            std::vector<float> normed(value.size());
+            reference::rmsnorm(value, norm, t.real("kNormEps"), normed);
+            const auto gates = row_of(z, row * heads + h, value_size);
+            for (size_t d = 0; d < normed.size(); ++d)
+                wanted.push_back(
+                    static_cast<float>(static_cast<double>(normed[d]) *
+                                       reference::silu(static_cast<double>(gates[d]))));
+        }
+        y.compare_row(row, wanted);
+    }
 }
 
 }  // namespace
@@ -188,7 +222,7 @@ Certifiers certifiers(const ops::DeltaNet&) {
     return list;
 }
 Certifiers certifiers(const ops::DeltaStep&) {
-    static const Certifier list[] = {{"delta_step", certify_delta_step, 2}};
+    static const Certifier list[] = {{"delta_step", certify_delta_step, 3}};
     return list;
 }
 

@@ -8,6 +8,7 @@
 #include <tuple>
 #include <utility>
 
+#include "runtime/load/step_state.h"
 #include "runtime/oracle/sampler.h"
 #include "runtime/trial/certifier.h"
 #include "runtime/trial/trial.h"
@@ -17,29 +18,52 @@ namespace {
 
 constexpr int32_t kSamplePosition = 41;
 
-// One draw with the state as given; gives the token, having looked at everything else.
+int32_t slot_of(size_t rows, size_t row) { return static_cast<int32_t>(rows - row); }
+
+// One draw with the state as given, in each row; gives the token, having looked at everything else.
 int32_t draw(Trial& t, const std::vector<float>& logits, const std::vector<std::byte>& state,
              bool more) {
     int32_t count;
     std::memcpy(&count, state.data() + sampler_count_offset(), sizeof count);
-    t.put("logits", logits);
-    t.put("state", state);
-    t.put("step", std::vector<int32_t>{kSamplePosition, 1});
-    t.put("ring", std::vector<int32_t>(static_cast<size_t>(token_ring_size()), -7));
-    t.out_words("tokens", 1, 1);
+    // Each row has its slot's own copies of all; the first slot is nobody's.
+    const auto rows = static_cast<size_t>(t.rows());
+    const auto ring_size = static_cast<size_t>(token_ring_size());
+    std::vector<float> all_logits;
+    std::vector<std::byte> states(state.size());
+    std::vector<StepRow> places;
+    for (size_t row = 0; row < rows; ++row) {
+        all_logits.insert(all_logits.end(), logits.begin(), logits.end());
+        states.insert(states.end(), state.begin(), state.end());
+        places.push_back({kSamplePosition + static_cast<int32_t>(row), slot_of(rows, row)});
+    }
+    t.put("logits", all_logits);
+    t.put("state", states);
+    t.put("step", step_state(places, {}));
+    t.put("ring", std::vector<int32_t>((rows + 1) * ring_size, -7));
+    t.out_words("tokens", t.rows(), t.full_rows());
     t.launch();
     const int32_t token = t.get<int32_t>("tokens")[0];
     const auto step = t.get<int32_t>("step");
-    t.same("step", 0, step[0], kSamplePosition + 1);
-    t.same("step", 1, step[1], more ? 1 : 0);
+    t.same("step", 0, step[0], more || rows > 1 ? t.rows() : 0);
     const auto ring = t.get<int32_t>("ring");
-    for (int32_t i = 0; i < token_ring_size(); ++i)
-        t.same("ring", i, ring[static_cast<size_t>(i)],
-               i == count % token_ring_size() ? token : -7);
     const auto after = t.get<std::byte>("state");
-    int32_t counted;
-    std::memcpy(&counted, after.data() + sampler_count_offset(), sizeof counted);
-    t.same("count", 0, counted, count + 1);
+    for (size_t row = 0; row < rows; ++row) {
+        const auto slot = static_cast<size_t>(places[row].slot);
+        t.same("tokens", static_cast<int64_t>(row), t.get<int32_t>("tokens")[row], token);
+        t.same("position", static_cast<int64_t>(row), step[4 + 2 * row],
+               more ? places[row].position + 1 : -1);
+        t.same("slot", static_cast<int64_t>(row), step[4 + 2 * row + 1], places[row].slot);
+        for (size_t i = 0; i < ring_size; ++i)
+            t.same("ring", static_cast<int64_t>(i), ring[slot * ring_size + i],
+                   i == static_cast<size_t>(count) % ring_size ? token : -7);
+        int32_t counted;
+        std::memcpy(
+            &counted,
+            after.data() + slot * state.size() + static_cast<size_t>(sampler_count_offset()),
+            sizeof counted);
+        t.same("count", static_cast<int64_t>(row), counted, count + 1);
+    }
+    for (size_t i = 0; i < ring_size; ++i) t.same("ring of no row", 0, ring[i], -7);
     return token;
 }
 
@@ -105,6 +129,37 @@ void certify_draws(Trial& t) {
     }
 }
 
+// Rows with likeliest tokens of their own, of which one has ended.
+void certify_rows(Trial& t) {
+    const auto rows = static_cast<size_t>(t.rows());
+    const auto vocabulary = static_cast<size_t>(t.number("kVocabulary"));
+    if (rows == 1) return;
+    const auto state = sampler_state({.temperature = 0, .repeat_penalty = 1}, {});
+    std::vector<float> logits = seeded_floats(rows * vocabulary, t.random());
+    std::vector<std::byte> states(state.size());
+    std::vector<StepRow> places;
+    const size_t ended = rows / 2;
+    for (size_t row = 0; row < rows; ++row) {
+        logits[row * vocabulary + row * 7 % vocabulary] = 9.0f;
+        states.insert(states.end(), state.begin(), state.end());
+        places.push_back({row == ended ? -1 : 5, slot_of(rows, row)});
+    }
+    t.put("logits", logits);
+    t.put("state", states);
+    t.put("step", step_state(places, {}));
+    const auto ring_size = static_cast<size_t>(token_ring_size());
+    t.put("ring", std::vector<int32_t>((rows + 1) * ring_size, -7));
+    t.put("tokens", std::vector<int32_t>(rows, -7));
+    t.launch();
+    for (size_t row = 0; row < rows; ++row) {
+        const auto wanted = row == ended ? -7 : static_cast<int64_t>(row * 7 % vocabulary);
+        t.same("tokens of rows", static_cast<int64_t>(row), t.get<int32_t>("tokens")[row], wanted);
+        const auto slot = static_cast<size_t>(places[row].slot);
+        t.same("ring of rows", static_cast<int64_t>(row), t.get<int32_t>("ring")[slot * ring_size],
+               wanted);
+    }
+}
+
 void certify_sample(Trial& t) {
     const int64_t vocabulary = t.number("kVocabulary");
     std::vector<float> logits = seeded_floats(static_cast<size_t>(vocabulary), t.random());
@@ -127,14 +182,16 @@ void certify_sample(Trial& t) {
     t.same("penalised token", high, draw(t, logits, penalty, {static_cast<int32_t>(low)}), high);
     // The token that was drawn is in the history of the next draw.
     t.same("token behind none", low, draw(t, logits, penalty, {}), low);
+    const auto size = static_cast<int64_t>(sampler_state(penalty, {}).size());
     const auto left = t.get<std::byte>("state");
-    t.same("token behind the drawn one", high, draw(t, logits, {left.begin(), left.end()}, true),
-           high);
+    t.same("token behind the drawn one", high,
+           draw(t, logits, {left.end() - size, left.end()}, true), high);
     // The last draw asked for, and an end.
     draw(t, logits, sampler_state(greedy, {}, {.draws = 1}), false);
     const std::vector<int32_t> ends = {5, static_cast<int32_t>(low)};
     draw(t, logits, sampler_state(greedy, {}, {.ends = ends}), false);
     certify_draws(t);
+    certify_rows(t);
 }
 
 // Outside of a loop: what would be told to it is in the count, which goes on only within the
@@ -142,7 +199,9 @@ void certify_sample(Trial& t) {
 void certify_repeat(Trial& t) {
     constexpr int32_t kRounds = 3;
     const auto count_behind = [&](int32_t done, int32_t rows) {
-        t.put("step", std::vector<int32_t>{kSamplePosition, rows});
+        std::vector<int32_t> step = step_state(std::array<StepRow, 1>{}, {});
+        step[0] = rows;
+        t.put("step", step);
         t.put("loop", std::vector<int32_t>{0, 0, kRounds, done});
         t.launch();
         const auto loop = t.get<int32_t>("loop");
@@ -158,7 +217,7 @@ void certify_repeat(Trial& t) {
 }  // namespace
 
 Certifiers sampler_certifiers() {
-    static const Certifier list[] = {{"sample", certify_sample, 3}, {"repeat", certify_repeat}};
+    static const Certifier list[] = {{"sample", certify_sample, 4}, {"repeat", certify_repeat, 2}};
     return list;
 }
 

@@ -11,6 +11,7 @@
 #include "kernel_templates/quant/registry.h"
 #include "runtime/compile/stopwatch.h"
 #include "runtime/load/bound_plan.h"
+#include "runtime/load/step_state.h"
 
 namespace hetune {
 namespace {
@@ -52,8 +53,13 @@ void repeat_rows(std::vector<float>& values, int64_t count) {
 // tiles that are a power of two apart hold other weights.
 constexpr int64_t kDistinctTiles = 11;
 
-// A step of few rows is tried whole, of more without the last three.
-int64_t rows_of_trial(int64_t full) { return full > 8 ? full - 3 : full; }
+// A step of few rows is tried whole, of more without the last three. Of many sequences there are
+// as many as fill a group of tokens and begin another: each costs the oracle a context of its own.
+int64_t rows_of_trial(int64_t full, bool decodes) {
+    constexpr int64_t kSequences = 9;
+    if (decodes) return std::min(full, kSequences);
+    return full > 8 ? full - 3 : full;
+}
 
 }  // namespace
 
@@ -66,7 +72,8 @@ Trial::Trial(const TrialSubject& subject)
         one_row = subject.step.args[at].buffer == subject.plan.last_step_buffer;
     }
     full_rows_ = one_row ? 1 : subject.plan.options.rows;
-    rows_ = rows_of_trial(full_rows_);
+    rows_ = rows_of_trial(full_rows_, decodes());
+    set_position(0);
     make_turns();
 }
 
@@ -91,6 +98,22 @@ void Trial::make_turns() {
         }
         put(info_.params[i].name, std::move(table));
     }
+}
+
+void Trial::set_rows(std::vector<TrialRow> rows, int64_t page_stride, int64_t state_stride) {
+    std::vector<StepRow> places;
+    for (const TrialRow& row : rows)
+        places.push_back({static_cast<int32_t>(row.position), row.slot});
+    // No kernel may look at rows behind those of the step.
+    places.resize(static_cast<size_t>(full_rows_), {1 << 28, 1 << 28});
+    step_ = step_state(places, {page_stride, state_stride});
+    step_[0] = static_cast<int32_t>(rows_);
+}
+
+void Trial::set_position(int64_t position) {
+    std::vector<TrialRow> rows;
+    for (int64_t row = 0; row < rows_; ++row) rows.push_back({position + row, 0});
+    set_rows(std::move(rows), 0, 0);
 }
 
 const std::string& Trial::text(const std::string& constant) const {
@@ -186,6 +209,8 @@ void Trial::keep(std::string_view param, std::shared_ptr<const void> owner,
     Argument& argument = arguments_[index_of(param)];
     if (argument.bytes != bytes.size()) argument.after.reset();
     argument.owner = std::move(owner);
+    argument.poisoned = false;
+    argument.check = Check::kNone;
     argument.before = bytes;
     argument.bytes = bytes.size();
 }
@@ -255,9 +280,7 @@ std::vector<uint64_t> Trial::place_arguments() {
             arguments_[i].tiles = planned.role == BufferRole::kTiles;
         }
         if (arguments_[i].tiles) arguments_[i].bytes = static_cast<size_t>(planned.bytes);
-        if (info_.params[i].role == ParamRole::kStep)
-            put(info_.params[i].name,
-                std::vector<int32_t>{static_cast<int32_t>(position_), static_cast<int32_t>(rows_)});
+        if (info_.params[i].role == ParamRole::kStep) put(info_.params[i].name, step_);
         Argument& argument = arguments_[i];
         const auto offset = argument.tiles ? static_cast<uint64_t>(arg.offset) : 0;
         if (argument.buffer == nullptr) {  // else it holds weights, which were found unchanged

@@ -56,9 +56,15 @@ struct TrialSubject {
     const KernelSpec& spec() const { return plan.spec(step); }
 };
 
+// A row of the step: where it stands in its sequence, and the slot of that.
+struct TrialRow {
+    int64_t position = 0;
+    int slot = 0;
+};
+
 // Part of each certificate's key: raised when trials find more than before, so that kernels are
 // tried again. Each certifier has a version of its own besides.
-constexpr int kTrialVersion = 2;
+constexpr int kTrialVersion = 3;
 
 class Trial {
   public:
@@ -82,10 +88,14 @@ class Trial {
     int64_t argument_bytes(std::string_view param) const {
         return subject_.step.args[index_of(param)].bytes;
     }
-    // Of the first row; 0 until it is set.
-    void set_position(int64_t position) { position_ = position; }
+    // Whether each row is of a sequence of its own.
+    bool decodes() const { return subject_.plan.options.decodes(); }
     // For certifiers of what can stand anywhere: at `usual`, unless the subject says where.
-    int64_t stand_at(int64_t usual) { return position_ = subject_.position.value_or(usual); }
+    int64_t stand_at(int64_t usual) const { return subject_.position.value_or(usual); }
+    // As StepState has them. Unless they are set, rows stand in slot 0 from position 0 on.
+    void set_rows(std::vector<TrialRow> rows, int64_t page_stride, int64_t state_stride);
+    // One after another from a position on, in slot 0.
+    void set_position(int64_t position);
 
     // Row `row` of the made weights behind a parameter; rows repeat after distinct_weight_rows().
     std::span<const float> weight_row(std::string_view param, int64_t row);
@@ -195,7 +205,8 @@ class Trial {
     const TrialSubject& subject_;
     const TemplateInfo& info_;
     std::mt19937 random_;
-    int64_t full_rows_, rows_, position_ = 0;
+    int64_t full_rows_, rows_;
+    std::vector<int32_t> step_;  // StepState and its rows
     double launch_ms_ = 0, waited_ms_ = 0;
     std::map<size_t, Argument> arguments_;  // by their place
     std::map<size_t, Matrix> matrices_;     // likewise

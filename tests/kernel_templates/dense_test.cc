@@ -201,9 +201,9 @@ TEST_CASE("an 8-bit KV cache keeps each head with a scale of its own, and zeros 
                     {"kHeadSize", text(kSize)},
                     {"kWaves", "1"}}});
     const auto row_bytes = static_cast<size_t>(kv_row_bytes(KvType::kQ8, kHeads, kSize));
-    run.step(1, 1).in(k).in(v).out(2 * row_bytes).out(2 * row_bytes);
+    run.step(1, 1).in(std::vector<int32_t>{0}).in(k).in(v).out(2 * row_bytes).out(2 * row_bytes);
     run.launch({kHeads, 2}, 32);
-    const auto cache = run.get<int8_t>(3);
+    const auto cache = run.get<int8_t>(4);
     for (size_t h = 0; h < kHeads; ++h) {
         CAPTURE(h);
         const int8_t* row = cache.data() + row_bytes;  // position 1

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "kernel_templates/spec.h"
+#include "runtime/load/step_state.h"
 #include "runtime/trial/certify.h"
 
 namespace hetune::testing {
@@ -35,7 +36,16 @@ class KernelRun {
     }
     // Poisoned with NaN patterns.
     KernelRun& out(size_t bytes) { return add({}, bytes); }
-    KernelRun& step(int position, int rows) { return in(std::vector<int32_t>{position, rows}); }
+    // Rows of one sequence, in the first slot.
+    KernelRun& step(int position, int rows) {
+        std::vector<StepRow> places;
+        for (int row = 0; row < rows; ++row) places.push_back({position + row, 0});
+        // A step without rows has the place of one.
+        if (rows == 0) places.push_back({position, 0});
+        std::vector<int32_t> state = step_state(places, {});
+        state[0] = rows;
+        return in(state);
+    }
 
     // Throws std::runtime_error when something was written before or behind a buffer.
     void launch(std::vector<uint32_t> groups, uint32_t threads);

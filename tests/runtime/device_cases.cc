@@ -9,6 +9,7 @@
 #include "kernel_templates/catalogue.h"
 #include "runtime/compile/compiler.h"
 #include "runtime/load/sampling.h"
+#include "runtime/load/step_state.h"
 #include "tests/skip.h"
 
 namespace hetune::test {
@@ -21,14 +22,15 @@ std::vector<float> ramp(size_t n, float scale) {
 }
 
 std::unique_ptr<Buffer> step_of(Device& device, int rows) {
-    const int32_t step[2] = {0, rows};  // as kernel_templates/elementwise/step_state.h
-    auto buffer = device.allocate(sizeof step);
+    const std::vector<int32_t> step =
+        step_state(std::vector<StepRow>(static_cast<size_t>(rows)), {});
+    auto buffer = device.allocate(step.size() * sizeof(int32_t));
     device.upload(*buffer, 0, std::as_bytes(std::span(step)));
     return buffer;
 }
 
 void set_rows(Device& device, Buffer& step, int32_t rows) {
-    device.upload(step, sizeof(int32_t), std::as_bytes(std::span(&rows, 1)));
+    device.upload(step, 0, std::as_bytes(std::span(&rows, 1)));
 }
 
 }  // namespace
@@ -93,11 +95,18 @@ void copies_and_fills(Device& device) {
     CHECK(after[990] == values[100]);
 
     const auto twin = device.allocate(4100);
-    device.copy(*twin, *buffer);
+    device.copy({*twin}, {*buffer}, 4000);
     std::vector<float> copied(1000);
     device.download(std::as_writable_bytes(std::span(copied)), *twin, 0);
     CHECK(std::memcmp(copied.data(), after.data(), 4000) == 0);
-    CHECK_THROWS_AS(device.copy(*buffer, *twin), DeviceError);
+    device.copy({*twin, 8}, {*buffer, 400}, 40);
+    device.download(std::as_writable_bytes(std::span(copied)), *twin, 0);
+    CHECK(copied[1] == after[1]);
+    CHECK(copied[2] == after[100]);
+    CHECK(copied[11] == after[109]);
+    CHECK(copied[12] == after[12]);
+    CHECK_THROWS_AS(device.copy({*buffer}, {*twin}, 4100), DeviceError);
+    CHECK_THROWS_AS(device.copy({*twin}, {*buffer, 8}, 4000), DeviceError);
 
     CHECK_THROWS_AS(device.upload(*buffer, 3996, std::as_bytes(std::span(part))), DeviceError);
     CHECK_THROWS_AS(device.download(std::as_writable_bytes(std::span(part)), *buffer, SIZE_MAX),

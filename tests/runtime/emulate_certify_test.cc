@@ -88,7 +88,8 @@ void try_model(const std::string& path, const LoadOptions& options, const std::s
     };
     const std::unique_ptr<Device> poisoned = open(kPoison), lds_poisoned = open(kLdsPoison);
     testing::EmulatedObjects objects(arch);
-    std::vector<const Plan*> list = {&plans.sampler};
+    std::vector<const Plan*> list;
+    for (const Plan& sampler : plans.samplers) list.push_back(&sampler);
     for (const Plan& plan : plans.steps) list.push_back(&plan);
     for (const Plan* plan : list)
         for (size_t i = 0; i < plan->kernels.size(); ++i) {

@@ -1,10 +1,12 @@
 // gfx1100 objects as compiled, on the emulator that HETUNE_EMULATOR names. Skipped without one.
 #include <doctest/doctest.h>
 
+#include <array>
 #include <span>
 
 #include "cache/code_store.h"
 #include "device_cases.h"
+#include "runtime/load/step_state.h"
 #include "runtime/oracle/logits_distance.h"
 #include "runtime/oracle/reference_engine.h"
 #include "tests/run_store.h"
@@ -16,6 +18,13 @@
 
 namespace hetune {
 namespace {
+
+std::unique_ptr<Buffer> step_of_one_row(Device& device) {
+    const std::vector<int32_t> step = step_state(std::array<StepRow, 1>{}, {});
+    auto buffer = device.allocate(step.size() * sizeof(int32_t));
+    device.upload(*buffer, 0, std::as_bytes(std::span(step)));
+    return buffer;
+}
 
 bool no_emulator() {
     for (const Backend& backend : backends()) {
@@ -49,9 +58,7 @@ TEST_CASE("An emulated access outside of a buffer is an error that names the ker
     if (no_emulator()) return;
     const auto device = open_device("emulator");
     const auto add = device->load(test::compile(test::binary("Add", 64, 2), device->arch().name));
-    const int32_t step[2] = {0, 1};
-    const auto step_buffer = device->allocate(sizeof step);
-    device->upload(*step_buffer, 0, std::as_bytes(std::span(step)));
+    const auto step_buffer = step_of_one_row(*device);
     const auto small = test::put(*device, std::vector<float>(63));
     CHECK_THROWS_WITH_AS(
         device->launch(*add, {.threads = 64},
@@ -70,9 +77,7 @@ TEST_CASE("A barrier that a kernel lacks is an error of the emulation, whatever 
             ->compile({spec.name,
                        TemplateSources(templates.path()).render(spec, TargetFamily::kAmd),
                        device->arch()}));
-    const int32_t step[2] = {0, 1};
-    const auto step_buffer = device->allocate(sizeof step);
-    device->upload(*step_buffer, 0, std::as_bytes(std::span(step)));
+    const auto step_buffer = step_of_one_row(*device);
     const auto x = test::put(*device, std::vector<float>(64, 1.0f));
     CHECK_THROWS_WITH_AS(
         device->launch(*norm, {.threads = 64},

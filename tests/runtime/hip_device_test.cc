@@ -295,13 +295,13 @@ TEST_CASE("A failed call of any kind is named, with its number") {
         const std::vector<float> ones(32, 1.0f);
         const auto x = test::put(*device, ones);
         const auto step = device->allocate(8);
-        const int32_t values[2] = {0, 1};
+        const int32_t values[2] = {1, 0};  // the rows come first
         device->upload(*step, 0, std::as_bytes(std::span(values)));
         const auto module = device->load(add_kernel());
         const auto args = test::pointers({step.get(), x.get(), x.get(), x.get()});
         const auto graph = device->capture([&] { device->launch(*module, {}, args); });
         device->fill(*x, 0, 4, 0);
-        device->copy(*x, *step);
+        device->copy({*x}, {*step}, step->bytes());
         device->time_ms([&] { device->replay(*graph); });
         device->synchronize();
         test::get(*device, *x);

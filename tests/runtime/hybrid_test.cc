@@ -164,7 +164,7 @@ TEST_CASE("snapshots of the recurrent state are in the memory table, and a dense
         const ModelFile file(kModels + "/" + model + ".gguf");
         const LayerGraph graph = build_layer_graph(file);
         const Plan plan = make_plan(graph, file, find_arch("gfx1100"), {});
-        return memory_needs(std::span(&plan, 1), 512, 0, snapshots);
+        return memory_needs(std::span(&plan, 1), {.context = 512, .snapshots = snapshots}, 0);
     };
     const MemoryNeeds hybrid = table("mini35-Q4_K_M", 3);
     CHECK(hybrid.snapshots == 3 * hybrid.state);

@@ -275,7 +275,8 @@ std::map<std::string, std::vector<Subject>> subjects_of(const Arch& arch) {
                 options.matrix = matrix;
                 const auto plans =
                     std::make_shared<const ModelPlans>(model_plans(graph, *file, arch, options));
-                std::vector<const Plan*> list = {&plans->sampler};
+                std::vector<const Plan*> list;
+                for (const Plan& sampler : plans->samplers) list.push_back(&sampler);
                 for (const Plan& plan : plans->steps) list.push_back(&plan);
                 for (const Plan* plan : list)
                     for (size_t i = 0; i < plan->kernels.size(); ++i)

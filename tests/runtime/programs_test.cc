@@ -129,11 +129,12 @@ class Program {
     std::vector<Piece> pieces_;
 };
 
-Model load(const std::string& name, const char* backend) {
+Model load(const std::string& name, const char* backend, int parallel = 1) {
     setenv("HETUNE_CACHE_DIR", run_store().c_str(), 1);
     // Steps of 8 and two copies of the state, so that cuts go through steps and behind copies.
     return Model(kModels + "/" + name + "-Q4_K_M.gguf", {.backend = backend,
                                                          .context = 64,
+                                                         .parallel = parallel,
                                                          .prefill_rows = 8,
                                                          .all_logits = true,
                                                          .state_snapshots = 2});
@@ -194,6 +195,42 @@ Counts check_programs(int first, int on_cpu, int on_oracle) {
 
 TEST_CASE("a sequence goes on bit for bit as a fresh one, behind 24 random programs") {
     CHECK(check_programs(1000, 8, 4).tokens > 400);
+}
+
+// `count` programs at the same time on one model, which has memory for `parallel` of them. Each is
+// then compared with a fresh sequence of its tokens, which has the model for itself.
+int check_together(const std::string& name, int parallel, int count, int first) {
+    const Model model = load(name, compiled_backend(), parallel), other = load(name, "cpu");
+    std::vector<std::unique_ptr<Program>> programs;
+    std::vector<std::thread> threads;
+    for (int i = 0; i < count; ++i)
+        programs.push_back(std::make_unique<Program>(model, static_cast<uint32_t>(first + i)));
+    for (const auto& program : programs) threads.emplace_back([&program] { program->run(6); });
+    for (std::thread& thread : threads) thread.join();
+    int tokens = 0;
+    CAPTURE(name);
+    CAPTURE(parallel);
+    for (const auto& program : programs) {
+        const int which = first++;
+        CAPTURE(which);
+        program->make_room(4);
+        Sequence fresh = program->fresh(other);
+        const Tokens probe = {7, 300, 41};
+        CHECK(program->held() == Tokens(fresh.tokens().begin(), fresh.tokens().end()));
+        CHECK(program->text().logits(probe) == fresh.logits(probe));
+        tokens += static_cast<int>(program->held().size());
+    }
+    return tokens;
+}
+
+TEST_CASE("programs that share their steps leave what each leaves alone, bit for bit") {
+    int tokens = 0;
+    for (const std::string name : {"tiny", "mini35"}) {
+        tokens += check_together(name, 2, 3, 100);
+        tokens += check_together(name, 5, 7, 200);
+        tokens += check_together(name, 16, 16, 300);
+    }
+    CHECK(tokens > 400);
 }
 
 TEST_CASE("200 random programs") {

@@ -40,7 +40,7 @@ Drawn draw_on_device(const std::vector<float>& logits, int waves, const Sampling
     const size_t at = first_draw(history.size()) % static_cast<size_t>(token_ring_size());
     return {.token = run.get<int32_t>(4)[at],
             .next_token = run.get<int32_t>(3)[0],
-            .next_rows = run.get<int32_t>(2)[1]};
+            .next_rows = run.get<int32_t>(2)[0]};
 }
 
 // Margins below this are within the rounding of sums and exponentials in float.

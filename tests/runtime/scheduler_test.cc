@@ -43,7 +43,8 @@ class FakeEngine : public Engine {
 
     int64_t vocabulary() const override { return kVocabulary; }
     int64_t context() const override { return 400; }
-    bool take_slot(SequenceState& sequence) override {
+    int64_t most_drawn() const override { return 2; }
+    bool take_slot(SequenceState& sequence, int64_t) override {
         if (sequence.slot >= 0) return true;
         for (size_t i = 0; i < held_.size(); ++i)
             if (!held_[i]) {
@@ -75,15 +76,17 @@ class FakeEngine : public Engine {
         held(sequence).left = limit.draws;
         return draw_one(sequence);
     }
-    std::span<const int32_t> draw(SequenceState& sequence) override {
-        step(sequence);
-        drawn_.clear();
-        for (int i = 0; i < 3 && held(sequence).left > 0; ++i) {
-            take(sequence, sequence.size());
-            drawn_.push_back(draw_one(sequence));
+    void draw(std::span<SequenceState* const> sequences) override {
+        REQUIRE(std::ssize(sequences) <= most_drawn());
+        for (SequenceState* sequence : sequences) {
+            step(*sequence);
+            for (int i = 0; i < 3 && held(*sequence).left > 0; ++i) {
+                take(*sequence, sequence->size());
+                draw_one(*sequence);
+            }
         }
-        return drawn_;
     }
+    void check_draw(SequenceState&) override {}
 
   private:
     struct Slot {

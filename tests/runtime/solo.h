@@ -16,7 +16,7 @@ class OneSequence {
     explicit OneSequence(Engine& engine) : engine_(engine) {
         state_.tokens.reserve(static_cast<size_t>(engine.context()) + 1);
         state_.stretches.reserve(64);
-        engine_.take_slot(state_);
+        engine_.take_slot(state_, engine.context());
     }
     ~OneSequence() { engine_.give_back(state_); }
     OneSequence(const OneSequence&) = delete;
@@ -44,7 +44,7 @@ class OneSequence {
     }
     int32_t next() {
         if (taken_ == pending_.size()) {
-            pending_ = engine_.draw(state_);
+            pending_ = draw_some(engine_, state_);
             taken_ = 0;
         }
         return pending_[taken_++];

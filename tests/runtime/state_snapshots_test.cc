@@ -10,20 +10,23 @@ namespace {
 
 struct Kept {
     std::unique_ptr<Device> device = open_cpu_device(1);
-    std::unique_ptr<Buffer> large = device->allocate(8), small = device->allocate(4);
+    static constexpr size_t kOffset = 4, kBytes = 8;
+    std::unique_ptr<Buffer> buffer = device->allocate(kOffset + kBytes + 4);
     StateSnapshots snapshots;
 
     explicit Kept(int count, int64_t context = 1000)
-        : snapshots(*device, {large.get(), small.get()}, count, context) {}
-    void set(uint8_t value) {
-        device->fill(*large, 0, 8, value);
-        device->fill(*small, 0, 4, value);
+        : snapshots(*device, {buffer.get(), kOffset, kBytes}, count, context) {
+        device->fill(*buffer, 0, buffer->bytes(), kOther);
     }
+    static constexpr uint8_t kOther = 77;  // around the state
+    void set(uint8_t value) { device->fill(*buffer, kOffset, kBytes, value); }
     std::pair<int, int> get() const {
-        std::byte a[8], b[4];
-        device->download(a, *large, 0);
-        device->download(b, *small, 0);
-        return {std::to_integer<int>(a[7]), std::to_integer<int>(b[3])};
+        std::byte all[kOffset + kBytes + 4];
+        device->download(all, *buffer, 0);
+        CHECK(std::to_integer<int>(all[kOffset - 1]) == kOther);
+        CHECK(std::to_integer<int>(all[kOffset + kBytes]) == kOther);
+        return {std::to_integer<int>(all[kOffset]),
+                std::to_integer<int>(all[kOffset + kBytes - 1])};
     }
     void keep(int64_t position) {
         set(static_cast<uint8_t>(position));

@@ -18,6 +18,7 @@
 #include "planner/plan/occupancy.h"
 #include "runtime/compile/child.h"
 #include "runtime/compile/compiler.h"
+#include "runtime/load/step_state.h"
 
 namespace hetune {
 namespace {
@@ -318,12 +319,14 @@ nlohmann::json emulate(const std::string& program, const Case& c, const CodeObje
                       args_file = folder.path() + "/args.json",
                       summary = folder.path() + "/summary.json";
     write_file(object, code.bytes.data(), code.bytes.size());
-    const int32_t state[2] = {0, c.tokens};
-    write_file(step, state, sizeof state);
+    const std::vector<int32_t> state =
+        step_state(std::vector<StepRow>(static_cast<size_t>(c.tokens)), {});
+    const size_t state_bytes = state.size() * sizeof(int32_t);
+    write_file(step, state.data(), state_bytes);
     nlohmann::json args = nlohmann::json::array();
     if (c.step)
         args.push_back(
-            {{"type", "buffer"}, {"dir", "in"}, {"file", step}, {"bytes", sizeof state}});
+            {{"type", "buffer"}, {"dir", "in"}, {"file", step}, {"bytes", state_bytes}});
     for (size_t i = 0; i < c.arg_bytes.size(); ++i)
         args.push_back({{"type", "buffer"},
                         {"dir", "inout"},

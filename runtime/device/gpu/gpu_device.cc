@@ -133,13 +133,12 @@ class GpuDevice : public Device {
         stream_check(api_.fill(address, value, bytes, stream_.get()), api_.fill.name);
     }
 
-    void copy(Buffer& to, const Buffer& from) override {
+    void copy(const Place& to, const Place& from, size_t bytes) override {
         enter("copy");
-        void* target = static_cast<GpuBuffer&>(to).at(api_.backend, 0, from.bytes());
-        if (from.bytes() == 0) return;
-        auto* source = reinterpret_cast<void*>(from.address());
-        stream_check(api_.on_device(target, source, from.bytes(), stream_.get()),
-                     api_.on_device.name);
+        void* target = static_cast<GpuBuffer&>(to.buffer).at(api_.backend, to.offset, bytes);
+        void* source = static_cast<GpuBuffer&>(from.buffer).at(api_.backend, from.offset, bytes);
+        if (bytes == 0) return;
+        stream_check(api_.on_device(target, source, bytes, stream_.get()), api_.on_device.name);
     }
 
     std::unique_ptr<Module> load(const CodeObject& code) override {

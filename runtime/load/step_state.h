@@ -1,0 +1,24 @@
+// The device's StepState and its rows (kernel_templates/elementwise/step_state.h).
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace hetune {
+
+// Where a row's token stands in its sequence, and the slot of that (ContextMemory).
+struct StepRow {
+    int32_t position = 0;
+    int32_t slot = 0;
+};
+
+struct SlotStrides {
+    int64_t pages = 0;  // entries of a slot in the table of pages
+    int64_t state = 0;  // floats of a slot's recurrent state
+};
+
+// All rows count.
+std::vector<int32_t> step_state(std::span<const StepRow> rows, const SlotStrides& strides);
+
+}  // namespace hetune

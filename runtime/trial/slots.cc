@@ -1,0 +1,87 @@
+#include "runtime/trial/slots.h"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+
+#include "planner/plan/device_sizes.h"
+
+namespace hetune {
+namespace {
+
+// As floats, halves and bf16 a NaN. As bytes -1, with scales that are NaN.
+constexpr std::byte kPoison{0xff};
+
+}  // namespace
+
+CachePages::CachePages(Trial& t, std::vector<int64_t> lengths) : lengths_(std::move(lengths)) {
+    for (const int64_t length : lengths_)
+        stride_ = std::max(stride_, (length + kPageTokens - 1) / kPageTokens + 1);
+    table_.assign(static_cast<size_t>(stride_) * (lengths_.size() + 1), 0);
+    for (const int64_t length : lengths_) pages_ += (length + kPageTokens - 1) / kPageTokens;
+    // From the last page down to page 1, the last position of the first sequence foremost: a
+    // certifier of one row looks at the end of the cache alone.
+    auto page = static_cast<int32_t>(pages_);
+    for (size_t i = 0; i < lengths_.size(); ++i)
+        for (int64_t at = (lengths_[i] + kPageTokens - 1) / kPageTokens; at-- > 0;)
+            table_[static_cast<size_t>(slot(i) * stride_ + at)] = --page;
+    t.put("pages", table_);
+}
+
+int64_t CachePages::row(size_t sequence, int64_t position) const {
+    const auto at = static_cast<size_t>(slot(sequence) * stride_ + position / kPageTokens);
+    return table_[at] * kPageTokens + position % kPageTokens;
+}
+
+int64_t CachePages::rows() const { return pages_ * kPageTokens; }
+
+std::vector<std::byte> CachePages::place(const std::vector<std::vector<std::byte>>& of,
+                                         int64_t row_bytes) const {
+    std::vector<std::byte> cache(static_cast<size_t>(rows() * row_bytes), kPoison);
+    for (size_t i = 0; i < of.size(); ++i)
+        for (int64_t first = 0; first < lengths_[i]; first += kPageTokens) {
+            const int64_t count = std::min(kPageTokens, lengths_[i] - first);
+            std::memcpy(cache.data() + row(i, first) * row_bytes, of[i].data() + first * row_bytes,
+                        static_cast<size_t>(count * row_bytes));
+        }
+    return cache;
+}
+
+std::vector<std::byte> CachePages::gather(std::span<const std::byte> cache, size_t sequence,
+                                          int64_t row_bytes) const {
+    std::vector<std::byte> rows(static_cast<size_t>(lengths_[sequence] * row_bytes));
+    for (int64_t first = 0; first < lengths_[sequence]; first += kPageTokens) {
+        const int64_t count = std::min(kPageTokens, lengths_[sequence] - first);
+        std::memcpy(rows.data() + first * row_bytes,
+                    cache.data() + row(sequence, first) * row_bytes,
+                    static_cast<size_t>(count * row_bytes));
+    }
+    return rows;
+}
+
+SlotStates::SlotStates(Trial& t, std::string param, std::vector<std::vector<float>> of,
+                       int64_t stride)
+    : trial_(t), param_(std::move(param)), of_(std::move(of)), stride_(stride) {
+    std::vector<float> all(static_cast<size_t>(stride_) * (of_.size() + 1),
+                           std::numeric_limits<float>::quiet_NaN());
+    for (size_t i = 0; i < of_.size(); ++i)
+        std::ranges::copy(of_[i], all.begin() + static_cast<int64_t>(i + 1) * stride_);
+    t.put(param_, std::move(all));
+}
+
+std::span<const float> SlotStates::read(size_t sequence) {
+    const auto all = trial_.get<float>(param_);
+    const auto size = static_cast<int64_t>(of_[sequence].size());
+    const auto is_poison = [](float value) { return value != value; };
+    const auto rest =
+        all.subspan(static_cast<size_t>((static_cast<int64_t>(sequence) + 1) * stride_),
+                    static_cast<size_t>(stride_));
+    const auto wrong =
+        std::ranges::find_if_not(rest.subspan(static_cast<size_t>(size)), is_poison) - rest.begin();
+    trial_.same(param_ + ", behind a slot", wrong, wrong, stride_);
+    const auto before = all.first(static_cast<size_t>(stride_));
+    trial_.same(param_ + ", of another slot", 0, std::ranges::all_of(before, is_poison) ? 1 : 0, 1);
+    return rest.first(static_cast<size_t>(size));
+}
+
+}  // namespace hetune
