@@ -325,8 +325,7 @@ nlohmann::json emulate(const std::string& program, const Case& c, const CodeObje
     write_file(step, state.data(), state_bytes);
     nlohmann::json args = nlohmann::json::array();
     if (c.step)
-        args.push_back(
-            {{"type", "buffer"}, {"dir", "in"}, {"file", step}, {"bytes", state_bytes}});
+        args.push_back({{"type", "buffer"}, {"dir", "in"}, {"file", step}, {"bytes", state_bytes}});
     for (size_t i = 0; i < c.arg_bytes.size(); ++i)
         args.push_back({{"type", "buffer"},
                         {"dir", "inout"},
