@@ -194,8 +194,11 @@ struct Shape {
           waves(t.number("kWaves")) {}
     int64_t heads, kv_heads, size, splits, waves;
     int64_t kv_width() const { return kv_heads * size; }
-    // Far enough on that each wave of each split has a tile of 32 keys, and one has some of one.
-    int64_t far_position() const { return 32 * splits * waves + 5; }
+    // Far enough on that each wave of each split has a tile of 32 keys, that one has some of one,
+    // and that one goes from page to page.
+    int64_t far_position() const {
+        return std::max(32 * splits * waves, 2 * kPageTokens + 32) + 5;
+    }
 };
 
 // The share of one head: sums, peak, sum of weights.

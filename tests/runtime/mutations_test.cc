@@ -61,17 +61,21 @@ constexpr Mutation kMutations[] = {
     {"gemm_swiglu", "linear/gemm_swiglu.hip", "weights({gate, up},", "weights({up, gate},"},
     {"gemm_swiglu", "linear/gemm_swiglu.hip", "if (row >= rows ||", "if (row >= rows - 1 ||"},
     // Attention.
-    {"head_norm_rope", "attention/head_norm_rope.hip", "float(step->position + row), head);",
-     "float(step->position), head);"},
+    {"head_norm_rope", "attention/head_norm_rope.hip", "float(rows_of(step)[row].position), head);",
+     "float(rows_of(step)[0].position), head);"},
     {"kv_write", "attention/kv_write.hip",
      "Kv::store_head<kKvHeads, kHeadSize>(v_cache + to, head, v + from);",
      "Kv::store_head<kKvHeads, kHeadSize>(v_cache + to, head, k + from);"},
     {"kv_write", "attention/kv_write.hip", "if (row >= step->rows || head >= kKvHeads) return;",
      "if (row >= step->rows || head >= kKvHeads || (row == 2 && head == 1)) return;"},
-    {"kv_write", "attention/kv_write.hip", "i64(step->position + row) * Kv",
-     "i64(row == 1 ? step->position + 2 : step->position + row) * Kv"},
-    {"attention_split", "attention/attention_split.hip", "const int last = step->position + row;",
-     "const int last = step->position;"},
+    {"kv_write", "attention/kv_write.hip", "cache_row(page, own.position) * Kv",
+     "cache_row(page, own.position ^ (row == 1 ? 1 : 0)) * Kv"},
+    {"kv_write", "attention/kv_write.hip", "own.slot)[own.position / kPageTokens];",
+     "own.slot)[0];"},
+    {"attention_split", "attention/attention_split.hip", "const int last = own.position;",
+     "const int last = rows_of(step)[0].position;"},
+    {"attention_split", "attention/attention_split.hip", "pages_of(step, pages, own.slot);",
+     "pages_of(step, pages, 0);"},
     {"attention_split", "attention/attention_split.hip", "tile += kSplits * kWaves)",
      "tile += 2 * kSplits * kWaves)"},
     {"attention_split", "attention/attention_split.hip",
@@ -94,6 +98,14 @@ constexpr Mutation kMutations[] = {
     {"attention_flash", "attention/attention_flash.hip",
      "limit[s] = position + token_of(first_row + mat_row(s));",
      "limit[s] = position + token_of(first_row + mat_row(s)) - 1;"},
+    {"attention_step", "attention/attention_step.hip", "pages_of(step, pages, own_row.slot);",
+     "pages_of(step, pages, 1);"},
+    {"attention_step", "attention/attention_step.hip", "(tile + kSplits * kWaves) * 32, last)",
+     "tile * 32, last)"},
+    {"attention_step", "attention/attention_step.hip", "v_rows + i64(row) * kKvHeads * kHeadSize;",
+     "v_rows;"},
+    {"attention_flash", "attention/attention_flash.hip", "own_pages[first / kPageTokens]",
+     "own_pages[0]"},
     {"attention_flash", "attention/attention_flash.hip", "v *= old[at.slot];", "v *= 1.0f;"},
     {"attention_flash", "attention/attention_flash.hip", "first + 16 * j + at.col <= limit",
      "first + at.col <= limit"},
@@ -135,16 +147,23 @@ constexpr Mutation kMutations[] = {
      "x[column] * norm[column ^ 1] : x[column]"},
     {"moe_route", "moe/moe_route.hip", "return sum * factor;", "return sum * factor * 1.01f;"},
     {"moe_route", "moe/moe_route.hip", "if (is_last) *counter = 0;", ""},
-    {"moe_gate_up", "moe/moe_gate_up.hip", "ids[slot] * (kRows / kTileRows) + tile",
-     "ids[0] * (kRows / kTileRows) + tile"},
+    {"moe_route", "moe/moe_route.hip", "squares + i64(row) * (kCols / 32)", "squares"},
+    {"moe_gate_up", "moe/moe_gate_up.hip", "ids[row * kUsed + slot] * (kRows / kTileRows) + tile",
+     "ids[row * kUsed] * (kRows / kTileRows) + tile"},
+    {"moe_gate_up", "moe/moe_gate_up.hip", "ids[row * kUsed + slot] * (kRows / kTileRows) + tile",
+     "ids[slot] * (kRows / kTileRows) + tile"},
+    {"moe_gate_up", "moe/moe_gate_up.hip", "input{x, row, row};", "input{x, 0, 0};"},
     {"moe_gate_up", "moe/moe_gate_up.hip", "product<SharedGate, SharedUp>(shared_gate, shared_up,",
      "product<SharedGate, SharedUp>(shared_up, shared_gate,"},
     {"moe_gate_up", "moe/moe_gate_up.hip", "if (tile >= kRows / kTileRows) return;",
      "if (tile >= kRows / kTileRows - 1) return;"},
-    {"moe_down", "moe/moe_down.hip", "fused_mul_add(shares[k],", "fused_mul_add(shares[0],"},
-    {"moe_down", "moe/moe_down.hip", "kSharedGate ? shares[kUsed] * own : own", "own"},
-    {"moe_down", "moe/moe_down.hip", "const float v = sum + residual[row];",
-     "const float v = sum + residual[lane_id()];"},
+    {"moe_down", "moe/moe_down.hip", "fused_mul_add(own_shares[k],",
+     "fused_mul_add(own_shares[0],"},
+    {"moe_down", "moe/moe_down.hip", "shares + token * (kUsed + 1);", "shares;"},
+    {"moe_down", "moe/moe_down.hip", "x_rows) + token * kRowBytes;", "x_rows);"},
+    {"moe_down", "moe/moe_down.hip", "kSharedGate ? own_shares[kUsed] * own : own", "own"},
+    {"moe_down", "moe/moe_down.hip", "residual[i64(token) * kRows + row];",
+     "residual[row];"},
     {"experts_gate_up", "moe/experts_gate_up.hip", "input{x, row, row};", "input{x, 0, 0};"},
     {"experts_gate_up", "moe/experts_gate_up.hip", "ids[slot] *", "ids[slot ^ 1] *"},
     {"experts_gate_up", "moe/experts_gate_up.hip", "silu(g[0]) * u[0]", "silu(u[0]) * g[0]"},
@@ -217,6 +236,10 @@ constexpr Mutation kMutations[] = {
     {"delta_step", "recurrent/delta_step.hip", "decay * k_scale * seen);", "k_scale * seen);"},
     {"delta_step", "recurrent/delta_step.hip", "k_scale * delta, decay * s[u][i]);",
      "k_scale * delta, decay * s[u][0]);"},
+    {"delta_step", "recurrent/delta_step.hip", "i64(own_row.slot) * step->state_stride;",
+     "i64(1) * step->state_stride;"},
+    {"delta_step", "recurrent/delta_step.hip", "z_rows + i64(row) * kValueHeads * kValueSize;",
+     "z_rows;"},
     {"delta_step", "recurrent/delta_step.hip", "silu(z[head * kValueSize + i])", "silu(z[i])"},
     // Draws.
     {"sample", "sampling/sample.hip",
@@ -227,6 +250,10 @@ constexpr Mutation kMutations[] = {
     {"sample", "sampling/sample.hip", "if (state->top_k > 0 && state->top_k < count)",
      "if (state->top_k > 5 && state->top_k < count)"},
     {"sample", "sampling/sample.hip", "uniform(state->seed, u32(state->count))", "uniform(1, 1)"},
+    {"sample", "sampling/sample.hip", "states + own_row->slot;", "states + 1;"},
+    {"sample", "sampling/sample.hip", "rings + own_row->slot * kTokenRing;",
+     "rings + (row + 1) * kTokenRing;"},
+    {"sample", "sampling/sample.hip", "if (own_row->position < 0) return;", ""},
     {"repeat", "sampling/repeat.hip", "done < loop->rounds &&", "done <= loop->rounds &&"},
 };
 
@@ -271,6 +298,7 @@ std::map<std::string, std::vector<Subject>> subjects_of(const Arch& arch) {
         const LayerGraph graph = build_layer_graph(*file);
         for (LoadOptions options : model.sessions) {
             options.context = 128;
+            options.sequences = 3;
             for (const bool matrix : {options.prefill_rows >= kMatrixRows, false}) {
                 options.matrix = matrix;
                 const auto plans =
@@ -278,6 +306,10 @@ std::map<std::string, std::vector<Subject>> subjects_of(const Arch& arch) {
                 std::vector<const Plan*> list;
                 for (const Plan& sampler : plans->samplers) list.push_back(&sampler);
                 for (const Plan& plan : plans->steps) list.push_back(&plan);
+                // Of steps that share a kernel, that with the most sequences tries most.
+                std::ranges::stable_sort(list, std::ranges::greater(), [](const Plan* plan) {
+                    return plan->options.sequences;
+                });
                 for (const Plan* plan : list)
                     for (size_t i = 0; i < plan->kernels.size(); ++i)
                         if (const KernelSpec& spec = plan->kernels[i]; seen.insert(spec).second)
