@@ -10,6 +10,7 @@
 
 #include "cache/temp_file.h"
 #include "runtime/api/model_host.h"
+#include "tools/bench_parallel.h"
 #include "tools/bench_report.h"
 #include "tools/budget.h"
 #include "tools/command.h"
@@ -26,6 +27,7 @@ struct BenchArguments {
     std::vector<int64_t> prompts = {512};
     std::vector<int64_t> tokens = {128};
     std::vector<int64_t> depths = {0};
+    std::vector<int64_t> parallel;  // numbers of sequences; empty: one after another
     int repeats = 5;
     std::string budget;
     bool steps = false;
@@ -78,7 +80,36 @@ std::vector<OutputFile> saved_files(const BenchArguments& args) {
     return files;
 }
 
+// The longest of the prompts and answers, for each number of sequences.
+int run_parallel(BenchArguments& args) {
+    const auto longest = [](const std::vector<int64_t>& list) {
+        return list.empty() ? 0 : *std::ranges::max_element(list);
+    };
+    const int64_t prompt = std::max<int64_t>(longest(args.prompts), 1);
+    const int64_t tokens = std::max<int64_t>(longest(args.tokens), 2);
+    const int64_t needed = prompt + tokens + 2;
+    if (args.model.options.context == 0) args.model.options.context = needed;
+    if (args.model.options.context < needed)
+        throw UsageError(fmt::format("--ctx {} is too little for these tests; they need {}",
+                                     args.model.options.context, needed));
+    args.model.options.parallel = static_cast<int>(longest(args.parallel));
+    catch_interrupts({SIGINT, SIGTERM});
+    const Budget budget(args.budget);
+    args.model.options.cancelled = [&] { return budget.over(); };
+    const std::shared_ptr<ModelHost> model = args.model.load_host();
+    if (!args.json)
+        fmt::print("{} on {}, {}\n", model->info.name, model->info.device, model->info.compiler);
+    const auto results = measure_parallel(
+        *model, args.parallel, prompt, tokens, budget, [](const ParallelResult& result) {
+            if (result.left_out.empty())
+                tell("{} sequences: {:.1f} tok/s\n", result.sequences, result.tokens_per_second);
+        });
+    fmt::print("{}", args.json ? parallel_json(results) : parallel_table(results));
+    return interrupted_status(0);
+}
+
 int run(BenchArguments& args) {
+    if (!args.parallel.empty()) return run_parallel(args);
     const std::vector<BenchCase> cases = cases_of(args);
     int64_t needed = 0;
     for (const BenchCase& c : cases) needed = std::max(needed, c.depth + c.tokens + 2);
@@ -156,6 +187,12 @@ const RegisterCommand kBench{
             ->allow_extra_args(false)
             ->check(count)
             ->capture_default_str();
+        app.add_option("--parallel", args->parallel,
+                       "instead: so many sequences at the same time, as 1,2,4,8: time of all "
+                       "prompts, tokens of all together")
+            ->delimiter(',')
+            ->allow_extra_args(false)
+            ->check(whole_number(1, kMostSequences));
         app.add_option("-r,--repeat", args->repeats, "runs of each test, behind one to warm up")
             ->check(whole_number(1, 1000))
             ->capture_default_str();

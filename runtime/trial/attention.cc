@@ -196,9 +196,7 @@ struct Shape {
     int64_t kv_width() const { return kv_heads * size; }
     // Far enough on that each wave of each split has a tile of 32 keys, that one has some of one,
     // and that one goes from page to page.
-    int64_t far_position() const {
-        return std::max(32 * splits * waves, 2 * kPageTokens + 32) + 5;
-    }
+    int64_t far_position() const { return std::max(32 * splits * waves, 2 * kPageTokens + 32) + 5; }
 };
 
 // The share of one head: sums, peak, sum of weights.

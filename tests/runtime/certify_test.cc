@@ -159,10 +159,11 @@ TEST_CASE("a NaN is caught, also one that no sample holds") {
 
 TEST_CASE("a write behind a buffer is caught") {
     BrokenTemplates templates;
-    templates.replace("attention/attention_step.hip", "if (last < 0) return;",
-                      "if (last < 0) return;\n"
-                      "    if (thread_id() == 0) static_cast<float*>(y_rows)[kHeads * kHeadSize / 32 * "
-                      "(kQuantisedOutput ? 12 : 32)] = 1.0f;");
+    templates.replace(
+        "attention/attention_step.hip", "if (last < 0) return;",
+        "if (last < 0) return;\n"
+        "    if (thread_id() == 0) static_cast<float*>(y_rows)[kHeads * kHeadSize / 32 * "
+        "(kQuantisedOutput ? 12 : 32)] = 1.0f;");
     falls_back(templates, "attention_step", "y: written behind the buffer");
 }
 

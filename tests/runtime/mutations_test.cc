@@ -162,8 +162,7 @@ constexpr Mutation kMutations[] = {
     {"moe_down", "moe/moe_down.hip", "shares + token * (kUsed + 1);", "shares;"},
     {"moe_down", "moe/moe_down.hip", "x_rows) + token * kRowBytes;", "x_rows);"},
     {"moe_down", "moe/moe_down.hip", "kSharedGate ? own_shares[kUsed] * own : own", "own"},
-    {"moe_down", "moe/moe_down.hip", "residual[i64(token) * kRows + row];",
-     "residual[row];"},
+    {"moe_down", "moe/moe_down.hip", "residual[i64(token) * kRows + row];", "residual[row];"},
     {"experts_gate_up", "moe/experts_gate_up.hip", "input{x, row, row};", "input{x, 0, 0};"},
     {"experts_gate_up", "moe/experts_gate_up.hip", "ids[slot] *", "ids[slot ^ 1] *"},
     {"experts_gate_up", "moe/experts_gate_up.hip", "silu(g[0]) * u[0]", "silu(u[0]) * g[0]"},
@@ -307,9 +306,8 @@ std::map<std::string, std::vector<Subject>> subjects_of(const Arch& arch) {
                 for (const Plan& sampler : plans->samplers) list.push_back(&sampler);
                 for (const Plan& plan : plans->steps) list.push_back(&plan);
                 // Of steps that share a kernel, that with the most sequences tries most.
-                std::ranges::stable_sort(list, std::ranges::greater(), [](const Plan* plan) {
-                    return plan->options.sequences;
-                });
+                std::ranges::stable_sort(list, std::ranges::greater(),
+                                         [](const Plan* plan) { return plan->options.sequences; });
                 for (const Plan* plan : list)
                     for (size_t i = 0; i < plan->kernels.size(); ++i)
                         if (const KernelSpec& spec = plan->kernels[i]; seen.insert(spec).second)
