@@ -135,9 +135,11 @@ void print_text(const PlanArguments& args, const Planned& made) {
     fmt::print("{}", plan_text(made.plan, made.arch, made.context));
     const NamedKernel sampler = made.kernels().back();
     fmt::print("then {}: {}\n", sampler.name, sampler.spec.to_string());
-    const MemoryNeeds needs =
-        memory_needs(std::span(&made.plan, 1),
-                     {.context = made.context, .snapshots = ModelOptions().state_snapshots}, 0);
+    const MemoryNeeds needs = memory_needs(std::span(&made.plan, 1),
+                                           {.context = made.context,
+                                            .snapshots = ModelOptions().state_snapshots,
+                                            .checkpoints = state_checkpoints({})},
+                                           0);
     fmt::print("\nmemory of this plan\n{}", memory_table(needs));
     if (!args.resources) return;
     Workshop workshop(made.arch, args);

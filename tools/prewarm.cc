@@ -270,8 +270,11 @@ class Prewarm {
         const ModelPlans plans =
             model_plans(build_layer_graph(*file_), *file_, job.arch, loads(args_).at(0));
         for (const int64_t context : args_.contexts)
-            list.push_back(memory_needs(
-                plans.steps, {.context = context, .snapshots = LoadOptions().state_snapshots}, 0));
+            list.push_back(memory_needs(plans.steps,
+                                        {.context = context,
+                                         .snapshots = LoadOptions().state_snapshots,
+                                         .checkpoints = state_checkpoints({})},
+                                        0));
         return list;
     }
 

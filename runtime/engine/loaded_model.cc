@@ -48,7 +48,8 @@ bool LoadedModel::make_kernels(Loading& loading) {
     Stopwatch watch;
     const std::vector<Plan>& plans = plans_.steps;
     const std::string device_name = device_.info().name;
-    const ContextNeeds contexts{options_.context, options_.sequences, options_.state_snapshots};
+    const ContextNeeds contexts{options_.context, options_.sequences, options_.state_snapshots,
+                                state_checkpoints(options_)};
     check_memory(memory_needs(plans, contexts, 0), memory_limit_, device_name);
     const std::vector<KernelSpec> wanted = plans_.kernels();
     const auto made =

@@ -177,6 +177,14 @@ bool PrefixTree::evict_checkpoint() {
     return true;
 }
 
+void PrefixTree::forget(int page) {
+    auto& nodes = nodes_.in_order_of_use();
+    for (auto at = nodes.begin(); at != nodes.end();) {
+        PrefixNode& node = *at++;  // the nodes below it stand before it
+        if (node.page == page) give_up_all_from(node);
+    }
+}
+
 void PrefixTree::clear() {
     auto& nodes = nodes_.in_order_of_use();
     while (!nodes.empty()) give_up(nodes.front());

@@ -91,6 +91,8 @@ class PrefixTree {
     // match_checkpoint() that returns it; match() and insert() do not. False: there is none.
     bool evict_checkpoint();
 
+    // Gives up the nodes of a page, with all nodes below them.
+    void forget(int page);
     void clear();
 
     struct Counts {

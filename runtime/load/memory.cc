@@ -48,6 +48,7 @@ MemoryNeeds memory_needs(std::span<const Plan> plans, const ContextNeeds& contex
         }
     }
     needs.snapshots = contexts.snapshots * needs.state;
+    needs.checkpoints = contexts.checkpoints * (needs.state / contexts.sequences);
     return needs;
 }
 
@@ -72,6 +73,10 @@ std::string memory_table(const MemoryNeeds& needs) {
     if (needs.snapshots > 0)
         row(fmt::format("{} snapshots of the state", needs.snapshots / needs.state),
             needs.snapshots);
+    if (needs.checkpoints > 0)
+        row(fmt::format("{} checkpoints of the state",
+                        needs.checkpoints / (needs.state / needs.sequences)),
+            needs.checkpoints);
     row("activations", needs.scratch);
     if (needs.code > 0) row("code", needs.code);
     row("together", needs.total());

@@ -15,15 +15,18 @@ namespace hetune {
 struct MemoryNeeds {
     int64_t weights = 0;
     int64_t kv_per_token = 0;
-    int64_t state = 0;      // of all sequences
-    int64_t snapshots = 0;  // of the states
-    int64_t scratch = 0;    // activations, logits, inputs
+    int64_t state = 0;        // of all sequences
+    int64_t snapshots = 0;    // of the states
+    int64_t checkpoints = 0;  // copies of one sequence's state, for prefixes
+    int64_t scratch = 0;      // activations, logits, inputs
     int64_t code = 0;
     int64_t context = 0;
     int64_t sequences = 1;  // that each may have a context
 
     int64_t kv() const;  // whole pages
-    int64_t total() const { return weights + kv() + state + snapshots + scratch + code; }
+    int64_t total() const {
+        return weights + kv() + state + snapshots + checkpoints + scratch + code;
+    }
     bool operator==(const MemoryNeeds&) const = default;
 };
 
@@ -31,7 +34,8 @@ struct MemoryNeeds {
 struct ContextNeeds {
     int64_t context = 0;  // tokens of a sequence
     int sequences = 1;
-    int snapshots = 0;  // copies of each sequence's recurrent state
+    int snapshots = 0;    // copies of each sequence's recurrent state
+    int checkpoints = 0;  // copies of it that all sequences share
 };
 MemoryNeeds memory_needs(std::span<const Plan> plans, const ContextNeeds& contexts,
                          int64_t code_bytes);

@@ -45,6 +45,11 @@ StepKind logits_step(const LoadOptions& options, const Arch& arch) {
             .logits = StepKind::Logits::kEach};
 }
 
+int state_checkpoints(const LoadOptions& options) {
+    if (options.prefixes == Prefixes::kNone) return 0;
+    return options.state_checkpoints < 0 ? 2 * options.sequences + 2 : options.state_checkpoints;
+}
+
 std::vector<StepKind> decode_steps(const LoadOptions& options) {
     std::vector<StepKind> kinds = {kDecodeStep};
     while (options.fusion && kinds.back().rows < options.sequences) {

@@ -15,6 +15,13 @@ namespace hetune {
 // Tokens of context unless more are asked for: a cache of the trained context may not fit.
 constexpr int64_t kDefaultContext = 4096;
 
+// What a sequence takes over of others that began with the same tokens, instead of computing it.
+enum class Prefixes {
+    kNone,   // nothing
+    kExact,  // what equals, bit for bit, what it would compute
+    kAll,    // also what was made by decoding, or in other steps, which differs by rounding
+};
+
 struct LoadOptions {
     int64_t context = kDefaultContext;  // capacity in tokens
     int sequences = 1;                  // that have memory for a context at the same time
@@ -22,7 +29,9 @@ struct LoadOptions {
     bool fusion = true;
     Activations activations = Activations::kQuantised;
     KvType kv = KvType::kF16;
-    int state_snapshots = 4;         // copies of the recurrent state (state_snapshots.h)
+    int state_snapshots = 4;  // copies of the recurrent state (state_snapshots.h)
+    Prefixes prefixes = Prefixes::kAll;
+    int state_checkpoints = -1;      // copies of it for prefixes; -1: 2 for each sequence, and 2
     double burst_seconds = 0.05;     // that tokens launched at the same time may take together
     std::optional<bool> loops = {};  // bursts as loops, on a device that can; default: as Arch says
     bool all_logits = false;         // forward(…, every_row) will be called
@@ -33,6 +42,9 @@ struct LoadOptions {
     Tunings tunings;
     std::map<std::string, std::string> refused;  // PlanOptions::refused
 };
+
+// LoadOptions::state_checkpoints as they are taken.
+int state_checkpoints(const LoadOptions& options);
 
 // The purpose of a step. There are few kinds; each has a plan, kernels and a graph of its own.
 struct StepKind {
