@@ -27,6 +27,7 @@
 #include "tools/model_options.h"
 #include "tools/options.h"
 #include "tools/progress.h"
+#include "tools/shard.h"
 #include "tools/terminal.h"
 
 namespace hetune {
@@ -54,23 +55,6 @@ struct PrewarmArguments {
 
     bool compiles() const { return !check && !dry_run; }
 };
-
-struct Shard {
-    uint64_t index = 0;  // from 0
-    uint64_t count = 1;
-    // A kernel's shard follows from its key alone, whatever else is compiled.
-    bool holds(const CacheKey& key) const { return key.low % count == index; }
-};
-
-Shard parse_shard(const std::string& text) {
-    uint64_t number = 0, count = 0;
-    int end = 0;
-    const int fields = std::sscanf(text.c_str(), "%5lu/%5lu%n", &number, &count, &end);
-    if (fields != 2 || static_cast<size_t>(end) != text.size() || number < 1 || number > count)
-        throw UsageError(
-            fmt::format("--shard '{}' is no part of a whole; the second of four is 2/4", text));
-    return {number - 1, count};
-}
 
 // One for each choice of rows, activations and KV type. A batch is a step of its number of rows
 // with the logits of each, which a load of as many prefill rows has too.
@@ -182,12 +166,13 @@ class Prewarm {
         return list;
     }
 
+    // A kernel's shard follows from its key alone, whatever else is compiled.
     // What takes the place of a refused kernel belongs to the shard of that kernel: the others do
     // not know of it.
     void plan(Job& job) {
         job.kernels.clear();
         for (KernelSpec& spec : kernels(job))
-            if (shard_.holds(job.library->key(spec)) || !job.planned.contains(spec.to_string()))
+            if (shard_.holds(job.library->key(spec).low) || !job.planned.contains(spec.to_string()))
                 job.kernels.push_back(std::move(spec));
     }
 
