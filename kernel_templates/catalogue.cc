@@ -27,6 +27,7 @@ std::string file_of_target(const std::string& name, TargetFamily family) {
     const std::string target(kTargets[static_cast<size_t>(family)]);
     if (name == "prelude/target.h") return "prelude/" + target;
     if (name == "prelude/matrix_target.h") return "prelude/matrix_" + target;
+    if (name == "prelude/int_matrix_target.h") return "prelude/int_matrix_" + target;
     return name;
 }
 
@@ -72,7 +73,8 @@ std::string_view to_string(ParamRole role) {
 
 int64_t SpecValues::operator()(const std::string& name) const {
     const auto found = spec_.constants.find(name);
-    return found == spec_.constants.end() ? 0 : std::strtoll(found->second.c_str(), nullptr, 10);
+    if (found == spec_.constants.end()) return 0;
+    return found->second == "true" ? 1 : std::strtoll(found->second.c_str(), nullptr, 10);
 }
 
 int64_t lds_bytes(const KernelSpec& spec) {

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "elementwise/xblock.h"
-#include "linear/row_tile.h"
+#include "linear/row_tile_matrix.h"
 
 template <class A, class B>
 constexpr bool kSame = false;

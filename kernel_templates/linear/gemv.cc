@@ -1,4 +1,5 @@
 #include "kernel_templates/catalogue.h"
+#include "kernel_templates/linear/sum_memory.h"
 
 namespace hetune {
 namespace {
@@ -12,6 +13,7 @@ const RegisterTemplate kGemv{{
                   {"kRows", "int", "rows of W, width of y"},
                   {"kCols", "int", "columns of W, width of x"},
                   {"kTokens", "int", "activation rows that share one pass over W"},
+                  {"kMatrix", "bool", "by integer matrix units: kTokens is a multiple of 8"},
                   {"kQuantisedInput", "bool", "x in 8 bits (XBlock) or float"},
                   {"kBias", "bool", "adds a bias"},
                   {"kWaves", "int", "waves per group; they share K"}},
@@ -23,8 +25,7 @@ const RegisterTemplate kGemv{{
                {"bias", "const float*", ParamRole::kWeights, "[kRows]"},
                {"y", "float*", ParamRole::kOutput, "[rows, kRows]"}},
     .promises = {.dot4 = true, .wide_loads = true},
-    .lds_bytes =
-        [](const SpecValues& v) { return v("kWaves") > 1 ? v("kWaves") * v("kTokens") * 128 : 0; },
+    .lds_bytes = [](const SpecValues& v) { return sum_memory_bytes(v); },
 }};
 
 }  // namespace

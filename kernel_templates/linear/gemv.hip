@@ -2,7 +2,7 @@
 // Launch: [ceil(kRows / 32), ceil(rows / kTokens)]; a group owns 32 rows of W, its waves share K.
 // LDS: kWaves * kTokens * 32 floats where kWaves > 1.
 #include "elementwise/step_state.h"
-#include "linear/row_tile.h"
+#include "linear/row_tile_matrix.h"
 
 #ifndef HETUNE_SPEC
 #include "quant/q4_k.h"
@@ -10,6 +10,7 @@ using Quant = Q4_K;
 constexpr int kRows = 4096;
 constexpr int kCols = 4096;
 constexpr int kTokens = 1;
+constexpr bool kMatrix = false;
 constexpr bool kQuantisedInput = true;
 constexpr bool kBias = false;
 constexpr int kWaves = 4;
@@ -24,16 +25,16 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void gemv(
     start_next();
     prefetch_row_tile<Quant, kCols, kWaves>(w, group_id());
     await_inputs();
-    SHARED float part[kWaves][kTokens][kWaveSize];
+    SHARED SumMemory<kTokens, kWaves, kMatrix> part;
     const int rows = step->rows;
     const int first = group_id_y() * kTokens;
     if (first >= rows) return;
 
     float acc[kTokens];
-    row_tile_dot<Quant, kCols, kTokens, kWaves>(
-        w, group_id(), Activations<kQuantisedInput>{x, first, rows - 1}, acc);
+    row_tile_product<Quant, kCols>(w, group_id(), Activations<kQuantisedInput>{x, first, rows - 1},
+                                   part, acc);
     const int row = group_id() * kTileRows + lane_id();
-    sum_waves<kTokens, kWaves>(acc, part, [&](int t, float sum) {
+    sum_waves(acc, part, [&](int t, float sum) {
         if (first + t >= rows || row >= kRows) return;
         if constexpr (kBias) sum += bias[row];
         y[i64(first + t) * kRows + row] = sum;

@@ -1,4 +1,5 @@
 #include "kernel_templates/catalogue.h"
+#include "kernel_templates/linear/sum_memory.h"
 
 namespace hetune {
 namespace {
@@ -18,6 +19,7 @@ const RegisterTemplate kGemvFan{{
                   {"kRows3", "int", "rows of W3; 0: there is none"},
                   {"kCols", "int", "columns of W, width of x"},
                   {"kTokens", "int", "activation rows that share one pass over W"},
+                  {"kMatrix", "bool", "by integer matrix units: kTokens is a multiple of 8"},
                   {"kQuantisedInput", "bool", "x in 8 bits (XBlock) or float"},
                   {"kBias", "bool", "adds biases"},
                   {"kNormed", "bool", "x still lacks the factor of its norm"},
@@ -41,8 +43,7 @@ const RegisterTemplate kGemvFan{{
                {"y2", "float*", ParamRole::kOutput, "[rows, kRows2]"},
                {"y3", "float*", ParamRole::kOutput, "[rows, kRows3]"}},
     .promises = {.dot4 = true, .wide_loads = true},
-    .lds_bytes =
-        [](const SpecValues& v) { return v("kWaves") > 1 ? v("kWaves") * v("kTokens") * 128 : 0; },
+    .lds_bytes = [](const SpecValues& v) { return sum_memory_bytes(v); },
 }};
 
 }  // namespace

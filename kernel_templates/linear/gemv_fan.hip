@@ -15,6 +15,7 @@ constexpr int kRows2 = 1024;
 constexpr int kRows3 = 0;
 constexpr int kCols = 4096;
 constexpr int kTokens = 1;
+constexpr bool kMatrix = false;
 constexpr bool kQuantisedInput = true;
 constexpr bool kBias = false;
 constexpr bool kNormed = true;
@@ -27,11 +28,11 @@ constexpr int tiles_of(int rows) { return (rows + kTileRows - 1) / kTileRows; }
 template <class Quant>
 DEVICE inline void product(const u8* w, const float* bias, float* y, int rows_of_w, int tile,
                            Activations<kQuantisedInput> x, const float* squares,
-                           float (*part)[kTokens][kWaveSize]) {
+                           SumMemory<kTokens, kWaves, kMatrix>& part) {
     float acc[kTokens];
-    row_tile_dot<Quant, kCols, kTokens, kWaves>(w, tile, x, acc);
+    row_tile_product<Quant, kCols>(w, tile, x, part, acc);
     const int row = tile * kTileRows + lane_id();
-    sum_waves<kTokens, kWaves>(acc, part, [&](int t, float sum) {
+    sum_waves(acc, part, [&](int t, float sum) {
         if (x.first + t > x.last) return;
         if constexpr (kNormed)
             sum *= norm_factor<kCols>(squares + i64(x.first + t) * (kCols / 32), kEps);
@@ -65,7 +66,7 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void gemv_fan(
     else
         prefetch_row_tile<Quant3, kCols, kWaves>(w3, tile - kEnd2);
     await_inputs();
-    SHARED float part[kWaves][kTokens][kWaveSize];
+    SHARED SumMemory<kTokens, kWaves, kMatrix> part;
     const int rows = step->rows;
     const int first = group_id_y() * kTokens;
     if (first >= rows) return;

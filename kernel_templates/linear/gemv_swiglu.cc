@@ -1,4 +1,5 @@
 #include "kernel_templates/catalogue.h"
+#include "kernel_templates/linear/sum_memory.h"
 
 namespace hetune {
 namespace {
@@ -13,6 +14,7 @@ const RegisterTemplate kGemvSwiglu{{
                   {"kRows", "int", "rows of Wg and Wu, width of y"},
                   {"kCols", "int", "columns, width of x"},
                   {"kTokens", "int", "activation rows that share one pass over W"},
+                  {"kMatrix", "bool", "by integer matrix units: kTokens is a multiple of 8"},
                   {"kQuantisedInput", "bool", "x in 8 bits (XBlock) or float"},
                   {"kQuantisedOutput", "bool", "y in 8 bits or float"},
                   {"kNormed", "bool", "x still lacks the factor of its norm"},
@@ -27,8 +29,7 @@ const RegisterTemplate kGemvSwiglu{{
                {"squares", "const float*", ParamRole::kActivations, "[rows, kCols / 32]"},
                {"y", "void*", ParamRole::kOutput, "[rows, kRows / 32] or [rows, kRows]"}},
     .promises = {.dot4 = true, .wide_loads = true},
-    .lds_bytes =
-        [](const SpecValues& v) { return v("kWaves") > 1 ? v("kWaves") * v("kTokens") * 256 : 0; },
+    .lds_bytes = [](const SpecValues& v) { return 2 * sum_memory_bytes(v); },
 }};
 
 }  // namespace

@@ -10,6 +10,7 @@ using Up = Q4_K;
 constexpr int kRows = 12288;
 constexpr int kCols = 4096;
 constexpr int kTokens = 1;
+constexpr bool kMatrix = false;
 constexpr bool kQuantisedInput = true;
 constexpr bool kQuantisedOutput = true;
 constexpr bool kNormed = true;
@@ -30,29 +31,29 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void gemv_swiglu(
     prefetch_row_tile<Gate, kCols, kWaves>(gate, group_id());
     prefetch_row_tile<Up, kCols, kWaves>(up, group_id());
     await_inputs();
-    SHARED float gate_part[kWaves][kTokens][kWaveSize];
-    SHARED float up_part[kWaves][kTokens][kWaveSize];
+    SHARED SumMemory<kTokens, kWaves, kMatrix> gate_part;
+    SHARED SumMemory<kTokens, kWaves, kMatrix> up_part;
     const int rows = step->rows;
     const int first = group_id_y() * kTokens;
     if (first >= rows) return;
     const Activations<kQuantisedInput> input{x, first, rows - 1};
 
     float acc[kTokens], up_acc[kTokens];
-    row_tile_dots<Gate, Up, kCols, kTokens, kWaves>(gate, up, group_id(), input, acc, up_acc);
-    if constexpr (kWaves > 1) {  // visible behind sum_waves' barrier
-        UNROLL
-        for (int t = 0; t < kTokens; ++t) up_part[wave_id()][t][lane_id()] = up_acc[t];
+    if constexpr (kMatrix) {
+        row_tile_product<Gate, kCols>(gate, group_id(), input, gate_part, acc);
+        row_tile_product<Up, kCols>(up, group_id(), input, up_part, up_acc);
+    } else {
+        row_tile_dots<Gate, Up, kCols, kTokens, kWaves>(gate, up, group_id(), input, acc, up_acc);
     }
-    sum_waves<kTokens, kWaves>(acc, gate_part, [&](int t, float g) {
+    constexpr bool kKept = kWaves > 1 || kMatrix;
+    if constexpr (kKept) keep_sums(up_acc, up_part);  // visible behind sum_waves' barrier
+    sum_waves(acc, gate_part, [&](int t, float g) {
         if (first + t >= rows) return;
-        float u;
-        if constexpr (kWaves > 1) {
-            u = 0.0f;
-            UNROLL
-            for (int w = 0; w < kWaves; ++w) u += up_part[w][t][lane_id()];
-        } else {
+        float u = 0.0f;
+        if constexpr (kKept)
+            u = kept_sum(up_part, t);
+        else
             u = up_acc[t];
-        }
         if constexpr (kNormed) {
             const float factor = norm_factor<kCols>(squares + i64(first + t) * (kCols / 32), kEps);
             g *= factor;

@@ -34,26 +34,43 @@ DEVICE inline void load_floats(const u8* tile, int lane, int step, float (&w)[32
     }
 }
 
+// What a block of activations has besides its bytes.
+struct XScales {
+    float scale, sum, sum_low, sum_high;
+};
+
+// A step's share of a sum: the integer products of its first and last 16 weights, and the scales of
+// both sides. Every operation is spelled out: a compiler that fuses a product and a sum here and
+// not there would make the bits of a row depend on the kernel that computes it.
 template <class Quant>
-DEVICE inline float dot_step(const Quants& w, const XBlock& x) {
+DEVICE inline float add_step(float acc, const float (&scale)[2], const float (&offset)[2],
+                             const XScales& x, int low, int high) {
+    if constexpr (Quant::kScaleElems == 32) {
+        const float factor = scale[0] * x.scale, sum = float(low + high);
+        if constexpr (Quant::kHasOffset)
+            return acc + fused_mul_add(offset[0], x.sum, factor * sum);
+        else
+            return fused_mul_add(factor, sum, acc);
+    } else {
+        const float sum = fused_mul_add(scale[0], float(low), scale[1] * float(high));
+        if constexpr (Quant::kHasOffset)
+            return acc + fused_mul_add(offset[0], x.sum_low,
+                                       fused_mul_add(offset[1], x.sum_high, x.scale * sum));
+        else
+            return fused_mul_add(x.scale, sum, acc);
+    }
+}
+
+template <class Quant>
+DEVICE inline float add_step(float acc, const Quants& w, const XBlock& x) {
     int low = 0, high = 0;
     UNROLL
     for (int j = 0; j < 4; ++j) {
         low = dot4(w.q[j], x.q[j], low);
         high = dot4(w.q[4 + j], x.q[4 + j], high);
     }
-    if constexpr (Quant::kScaleElems == 32) {
-        const float product = w.scale[0] * x.scale * float(low + high);
-        if constexpr (Quant::kHasOffset) return fused_mul_add(w.offset[0], x.sum, product);
-        return product;
-    } else {
-        const float product =
-            x.scale * fused_mul_add(w.scale[0], float(low), w.scale[1] * float(high));
-        if constexpr (Quant::kHasOffset)
-            return fused_mul_add(w.offset[0], x.sum_low,
-                                 fused_mul_add(w.offset[1], x.sum_high, product));
-        return product;
-    }
+    return add_step<Quant>(acc, w.scale, w.offset, {x.scale, x.sum, x.sum_low, x.sum_high}, low,
+                           high);
 }
 
 // Four partial sums: shorter chains for the scheduler, and for the CPU a vector.
@@ -136,7 +153,7 @@ struct TileSet {
                 }
                 Quants quants;
                 Quant::load(tiles[i], head, lane, step, quants);
-                acc += dot_step<Quant>(quants, load_block(x + block + step));
+                acc = add_step<Quant>(acc, quants, load_block(x + block + step));
             }
         }
     }
@@ -252,7 +269,7 @@ DEVICE inline void row_tile_dot(const u8* w, int row_tile, const Input& x, float
                 const i64 token = x.row(t);
                 if constexpr (kQuantised) {
                     const auto* blocks = static_cast<const XBlock*>(x.data);
-                    acc[t] += dot_step<Quant>(weights, blocks[token * (kCols / 32) + k]);
+                    acc[t] = add_step<Quant>(acc[t], weights, blocks[token * (kCols / 32) + k]);
                 } else {
                     acc[t] += dot_step(weights,
                                        static_cast<const float*>(x.data) + token * kCols + k * 32);
@@ -298,6 +315,15 @@ DEVICE inline void row_tile_dots(const u8* a, const u8* b, int row_tile, const I
         row_tile_dot<B, kCols, kTokens, kWaves>(b, row_tile, x, acc_b);
     }
 }
+
+// LDS in which the waves of a group add up. Where kMatrix, a wave's part first holds a step's
+// weights (row_tile_matrix.h).
+template <int kTokens, int kWaves, bool kMatrix>
+struct SumMemory {
+    static constexpr int kColumns = kMatrix && kTokens < 16 ? 16 : kTokens;
+    U4 words[kWaves][kColumns * kWaveSize / 4];
+    DEVICE float* of(int wave) { return reinterpret_cast<float*>(words[wave]); }
+};
 
 // Adds the waves' shares. Wave w finishes tokens w, w + kWaves, ...: for those, and in all its
 // lanes, calls finish(token, sum).

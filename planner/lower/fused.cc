@@ -11,13 +11,6 @@ namespace {
 
 constexpr size_t kFanWidth = 4;  // products of gemv_fan
 
-int tokens_of(const PlanBuilder& b, const char* kernel, ValueId x) {
-    constexpr int kMost = 8;
-    // What is tuned for one row says nothing of how many of a batch share the weights.
-    if (b.options.decodes()) return std::min(b.rows(x), kMost);
-    return std::min(b.rows(x), b.tunable(kernel, "kTokens", kMost));
-}
-
 int waves_of(const PlanBuilder& b, const char* kernel, int64_t tiles, int64_t cols,
              const std::string& weight) {
     const int64_t steps = cols / b.format(weight).tile_elems;
@@ -44,12 +37,14 @@ void lower_fan(PlanBuilder& b, const ops::LinearFan& op) {
     const FusedInput in = in_normed(b, op);
     int64_t tiles = 0;
     for (const ops::FanProduct& product : op.products) tiles += ceil_div(b.width(product.y), 32);
-    const int tokens = tokens_of(b, "gemv_fan", x);
+    const TokenTile tile = token_tile(b, "gemv_fan", x, in.quantised);
+    const int tokens = tile.tokens;
     const int waves = waves_of(b, "gemv_fan", tiles, cols, op.products[0].weight);
     EmittedStep step{.label = b.name(op.products[0].y),
                      .spec = {"gemv_fan",
                               {{"kCols", constant(cols)},
                                {"kTokens", constant(tokens)},
+                               {"kMatrix", constant(tile.matrix)},
                                {"kQuantisedInput", constant(in.quantised)},
                                {"kBias", constant(bias)},
                                {"kNormed", constant(in.due)},
@@ -82,7 +77,8 @@ void lower_swiglu(PlanBuilder& b, const ops::Swiglu& op) {
     const int64_t cols = b.width(x), rows = b.width(y);
     const FusedInput in = in_normed(b, op);
     const bool quantised = output_quantised(b, y);
-    const int tokens = tokens_of(b, "gemv_swiglu", x);
+    const TokenTile tile = token_tile(b, "gemv_swiglu", x, in.quantised);
+    const int tokens = tile.tokens;
     const int waves = std::min(8, waves_of(b, "gemv_swiglu", rows / 32, cols, op.gate));
     EmittedStep step{.label = b.name(y),
                      .spec = {"gemv_swiglu",
@@ -91,6 +87,7 @@ void lower_swiglu(PlanBuilder& b, const ops::Swiglu& op) {
                                {"kRows", constant(rows)},
                                {"kCols", constant(cols)},
                                {"kTokens", constant(tokens)},
+                               {"kMatrix", constant(tile.matrix)},
                                {"kQuantisedInput", constant(in.quantised)},
                                {"kQuantisedOutput", constant(quantised)},
                                {"kNormed", constant(in.due)},
@@ -116,7 +113,8 @@ void emit_gemv_residual(PlanBuilder& b, ValueId x, ValueId residual, const ops::
     const PlanArg before = b.in(residual);
     const PlanArg after = b.out(y);
     const Normed next = normed ? out_normed(b, *norm) : Normed{b.none(), b.none(), false};
-    const int tokens = tokens_of(b, "gemv_residual", x);
+    const TokenTile tile = token_tile(b, "gemv_residual", x, in.quantised);
+    const int tokens = tile.tokens;
     const int waves = waves_of(b, "gemv_residual", rows / 32, cols, weight);
     EmittedStep step{
         .label = b.name(y),
@@ -125,6 +123,7 @@ void emit_gemv_residual(PlanBuilder& b, ValueId x, ValueId residual, const ops::
                   {"kRows", constant(rows)},
                   {"kCols", constant(cols)},
                   {"kTokens", constant(tokens)},
+                  {"kMatrix", constant(tile.matrix)},
                   {"kQuantisedInput", constant(in.quantised)},
                   {"kNormed", constant(normed)},
                   {"kQuantisedOutput", constant(next.quantised)},

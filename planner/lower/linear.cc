@@ -16,12 +16,28 @@ LinearInput linear_input(PlanBuilder& b, ValueId x, std::initializer_list<std::s
     return {b.in(x, quantised ? Form::kQuantised : Form::kFloat), quantised};
 }
 
+TokenTile token_tile(const PlanBuilder& b, const char* kernel, ValueId x, bool quantised) {
+    constexpr int kMost = 8, kMostByMatrix = 16;
+    // From so many sequences on the integer matrix units take less time for 8 tokens than dot
+    // products for those that there are (docs/benchmarks.md).
+    constexpr int kLeastByMatrix = 4;
+    const int rows = b.rows(x);
+    if (!b.options.decodes()) return {std::min(rows, b.tunable(kernel, "kTokens", kMost)), false};
+    // A tunable for one row says nothing of how many of a batch share the weights.
+    int refusals = b.batch_refusals(kernel);
+    if (quantised && b.options.matrix && b.arch.has_int_matrix && rows >= kLeastByMatrix &&
+        refusals-- == 0)
+        return {rows <= kMost ? kMost : kMostByMatrix, true};
+    return {std::max(std::min(rows, kMost) >> refusals, 1), false};
+}
+
 void emit_linear(PlanBuilder& b, const std::string& label, ValueId x, const LinearInput& input,
                  const ops::Weight& weight, const ops::Weight& bias, PlanArg y) {
     const QuantFormat& format = b.format(weight);
     const int64_t rows = b.tensor_rows(weight), cols = b.width(x);
     const int64_t row_tiles = (rows + 31) / 32;
-    const int tokens = std::min(b.rows(x), b.tunable("gemv", "kTokens", 8));
+    const TokenTile tile = token_tile(b, "gemv", x, input.quantised);
+    const int tokens = tile.tokens;
     const int waves =
         b.tunable("gemv", "kWaves", default_waves(b.arch, row_tiles, cols / format.tile_elems));
     EmittedStep step{
@@ -31,6 +47,7 @@ void emit_linear(PlanBuilder& b, const std::string& label, ValueId x, const Line
                   {"kRows", constant(rows)},
                   {"kCols", constant(cols)},
                   {"kTokens", constant(tokens)},
+                  {"kMatrix", constant(tile.matrix)},
                   {"kQuantisedInput", constant(input.quantised)},
                   {"kBias", constant(!bias.empty())},
                   {"kWaves", constant(waves)}}},

@@ -16,6 +16,14 @@ struct LinearInput {
 };
 LinearInput linear_input(PlanBuilder& b, ValueId x, std::initializer_list<std::string> weights);
 
+// Rows of activations that share one pass over a matrix, and whether integer matrix units multiply
+// them. Both give a row the same bits.
+struct TokenTile {
+    int tokens = 1;
+    bool matrix = false;
+};
+TokenTile token_tile(const PlanBuilder& b, const char* kernel, ValueId x, bool quantised);
+
 // Emits y = weight x (+ bias); y is float [rows, rows of the weight].
 void emit_linear(PlanBuilder& b, const std::string& label, ValueId x, const LinearInput& input,
                  const ops::Weight& weight, const ops::Weight& bias, PlanArg y);

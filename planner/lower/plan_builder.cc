@@ -12,6 +12,15 @@
 namespace hetune {
 namespace {
 
+// The kernel that computes one row by the same sums.
+KernelSpec for_one_row(KernelSpec spec) {
+    if (const auto tokens = spec.constants.find("kTokens"); tokens != spec.constants.end())
+        tokens->second = "1";
+    if (const auto matrix = spec.constants.find("kMatrix"); matrix != spec.constants.end())
+        matrix->second = "false";
+    return spec;
+}
+
 template <class T>
 std::string first_output(const PlanBuilder& builder, const T& op) {
     const auto outputs = outputs_of(op);
@@ -320,12 +329,20 @@ void PlanBuilder::restore(State state) {
     op_scratch_.clear();
 }
 
+bool PlanBuilder::is_refused(const KernelSpec& spec) const {
+    if (options.refused.contains(spec.to_string())) return true;
+    return options.decodes() && options.refused.contains(for_one_row(spec).to_string());
+}
+
 const KernelSpec* PlanBuilder::refused_kernel(size_t first) const {
     for (size_t i = first; i < plan.steps.size(); ++i)
-        if (const KernelSpec& spec = plan.spec(plan.steps[i]);
-            options.refused.contains(spec.to_string()))
-            return &spec;
+        if (const KernelSpec& spec = plan.spec(plan.steps[i]); is_refused(spec)) return &spec;
     return nullptr;
+}
+
+int PlanBuilder::batch_refusals(const std::string& kernel) const {
+    const auto found = batch_refusals_.find(kernel);
+    return found == batch_refusals_.end() ? 0 : found->second;
 }
 
 // The first lowering and tunables whose kernels are not refused.
@@ -334,7 +351,7 @@ void PlanBuilder::lower_with_variants(const T& op) {
     const auto fitting = fitting_lowerings(*this, op);
     if (options.refused.empty()) return fitting[0]->emit(*this, op);
     const State before = state();
-    std::string last_refused;
+    std::string last_refused, reason;
     for (const Lowering<T>* lowering : fitting) {
         halved_.clear();
         for (std::string tried;;) {
@@ -342,19 +359,27 @@ void PlanBuilder::lower_with_variants(const T& op) {
             const KernelSpec* refused = refused_kernel(before.steps);
             if (refused == nullptr) {
                 halved_.clear();
+                batch_refusals_.clear();
                 return;
             }
+            // Of this kernel, or of the one for one row.
             last_refused = refused->to_string();
-            ++halved_[refused->name];
+            reason = options.refused.at(options.refused.contains(last_refused)
+                                            ? last_refused
+                                            : for_one_row(*refused).to_string());
+            const bool for_batch = options.decodes() && options.rows > 1 &&
+                                   !options.refused.contains(for_one_row(*refused).to_string());
+            ++(for_batch ? batch_refusals_ : halved_)[refused->name];
             restore(before);
             if (std::exchange(tried, last_refused) == last_refused) break;  // it has no less
         }
     }
     halved_.clear();
+    batch_refusals_.clear();
     throw NoKernelLeft(
         T::kKind, fmt::format("{}: all kernels on {} for '{}' ({}) are refused; the last is {}: {}",
                               file.path().string(), arch.name, T::kKind, first_output(*this, op),
-                              last_refused, options.refused.at(last_refused)));
+                              last_refused, reason));
 }
 
 void PlanBuilder::lower_op(size_t index) {

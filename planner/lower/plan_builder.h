@@ -111,6 +111,9 @@ class PlanBuilder {
     int waves(const std::string& kernel, int wanted) const {
         return tunable(kernel, "kWaves", arch.waves(wanted));
     }
+    // How often a kernel for rows of several sequences was refused: those that give the same bits
+    // come first, by other means than the integer matrix units, and with fewer tokens at a time.
+    int batch_refusals(const std::string& kernel) const;
     void emit(EmittedStep step);
     // Half rows of float rows; `per_row` of them for each row of the step.
     struct HalfRows {
@@ -141,6 +144,9 @@ class PlanBuilder {
     };
     State state() const;
     void restore(State state);
+    // Of a decode step also where the kernel for one row is, since all kinds of decode step add up
+    // in the order of that one.
+    bool is_refused(const KernelSpec& spec) const;
     // The kernel of the first step from `first` on whose kernel is refused; nullptr: none is.
     const KernelSpec* refused_kernel(size_t first) const;
     template <class T>
@@ -159,6 +165,7 @@ class PlanBuilder {
     Arena arena_;
     std::vector<int64_t> op_scratch_;
     std::map<std::string, int> halved_;  // how often a template's tunables are, for the op at hand
+    std::map<std::string, int> batch_refusals_;  // likewise
     int arena_buffer_ = -1;
     size_t op_ = 0;
 };

@@ -58,6 +58,7 @@ Arch nvidia(const char* name, int shared_kib, int warps, int units, double bandw
             .half_tflops = tflops,
             .has_dot4 = true,
             .has_matrix = true,
+            .has_int_matrix = true,
             .has_wide_loads = true,
             .code_is_readable = false,
             .has_graph_loops = true,
@@ -79,6 +80,7 @@ Arch cpu(const char* name) {
             .compute_units = 2,
             .bandwidth_gb_s = 20,
             .half_tflops = 0.05,
+            .has_int_matrix = true,  // plain code, for tests
             .on_host = true,
             .example = "a 2-core x86-64 host",
             .launch_us = 5.0,

@@ -1,22 +1,39 @@
 // The linear kernels against the oracle: every format, float and 8-bit activations, tails.
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <cmath>
+
 #include "kernel_templates/quant/registry.h"
+#include "runtime/trial/samples.h"
 #include "tests/kernel_templates/kernel_run.h"
+#include "tests/kernel_templates/quantised_matrix.h"
 
 namespace hetune::testing {
 namespace {
 
+struct Shape {
+    std::string format;
+    int64_t rows, cols;
+    int tokens, waves;
+    bool quantised = true, bias = false, matrix = false;
+
+    KernelSpec spec() const {
+        return {"gemv",
+                {{"Quant", format},
+                 {"kRows", constant(rows)},
+                 {"kCols", constant(cols)},
+                 {"kTokens", constant(tokens)},
+                 {"kMatrix", constant(matrix)},
+                 {"kQuantisedInput", constant(quantised)},
+                 {"kBias", constant(bias)},
+                 {"kWaves", constant(waves)}}};
+    }
+};
+
 KernelCase gemv(const std::string& format, int64_t rows, int64_t cols, int tokens, int token_rows,
                 int waves, bool quantised, bool bias) {
-    return {.spec = {"gemv",
-                     {{"Quant", format},
-                      {"kRows", constant(rows)},
-                      {"kCols", constant(cols)},
-                      {"kTokens", constant(tokens)},
-                      {"kQuantisedInput", constant(quantised)},
-                      {"kBias", constant(bias)},
-                      {"kWaves", constant(waves)}}},
+    return {.spec = Shape{format, rows, cols, tokens, waves, quantised, bias}.spec(),
             .groups = {groups_of(rows, 32), groups_of(token_rows, tokens)},
             .threads = static_cast<uint32_t>(32 * waves),
             .rows = token_rows,
@@ -39,6 +56,41 @@ TEST_CASE(
             for (const int64_t cols : {256, 1280, 4096})
                 cases.push_back(gemv(name, rows, cols, 1, 9, 2, find_quant(name)->integer, false));
     check(cases);
+}
+
+// What the tokens of a batch are owed: those of a sequence alone.
+TEST_CASE(
+    "with many tokens at a time, and by integer matrix units, a row has the bits of one alone") {
+    constexpr int64_t kRows = 70, kTokens = 19;
+    for (const QuantFormat& format : all_quants()) {
+        if (!format.integer) continue;
+        const int64_t cols = 5 * format.tile_elems;
+        const Matrix matrix(format, kRows, cols, 7);
+        auto values = random_floats(static_cast<size_t>(kTokens * cols), 11);
+        const std::vector<HostXBlock> x = quantise(values);
+        const auto products = [&](const Shape& shape) {
+            KernelRun run(shape.spec());
+            run.step(0, kTokens).in(matrix.tiles()).in(x).out(4).out(kTokens * kRows * 4);
+            run.launch({groups_of(kRows, 32), groups_of(kTokens, shape.tokens)},
+                       static_cast<uint32_t>(32 * shape.waves));
+            return run.get<float>(4);
+        };
+        for (const int waves : {1, 2, 4}) {
+            CAPTURE(format.name);
+            CAPTURE(waves);
+            const std::vector<float> alone = products({format.name, kRows, cols, 1, waves});
+            CHECK(std::ranges::all_of(alone, [](float v) { return std::isfinite(v); }));
+            for (const int tokens : {2, 8})
+                CHECK(products({format.name, kRows, cols, tokens, waves}) == alone);
+            for (const int tokens : {8, 16})
+                CHECK(products({.format = format.name,
+                                .rows = kRows,
+                                .cols = cols,
+                                .tokens = tokens,
+                                .waves = waves,
+                                .matrix = true}) == alone);
+        }
+    }
 }
 
 }  // namespace

@@ -200,7 +200,8 @@ TEST_CASE("a sequence goes on bit for bit as a fresh one, behind 24 random progr
 // `count` programs at the same time on one model, which has memory for `parallel` of them. Each is
 // then compared with a fresh sequence of its tokens, which has the model for itself.
 int check_together(const std::string& name, int parallel, int count, int first) {
-    const Model model = load(name, compiled_backend(), parallel), other = load(name, "cpu");
+    const Model model = load(name, compiled_backend(), parallel);
+    const Model other = load(name, compiled_backend());
     std::vector<std::unique_ptr<Program>> programs;
     std::vector<std::thread> threads;
     for (int i = 0; i < count; ++i)

@@ -45,6 +45,7 @@ struct Case {
 std::map<std::string, std::string> linear_constants() {
     return {{"kCols", constant(kCols)},
             {"kTokens", "1"},
+            {"kMatrix", "false"},
             {"kQuantisedInput", "true"},
             {"kWaves", constant(kWaves)}};
 }
@@ -115,6 +116,7 @@ Case moe_gate_up(const QuantFormat& format) {
     constexpr int64_t kInner = 256, kExperts = 3, kUsed = 2;
     auto constants = linear_constants();
     constants.erase("kTokens");
+    constants.erase("kMatrix");
     constants.insert({{"Gate", format.name},
                       {"Up", format.name},
                       {"SharedGate", format.name},
@@ -203,7 +205,7 @@ std::map<std::string, std::string> without(std::map<std::string, std::string> co
 }
 
 Case experts_gate_up(const QuantFormat& format) {
-    auto constants = without(linear_constants(), "kTokens");
+    auto constants = without(without(linear_constants(), "kTokens"), "kMatrix");
     constants.insert({{"Gate", format.name},
                       {"Up", format.name},
                       {"kUsed", "1"},
@@ -220,7 +222,7 @@ Case experts_gate_up(const QuantFormat& format) {
 }
 
 Case experts_down(const QuantFormat& format) {
-    auto constants = without(linear_constants(), "kTokens");
+    auto constants = without(without(linear_constants(), "kTokens"), "kMatrix");
     constants.insert({{"Quant", format.name}, {"kUsed", "1"}, {"kRows", constant(kRows)}});
     const int64_t one = tiles_bytes(format, kRows, kCols);
     return {{"experts_down", constants},    format.name, {kRows / 32, 1}, kWaves, one,
@@ -232,6 +234,7 @@ constexpr int kGroupTokens = 4;
 Case experts_gate_up_grouped(const QuantFormat& format) {
     auto constants = linear_constants();
     constants["kTokens"] = constant(kGroupTokens);
+    constants.erase("kMatrix");
     constants.insert({{"Gate", format.name},
                       {"Up", format.name},
                       {"kUsed", "1"},
@@ -252,6 +255,7 @@ Case experts_gate_up_grouped(const QuantFormat& format) {
 Case experts_down_grouped(const QuantFormat& format) {
     auto constants = linear_constants();
     constants["kTokens"] = constant(kGroupTokens);
+    constants.erase("kMatrix");
     constants.insert({{"Quant", format.name}, {"kRows", constant(kRows)}});
     const int64_t one = tiles_bytes(format, kRows, kCols);
     return {{"experts_down_grouped", constants},

@@ -1,0 +1,16 @@
+// LDS of SumMemory (row_tile.h), from the constants of a kernel. Not part of any kernel.
+#pragma once
+
+#include <algorithm>
+
+#include "kernel_templates/catalogue.h"
+
+namespace hetune {
+
+inline int64_t sum_memory_bytes(const SpecValues& v) {
+    const bool matrix = v("kMatrix") != 0;
+    if (v("kWaves") == 1 && !matrix) return 0;
+    return v("kWaves") * std::max<int64_t>(v("kTokens"), matrix ? 16 : 0) * 128;
+}
+
+}  // namespace hetune

@@ -1,0 +1,44 @@
+// The layout of int_matrix_nvptx.h, lane for lane.
+#pragma once
+
+#define HETUNE_INT_MATRIX
+
+struct IntRows {
+    const u8* rows;
+    int pitch;
+};
+struct IntColumns {
+    u32 v[2];
+};
+struct IntSums {
+    int v[4];
+};
+inline void int_clear(IntSums& c) {
+    for (int& v : c.v) v = 0;
+}
+inline int int_row(int r) { return (lane_id() >> 2) + 8 * r; }
+inline int int_column(int c) { return 2 * (lane_id() & 3) + c; }
+// The rows stay where they are: they are read when they are multiplied.
+inline IntRows int_rows(const u8* rows, int pitch) { return {rows, pitch}; }
+inline IntColumns int_columns(u32 low, u32 high) { return {{low, high}}; }
+// Words `from` to `to` of a row and a column.
+inline void int_mul_words(IntSums& c, const IntRows& a, const IntColumns& b, int from, int to) {
+    const u64 own = u64(b.v[1]) << 32 | b.v[0];
+    const unsigned long long* slots = hetune_exchange(own);
+    for (int i = 0; i < 4; ++i)
+        for (int k = from; k < to; ++k) {
+            u32 word;
+            __builtin_memcpy(&word, a.rows + int_row(i / 2) * a.pitch + 4 * k, 4);
+            const u64 column = slots[int_column(i % 2) * 4 + k % 4];
+            c.v[i] = dot4(word, u32(k < 4 ? column : column >> 32), c.v[i]);
+        }
+}
+inline void int_mul(IntSums& c, const IntRows& a, const IntColumns& b) {
+    int_mul_words(c, a, b, 0, 8);
+}
+inline void int_mul_low(IntSums& c, const IntRows& a, const IntColumns& b) {
+    int_mul_words(c, a, b, 0, 4);
+}
+inline void int_mul_high(IntSums& c, const IntRows& a, const IntColumns& b) {
+    int_mul_words(c, a, b, 4, 8);
+}
