@@ -25,6 +25,13 @@ struct Stream {
     bool cancelled = false;
 
     Clock::time_point first() const { return arrivals.front().first; }
+    // When so many had come, and with them the last.
+    Clock::time_point reached(int64_t count) const {
+        int64_t come = 0;
+        for (const auto& [when, some] : arrivals)
+            if ((come += some) >= count) return when;
+        return last();
+    }
     Clock::time_point last() const { return arrivals.back().first; }
 };
 
@@ -83,16 +90,18 @@ ParallelResult measure(ModelHost& model, int64_t count, int64_t prompt, int64_t 
         result.left_out = "no time is left";
         return result;
     }
-    // The time in which all of them generate: from the last first token to the first last one.
+    // The time in which all of them generate: until the first has its last token. At its start
+    // tokens that were computed before the last prompt was have come: a burst of 32 at most.
+    const int64_t settled = std::min<int64_t>(40, tokens / 3);
     Clock::time_point all_began = began, one_ended = Clock::time_point::max();
     std::vector<double> firsts;
     for (const Stream& stream : streams) {
-        all_began = std::max(all_began, stream.first());
+        all_began = std::max(all_began, stream.reached(settled));
         one_ended = std::min(one_ended, stream.last());
         firsts.push_back(seconds_between(began, stream.first()));
     }
     std::ranges::sort(firsts);
-    result.prompt_seconds = firsts.back();
+    result.prompt_seconds = firsts.back();  // with it, the others' first answers
     result.first_seconds = firsts[firsts.size() / 2];
     int64_t in_between = 0;
     for (const Stream& stream : streams)

@@ -56,19 +56,20 @@ struct PrewarmArguments {
     bool compiles() const { return !check && !dry_run; }
 };
 
-// One for each choice of rows, activations and KV type. A batch is a step of its number of rows
-// with the logits of each, which a load of as many prefill rows has too.
+// One for each choice of rows, activations and KV type, with steps of the largest batch and of all
+// smaller ones.
 std::vector<LoadOptions> loads(const PrewarmArguments& args) {
-    std::vector<int> all_rows = args.prefill_rows;
-    all_rows.insert(all_rows.end(), args.batches.begin(), args.batches.end());
+    const int sequences = args.batches.empty() ? 1 : *std::ranges::max_element(args.batches);
     std::vector<LoadOptions> list;
-    for (const int rows : all_rows)
+    for (const int rows : args.prefill_rows)
         for (const Activations activations : {Activations::kQuantised, Activations::kFloat})
             for (const std::string& kv : kv_type_names())
                 if (std::ranges::count(args.activations, to_string(activations)) > 0 &&
                     std::ranges::count(args.kv, kv) > 0)
-                    list.push_back(
-                        {.prefill_rows = rows, .activations = activations, .kv = kv_type(kv)});
+                    list.push_back({.sequences = sequences,
+                                    .prefill_rows = rows,
+                                    .activations = activations,
+                                    .kv = kv_type(kv)});
     return list;
 }
 
@@ -370,9 +371,10 @@ const RegisterCommand kPrewarm{
             ->check(whole_number(1, 4096))
             ->allow_extra_args(false)
             ->excludes(recipes);
-        app.add_option("--batch", args->batches,
-                       "also decode steps of that many sequences at once; may be repeated")
-            ->check(whole_number(1, 4096))
+        app.add_option(
+               "--batch", args->batches,
+               "also decode steps of that many sequences at once, and of fewer (--parallel)")
+            ->check(whole_number(1, kMostSequences))
             ->allow_extra_args(false)
             ->excludes(recipes);
         app.add_option("--ctx", args->contexts,

@@ -44,6 +44,30 @@ struct StepImage {
     }
 };
 
+// What a lane needs of a step's activations: two words of one token of each group of eight, and
+// the scales of two tokens.
+template <int kGroups>
+struct StepInputs {
+    u32 words[kGroups][2];
+    XScales scales[kGroups][2];
+
+    DEVICE void load(const XBlock* blocks, const i64 (&words_at)[kGroups],
+                     const i64 (&scales_at)[kGroups][2], i64 block) {
+        const int lane = lane_id();
+        UNROLL
+        for (int n = 0; n < kGroups; ++n) {
+            const u32* q = blocks[words_at[n] + block].q;
+            words[n][0] = q[lane % 4];
+            words[n][1] = q[4 + lane % 4];
+            UNROLL
+            for (int c = 0; c < 2; ++c) {
+                const U4 raw = load128(blocks + scales_at[n][c] + block);
+                scales[n][c] = {float_of(raw.x), float_of(raw.y), float_of(raw.z), float_of(raw.w)};
+            }
+        }
+    }
+};
+
 // acc[(n * 4 + r) * 2 + c]: this wave's share of row int_row(r) of the row tile times token
 // 8 n + int_column(c). `memory` is this wave's alone.
 template <class Quant, int kCols, int kTokens, int kWaves, class Input>
@@ -66,60 +90,80 @@ DEVICE inline void row_tile_by_matrix(const u8* w, int row_tile, const Input& x,
         for (int c = 0; c < 2; ++c) scales_at[n][c] = x.row(8 * n + int_column(c)) * (kCols / 32);
     }
     const int first = kWaves == 1 ? 0 : wave_id();
-    TileImage<Quant> image, next;
-    image.load(row + i64(imin(first, kTiles - 1)) * Quant::kTileBytes, lane);
-    ROLLED
-    for (int tile = first; tile < kTiles; tile += kWaves) {
-        next.load(row + i64(imin(tile + kWaves, kTiles - 1)) * Quant::kTileBytes, lane);
-        const auto head = Quant::load_head(image, lane);
+    // One step, whose weights and activations are at hand.
+    const auto multiply = [&](const Quants& quants, const StepInputs<kGroups>& inputs) {
+        wave_barrier();  // the step before has been read
+        StepImage<Quant>::put(memory, quants);
+        wave_barrier();
+        const auto* bytes = reinterpret_cast<const u8*>(memory);
+        const IntRows rows[2] = {int_rows(bytes, kStepPitch),
+                                 int_rows(bytes + 16 * kStepPitch, kStepPitch)};
+        float scale[4][2], offset[4][2];
         UNROLL
-        for (int step = 0; step < kSteps; ++step) {
-            const i64 block = i64(tile) * kSteps + step;
-            Quants quants;
-            Quant::load(image, head, lane, step, quants);
-            wave_barrier();  // the step before has been read
-            StepImage<Quant>::put(memory, quants);
-            wave_barrier();
-            const auto* bytes = reinterpret_cast<const u8*>(memory);
-            const IntRows rows[2] = {int_rows(bytes, kStepPitch),
-                                     int_rows(bytes + 16 * kStepPitch, kStepPitch)};
-            float scale[4][2], offset[4][2];
+        for (int r = 0; r < 4; ++r) StepImage<Quant>::get(memory, int_row(r), scale[r], offset[r]);
+        UNROLL
+        for (int n = 0; n < kGroups; ++n) {
+            const IntColumns columns = int_columns(inputs.words[n][0], inputs.words[n][1]);
             UNROLL
-            for (int r = 0; r < 4; ++r)
-                StepImage<Quant>::get(memory, int_row(r), scale[r], offset[r]);
-            UNROLL
-            for (int n = 0; n < kGroups; ++n) {
-                const u32* words = blocks[words_at[n] + block].q;
-                const IntColumns columns = int_columns(words[lane % 4], words[4 + lane % 4]);
-                XScales scales[2];
-                UNROLL
-                for (int c = 0; c < 2; ++c) {
-                    const U4 raw = load128(blocks + scales_at[n][c] + block);
-                    scales[c] = {float_of(raw.x), float_of(raw.y), float_of(raw.z),
-                                 float_of(raw.w)};
+            for (int half = 0; half < 2; ++half) {
+                IntSums low, high;
+                int_clear(low);
+                int_clear(high);
+                if constexpr (Quant::kScaleElems == 16) {
+                    int_mul_low(low, rows[half], columns);
+                    int_mul_high(high, rows[half], columns);
+                } else {
+                    int_mul(low, rows[half], columns);
                 }
                 UNROLL
-                for (int half = 0; half < 2; ++half) {
-                    IntSums low, high;
-                    int_clear(low);
-                    int_clear(high);
-                    if constexpr (Quant::kScaleElems == 16) {
-                        int_mul_low(low, rows[half], columns);
-                        int_mul_high(high, rows[half], columns);
-                    } else {
-                        int_mul(low, rows[half], columns);
-                    }
-                    UNROLL
-                    for (int i = 0; i < 4; ++i) {
-                        const int r = 2 * half + i / 2, c = i % 2;
-                        float& sum = acc[(n * 4 + r) * 2 + c];
-                        sum = add_step<Quant>(sum, scale[r], offset[r], scales[c], low.v[i],
-                                              high.v[i]);
-                    }
+                for (int i = 0; i < 4; ++i) {
+                    const int r = 2 * half + i / 2, c = i % 2;
+                    float& sum = acc[(n * 4 + r) * 2 + c];
+                    sum = add_step<Quant>(sum, scale[r], offset[r], inputs.scales[n][c], low.v[i],
+                                          high.v[i]);
                 }
             }
         }
-        image = next;
+    };
+    if constexpr (kWaves > 8) {
+        // So many waves hide each other's loads, and have half the registers.
+        ROLLED
+        for (int tile = first; tile < kTiles; tile += kWaves) {
+            const u8* at = row + i64(tile) * Quant::kTileBytes;
+            const auto head = Quant::load_head(at, lane);
+            const int steps = pinned(kSteps);
+            for (int step = 0; step < steps; ++step) {
+                StepInputs<kGroups> inputs;
+                inputs.load(blocks, words_at, scales_at, i64(tile) * kSteps + step);
+                Quants quants;
+                Quant::load(at, head, lane, step, quants);
+                multiply(quants, inputs);
+            }
+        }
+    } else {
+        // Activations of the next step, and the next tile's weights, are on their way while a step
+        // is multiplied.
+        StepInputs<kGroups> inputs, next_inputs;
+        inputs.load(blocks, words_at, scales_at, i64(imin(first, kTiles - 1)) * kSteps);
+        TileImage<Quant> image, next;
+        image.load(row + i64(imin(first, kTiles - 1)) * Quant::kTileBytes, lane);
+        ROLLED
+        for (int tile = first; tile < kTiles; tile += kWaves) {
+            next.load(row + i64(imin(tile + kWaves, kTiles - 1)) * Quant::kTileBytes, lane);
+            const auto head = Quant::load_head(image, lane);
+            UNROLL
+            for (int step = 0; step < kSteps; ++step) {
+                const i64 following = step + 1 < kSteps
+                                          ? i64(tile) * kSteps + step + 1
+                                          : i64(imin(tile + kWaves, kTiles - 1)) * kSteps;
+                next_inputs.load(blocks, words_at, scales_at, following);
+                Quants quants;
+                Quant::load(image, head, lane, step, quants);
+                multiply(quants, inputs);
+                inputs = next_inputs;
+            }
+            image = next;
+        }
     }
     wave_barrier();  // the memory is free
 }

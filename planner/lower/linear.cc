@@ -25,9 +25,11 @@ TokenTile token_tile(const PlanBuilder& b, const char* kernel, ValueId x, bool q
     if (!b.options.decodes()) return {std::min(rows, b.tunable(kernel, "kTokens", kMost)), false};
     // A tunable for one row says nothing of how many of a batch share the weights.
     int refusals = b.batch_refusals(kernel);
-    if (quantised && b.options.matrix && b.arch.has_int_matrix && rows >= kLeastByMatrix &&
-        refusals-- == 0)
-        return {rows <= kMost ? kMost : kMostByMatrix, true};
+    if (quantised && b.options.matrix && b.arch.has_int_matrix && rows >= kLeastByMatrix) {
+        const int most = rows <= kMost ? kMost : kMostByMatrix;
+        for (int tokens = most; tokens >= kMost; tokens /= 2)
+            if (refusals-- == 0) return {tokens, true};
+    }
     return {std::max(std::min(rows, kMost) >> refusals, 1), false};
 }
 

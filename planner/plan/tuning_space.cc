@@ -10,6 +10,10 @@
 namespace hetune {
 namespace {
 
+// Steps that decode for several sequences take the tunings of those for one, so that a sequence's
+// sums are added in one order whoever shares its steps.
+int tuned_rows(const Plan& plan) { return plan.options.decodes() ? 1 : plan.options.rows; }
+
 const TemplateInfo& info_of(const KernelSpec& spec) { return *find_template(spec.name); }
 
 }  // namespace
@@ -53,7 +57,8 @@ TargetLimits target_limits(const Arch& arch) {
 }
 
 KernelShape shape_of(const Plan& plan, const PlanStep& step) {
-    KernelShape shape{.kernel = plan.spec(step), .rows = plan.options.rows};
+    KernelShape shape{.kernel = plan.spec(step), .rows = tuned_rows(plan)};
+    shape.kernel.constants.erase("kMatrix");  // gives the same sums
     for (const TemplateTunable& tunable : info_of(shape.kernel).tunables)
         shape.kernel.constants.erase(tunable.name);
     for (const PlanArg& arg : step.args)
@@ -82,7 +87,7 @@ std::string plan_signature(const Plan& plan) {
         for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
     };
     for (const PlanStep& step : plan.steps) add(step.label + shape_of(plan, step).to_string());
-    return fmt::format("{} x{} {:016x}", plan.architecture, plan.options.rows, hash);
+    return fmt::format("{} x{} {:016x}", plan.architecture, tuned_rows(plan), hash);
 }
 
 std::map<int, OpTunables> tunables_of_ops(const Plan& plan, const Arch& arch,

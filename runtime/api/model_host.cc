@@ -59,6 +59,7 @@ std::string prewarm_arguments(const std::string& file, const ModelOptions& optio
     if (options.kv_type != plain.kv_type) text += " --kv " + options.kv_type;
     if (options.float_activations) text += " --activations f32";
     if (options.prefill_rows > 0) text += fmt::format(" --prefill-rows {}", options.prefill_rows);
+    if (options.parallel > 1) text += fmt::format(" --batch {}", options.parallel);
     return text;
 }
 

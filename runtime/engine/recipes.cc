@@ -25,13 +25,17 @@ constexpr const char* kDefaultRows = "default";  // as many as suit the arch
 std::map<std::string, std::string> written(const RecordedPlan& plan) {
     using enum RecordedPlan::Phase;
     const int rows = plan.phase == kDecode ? 1 : plan.options.prefill_rows;
-    return {{"phase", plan.phase == kAllLogits ? "all logits"
-                      : plan.phase == kDecode  ? "decode"
-                                               : "prefill"},
-            {"rows", rows == 0 ? kDefaultRows : std::to_string(rows)},
-            {"fusion", plan.options.fusion ? "on" : "off"},
-            {"activations", std::string(to_string(plan.options.activations))},
-            {"kv", std::string(to_string(plan.options.kv))}};
+    std::map<std::string, std::string> text = {
+        {"phase", plan.phase == kAllLogits ? "all logits"
+                  : plan.phase == kDecode  ? "decode"
+                                           : "prefill"},
+        {"rows", rows == 0 ? kDefaultRows : std::to_string(rows)},
+        {"fusion", plan.options.fusion ? "on" : "off"},
+        {"activations", std::string(to_string(plan.options.activations))},
+        {"kv", std::string(to_string(plan.options.kv))}};
+    if (plan.phase == kDecode && plan.options.sequences > 1)
+        text["sequences"] = std::to_string(plan.options.sequences);
+    return text;
 }
 
 int rows_in(const std::string& text) {
@@ -51,6 +55,8 @@ RecordedPlan read(const std::map<std::string, std::string>& plan) {
                                                   : kDecode;
     if (const int rows = rows_in(plan.at("rows")); read.phase != kDecode)
         read.options.prefill_rows = rows;
+    if (const auto sequences = plan.find("sequences"); sequences != plan.end())
+        read.options.sequences = std::min(rows_in(sequences->second), kMostSequences);
     read.options.fusion = plan.at("fusion") == "on";
     read.options.activations = plan.at("activations") == to_string(Activations::kFloat)
                                    ? Activations::kFloat
@@ -69,14 +75,17 @@ std::set<KernelSpec> kernels_of_recipe(const Recipe& recipe, const Arch& arch,
     const ModelFile file(fmt::format("recipe of {}", recipe.model), recipe.header);
     const LayerGraph graph = build_layer_graph(file);
     using enum RecordedPlan::Phase;
-    const StepKind kind = plan.phase == kDecode    ? kDecodeStep
-                          : plan.phase == kPrefill ? prefill_step(plan.options, arch)
-                                                   : logits_step(plan.options, arch);
-    const Plan step = step_plan(graph, file, arch, plan.options, kind);
-    std::set<KernelSpec> kernels(step.kernels.begin(), step.kernels.end());
-    const Plan sampler =
-        make_sampler_plan(graph.vocabulary, arch, step.options, arch.has_graph_loops);
-    kernels.insert(sampler.kernels.begin(), sampler.kernels.end());
+    std::vector<StepKind> kinds = {plan.phase == kPrefill ? prefill_step(plan.options, arch)
+                                                          : logits_step(plan.options, arch)};
+    if (plan.phase == kDecode) kinds = decode_steps(plan.options);
+    std::set<KernelSpec> kernels;
+    for (const StepKind& kind : kinds) {
+        const Plan step = step_plan(graph, file, arch, plan.options, kind);
+        kernels.insert(step.kernels.begin(), step.kernels.end());
+        const Plan sampler =
+            make_sampler_plan(graph.vocabulary, arch, step.options, arch.has_graph_loops);
+        kernels.insert(sampler.kernels.begin(), sampler.kernels.end());
+    }
     return kernels;
 } catch (const std::out_of_range&) {
     throw CacheError(fmt::format("recipe of {}: its plan is incomplete", recipe.model));

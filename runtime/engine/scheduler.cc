@@ -184,7 +184,9 @@ bool Scheduler::take_slot(const Request& request) {
     const bool has_one = sequence->slot >= 0;
     const int64_t kept = request.keep >= 0 && !request.started ? request.keep : sequence->size();
     const int64_t added = request.started ? 0 : static_cast<int64_t>(request.tokens.size());
-    const int64_t tokens = kept + added + std::min(request.draws, context());
+    // A task may append as much as there is room for.
+    const int64_t tokens =
+        request.task != nullptr ? context() : kept + added + std::min(request.draws, context());
     while (!engine_->take_slot(*sequence, std::min(tokens, context()))) {
         const auto idle = std::ranges::find_if(with_slots_, [&](const auto& held) {
             return held != sequence && std::ranges::none_of(active_, [&](const RequestPtr& other) {

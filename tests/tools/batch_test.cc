@@ -362,7 +362,7 @@ TEST_CASE("wrong usage of batch exits 2 and a missing file exits 1, each with on
         {"m in -o ''", "batch: --output: the value is empty"},
         {"m in -o -",
          "batch: -o must be a file, which a later batch can go on with; /dev/stdout is stdout"},
-        {"m in -o out --parallel 0", "batch: --parallel: 0 is not within 1 to 1024"},
+        {"m in -o out --parallel 0", "batch: --parallel: 0 is not within 1 to 64"},
         {"m in -o out --limit 0", "batch: --limit: 0 is not within 1 to 1099511627776"},
         {"m in -o out --shard 0/4",
          "batch: --shard '0/4' is no part of a whole; the second of four is 2/4"},

@@ -5,6 +5,7 @@
 #include <csignal>
 #include <filesystem>
 
+#include "runtime/load/model_plans.h"
 #include "tools/batch/answer_file.h"
 #include "tools/batch/request_file.h"
 #include "tools/batch/run_requests.h"
@@ -94,7 +95,7 @@ void answer_pending(BatchArguments& args, const RequestFile& file, AnswerFile& a
     catch_interrupts({SIGINT, SIGTERM});
     ModelOptions& options = args.model.options;
     options.cancelled = interrupted;
-    options.most_waiting = std::max(options.most_waiting, args.parallel);
+    options.parallel = args.parallel;
     const Model model = args.model.load();
     if (!args.model.quiet && !args.json) tell("{}\n", device_line(model.info()));
     if (file.has_chats()) warn_without_template(model);
@@ -174,7 +175,7 @@ const RegisterCommand kBatch{
             ->check(not_empty())
             ->required();
         app.add_option("--parallel", args->parallel, "requests at a time")
-            ->check(whole_number(1, 1024))
+            ->check(whole_number(1, kMostSequences))
             ->capture_default_str();
         app.add_option("--shard", args->shard,
                        "only part I of N, as 2/4: line K belongs to part (K - 1) mod N + 1")
