@@ -126,6 +126,7 @@ int run(BenchArguments& args) {
     std::shared_ptr<ModelHost> model;
     try {
         args.model.options.cancelled = over;
+        args.model.options.prefix_cache = false;  // prompts are measured
         model = args.model.load_host();
     } catch (const LoadCancelled& error) {
         tell("hetune: bench: {}nothing was measured: {}\n",

@@ -47,6 +47,14 @@ void ModelArguments::add_to(CLI::App& app) {
                    "recurrent states to keep, so that the context can be cut back; 0: none")
         ->check(whole_number(0, 1024))
         ->capture_default_str();
+    app.add_flag("!--no-prefix-cache", options.prefix_cache,
+                 "compute every prompt as a whole, whatever others began with");
+    app.add_flag("--exact-prefix", options.exact_prefix,
+                 "take over of other prompts only what is equal bit for bit");
+    app.add_option("--state-checkpoints", options.state_checkpoints,
+                   "recurrent states to keep for prompts that begin alike; default: 2 for each "
+                   "sequence, and 2")
+        ->check(whole_number(0, 1024));
     app.add_option("--pre", options.pre_tokenizer,
                    "pre-tokenizer, instead of the file's: qwen2, llama-bpe, ...")
         ->check(one_of(pre_tokenizer_names()));

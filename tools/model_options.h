@@ -19,7 +19,8 @@ struct ModelArguments {
     ModelOptions options;
 
     // FILE, --backend, --device, --compiler, --ctx, --fusion, --activations, --kv,
-    // --state-snapshots, --pre, --allow-unused, --no-tiles, --memory-limit, --jobs, --certify,
+    // --state-snapshots, --no-prefix-cache, --exact-prefix, --state-checkpoints, --pre,
+    // --allow-unused, --no-tiles, --memory-limit, --jobs, --certify,
     // --retry, --any-compiler-build, --no-jit.
     void add_to(CLI::App& app);
     // --chat-template, for commands that hold conversations.

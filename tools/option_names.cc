@@ -25,6 +25,7 @@ constexpr OptionName kOptionNames[] = {
     {"ModelOptions::any_compiler_build", "--any-compiler-build"},
     {"ModelOptions::allow_unused", "--allow-unused"},
     {"ModelOptions::state_snapshots", "--state-snapshots"},
+    {"ModelOptions::state_checkpoints", "--state-checkpoints"},
     {"ModelOptions::jobs", "--jobs"},
     {"ModelOptions::no_jit = true", "--no-jit"},
     {"ModelOptions::no_jit", "--no-jit"},

@@ -9,7 +9,7 @@ namespace {
 // Tokens of a chunk, and the fewest rows of a step for which it is worth it: a chunk is computed as
 // a whole, however few of its tokens a step has. kernel_templates/recurrent/delta_chunk.h says
 // why 32.
-constexpr int kChunk = 32;
+constexpr int kChunk = kDeltaNetChunk;
 
 // DeltaChunk::kFloats of kernel_templates/recurrent/delta_chunk.h.
 int64_t chunk_floats(int64_t key_size, int64_t value_size) {

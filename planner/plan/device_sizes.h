@@ -11,6 +11,8 @@ constexpr int64_t kXBlockBytes = 48;
 // StepState and a RowState for each row.
 constexpr int64_t step_bytes(int64_t rows) { return 16 + 8 * rows; }
 constexpr int64_t kPageTokens = 64;  // positions of a page of KV cache (attention/kv_pages.h)
+// Tokens that the delta net of a prefill step computes together, where the step has so many rows.
+constexpr int64_t kDeltaNetChunk = 32;
 constexpr int64_t kSamplerBytes = 4 * (9 + 2 + 16 + 1024);
 constexpr int64_t kTokenRingBytes = 4 * 64;
 constexpr int64_t kLoopBytes = 16;

@@ -68,8 +68,16 @@ struct ModelOptions {
     // Instead of the file's chat template: a Jinja file, or a name such as "chatml".
     std::string chat_template = {};
     int state_snapshots = 4;  // recurrent states kept, to go back in the context
-    int most_waiting = 256;   // calls of sequences that wait or run; one more throws Overloaded
-    int jobs = 0;             // compilers at once; 0: one per core
+    // Sequences take over the tokens that they have in common with others from their first one on,
+    // instead of computing them. A recurrent model goes on at copies of its state alone, of which
+    // there are `state_checkpoints` for all sequences; -1: 2 for each of `parallel`, and 2.
+    bool prefix_cache = true;
+    int state_checkpoints = -1;
+    // Nothing is taken over but what equals, bit for bit, what the sequence would compute: tokens
+    // of prompts, and for a recurrent model up to a multiple of 32 tokens of the first prompt.
+    bool exact_prefix = false;
+    int most_waiting = 256;  // calls of sequences that wait or run; one more throws Overloaded
+    int jobs = 0;            // compilers at once; 0: one per core
     // Take kernels that another build of the compiler made, out of bundles that a trusted key
     // (HETUNE_TRUSTED_KEYS) signed.
     bool any_compiler_build = false;
@@ -159,8 +167,9 @@ struct Generated {
     // With GenerateOptions::logprobs, for each token: it, and the most likely ones, best first.
     std::vector<TokenLogprob> logprobs = {};
     std::vector<std::vector<TokenLogprob>> top_logprobs = {};
-    int64_t prompt_tokens = 0;   // that were appended
-    int64_t cached_tokens = 0;   // of the conversation, that the sequence already held
+    // Tokens in front of the answer: computed by this call, and there before, computed by earlier
+    // calls of this sequence or of others.
+    int64_t prompt_tokens = 0, cached_tokens = 0;
     double prefill_seconds = 0;  // of the prompt, with the first token; waiting for others included
     double decode_seconds = 0;   // of the others
     // Processor time of the Model's thread for the same, waits left out.

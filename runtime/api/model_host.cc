@@ -30,6 +30,7 @@ void check_options(const ModelOptions& options) {
     check_option("prefill_rows", options.prefill_rows, 0, 4096);
     check_option("memory_limit", options.memory_limit, 0, std::numeric_limits<int64_t>::max());
     check_option("state_snapshots", options.state_snapshots, 0, 1024);
+    check_option("state_checkpoints", options.state_checkpoints, -1, 1024);
     check_option("jobs", options.jobs, 0, 1024);
     check_option("most_waiting", options.most_waiting, 1, kMost);
     const auto one_of = [](const char* member, const std::string& value,
@@ -187,6 +188,10 @@ std::unique_ptr<Engine> ModelHost::load_compiled() {
         .activations = options.float_activations ? Activations::kFloat : Activations::kQuantised,
         .kv = kv_type(options.kv_type),
         .state_snapshots = options.state_snapshots,
+        .prefixes = !options.prefix_cache  ? Prefixes::kNone
+                    : options.exact_prefix ? Prefixes::kExact
+                                           : Prefixes::kAll,
+        .state_checkpoints = options.state_checkpoints,
         .all_logits = options.all_logits,
         .memory_limit = options.memory_limit,
         .tunings = chosen_tunings(cache, environment)};

@@ -241,7 +241,7 @@ Generated Sequence::generate(std::span<const int32_t> prompt, const GenerateOpti
 Generated Sequence::Impl::generate(int64_t kept, std::span<const int32_t> prompt,
                                    const GenerateOptions& options, const OnText& on_text) {
     check_options(options);
-    Generated result{.prompt_tokens = std::ssize(prompt)};
+    Generated result;
     const int64_t first = kept + std::ssize(prompt);  // where the answer begins
     const auto request = this->request();
     request->keep = kept;
@@ -273,7 +273,6 @@ Generated Sequence::Impl::generate(int64_t kept, std::span<const int32_t> prompt
     };
     if (options.cancelled && options.cancelled()) {
         result.stop = Stop::kCancelled;
-        result.prompt_tokens = 0;
         return result;
     }
     submit(request);
@@ -304,8 +303,12 @@ Generated Sequence::Impl::generate(int64_t kept, std::span<const int32_t> prompt
     else
         result.stop = stop_of(request->ending);
     // A prompt that was cut off counts as far as it was computed.
-    if (was_cut(request->ending) && result.tokens.empty())
-        result.prompt_tokens = request->started ? std::max<int64_t>(state->size() - kept, 0) : 0;
+    result.cached_tokens = std::max<int64_t>(request->cached_tokens, 0);
+    const bool cut_off = was_cut(request->ending) && result.tokens.empty();
+    result.prompt_tokens =
+        request->cached_tokens < 0
+            ? 0
+            : std::max<int64_t>((cut_off ? state->size() : first) - result.cached_tokens, 0);
     answer.finish();
     host->callbacks.rethrow();
     return result;
@@ -322,10 +325,8 @@ Generated Sequence::chat(const std::vector<Message>& conversation, const Generat
     const std::vector<int32_t>& held = me.state->tokens;
     const auto parting = std::ranges::mismatch(held, tokens).in1 - held.begin();
     const int64_t kept = std::min<int64_t>(parting, std::ssize(tokens) - 1);
-    Generated result =
-        me.generate(kept, std::span(tokens).subspan(static_cast<size_t>(kept)), options, on_text);
-    result.cached_tokens = kept;
-    return result;
+    return me.generate(kept, std::span(tokens).subspan(static_cast<size_t>(kept)), options,
+                       on_text);
 }
 
 std::vector<float> Sequence::logits(std::span<const int32_t> tokens, const LogitsOptions& options) {

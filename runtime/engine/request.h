@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <exception>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -64,6 +65,8 @@ class Request {
     Ending ending = Ending::kDraws;
     bool started = false;  // or the sequence is as it was
     std::vector<float> logits;
+    int64_t cached_tokens =
+        -1;  // of the sequence with the appended ones, there before the first step
     // Processor time of the scheduler's thread for the tokens with the first draw, and for the
     // other draws; waits for the device left out.
     double prompt_host_seconds = 0, draw_host_seconds = 0;
@@ -82,6 +85,9 @@ class Request {
     // Members that the scheduler's thread alone uses.
     enum class Phase { kWaiting, kComputing, kDrawing } phase_ = Phase::kWaiting;
     bool draws_anew_ = false;  // the next draw is the first since the sequence got its slot
+    // The first position at which another request waits to take over what is before it.
+    int64_t awaited_ = kNone;
+    static constexpr int64_t kNone = std::numeric_limits<int64_t>::max();
     int64_t before_ = 0;       // tokens of the sequence at the start
     int64_t first_drawn_ = 0;  // and with the appended ones
     int64_t handed_ = 0;       // drawn tokens that the caller was given

@@ -117,6 +117,7 @@ void Scheduler::loop() {
 
 bool Scheduler::take_mail(bool waits) {
     std::vector<std::shared_ptr<SequenceState>> released;
+    std::vector<RequestPtr> arrived;
     {
         std::unique_lock lock(mutex_);
         if (waits) {
@@ -132,12 +133,13 @@ bool Scheduler::take_mail(bool waits) {
                 wake_.wait(lock, woken);
         }
         woken_ = false;
-        waiting_.insert(waiting_.end(), submitted_.begin(), submitted_.end());
-        submitted_.clear();
+        arrived.swap(submitted_);
+        waiting_.insert(waiting_.end(), arrived.begin(), arrived.end());
         released.swap(released_);
         if (ends_) return false;
     }
     for (const auto& sequence : released) give_back(*sequence);
+    for (const RequestPtr& request : arrived) begin(*request);
     return true;
 }
 
@@ -155,39 +157,73 @@ void Scheduler::admit() {
     for (size_t i = 0; i < waiting_.size();) {
         const RequestPtr request = waiting_[i];
         if (const auto early = request->early_ending()) {
+            cut_to_computed(*request);
             end(*request, *early);
             continue;
         }
-        if (blocked || !request->has_room()) {
+        if (blocked || !request->has_room() || awaits_prefix(*request)) {
             ++i;
             continue;
         }
         bool started = false;
         guard(*request, [&] {
-            if (request->sequence != nullptr && !take_slot(*request)) return;
-            start(*request);
-            started = true;
+            // The last drawn token of a full context has no place in it.
+            if (request->sequence != nullptr && request->sequence->size() > engine_->context())
+                return end(*request, Ending::kContext);
+            started = request->sequence == nullptr || take_slot(*request);
+            if (started && request->task == nullptr)
+                engine_->expect_parting(*request->sequence, request->sequence->size());
         });
         const auto still = std::ranges::find(waiting_, request);
-        if (still == waiting_.end()) continue;  // the start failed
+        if (still == waiting_.end()) continue;  // it ended
         if (!started) {
             blocked = true;
             continue;
         }
+        request->phase_ = Request::Phase::kComputing;
         waiting_.erase(still);
         active_.push_back(request);
     }
 }
 
+void Scheduler::begin(Request& request) {
+    if (request.sequence == nullptr) return;
+    SequenceState& sequence = *request.sequence;
+    if (request.keep >= 0) sequence.cut(request.keep);
+    request.before_ = sequence.size();
+    sequence.append(request.tokens, request.path);
+    request.first_drawn_ = sequence.size();
+    request.started = true;
+}
+
+bool Scheduler::awaits_prefix(const Request& request) {
+    if (request.task != nullptr || request.sequence->slot >= 0) return false;
+    // One token at least it computes itself.
+    const std::span<const int32_t> all = request.sequence->tokens;
+    const auto tokens = all.first(all.size() - std::min<size_t>(all.size(), 1));
+    for (const RequestPtr& other : active_) {
+        if (other->phase_ != Request::Phase::kComputing || other->sequence == nullptr) continue;
+        SequenceState& theirs = *other->sequence;
+        const int64_t common = std::ranges::mismatch(tokens, theirs.tokens).in1 - tokens.begin();
+        const int64_t at = common > theirs.computed ? engine_->expect_parting(theirs, common) : 0;
+        if (at == 0) continue;
+        other->awaited_ = std::min(other->awaited_, at);
+        return true;
+    }
+    return false;
+}
+
 bool Scheduler::take_slot(const Request& request) {
     const std::shared_ptr<SequenceState>& sequence = request.sequence;
     const bool has_one = sequence->slot >= 0;
-    const int64_t kept = request.keep >= 0 && !request.started ? request.keep : sequence->size();
-    const int64_t added = request.started ? 0 : static_cast<int64_t>(request.tokens.size());
     // A task may append as much as there is room for.
-    const int64_t tokens =
-        request.task != nullptr ? context() : kept + added + std::min(request.draws, context());
-    while (!engine_->take_slot(*sequence, std::min(tokens, context()))) {
+    const int64_t tokens = request.task != nullptr
+                               ? context()
+                               : sequence->size() + std::min(request.draws, context());
+    // Logits that are asked for are not there for tokens that others computed.
+    const int64_t most =
+        request.wanted == Request::Logits::kEach ? request.before_ : sequence->size();
+    while (!engine_->take_slot(*sequence, std::min(tokens, context()), most)) {
         const auto idle = std::ranges::find_if(with_slots_, [&](const auto& held) {
             return held != sequence && std::ranges::none_of(active_, [&](const RequestPtr& other) {
                        return other->sequence == held;
@@ -199,6 +235,7 @@ bool Scheduler::take_slot(const Request& request) {
                 return request->phase_ == Request::Phase::kDrawing && !request->has_room();
             });
             if (stalled == active_.end()) return false;
+            engine_->keep_prefix(*(*stalled)->sequence);
             waiting_.push_back(*stalled);
             active_.erase(stalled);
             continue;
@@ -263,9 +300,7 @@ void Scheduler::guard(Request& request, const std::function<void()>& work) {
     }
     if (!lost.empty()) return lose_device(lost);
     if (error == nullptr) return;
-    SequenceState* sequence = request.sequence.get();
-    if (sequence != nullptr && request.started && sequence->size() == request.first_drawn_)
-        sequence->cut(std::min(sequence->size(), std::max(sequence->computed, request.before_)));
+    cut_to_computed(request);
     end(request, Ending::kCancelled, std::move(error));
 }
 
@@ -281,33 +316,14 @@ void Scheduler::lose_device(const std::string& why) {
         while (!list->empty()) end(*list->back(), Ending::kCancelled, device_lost(lost_));
 }
 
-void Scheduler::start(Request& request) {
-    request.phase_ = Request::Phase::kComputing;
-    if (request.task != nullptr) return;
-    SequenceState& sequence = *request.sequence;
-    // A request that gave way goes on where it was.
-    if (!request.started) {
-        request.started = true;
-        if (request.keep >= 0) sequence.cut(request.keep);
-        request.before_ = sequence.size();
-        sequence.append(request.tokens, request.path);
-        request.first_drawn_ = sequence.size();
-    }
-    // The last drawn token of a full context has no place in it.
-    if (sequence.size() > engine_->context()) return end(request, Ending::kContext);
-}
-
 void Scheduler::step(Request& request) {
     if (request.task != nullptr) {
         request.task(*engine_);
         return end(request, Ending::kDraws);
     }
     if (const auto early = request.early_ending()) {
-        // A prompt stays as far as it was computed.
-        SequenceState& sequence = *request.sequence;
-        if (request.phase_ == Request::Phase::kComputing && sequence.size() == request.first_drawn_)
-            sequence.cut(std::max(sequence.computed, request.before_));
-        return end(request, *early);
+        cut_to_computed(request);
+        return finish(request, *early);
     }
     const double began = thread_seconds() - engine_->waited_seconds();
     const bool of_prompt = request.phase_ == Request::Phase::kComputing ||
@@ -318,12 +334,13 @@ void Scheduler::step(Request& request) {
     if (request.phase_ == Request::Phase::kDrawing && !ending) ending = draw_alone(request);
     (of_prompt ? request.prompt_host_seconds : request.draw_host_seconds) +=
         thread_seconds() - engine_->waited_seconds() - began;
-    if (ending) end(request, *ending);
+    if (ending) finish(request, *ending);
 }
 
 std::optional<Ending> Scheduler::compute(Request& request) {
     SequenceState& sequence = *request.sequence;
     engine_->prepare(sequence, request.draws > 0);
+    if (request.cached_tokens < 0) request.cached_tokens = sequence.computed;
     if (sequence.computed < sequence.size()) {
         engine_->compute(sequence);
         const bool wanted =
@@ -332,7 +349,15 @@ std::optional<Ending> Scheduler::compute(Request& request) {
                 : request.wanted == Request::Logits::kLast && sequence.computed == sequence.size();
         if (wanted) engine_->read_logits(sequence, request.logits);
     }
-    if (sequence.computed < sequence.size()) return std::nullopt;
+    if (sequence.computed < sequence.size()) {
+        // At the end of a stretch, of which there is one where texts are likely to part.
+        if (sequence.computed >= request.awaited_ ||
+            sequence.stretch_at(sequence.computed - 1).end == sequence.computed) {
+            engine_->keep_prefix(sequence);
+            request.awaited_ = Request::kNone;
+        }
+        return std::nullopt;
+    }
     if (request.draws == 0) return Ending::kDraws;
     request.phase_ = Request::Phase::kDrawing;
     request.draws_anew_ = true;
@@ -357,6 +382,7 @@ std::optional<Ending> Scheduler::draw_alone(Request& request) {
                                                .ends = request.ends,
                                                .vocabulary = request.vocabulary});
     hand_over(request, {&token, 1});
+    if (first) engine_->keep_prefix(sequence);
     return ending_of(request);
 }
 
@@ -387,7 +413,7 @@ void Scheduler::draw_together(std::span<const RequestPtr> requests) {
             if (!drawn.empty()) hand_over(*request, drawn);
             engine_->check_draw(*sequence);
             if (drawn.empty()) return;
-            if (const auto ending = ending_of(*request)) end(*request, *ending);
+            if (const auto ending = ending_of(*request)) finish(*request, *ending);
         });
     }
 }
@@ -412,6 +438,18 @@ void Scheduler::hand_over(Request& request, std::span<const int32_t> drawn) {
         }
     }
     request.changed_.notify_one();
+}
+
+void Scheduler::finish(Request& request, Ending ending) {
+    if (request.sequence->slot >= 0) engine_->keep_prefix(*request.sequence);
+    end(request, ending);
+}
+
+void Scheduler::cut_to_computed(Request& request) {
+    SequenceState* sequence = request.sequence.get();
+    if (sequence == nullptr || !request.started) return;
+    if (sequence->size() == request.first_drawn_)
+        sequence->cut(std::min(sequence->size(), std::max(sequence->computed, request.before_)));
 }
 
 void Scheduler::end(Request& request, Ending ending, std::exception_ptr error) {

@@ -53,6 +53,10 @@ class Scheduler {
     // Requests that wait get slots, and start, as far as there are any.
     void admit();
     bool take_slot(const Request& request);
+    // Cuts the sequence and appends to it, as the request says.
+    void begin(Request& request);
+    // Whether a request that computes its prompt will leave tokens for this one to take over.
+    bool awaits_prefix(const Request& request);
     // Whether a request can take a step.
     bool is_due(Request& request) const;
     // A step of the requests that draw, and one of the oldest that computes.
@@ -62,7 +66,6 @@ class Scheduler {
     // Runs `work` for a request, which ends where that throws.
     void guard(Request& request, const std::function<void()>& work);
     void step(Request& request);
-    void start(Request& request);
     // One step each; how the request ends with it, if it does.
     std::optional<Ending> compute(Request& request);
     // The first draw since the request got its slot, or one whose logits are asked for.
@@ -70,6 +73,10 @@ class Scheduler {
     void draw_together(std::span<const RequestPtr> requests);
     // How a request ends behind what was drawn, if it does.
     std::optional<Ending> ending_of(const Request& request) const;
+    // Ends a request whose sequence is whole; throws DeviceError.
+    void finish(Request& request, Ending ending);
+    // A prompt that ends before its time stays as far as it was computed.
+    void cut_to_computed(Request& request);
     void hand_over(Request& request, std::span<const int32_t> drawn);
     void end(Request& request, Ending ending, std::exception_ptr error = nullptr);
     void lose_device(const std::string& why);

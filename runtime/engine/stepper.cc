@@ -17,7 +17,7 @@ int rows_of(const BoundPlan& plan) { return plan.plan().options.rows; }
 }  // namespace
 
 Stepper::Stepper(const LoadedModel& model, ContextMemory& memory)
-    : model_(model), device_(model.device()), memory_(memory) {
+    : model_(model), device_(model.device()), memory_(memory), prefixes_(model, memory) {
     const ModelPlans& plans = model.plans();
     allocate_shared();
     const LoadOptions& options = model.options();
@@ -88,16 +88,18 @@ Stepper::Bound Stepper::bind(const Plan& plan) {
     return bound;
 }
 
-bool Stepper::take_slot(SequenceState& sequence, int64_t tokens) {
+bool Stepper::take_slot(SequenceState& sequence, int64_t tokens, int64_t most) {
     if (sequence.slot >= 0) return memory_.reserve(sequence.slot, tokens);
     const int slot = memory_.take();
     if (slot < 0) return false;
+    prefixes_.take(sequence, slot, most);
     if (!memory_.reserve(slot, tokens)) {
         memory_.give_back(slot);
+        sequence.computed = 0;
         return false;
     }
     sequence.slot = slot;
-    sequence.computed = reached(sequence) = 0;
+    reached(sequence) = sequence.computed;
     return true;
 }
 
@@ -108,6 +110,12 @@ void Stepper::give_back(SequenceState& sequence) {
     if (last_slot_ == sequence.slot) last_ = nullptr;
     memory_.give_back(sequence.slot);
     sequence.slot = -1;
+}
+
+void Stepper::keep_prefix(SequenceState& sequence) {
+    const bool holds_state =
+        reached(sequence) == sequence.computed && draws_->in_flight(sequence.slot) == 0;
+    prefixes_.keep(sequence, holds_state);
 }
 
 Stepper::Due Stepper::due(const SequenceState& sequence) {
@@ -152,6 +160,7 @@ void Stepper::compute(SequenceState& sequence) {
     last_ = &step.bound;
     last_slot_ = sequence.slot;
     last_rows_ = step.rows;
+    if (stretch.path != Path::kAnswer) prompt_rows_ += step.rows;
     advance(sequence, sequence.computed + step.rows);
     if (prompt && sequence.computed == stretch.end) snapshots(sequence).keep(sequence.computed);
 }
@@ -236,8 +245,8 @@ void Stepper::check_draw(SequenceState& sequence) {
     if (std::exchange(sequence.bad_logits, false)) throw_number_error(sequence);
 }
 
-// Keys and values behind the end do no harm, but recurrent state that has moved beyond it is
-// restored from a copy, and what follows the copy is due again.
+// Keys and values behind the end do no harm, where they are the slot's alone, but recurrent state
+// that has moved beyond it is restored from a copy, and what follows the copy is due again.
 void Stepper::settle(SequenceState& sequence) {
     if (reached(sequence) + draws_->in_flight(sequence.slot) == sequence.computed) return;
     draws_->drop(sequence.slot);
@@ -245,6 +254,7 @@ void Stepper::settle(SequenceState& sequence) {
     StateSnapshots& kept = snapshots(sequence);
     if (kept.has_state()) sequence.computed = kept.restore(sequence.computed);
     reached(sequence) = sequence.computed;
+    memory_.write_from(sequence.slot, sequence.computed);
 }
 
 void Stepper::trace(SequenceState& sequence, const AfterKernel& after) {
@@ -275,6 +285,7 @@ void Stepper::throw_number_error(SequenceState& sequence) {
     const int64_t tokens = sequence.computed;
     sequence.computed = reached(sequence) = 0;
     snapshots(sequence).clear();
+    memory_.write_from(sequence.slot, 0);
     std::optional<BadNumber> first;
     while (!first && sequence.computed < tokens)
         trace_step(sequence, [&](const BoundPlan& plan, size_t step, int rows) {

@@ -16,6 +16,7 @@
 #include "runtime/engine/context_memory.h"
 #include "runtime/engine/draws.h"
 #include "runtime/engine/loaded_model.h"
+#include "runtime/engine/prefix_reuse.h"
 #include "runtime/load/bound_plan.h"
 #include "runtime/oracle/engine.h"
 
@@ -31,8 +32,12 @@ class Stepper : public Engine {
     int64_t vocabulary() const override { return model_.graph().vocabulary; }
     int64_t context() const override { return memory_.context(); }
     int64_t most_drawn() const override { return draws_->most_rows(); }
-    bool take_slot(SequenceState& sequence, int64_t tokens) override;
+    bool take_slot(SequenceState& sequence, int64_t tokens, int64_t most) override;
     void give_back(SequenceState& sequence) override;
+    void keep_prefix(SequenceState& sequence) override;
+    int64_t expect_parting(SequenceState& sequence, int64_t tokens) override {
+        return prefixes_.divide(sequence, tokens);
+    }
     void compute(SequenceState& sequence) override;
     void read_logits(SequenceState& sequence, std::vector<float>& to) override;
     void prepare(SequenceState& sequence, bool draws) override;
@@ -50,6 +55,8 @@ class Stepper : public Engine {
     void trace(SequenceState& sequence, const AfterKernel& after);
 
     const LoadedModel& model() const { return model_; }
+    // Rows of all steps of prompts since the start.
+    int64_t prompt_rows() const { return prompt_rows_; }
     // The plans for one decoded token and for a step of a prompt, bound.
     BoundPlan& decode_plan() { return *decoders_.front().plan; }
     BoundPlan& prefill_plan() { return *prefill_.plan; }
@@ -98,6 +105,7 @@ class Stepper : public Engine {
     const LoadedModel& model_;
     Device& device_;
     ContextMemory& memory_;
+    PrefixReuse prefixes_;
     std::map<std::string, std::unique_ptr<Buffer>> shared_;  // scratch, counters, logits
     std::vector<Bound> decoders_;  // of decode_steps(), the first of one row
     Bound prefill_, each_;
@@ -106,6 +114,7 @@ class Stepper : public Engine {
     const Bound* last_ = nullptr;   // the plan of the last step, while its logits are there
     int last_slot_ = -1;            // of its sequence
     int64_t last_rows_ = 0;         // of that step
+    int64_t prompt_rows_ = 0;
 };
 
 }  // namespace hetune

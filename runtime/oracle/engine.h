@@ -23,11 +23,20 @@ class Engine {
     virtual int64_t most_drawn() const { return 1; }
 
     // The sequence gets memory for `tokens` tokens, unless it has it. False where too little is
-    // free; nothing has happened then.
-    virtual bool take_slot(SequenceState& sequence, int64_t tokens) = 0;
-    // The memory is free for others. take_slot() sets `computed` to 0; this call leaves it alone,
-    // since the owner of an idle sequence may be cutting it.
+    // free; it has none then. A sequence without memory may take over its first tokens, `most` of
+    // them at most, from another that began with the same: `computed` says how many, and its
+    // stretches begin as those of the other. One token at least is left to compute.
+    virtual bool take_slot(SequenceState& sequence, int64_t tokens, int64_t most) = 0;
+    // The memory is free for others. take_slot() sets `computed`; this call leaves it alone, since
+    // the owner of an idle sequence may be cutting it.
     virtual void give_back(SequenceState& sequence) = 0;
+    // Leaves the computed tokens of a sequence with a slot for others to take over, as long as
+    // their memory is not needed.
+    virtual void keep_prefix(SequenceState&) {}
+    // Another sequence has the same first `tokens` as this one, which has a slot. The position, not
+    // computed yet, from which the other may go on once keep_prefix() was called there; 0: none
+    // that is worth to wait for.
+    virtual int64_t expect_parting(SequenceState&, int64_t /*tokens*/) { return 0; }
 
     // The functions below take a sequence with a slot. Where its tokens were cut since they were
     // computed, a recurrent state goes back to a copy, and `computed` with it. All throw

@@ -25,7 +25,7 @@ ReferenceEngine::ReferenceEngine(const ModelFile& file, LayerGraph graph, int64_
       rounding_(std::move(rounding)),
       values_(graph_.values.size()) {}
 
-bool ReferenceEngine::take_slot(SequenceState& sequence, int64_t) {
+bool ReferenceEngine::take_slot(SequenceState& sequence, int64_t, int64_t) {
     if (sequence.slot >= 0) return true;
     if (taken_) return false;
     taken_ = true;
@@ -126,7 +126,7 @@ void ReferenceEngine::throw_number_error(SequenceState& sequence) {
 
 std::vector<float> oracle_logits(ReferenceEngine& oracle, std::span<const int32_t> tokens) {
     SequenceState sequence;
-    oracle.take_slot(sequence, static_cast<int64_t>(tokens.size()));
+    oracle.take_slot(sequence, static_cast<int64_t>(tokens.size()), 0);
     std::vector<float> logits =
         append_for_logits(oracle, sequence, tokens, SequenceState::Path::kEachLogits);
     oracle.give_back(sequence);

@@ -20,7 +20,7 @@ class ReferenceEngine : public Engine {
     int64_t vocabulary() const override { return graph_.vocabulary; }
     int64_t context() const override { return context_; }
     // There is one slot.
-    bool take_slot(SequenceState& sequence, int64_t tokens) override;
+    bool take_slot(SequenceState& sequence, int64_t tokens, int64_t most) override;
     void give_back(SequenceState& sequence) override;
     void compute(SequenceState& sequence) override;
     void read_logits(SequenceState& sequence, std::vector<float>& to) override;

@@ -22,6 +22,18 @@ void SequenceState::add_drawn(int32_t token) {
         stretches.push_back({size(), Path::kAnswer});
 }
 
+void SequenceState::start_with(std::span<const Stretch> start) {
+    const int64_t end = start.back().end;
+    const auto rest = std::ranges::upper_bound(stretches, end, {}, &Stretch::end);
+    stretches.insert(stretches.erase(stretches.begin(), rest), start.begin(), start.end());
+}
+
+void SequenceState::divide(int64_t count) {
+    if (count <= 0 || count >= size()) return;
+    const auto at = std::ranges::upper_bound(stretches, count - 1, {}, &Stretch::end);
+    if (at->path == Path::kPrompt && at->end != count) stretches.insert(at, {count, at->path});
+}
+
 void SequenceState::cut(int64_t count) {
     tokens.resize(static_cast<size_t>(count));
     computed = std::min(computed, count);

@@ -35,6 +35,10 @@ struct SequenceState {
     const Stretch& stretch_at(int64_t position) const;
     void append(std::span<const int32_t> more, Path path);
     void add_drawn(int32_t token);
+    // The first tokens were made elsewhere, in these stretches. Steps of the others begin behind.
+    void start_with(std::span<const Stretch> start);
+    // A step of a prompt that goes on behind `count` tokens ends there.
+    void divide(int64_t count);
     // `count` is at most size().
     void cut(int64_t count);
 };

@@ -80,7 +80,7 @@ void PlanTuner::read_reference() {
     if (!memory_.synthetic() && file_.bytes() <= kMostOracleBytes) {
         ReferenceEngine oracle(file_, graph_, std::ssize(tokens_));
         SequenceState sequence;
-        oracle.take_slot(sequence, static_cast<int64_t>(tokens_.size()));
+        oracle.take_slot(sequence, static_cast<int64_t>(tokens_.size()), 0);
         reference_ = append_for_logits(oracle, sequence, tokens_, SequenceState::Path::kPrompt);
         checked_with_ = "oracle";
         return;

@@ -413,6 +413,7 @@ TEST_CASE("options out of range are named as members of ModelOptions") {
     refuses({.kv_type = "q9"}, "ModelOptions::kv_type is 'q9'; it must be one of f16, bf16");
     refuses({.memory_limit = -1}, "ModelOptions::memory_limit");
     refuses({.state_snapshots = -1}, "ModelOptions::state_snapshots");
+    refuses({.state_checkpoints = -2}, "ModelOptions::state_checkpoints");
     refuses({.jobs = -1}, "ModelOptions::jobs");
     refuses({.certify = "never"}, "ModelOptions::certify is 'never'");
     refuses({.backend = "vulkan"}, "ModelOptions::backend is 'vulkan'; known: hip, cuda, cpu");

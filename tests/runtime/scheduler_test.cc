@@ -44,7 +44,7 @@ class FakeEngine : public Engine {
     int64_t vocabulary() const override { return kVocabulary; }
     int64_t context() const override { return 400; }
     int64_t most_drawn() const override { return 2; }
-    bool take_slot(SequenceState& sequence, int64_t) override {
+    bool take_slot(SequenceState& sequence, int64_t, int64_t) override {
         if (sequence.slot >= 0) return true;
         for (size_t i = 0; i < held_.size(); ++i)
             if (!held_[i]) {

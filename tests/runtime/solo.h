@@ -16,7 +16,7 @@ class OneSequence {
     explicit OneSequence(Engine& engine) : engine_(engine) {
         state_.tokens.reserve(static_cast<size_t>(engine.context()) + 1);
         state_.stretches.reserve(64);
-        engine_.take_slot(state_, engine.context());
+        engine_.take_slot(state_, engine.context(), 0);
     }
     ~OneSequence() { engine_.give_back(state_); }
     OneSequence(const OneSequence&) = delete;
