@@ -98,8 +98,15 @@ struct __attribute__((visibility("hidden"))) Sequence::Impl {
         request->sequence = state;
         return request;
     }
-    Generated generate(int64_t kept, std::span<const int32_t> prompt,
-                       const GenerateOptions& options, const OnText& on_text);
+    struct Prompt {
+        int64_t kept = 0;  // first tokens of the sequence, which stay
+        std::span<const int32_t> tokens;
+        int64_t parting = 0;  // Request::parting
+    };
+    Generated generate(const Prompt& prompt, const GenerateOptions& options, const OnText& on_text);
+    // How many of the tokens of a conversation stand in front of its last message of the user.
+    int64_t parting(std::vector<Message> conversation, std::span<const int32_t> tokens,
+                    const std::string& kwargs) const;
     void submit(const std::shared_ptr<Request>& request) {
         const std::lock_guard lock(mutex);
         host->scheduler->submit(request);
@@ -234,18 +241,18 @@ Generated Sequence::generate(std::span<const int32_t> prompt, const GenerateOpti
                              const OnText& on_text) {
     Impl& me = impl();
     const Call call(me);
-    return me.generate(me.state->size(), prompt, options, on_text);
+    return me.generate({me.state->size(), prompt}, options, on_text);
 }
 
-// Behind the first `kept` tokens of the sequence; the others are cut off.
-Generated Sequence::Impl::generate(int64_t kept, std::span<const int32_t> prompt,
-                                   const GenerateOptions& options, const OnText& on_text) {
+Generated Sequence::Impl::generate(const Prompt& prompt, const GenerateOptions& options,
+                                   const OnText& on_text) {
     check_options(options);
     Generated result;
-    const int64_t first = kept + std::ssize(prompt);  // where the answer begins
+    const int64_t first = prompt.kept + std::ssize(prompt.tokens);  // where the answer begins
     const auto request = this->request();
-    request->keep = kept;
-    request->tokens.assign(prompt.begin(), prompt.end());
+    request->keep = prompt.kept;
+    request->tokens.assign(prompt.tokens.begin(), prompt.tokens.end());
+    request->parting = prompt.parting;
     request->draws = options.max_tokens;
     request->sampling = options.sampling;
     if (!options.ignore_end) request->ends = host->ends;
@@ -314,6 +321,19 @@ Generated Sequence::Impl::generate(int64_t kept, std::span<const int32_t> prompt
     return result;
 }
 
+// Clients send a conversation again with another last message, and templates drop the reasoning in
+// front of it: up to there the next prompt is the same. Only recurrent models need to be told.
+int64_t Sequence::Impl::parting(std::vector<Message> conversation, std::span<const int32_t> tokens,
+                                const std::string& kwargs) const {
+    if (!host->memory || !host->memory->has_state() || !host->options.prefix_cache) return 0;
+    const auto last = std::ranges::find(conversation.rbegin(), conversation.rend(),
+                                        std::string("user"), &Message::role);
+    if (last == conversation.rend()) return 0;
+    last->content = last->content.starts_with('.') ? "?" : ".";
+    const std::vector<int32_t> other = Model(host).render(conversation, kwargs);
+    return std::ranges::mismatch(tokens, other).in1 - tokens.begin();
+}
+
 Generated Sequence::chat(const std::vector<Message>& conversation, const GenerateOptions& options,
                          const OnText& on_text, const std::string& kwargs) {
     Impl& me = impl();
@@ -325,8 +345,9 @@ Generated Sequence::chat(const std::vector<Message>& conversation, const Generat
     const std::vector<int32_t>& held = me.state->tokens;
     const auto parting = std::ranges::mismatch(held, tokens).in1 - held.begin();
     const int64_t kept = std::min<int64_t>(parting, std::ssize(tokens) - 1);
-    return me.generate(kept, std::span(tokens).subspan(static_cast<size_t>(kept)), options,
-                       on_text);
+    return me.generate({kept, std::span(tokens).subspan(static_cast<size_t>(kept)),
+                        me.parting(conversation, tokens, kwargs)},
+                       options, on_text);
 }
 
 std::vector<float> Sequence::logits(std::span<const int32_t> tokens, const LogitsOptions& options) {

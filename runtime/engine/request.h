@@ -36,6 +36,7 @@ class Request {
     int64_t keep = -1;  // first of all the sequence is cut to so many tokens; -1: it is not
     std::vector<int32_t> tokens;  // to be appended
     SequenceState::Path path = SequenceState::Path::kPrompt;
+    int64_t parting = 0;  // tokens behind which other texts are likely to part from this one
     enum class Logits { kNone, kLast, kEach } wanted = Logits::kNone;  // of the appended tokens
     int64_t draws = 0;                                                 // tokens to draw at most
     Sampling sampling;

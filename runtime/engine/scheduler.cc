@@ -171,8 +171,9 @@ void Scheduler::admit() {
             if (request->sequence != nullptr && request->sequence->size() > engine_->context())
                 return end(*request, Ending::kContext);
             started = request->sequence == nullptr || take_slot(*request);
-            if (started && request->task == nullptr)
-                engine_->expect_parting(*request->sequence, request->sequence->size());
+            if (!started || request->task != nullptr) return;
+            for (const int64_t at : {request->parting, request->sequence->size()})
+                engine_->expect_parting(*request->sequence, at);
         });
         const auto still = std::ranges::find(waiting_, request);
         if (still == waiting_.end()) continue;  // it ended
