@@ -41,6 +41,13 @@ hetune_status hetune_sequence_open(const hetune_model* model, hetune_sequence** 
     });
 }
 
+hetune_status hetune_sequence_fork(const hetune_sequence* sequence, hetune_sequence** fork) {
+    return guarded([&] {
+        need(fork, "fork");
+        *fork = new hetune_sequence{need(sequence, "sequence").sequence.fork()};
+    });
+}
+
 void hetune_sequence_free(hetune_sequence* sequence) { delete sequence; }
 
 hetune_status hetune_sequence_append(hetune_sequence* sequence, const char* text, size_t bytes) {

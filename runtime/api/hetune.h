@@ -236,6 +236,10 @@ class HETUNE_API Sequence {
     Sequence(Sequence&&) noexcept;
     Sequence& operator=(Sequence&&) noexcept;
 
+    // Another sequence with the same tokens, to go on in another way. What is computed is taken
+    // over when it does (ModelOptions::prefix_cache), or computed again.
+    Sequence fork() const;
+
     // Appends a prompt and computes it.
     void append(std::span<const int32_t> tokens);
     void append(std::string_view text);

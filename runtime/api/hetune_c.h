@@ -179,6 +179,9 @@ HETUNE_API hetune_status hetune_generate_options_cancelled(hetune_generate_optio
 
 HETUNE_API hetune_status hetune_sequence_open(const hetune_model* model,
                                               hetune_sequence** sequence);
+// Another sequence with the same tokens, to go on in another way; both are to be freed.
+HETUNE_API hetune_status hetune_sequence_fork(const hetune_sequence* sequence,
+                                              hetune_sequence** fork);
 HETUNE_API void hetune_sequence_free(hetune_sequence* sequence);
 
 // Appends a prompt and computes it.

@@ -213,6 +213,18 @@ Sequence::Impl& Sequence::impl() const {
     return *impl_;
 }
 
+// The scheduler keeps the computed tokens of each sequence for others, so there is nothing to share
+// but the knowledge of what they are.
+Sequence Sequence::fork() const {
+    Impl& me = impl();
+    const Call call(me);
+    Sequence other(me.host);
+    SequenceState& state = *other.impl_->state;
+    state.tokens.assign(me.state->tokens.begin(), me.state->tokens.end());
+    state.stretches.assign(me.state->stretches.begin(), me.state->stretches.end());
+    return other;
+}
+
 void Sequence::append(std::span<const int32_t> tokens) {
     Impl& me = impl();
     const Call call(me);

@@ -391,7 +391,7 @@ void Scheduler::draw_together(std::span<const RequestPtr> requests) {
     drawn_for_.clear();
     for (const RequestPtr& request : requests)
         if (request->sequence->computed >= engine_->context())
-            end(*request, Ending::kContext);
+            guard(*request, [&] { finish(*request, Ending::kContext); });
         else
             drawn_for_.push_back(request->sequence.get());
     if (drawn_for_.empty()) return;

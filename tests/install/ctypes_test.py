@@ -157,6 +157,9 @@ logits = owned("sequence_logits", c_float, sequence, array, c_size_t(len(tokens)
 assert len(logits) == info["vocabulary"]
 fails("RequestError", "cut back", "sequence_truncate", sequence, c_int64(100))
 call("sequence_truncate", sequence, c_int64(1))
+fork = handle("sequence_fork", sequence)
+assert lent("sequence_tokens", c_int32, fork) == lent("sequence_tokens", c_int32, sequence)
+c.hetune_sequence_free(fork)
 room = c_int64()
 call("sequence_room", sequence, byref(room))
 assert room.value == 127

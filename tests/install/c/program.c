@@ -292,7 +292,7 @@ static void chat(const hetune_model* model) {
 
 static void logits(const hetune_model* model) {
     const int32_t tokens[] = {5, 17, 300, 42};
-    hetune_sequence* sequence = NULL;
+    hetune_sequence *sequence = NULL, *fork = NULL;
     float *last = NULL, *each = NULL, *again = NULL;
     size_t width = 0, all = 0, more = 0;
     OK(hetune_sequence_open(model, &sequence));
@@ -305,10 +305,16 @@ static void logits(const hetune_model* model) {
     OK(hetune_sequence_logits(sequence, tokens + 3, 1, HETUNE_ONE_BY_ONE, &again, &more));
     REQUIRE(more == width && memcmp(again, last, width * sizeof *last) == 0);
     hetune_free(again);
+    FAILS(hetune_sequence_truncate(sequence, 9), HETUNE_REQUEST_ERROR, "9");
+    OK(hetune_sequence_truncate(sequence, 3));
+    OK(hetune_sequence_fork(sequence, &fork));
+    hetune_sequence_free(sequence);
+    OK(hetune_sequence_logits(fork, tokens + 3, 1, HETUNE_ONE_BY_ONE, &again, &more));
+    REQUIRE(more == width && memcmp(again, last, width * sizeof *last) == 0);
+    hetune_free(again);
     hetune_free(each);
     hetune_free(last);
-    FAILS(hetune_sequence_truncate(sequence, 9), HETUNE_REQUEST_ERROR, "9");
-    hetune_sequence_free(sequence);
+    hetune_sequence_free(fork);
 }
 
 static void context(const hetune_model* model) {
