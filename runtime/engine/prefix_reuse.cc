@@ -9,7 +9,7 @@ namespace {
 
 using Path = SequenceState::Path;
 
-// A step that ends for the sake of fewer tokens costs more than they do.
+// Fewer tokens are computed sooner than a step that ends for their sake.
 constexpr int64_t kFewest = 16;
 
 }  // namespace
@@ -45,7 +45,7 @@ void PrefixReuse::take(SequenceState& sequence, int slot, int64_t most) {
         sequence.computed = prefix.tokens;
     }
     // Two texts part here, so a third may.
-    divide(sequence, kept);
+    if (kept >= sequence.computed + kFewest) divide(sequence, kept);
 }
 
 void PrefixReuse::keep(const SequenceState& sequence, bool holds_state) {
@@ -60,7 +60,7 @@ void PrefixReuse::keep(const SequenceState& sequence, bool holds_state) {
 int64_t PrefixReuse::divide(SequenceState& sequence, int64_t tokens) const {
     int64_t at = std::min(tokens, reusable(sequence));
     if (exact()) at = at / unit_ * unit_;
-    if (at < sequence.computed + kFewest) return 0;
+    if (at < kFewest || at <= sequence.computed) return 0;
     if (memory_.has_state()) sequence.divide(at);
     return at;
 }

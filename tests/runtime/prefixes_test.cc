@@ -15,7 +15,9 @@ using Tokens = std::vector<int32_t>;
 
 std::shared_ptr<ModelHost> load(const std::string& name, ModelOptions options) {
     setenv("HETUNE_CACHE_DIR", run_store().c_str(), 1);
-    options.backend = "cpu";
+    // "cuda" on a machine with a GPU.
+    const char* chosen = std::getenv("HETUNE_TEST_BACKEND");
+    options.backend = chosen != nullptr ? chosen : "cpu";
     options.prefill_rows = 64;
     options.chat_template = "chatml";
     return std::make_shared<ModelHost>(kModels + "/" + name + "-Q4_K_M.gguf", options);
@@ -34,7 +36,7 @@ Tokens some(int count, int seed) {
 }
 
 // A prompt for everyone, and something of each one's own.
-constexpr int kCommon = 300, kOwn = 10, kRequests = 16;
+constexpr int kCommon = 260, kOwn = 10, kRequests = 16;
 Tokens prompt(int who) {
     Tokens tokens = some(kCommon, 0);
     for (const int32_t token : some(kOwn, who + 1)) tokens.push_back(token);
@@ -82,6 +84,27 @@ TEST_CASE("requests that arrive at once with the same start compute it once") {
                               .generate(prompt(i), {.max_tokens = 2, .ignore_end = true})
                               .tokens == drawn[static_cast<size_t>(i)]);
         }
+}
+
+TEST_CASE("a request whose start another one computes goes on alone where that is cancelled") {
+    const auto host = load("tiny", {.context = 384, .parallel = 2});
+    const Model model(host);
+    Sequence first = model.open();
+    std::thread other([&] {
+        Generated made;
+        for (int i = 0; made.stop != Stop::kCancelled && i < 20; ++i) {
+            first.reset();
+            made = first.generate(prompt(i),
+                                  {.max_tokens = 1,
+                                   .ignore_end = true,
+                                   .cancelled = [&, asked = 0]() mutable { return asked++ > 0; }});
+        }
+    });
+    Sequence second = model.open();
+    const Generated made = second.generate(prompt(1001), {.max_tokens = 2, .ignore_end = true});
+    other.join();
+    CHECK(made.tokens.size() == 2);
+    CHECK(made.prompt_tokens + made.cached_tokens == kCommon + kOwn);
 }
 
 TEST_CASE("requests with the same start one after another compute it once, or twice") {
