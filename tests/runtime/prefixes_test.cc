@@ -46,6 +46,7 @@ Tokens prompt(int who) {
 TEST_CASE("requests that arrive at once with the same start compute it once") {
     for (const std::string name : {"tiny", "mini35"})
         for (const bool exact : {false, true}) {
+            if (exact && name == "tiny") continue;  // is exact in any case
             CAPTURE(name);
             CAPTURE(exact);
             const auto host = load(name, {.context = 384, .parallel = 3, .exact_prefix = exact});
@@ -73,7 +74,7 @@ TEST_CASE("requests that arrive at once with the same start compute it once") {
                 cached += requests[i]->cached_tokens;
             }
             // A recurrent model is exact at multiples of 32 tokens.
-            const int taken = exact && name == "mini35" ? kCommon / 32 * 32 : kCommon;
+            const int taken = exact ? kCommon / 32 * 32 : kCommon;
             CHECK(cached == (kRequests - 1) * taken);
             CHECK(prompt_rows(*host) == kRequests * (kCommon + kOwn) - cached);
             const auto alone = load(name, {.context = 384, .prefix_cache = false});

@@ -254,8 +254,7 @@ Counts check_together(const std::string& name, Reuse reuse, int parallel, int co
 TEST_CASE("programs that share their steps leave what each leaves alone, bit for bit") {
     for (const std::string name : {"tiny", "mini35"}) {
         Counts all;
-        for (const auto& [parallel, count, first] :
-             {std::array{2, 3, 100}, {5, 7, 200}, {16, 16, 300}}) {
+        for (const auto& [parallel, count, first] : {std::array{2, 5, 100}, {16, 16, 300}}) {
             const Counts counts = check_together(name, Reuse::kExact, parallel, count, first);
             all.tokens += counts.tokens;
             all.taken_over += counts.taken_over;
@@ -268,7 +267,7 @@ TEST_CASE("programs that share their steps leave what each leaves alone, bit for
 
 TEST_CASE("programs that take over what decoding made, or other steps, leave nearly the same") {
     for (const std::string name : {"tiny", "mini35"}) {
-        const Counts counts = check_together(name, Reuse::kAll, 5, 12, 400);
+        const Counts counts = check_together(name, Reuse::kAll, 2, 8, 400);
         MESSAGE(name, ": ", counts.taken_over, " tokens taken over, KL of at most ", counts.max_kl);
         CHECK(counts.taken_over > 10);
         CHECK(counts.max_kl < 0.02);
