@@ -218,9 +218,8 @@ bool Scheduler::take_slot(const Request& request) {
     const std::shared_ptr<SequenceState>& sequence = request.sequence;
     const bool has_one = sequence->slot >= 0;
     // A task may append as much as there is room for.
-    const int64_t tokens = request.task != nullptr
-                               ? context()
-                               : sequence->size() + std::min(request.draws, context());
+    const int64_t tokens =
+        request.task != nullptr ? context() : sequence->size() + std::min(request.draws, context());
     // Logits that are asked for are not there for tokens that others computed.
     const int64_t most =
         request.wanted == Request::Logits::kEach ? request.before_ : sequence->size();
