@@ -93,6 +93,7 @@ int run_parallel(BenchArguments& args) {
         throw UsageError(fmt::format("--ctx {} is too little for these tests; they need {}",
                                      args.model.options.context, needed));
     args.model.options.parallel = static_cast<int>(longest(args.parallel));
+    args.model.options.prefix_cache = false;  // prompts are measured
     catch_interrupts({SIGINT, SIGTERM});
     const Budget budget(args.budget);
     args.model.options.cancelled = [&] { return budget.over(); };
