@@ -18,8 +18,10 @@ const std::vector<TemplateParam>& params_of(const Plan& plan, const PlanStep& st
     return find_template(plan.spec(step).name)->params;
 }
 
-// Weights and KV caches, which BenchMemory has for all candidates.
-bool is_shared(BufferRole role) { return is_weight(role) || role == BufferRole::kKv; }
+// Weights, KV caches and their pages, which BenchMemory has for all candidates.
+bool is_shared(BufferRole role) {
+    return is_weight(role) || role == BufferRole::kKv || role == BufferRole::kPages;
+}
 
 bool reads(const TemplateParam& param) {
     return param.role != ParamRole::kOutput && param.role != ParamRole::kWeights;

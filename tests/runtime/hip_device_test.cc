@@ -218,7 +218,7 @@ TEST_CASE(
     std::vector<float> values((70u << 20) / 4 + 100);
     for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i % 1000);
     const auto big = test::put(*device, values), sum = device->allocate(128);
-    const int32_t state[2] = {0, 1};
+    const int32_t state[2] = {1, 0};  // the rows come first
     const auto step = device->allocate(8);
     device->upload(*step, 0, std::as_bytes(std::span(state)));
     const auto args = test::pointers({step.get(), big.get(), big.get(), sum.get()});
