@@ -16,7 +16,7 @@ DEVICE inline const i32* pages_of(const StepState* step, const i32* pages, int s
 DEVICE inline i64 cache_row(int page, int position) {
     return i64(page) * kPageTokens + position % kPageTokens;
 }
-// What to add to the positions of a page to get their rows.
+// The rows of a page are its positions plus this.
 DEVICE inline i64 page_shift(int page, int position) {
     return i64(page - position / kPageTokens) * kPageTokens;
 }

@@ -1,5 +1,5 @@
-// What changes from step to step, in device memory: a captured graph reads it anew each time. Also
-// read by the host.
+// The step's changing facts, in device memory: a captured graph reads them anew each time. The host
+// reads this header, too.
 #pragma once
 
 #include "prelude/types.h"

@@ -34,7 +34,7 @@ DEVICE inline void load_floats(const u8* tile, int lane, int step, float (&w)[32
     }
 }
 
-// What a block of activations has besides its bytes.
+// Scale and sums of a block of activations.
 struct XScales {
     float scale, sum, sum_low, sum_high;
 };

@@ -44,7 +44,7 @@ struct StepImage {
     }
 };
 
-// What a lane needs of a step's activations: two words of one token of each group of eight, and
+// A lane's part of a step's activations: two words of one token of each group of eight, and
 // the scales of two tokens.
 template <int kGroups>
 struct StepInputs {

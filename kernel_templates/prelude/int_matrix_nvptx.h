@@ -29,7 +29,7 @@ DEVICE inline IntRows int_rows(const u8* rows, int pitch) {
                  : "memory");
     return m;
 }
-// Of column l / 4 the words l % 4 and 4 + l % 4.
+// The lane's words are l % 4 and 4 + l % 4 of column l / 4.
 DEVICE inline IntColumns int_columns(u32 low, u32 high) { return {{low, high}}; }
 // c[i][j] += sum of the 32 products of row i and column j; of the first 16; of the last 16.
 DEVICE inline void int_mul(IntSums& c, const IntRows& a, const IntColumns& b) {

@@ -143,7 +143,7 @@ void lower_gate_up(PlanBuilder& b, const ops::MoeStep& op, const MoeSizes& m, co
         .threads = static_cast<uint32_t>(32 * waves),
         .rows_axis = tokens > 1 ? 2 : -1};
     const int64_t rows = op.used * m.inner + m.shared_inner;
-    // Of a batch each row counts with experts of its own.
+    // Each row of a batch counts with experts of its own.
     step.cost.weight_bytes =
         tokens * op.used *
         (tiles_bytes(gate, m.inner, m.width) + tiles_bytes(up, m.inner, m.width));

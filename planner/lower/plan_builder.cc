@@ -362,7 +362,7 @@ void PlanBuilder::lower_with_variants(const T& op) {
                 batch_refusals_.clear();
                 return;
             }
-            // Of this kernel, or of the one for one row.
+            // The refusal is this kernel's, or that of the kernel for one row.
             last_refused = refused->to_string();
             reason = options.refused.at(options.refused.contains(last_refused)
                                             ? last_refused

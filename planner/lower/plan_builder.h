@@ -144,8 +144,8 @@ class PlanBuilder {
     };
     State state() const;
     void restore(State state);
-    // Of a decode step also where the kernel for one row is, since all kinds of decode step add up
-    // in the order of that one.
+    // A decode step's kernel is refused with the kernel for one row, too: all kinds of decode step
+    // add up in the order of that one.
     bool is_refused(const KernelSpec& spec) const;
     // The kernel of the first step from `first` on whose kernel is refused; nullptr: none is.
     const KernelSpec* refused_kernel(size_t first) const;

@@ -49,11 +49,11 @@ class Draws {
     int64_t in_flight(int slot) const;
     // Sleeps until the oldest launch is done. take() gives what it drew.
     void land();
-    // Of what has landed, a sequence's next token: kNothingDrawn where its logits are no numbers,
+    // A sequence's next token that has landed: kNothingDrawn where its logits are no numbers,
     // kNoneLeft where nothing more of it has landed.
     int32_t take(const SequenceState& sequence);
     static constexpr int32_t kNoneLeft = -2;
-    // What is in flight for a slot is not taken any more.
+    // Draws in flight for a slot are not taken any more.
     void drop(int slot);
 
     double waited_seconds() const { return waited_seconds_; }
@@ -65,7 +65,7 @@ class Draws {
         int64_t rows;
         std::unique_ptr<Graph> token;  // decode and draw
     };
-    // What the host knows of the draws of a slot's sequence.
+    // The host's knowledge of the draws of a slot's sequence.
     struct Slot {
         std::vector<int32_t> ends;  // of the generation
         int32_t drawn = 0;          // draws taken, by the device's count

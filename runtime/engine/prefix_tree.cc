@@ -31,7 +31,7 @@ class Blocks {
     size_t page_tokens_;
 };
 
-// What is better about a prefix, first things first: its length, how many of its first tokens were
+// The merits of a prefix, the greatest first: its length, how many of its first tokens were
 // made by prompt kernels, its last use.
 using Rank = std::tuple<int64_t, int64_t, uint64_t>;
 

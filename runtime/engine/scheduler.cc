@@ -270,7 +270,7 @@ void Scheduler::step_drawing() {
         std::ranges::rotate(drawing_, drawing_.begin() + static_cast<std::ptrdiff_t>(turn_));
         drawing_.resize(most);
     }
-    // What ended meanwhile, or was lost with the device, is not active any more.
+    // Requests that ended meanwhile, or were lost with the device, are not active any more.
     std::erase_if(drawing_, [&](const RequestPtr& request) {
         return std::ranges::find(active_, request) == active_.end();
     });

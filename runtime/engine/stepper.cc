@@ -105,7 +105,7 @@ bool Stepper::take_slot(SequenceState& sequence, int64_t tokens, int64_t most) {
 
 void Stepper::give_back(SequenceState& sequence) {
     if (sequence.slot < 0) return;
-    // What is in flight for it is done before another sequence's steps, which are launched later.
+    // Its draws in flight are done before another sequence's steps, which are launched later.
     draws_->drop(sequence.slot);
     if (last_slot_ == sequence.slot) last_ = nullptr;
     memory_.give_back(sequence.slot);

@@ -15,7 +15,8 @@ namespace hetune {
 // Tokens of context unless more are asked for: a cache of the trained context may not fit.
 constexpr int64_t kDefaultContext = 4096;
 
-// What a sequence takes over of others that began with the same tokens, instead of computing it.
+// The start that a sequence takes over of others with the same first tokens, instead of computing
+// it.
 enum class Prefixes {
     kNone,   // nothing
     kExact,  // what equals, bit for bit, what it would compute

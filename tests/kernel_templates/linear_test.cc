@@ -58,7 +58,7 @@ TEST_CASE(
     check(cases);
 }
 
-// What the tokens of a batch are owed: those of a sequence alone.
+// A batch owes each sequence the tokens that it gets alone.
 TEST_CASE(
     "with many tokens at a time, and by integer matrix units, a row has the bits of one alone") {
     constexpr int64_t kRows = 70, kTokens = 19;

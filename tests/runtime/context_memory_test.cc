@@ -33,7 +33,7 @@ struct Text {
         }
         return list;
     }
-    // What a kernel would write for the last of `count` tokens: it depends on all of them.
+    // A kernel writes such a value for the last of `count` tokens: it depends on all of them.
     uint64_t mark(size_t count) const {
         uint64_t hash = 14695981039346656037u;
         for (size_t i = 0; i < count; ++i)

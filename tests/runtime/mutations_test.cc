@@ -305,7 +305,7 @@ std::map<std::string, std::vector<Subject>> subjects_of(const Arch& arch) {
                 std::vector<const Plan*> list;
                 for (const Plan& sampler : plans->samplers) list.push_back(&sampler);
                 for (const Plan& plan : plans->steps) list.push_back(&plan);
-                // Of steps that share a kernel, that with the most sequences tries most.
+                // The step with the most sequences tries most of a kernel that several share.
                 std::ranges::stable_sort(list, std::ranges::greater(),
                                          [](const Plan* plan) { return plan->options.sequences; });
                 for (const Plan* plan : list)

@@ -1,4 +1,4 @@
-// What prompts with the same start cost together, by the rows of the steps that compute prompts.
+// The cost of prompts with the same start, counted in rows of the steps that compute prompts.
 #include <doctest/doctest.h>
 
 #include <atomic>
