@@ -194,8 +194,9 @@ class HETUNE_API Model {
 
     const ModelInfo& info() const;
 
-    // A new sequence, empty. There may be any number; the steps of one after the other are taken,
-    // and where memory holds fewer contexts, one that is idle is computed again when it goes on.
+    // A new sequence, empty. There may be any number: ModelOptions::parallel of them have memory
+    // and decode in the same steps. An idle one gives its memory up to one that waits, and when it
+    // goes on, its kept start is taken over and the rest is computed again.
     Sequence open() const;
 
     // Text to ids. `parse_special`: control tokens written out in the text count as such. `first`:
