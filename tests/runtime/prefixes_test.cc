@@ -43,6 +43,36 @@ Tokens prompt(int who) {
     return tokens;
 }
 
+// What is drawn for each of `count` requests, none of which starts before all have arrived.
+std::vector<Tokens> ask_at_once(ModelHost& host, int count,
+                                const std::function<Tokens(int who)>& prompt_of, int draws) {
+    std::atomic<bool> all_there = false;
+    std::thread other([&] { host.scheduler->run([&](Engine&) { all_there.wait(false); }); });
+    std::vector<std::shared_ptr<Request>> requests;
+    int64_t tokens = 0, cached = 0;
+    for (int i = 0; i < count; ++i) {
+        requests.push_back(std::make_shared<Request>());
+        requests.back()->sequence = std::make_shared<SequenceState>();
+        requests.back()->tokens = prompt_of(i);
+        requests.back()->draws = draws;
+        tokens += std::ssize(requests.back()->tokens);
+        host.scheduler->submit(requests.back());
+    }
+    all_there = true;
+    all_there.notify_all();
+    other.join();
+    std::vector<Tokens> drawn(requests.size());
+    for (size_t i = 0; i < requests.size(); ++i) {
+        std::vector<float> none;
+        while (!requests[i]->receive(drawn[i], none, std::chrono::seconds(1))) {
+        }
+        requests[i]->finish();
+        cached += requests[i]->cached_tokens;
+    }
+    CHECK(tokens == prompt_rows(host) + cached);
+    return drawn;
+}
+
 TEST_CASE("requests that arrive at once with the same start compute it once") {
     for (const std::string name : {"tiny", "mini35"})
         for (const bool exact : {false, true}) {
@@ -50,33 +80,11 @@ TEST_CASE("requests that arrive at once with the same start compute it once") {
             CAPTURE(name);
             CAPTURE(exact);
             const auto host = load(name, {.context = 384, .parallel = 3, .exact_prefix = exact});
-            std::atomic<bool> all_there = false;
-            std::thread other(
-                [&] { host->scheduler->run([&](Engine&) { all_there.wait(false); }); });
-            std::vector<std::shared_ptr<Request>> requests;
-            for (int i = 0; i < kRequests; ++i) {
-                requests.push_back(std::make_shared<Request>());
-                requests.back()->sequence = std::make_shared<SequenceState>();
-                requests.back()->tokens = prompt(i);
-                requests.back()->draws = 2;
-                host->scheduler->submit(requests.back());
-            }
-            all_there = true;
-            all_there.notify_all();
-            other.join();
-            std::vector<Tokens> drawn(requests.size());
-            int64_t cached = 0;
-            for (size_t i = 0; i < requests.size(); ++i) {
-                std::vector<float> none;
-                while (!requests[i]->receive(drawn[i], none, std::chrono::seconds(1))) {
-                }
-                requests[i]->finish();
-                cached += requests[i]->cached_tokens;
-            }
+            const auto drawn = ask_at_once(*host, kRequests, prompt, 2);
+            const int64_t cached = kRequests * (kCommon + kOwn) - prompt_rows(*host);
             // A recurrent model is exact at multiples of 32 tokens.
             const int taken = exact ? kCommon / 32 * 32 : kCommon;
             CHECK(cached == (kRequests - 1) * taken);
-            CHECK(prompt_rows(*host) == kRequests * (kCommon + kOwn) - cached);
             const auto alone = load(name, {.context = 384, .prefix_cache = false});
             if (exact)
                 for (int i = 0; i < kRequests; i += 9)
@@ -120,6 +128,30 @@ TEST_CASE("requests with the same start one after another compute it once, or tw
             CHECK(made.prompt_tokens + made.cached_tokens == kCommon + kOwn);
         }
     }
+}
+
+TEST_CASE("64 requests with one prompt of 1500 tokens compute it once, at once or one by one") {
+    constexpr int kLong = 1500, kMany = 64;
+    const auto with_own = [](int who) {
+        Tokens tokens = some(kLong, 0);
+        for (const int32_t token : some(3, who + 1)) tokens.push_back(token);
+        return tokens;
+    };
+    for (const std::string name : {"tiny", "mini35"})
+        for (const bool at_once : {true, false}) {
+            CAPTURE(name);
+            CAPTURE(at_once);
+            const auto host = load(name, {.context = 1600, .parallel = 4});
+            if (at_once)
+                ask_at_once(*host, kMany, with_own, 1);
+            else
+                for (int who = 0; who < kMany; ++who)
+                    Model(host).open().generate(with_own(who),
+                                                {.max_tokens = 1, .ignore_end = true});
+            // A recurrent model learns from the second prompt that a start is common.
+            const int times = name == "mini35" && !at_once ? 2 : 1;
+            CHECK(prompt_rows(*host) == times * kLong + kMany * 3);
+        }
 }
 
 TEST_CASE("a fork takes over what its sequence computed, and each goes on by itself") {
