@@ -26,8 +26,13 @@ Plan lower_without(const LayerGraph& graph, const ModelFile& file, const Arch& a
 
 }  // namespace
 
-Plan lower_graph(const LayerGraph& graph, const ModelFile& file, const Arch& arch,
+Plan lower_graph(const LayerGraph& whole, const ModelFile& file, const Arch& arch,
                  const PlanOptions& options, const std::map<int, OpTunables>& ops) {
+    LayerGraph graph = whole;
+    if (options.output == StepOutput::kEachHidden) {
+        graph.ops.pop_back();
+        graph.logits = graph.hidden_states;
+    }
     std::set<std::string_view> unfused;
     for (;;) try {
             return lower_without(graph, file, arch, options, ops, unfused);

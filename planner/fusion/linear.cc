@@ -12,7 +12,7 @@ constexpr size_t kFan = 4;
 
 // Without a choice of rows last_row is the identity.
 bool drop_last_row(FusedGraph& graph, const PlanOptions& options, const ModelFile&) {
-    if (options.rows > 1 && !options.all_logits) return false;
+    if (options.rows > 1 && !options.each_row()) return false;
     return rewrite_first<ops::LastRow>(graph, [&](const Found<ops::LastRow>& last) {
         const ValueId from = last->x, to = last->y;
         for (Op& op : graph.ops)

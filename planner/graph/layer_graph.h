@@ -41,7 +41,8 @@ struct LayerGraph {
 
     std::vector<Value> values;
     std::vector<PrimitiveOp> ops;    // in order of execution
-    ValueId logits = -1;             // [rows, vocabulary]
+    ValueId logits = -1;             // [rows, vocabulary], of the last op
+    ValueId hidden_states = -1;      // [rows, hidden], normalised: input of the last op
     std::vector<std::string> notes;  // what of the file is left out, one line each
     std::vector<std::string>
         unused;  // what of the file no op reads and is not known to be harmless

@@ -97,7 +97,7 @@ void lower_sigmoid_mul(PlanBuilder& b, const ops::SigmoidMul& op) {
 // that the same kernel writes, so that a captured graph needs no help from the host.
 void lower_last_row(PlanBuilder& b, const ops::LastRow& op) {
     const ValueId x = op.x, y = op.y;
-    if (b.options.rows == 1 || b.options.all_logits) return b.alias(y, x);
+    if (b.options.rows == 1 || b.options.each_row()) return b.alias(y, x);
     const PlanArg in = b.in(x);
     b.emit({.label = b.name(y),
             .spec = {"take_row", {{"kCols", constant(b.width(x))}}},

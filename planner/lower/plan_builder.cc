@@ -57,7 +57,7 @@ PlanBuilder::PlanBuilder(const FusedGraph& fused, const ModelFile& the_file, con
       tuned(the_tuned),
       places_(fused.model.values.size()) {
     for (size_t i = 0; i < ops.size(); ++i) {
-        bool last = std::holds_alternative<ops::LastRow>(ops[i]) && !options.all_logits;
+        bool last = std::holds_alternative<ops::LastRow>(ops[i]) && !options.each_row();
         for (const ValueId input : inputs_of(ops[i])) {
             Place& place = places_[static_cast<size_t>(input)];
             place.last_use = i;

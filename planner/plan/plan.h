@@ -19,6 +19,13 @@ namespace hetune {
 enum class Activations { kQuantised, kFloat };        // what integer weights are multiplied with
 std::string_view to_string(Activations activations);  // "q8", "f32"
 
+// What a step leaves behind, besides keys, values and states.
+enum class StepOutput {
+    kLogits,      // [vocabulary] of the last row
+    kEachLogits,  // [rows, vocabulary]
+    kEachHidden,  // [rows, hidden] that logits would be made of: LayerGraph::hidden_states
+};
+
 // Below, a product is bound by its weights, which the other kernels read as fast.
 constexpr int kMatrixRows = 32;
 
@@ -28,8 +35,8 @@ struct PlanOptions {
     bool fusion = true;  // false: the chain of primitives
     Activations activations = Activations::kQuantised;
     KvType kv = KvType::kF16;
-    bool all_logits = false;  // logits of every row, rather than of the last one
-    bool matrix = false;      // products of many rows on the matrix units, see by_matrix()
+    StepOutput output = StepOutput::kLogits;
+    bool matrix = false;  // products of many rows on the matrix units, see by_matrix()
     // Tunables that replace the default of every step they are valid for, by template:
     // {"gemv", {{"kWaves", "4"}}}.
     std::map<std::string, std::map<std::string, std::string>> tunables;
@@ -40,6 +47,7 @@ struct PlanOptions {
     // (fewer waves, another lowering, the unfused chain).
     std::map<std::string, std::string> refused;
 
+    bool each_row() const { return output != StepOutput::kLogits; }
     // Whether each row is the next token of a sequence of its own, rather than some of a prompt.
     bool decodes() const { return rows == sequences; }
     // Whether the plan works with halves on the matrix units: in prefill, where 8-bit activations
@@ -61,7 +69,7 @@ enum class BufferRole {
     kScratch,   // the arena that values share
     kStep,      // StepState and its rows
     kTokens,    // int32 [rows]
-    kLogits,    // float [rows or 1, vocabulary]
+    kLogits,    // float [rows or 1, vocabulary], or the hidden states: StepOutput
     kSampler,   // SamplerState; the ring of drawn tokens
     kCounters,  // zero between launches
 };

@@ -25,6 +25,7 @@ JsonObject members_of(const ModelInfo& info) {
             {"context", info.context},
             {"trained_context", info.trained_context},
             {"vocabulary", info.vocabulary},
+            {"embedding", info.embedding},
             {"memory_bytes", info.memory_bytes},
             {"memory_table", info.memory_table},
             {"has_tokenizer", info.has_tokenizer},

@@ -62,6 +62,7 @@ struct ModelOptions {
     std::string kv_type = "f16";     // "f16", "bf16", "f32", "q8" (8 bits, a scale for each head)
     bool tiles = true;               // keep repacked weights on disk
     bool all_logits = false;         // makes logits() of every position fast, for some memory
+    bool embeddings = false;         // Model::embed() will be called
     int64_t memory_limit = 0;        // bytes; 0: what the device has free
     // Instead of the pre-tokenizer that the file names, "qwen2"; empty: the file's.
     std::string pre_tokenizer = {};
@@ -109,6 +110,7 @@ struct ModelInfo {
     int64_t context = 0;                          // capacity in tokens
     int64_t trained_context = 0;
     int64_t vocabulary = 0;
+    int64_t embedding = 0;     // numbers of an embedding: Model::embed()
     int64_t memory_bytes = 0;  // weights, KV cache, activations and code
     std::string memory_table;  // the same, for people
     bool has_tokenizer = false;
@@ -118,6 +120,13 @@ struct ModelInfo {
     int kernels_certified = 0, kernels_refused = 0;                    // tried out now; not used
     double compile_seconds = 0, repack_seconds = 0, load_seconds = 0;  // load: all of it
     double certify_seconds = 0;
+};
+
+// How the hidden states of a text's tokens, behind the last norm, become one vector.
+enum class Pooling {
+    kModel,  // as the file says, and kLast where it says nothing
+    kMean,
+    kLast,  // that of the last token, the only one that has seen all
 };
 
 struct Message {
@@ -208,6 +217,16 @@ class HETUNE_API Model {
     // further variables of the template, a JSON object: {"enable_thinking": false}.
     std::vector<int32_t> render(const std::vector<Message>& conversation,
                                 const std::string& kwargs = {}) const;
+
+    // A text as a vector of ModelInfo::embedding numbers, of Euclidean length 1 if `normalised`. Of
+    // a text the tokens are those of an embedding model: between BOS and EOS, as far as the file
+    // asks for them. Computed beside the other sequences, in memory of a slot. Throws OptionError
+    // without ModelOptions::embeddings, RequestError for no tokens, and what generate() throws.
+    std::vector<float> embed(std::span<const int32_t> tokens, Pooling pooling = Pooling::kModel,
+                             bool normalised = true) const;
+    std::vector<float> embed(std::string_view text, Pooling pooling = Pooling::kModel,
+                             bool normalised = true) const;
+    std::vector<int32_t> tokenize_for_embedding(std::string_view text) const;
 
     // False where ChatML stands in for a chat template. Throws ModelError for one that cannot be
     // read.

@@ -136,6 +136,41 @@ hetune_status hetune_model_tokenize(const hetune_model* model, const char* text,
     });
 }
 
+namespace {
+
+// The body of hetune_model_embed() and its kin; `input` gives the text or the tokens.
+template <class Input>
+hetune_status embed(const hetune_model* model, int flags, float** values, size_t* floats,
+                    const Input& input) {
+    return guarded([&] {
+        need(values, "values");
+        need(floats, "floats");
+        hetune::check_flags(flags, HETUNE_POOL_MEAN | HETUNE_POOL_LAST | HETUNE_NOT_SCALED);
+        constexpr int kBoth = HETUNE_POOL_MEAN | HETUNE_POOL_LAST;
+        if ((flags & kBoth) == kBoth)
+            throw hetune::OptionError("HETUNE_POOL_MEAN and HETUNE_POOL_LAST exclude each other");
+        const auto pooling = (flags & HETUNE_POOL_MEAN) != 0   ? hetune::Pooling::kMean
+                             : (flags & HETUNE_POOL_LAST) != 0 ? hetune::Pooling::kLast
+                                                               : hetune::Pooling::kModel;
+        give(need(model, "model").model.embed(input(), pooling, (flags & HETUNE_NOT_SCALED) == 0),
+             values, floats);
+    });
+}
+
+}  // namespace
+
+hetune_status hetune_model_embed(const hetune_model* model, const char* text, size_t bytes,
+                                 int flags, float** values, size_t* floats) {
+    return embed(model, flags, values, floats,
+                 [&] { return hetune::text_argument(text, bytes, "text"); });
+}
+
+hetune_status hetune_model_embed_tokens(const hetune_model* model, const int32_t* tokens,
+                                        size_t count, int flags, float** values, size_t* floats) {
+    return embed(model, flags, values, floats,
+                 [&] { return hetune::tokens_argument(tokens, count); });
+}
+
 hetune_status hetune_model_detokenize(const hetune_model* model, const int32_t* tokens,
                                       size_t count, char** text, size_t* bytes) {
     return guarded([&] {

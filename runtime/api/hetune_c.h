@@ -150,6 +150,20 @@ HETUNE_API hetune_status hetune_model_tokenize(const hetune_model* model, const 
 HETUNE_API hetune_status hetune_model_detokenize(const hetune_model* model, const int32_t* tokens,
                                                  size_t count, char** text, size_t* bytes);
 
+// Flags of hetune_model_embed(): any of them, or 0.
+enum {
+    HETUNE_POOL_MEAN = 1,  // of the hidden states of all tokens; else as the file says, or the last
+    HETUNE_POOL_LAST = 2,  // that of the last token
+    HETUNE_NOT_SCALED = 4  // else the vector has length 1
+};
+// A text as a vector of `floats` numbers. The model is loaded with the option "embeddings".
+HETUNE_API hetune_status hetune_model_embed(const hetune_model* model, const char* text,
+                                            size_t bytes, int flags, float** values,
+                                            size_t* floats);
+HETUNE_API hetune_status hetune_model_embed_tokens(const hetune_model* model, const int32_t* tokens,
+                                                   size_t count, int flags, float** values,
+                                                   size_t* floats);
+
 // *has is 0 where ChatML stands in for a chat template, else 1.
 HETUNE_API hetune_status hetune_model_has_chat_template(const hetune_model* model, int* has);
 // A conversation by the model's chat template, with the opening of the next answer. `messages` is

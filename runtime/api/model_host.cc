@@ -131,6 +131,7 @@ std::unique_ptr<Engine> ModelHost::load() {
     info.architecture = graph.architecture;
     info.trained_context = graph.trained_context;
     info.vocabulary = graph.vocabulary;
+    info.embedding = graph.hidden;
     if (options.context == 0 && file.find(graph.architecture + ".context_length") == nullptr)
         callbacks.warn(
             fmt::format("{}: names no context length ({}.context_length); {} tokens are a guess, "
@@ -193,6 +194,7 @@ std::unique_ptr<Engine> ModelHost::load_compiled() {
                                            : Prefixes::kAll,
         .state_checkpoints = options.state_checkpoints,
         .all_logits = options.all_logits,
+        .hidden_states = options.embeddings,
         .memory_limit = options.memory_limit,
         .tunings = chosen_tunings(cache, environment)};
     try {

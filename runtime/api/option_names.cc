@@ -93,6 +93,7 @@ constexpr OptionMember<ModelOptions> kModelMembers[] = {
     of_model<&ModelOptions::kv_type>("kv_type"),
     of_model<&ModelOptions::tiles>("tiles"),
     of_model<&ModelOptions::all_logits>("all_logits"),
+    of_model<&ModelOptions::embeddings>("embeddings"),
     of_model<&ModelOptions::memory_limit>("memory_limit"),
     of_model<&ModelOptions::pre_tokenizer>("pre_tokenizer"),
     of_model<&ModelOptions::chat_template>("chat_template"),
@@ -131,9 +132,9 @@ constexpr OptionMember<KeptGenerateOptions> kGenerateMembers[] = {
 [[maybe_unused]] void every_member(const ModelOptions& model, const GenerateOptions& generate,
                                    const Sampling& sampling) {
     [[maybe_unused]] const auto& [m1, m2, m3, m4, m5, m6, m7, m8, m9, m10, m11, m12, m13, m14, m15,
-                                  m16, m17, m18, m19, m20, m21, m22, m23, m24, m25, c1, c2, c3,
+                                  m16, m17, m18, m19, m20, m21, m22, m23, m24, m25, m26, c1, c2, c3,
                                   c4] = model;
-    static_assert(std::size(kModelMembers) == 25);
+    static_assert(std::size(kModelMembers) == 26);
     [[maybe_unused]] const auto& [g1, its_sampling, g2, g3, g4, deadline, c5] = generate;
     [[maybe_unused]] const auto& [s1, s2, s3, s4, s5, s6, s7] = sampling;
     static_assert(std::size(kGenerateMembers) == 4 + 1 + 7);

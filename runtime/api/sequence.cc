@@ -370,13 +370,13 @@ std::vector<float> Sequence::logits(std::span<const int32_t> tokens, const Logit
     request->path = options.one_by_one       ? Path::kAnswer
                     : options.every_position ? Path::kEachLogits
                                              : Path::kPrompt;
-    request->wanted = options.every_position ? Request::Logits::kEach : Request::Logits::kLast;
+    request->wanted = options.every_position ? Request::Output::kEach : Request::Output::kLast;
     me.submit(request);
     request->finish();
     if (was_cut(request->ending))
         throw CallCancelled("Sequence::logits() was cancelled; the computed tokens stay");
     me.host->callbacks.rethrow();
-    return std::move(request->logits);
+    return std::move(request->output);
 }
 
 void Sequence::truncate(int64_t count) {

@@ -90,7 +90,7 @@ ModelComparison verify(ModelHost& model, ReferenceEngine& oracle, std::span<cons
             while (sequence->computed < sequence->size()) model.stepper->trace(*sequence, look);
             if (all_finite(logits)) return;
             sequence->cut(0);
-            append_for_logits(engine, *sequence, tokens,
+            append_for_output(engine, *sequence, tokens,
                               SequenceState::Path::kEachLogits);  // throws, with the place
         },
         sequence);

@@ -15,20 +15,19 @@ namespace {
 constexpr int kMaxRows = 4096;
 
 struct RecordedPlan {
-    enum class Phase { kDecode, kPrefill, kAllLogits };
+    enum class Phase { kDecode, kPrefill, kAllLogits, kHiddenStates };
     Phase phase = Phase::kDecode;
     LoadOptions options;
 };
 
+constexpr const char* kPhases[] = {"decode", "prefill", "all logits", "hidden states"};
 constexpr const char* kDefaultRows = "default";  // as many as suit the arch
 
 std::map<std::string, std::string> written(const RecordedPlan& plan) {
     using enum RecordedPlan::Phase;
     const int rows = plan.phase == kDecode ? 1 : plan.options.prefill_rows;
     std::map<std::string, std::string> text = {
-        {"phase", plan.phase == kAllLogits ? "all logits"
-                  : plan.phase == kDecode  ? "decode"
-                                           : "prefill"},
+        {"phase", kPhases[static_cast<size_t>(plan.phase)]},
         {"rows", rows == 0 ? kDefaultRows : std::to_string(rows)},
         {"fusion", plan.options.fusion ? "on" : "off"},
         {"activations", std::string(to_string(plan.options.activations))},
@@ -50,9 +49,8 @@ int rows_in(const std::string& text) {
 RecordedPlan read(const std::map<std::string, std::string>& plan) {
     RecordedPlan read;
     using enum RecordedPlan::Phase;
-    read.phase = plan.at("phase") == "all logits" ? kAllLogits
-                 : plan.at("phase") == "prefill"  ? kPrefill
-                                                  : kDecode;
+    for (const auto phase : {kPrefill, kAllLogits, kHiddenStates})
+        if (plan.at("phase") == kPhases[static_cast<size_t>(phase)]) read.phase = phase;
     if (const int rows = rows_in(plan.at("rows")); read.phase != kDecode)
         read.options.prefill_rows = rows;
     if (const auto sequences = plan.find("sequences"); sequences != plan.end())
@@ -75,9 +73,21 @@ std::set<KernelSpec> kernels_of_recipe(const Recipe& recipe, const Arch& arch,
     const ModelFile file(fmt::format("recipe of {}", recipe.model), recipe.header);
     const LayerGraph graph = build_layer_graph(file);
     using enum RecordedPlan::Phase;
-    std::vector<StepKind> kinds = {plan.phase == kPrefill ? prefill_step(plan.options, arch)
-                                                          : logits_step(plan.options, arch)};
-    if (plan.phase == kDecode) kinds = decode_steps(plan.options);
+    std::vector<StepKind> kinds;
+    switch (plan.phase) {
+        case kDecode:
+            kinds = decode_steps(plan.options);
+            break;
+        case kPrefill:
+            kinds = {prefill_step(plan.options, arch)};
+            break;
+        case kAllLogits:
+            kinds = {logits_step(plan.options, arch)};
+            break;
+        case kHiddenStates:
+            kinds = {hidden_step(plan.options, arch)};
+            break;
+    }
     std::set<KernelSpec> kernels;
     for (const StepKind& kind : kinds) {
         const Plan step = step_plan(graph, file, arch, plan.options, kind);
@@ -100,9 +110,10 @@ std::vector<Recipe> recipes_of_load(const ModelFile& file, const LoadOptions& op
     const std::string name = file.get_string("general.name", file.path().filename().string());
     std::vector<Recipe> recipes;
     using enum RecordedPlan::Phase;
-    for (const auto phase : {kDecode, kPrefill, kAllLogits})
-        if (phase != kAllLogits || options.all_logits)
-            recipes.push_back({name, written({phase, options}), header});
+    std::vector phases = {kDecode, kPrefill};
+    if (options.all_logits) phases.push_back(kAllLogits);
+    if (options.hidden_states) phases.push_back(kHiddenStates);
+    for (const auto phase : phases) recipes.push_back({name, written({phase, options}), header});
     return recipes;
 }
 

@@ -37,8 +37,9 @@ class Request {
     std::vector<int32_t> tokens;  // to be appended
     SequenceState::Path path = SequenceState::Path::kPrompt;
     int64_t parting = 0;  // tokens behind which other texts are likely to part from this one
-    enum class Logits { kNone, kLast, kEach } wanted = Logits::kNone;  // of the appended tokens
-    int64_t draws = 0;                                                 // tokens to draw at most
+    // Of the appended tokens: Engine::read_output().
+    enum class Output { kNone, kLast, kEach } wanted = Output::kNone;
+    int64_t draws = 0;  // tokens to draw at most
     Sampling sampling;
     std::vector<int32_t> ends;         // tokens that end the drawing; drawn and appended themselves
     int32_t vocabulary = 0;            // DrawLimit::vocabulary
@@ -65,7 +66,7 @@ class Request {
     // Valid once the request is done.
     Ending ending = Ending::kDraws;
     bool started = false;  // or the sequence is as it was
-    std::vector<float> logits;
+    std::vector<float> output;
     int64_t cached_tokens =
         -1;  // of the sequence with the appended ones, there before the first step
     // Processor time of the scheduler's thread for the tokens with the first draw, and for the

@@ -197,11 +197,17 @@ void Scheduler::begin(Request& request) {
     request.started = true;
 }
 
+// Output that is asked for is not there for tokens that others computed.
+int64_t Scheduler::most_taken_over(const Request& request) {
+    return request.wanted == Request::Output::kEach ? request.before_ : request.sequence->size();
+}
+
 bool Scheduler::awaits_prefix(const Request& request) {
     if (request.task != nullptr || request.sequence->slot >= 0) return false;
     // One token at least it computes itself.
     const std::span<const int32_t> all = request.sequence->tokens;
-    const auto tokens = all.first(all.size() - std::min<size_t>(all.size(), 1));
+    const auto tokens = all.first(static_cast<size_t>(
+        std::min(most_taken_over(request), std::max<int64_t>(std::ssize(all) - 1, 0))));
     for (const RequestPtr& other : active_) {
         if (other->phase_ != Request::Phase::kComputing || other->sequence == nullptr) continue;
         SequenceState& theirs = *other->sequence;
@@ -220,10 +226,7 @@ bool Scheduler::take_slot(const Request& request) {
     // A task may append as much as there is room for.
     const int64_t tokens =
         request.task != nullptr ? context() : sequence->size() + std::min(request.draws, context());
-    // Logits that are asked for are not there for tokens that others computed.
-    const int64_t most =
-        request.wanted == Request::Logits::kEach ? request.before_ : sequence->size();
-    while (!engine_->take_slot(*sequence, std::min(tokens, context()), most)) {
+    while (!engine_->take_slot(*sequence, std::min(tokens, context()), most_taken_over(request))) {
         const auto idle = std::ranges::find_if(with_slots_, [&](const auto& held) {
             return held != sequence && std::ranges::none_of(active_, [&](const RequestPtr& other) {
                        return other->sequence == held;
@@ -344,10 +347,10 @@ std::optional<Ending> Scheduler::compute(Request& request) {
     if (sequence.computed < sequence.size()) {
         engine_->compute(sequence);
         const bool wanted =
-            request.wanted == Request::Logits::kEach
+            request.wanted == Request::Output::kEach
                 ? sequence.computed > request.before_
-                : request.wanted == Request::Logits::kLast && sequence.computed == sequence.size();
-        if (wanted) engine_->read_logits(sequence, request.logits);
+                : request.wanted == Request::Output::kLast && sequence.computed == sequence.size();
+        if (wanted) engine_->read_output(sequence, request.output);
     }
     if (sequence.computed < sequence.size()) {
         // At the end of a stretch, of which there is one where texts are likely to part.
@@ -374,7 +377,7 @@ std::optional<Ending> Scheduler::draw_alone(Request& request) {
     }
     if (request.wants_distributions) {
         distribution_.clear();
-        engine_->read_logits(sequence, distribution_);
+        engine_->read_output(sequence, distribution_);
     }
     const int64_t left = request.draws - (sequence.size() - request.first_drawn_);
     const int32_t token = engine_->draw_first(sequence, request.sampling,

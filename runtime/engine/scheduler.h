@@ -52,6 +52,8 @@ class Scheduler {
     void give_back(SequenceState& sequence);
     // Requests that wait get slots, and start, as far as there are any.
     void admit();
+    // Tokens of the request's sequence that others may have computed.
+    static int64_t most_taken_over(const Request& request);
     bool take_slot(const Request& request);
     // Cuts the sequence and appends to it, as the request says.
     void begin(Request& request);

@@ -24,6 +24,7 @@ Stepper::Stepper(const LoadedModel& model, ContextMemory& memory)
     for (size_t i = 0; i < plans.samplers.size(); ++i) decoders_.push_back(bind(plans.steps[i]));
     prefill_ = bind(plans.of(prefill_step(options, device_.arch())));
     if (options.all_logits) each_ = bind(plans.of(logits_step(options, device_.arch())));
+    if (options.hidden_states) hidden_ = bind(plans.of(hidden_step(options, device_.arch())));
     std::vector<Draws::Decoder> decoders;
     for (size_t i = 0; i < decoders_.size(); ++i)
         decoders.push_back({*decoders_[i].plan, plans.samplers[i]});
@@ -52,7 +53,7 @@ void Stepper::allocate_shared() {
     for (const Plan& plan : plans.steps)
         for (const PlanBuffer& buffer : plan.buffers)
             if (buffer.role == BufferRole::kScratch || buffer.role == BufferRole::kCounters ||
-                (buffer.role == BufferRole::kLogits && !plan.options.all_logits))
+                (buffer.role == BufferRole::kLogits && !plan.options.each_row()))
                 shared(buffer);
 }
 
@@ -68,7 +69,7 @@ Stepper::Bound Stepper::bind(const Plan& plan) {
     Bound bound;
     std::vector<Buffer*> buffers;
     for (const PlanBuffer& buffer : plan.buffers) {
-        const bool own_logits = buffer.role == BufferRole::kLogits && plan.options.all_logits;
+        const bool own_logits = buffer.role == BufferRole::kLogits && plan.options.each_row();
         const auto found = shared_.find(buffer.name);
         if (Buffer* weight = model_.weight(buffer.name)) {
             buffers.push_back(weight);
@@ -118,10 +119,15 @@ void Stepper::keep_prefix(SequenceState& sequence) {
     prefixes_.keep(sequence, holds_state);
 }
 
+Stepper::Bound& Stepper::bound_of(Path path) {
+    if (path == Path::kPrompt) return prefill_;
+    if (path == Path::kEachHidden) return hidden_;
+    return path == Path::kEachLogits && each_.plan != nullptr ? each_ : decode();
+}
+
 Stepper::Due Stepper::due(const SequenceState& sequence) {
     const SequenceState::Stretch& stretch = sequence.stretch_at(sequence.computed);
-    const bool each = stretch.path == Path::kEachLogits && each_.plan != nullptr;
-    Bound& bound = each ? each_ : stretch.path == Path::kPrompt ? prefill_ : decode();
+    Bound& bound = bound_of(stretch.path);
     const int64_t left = stretch.end - sequence.computed;
     return {bound, static_cast<int>(std::min<int64_t>(left, rows_of(*bound.plan)))};
 }
@@ -165,9 +171,10 @@ void Stepper::compute(SequenceState& sequence) {
     if (prompt && sequence.computed == stretch.end) snapshots(sequence).keep(sequence.computed);
 }
 
-void Stepper::read_logits(SequenceState& sequence, std::vector<float>& to) {
-    const int64_t rows = last_ == &each_ ? last_rows_ : 1;
-    const auto count = static_cast<size_t>(rows * vocabulary());
+void Stepper::read_output(SequenceState& sequence, std::vector<float>& to) {
+    const int64_t rows = last_ == &each_ || last_ == &hidden_ ? last_rows_ : 1;
+    const auto count =
+        static_cast<size_t>(rows * (last_ == &hidden_ ? model_.graph().hidden : vocabulary()));
     to.resize(to.size() + count);
     const std::span<float> read = std::span(to).last(count);
     device_.download(std::as_writable_bytes(read), *last_->logits, 0);

@@ -39,7 +39,7 @@ class Stepper : public Engine {
         return prefixes_.divide(sequence, tokens);
     }
     void compute(SequenceState& sequence) override;
-    void read_logits(SequenceState& sequence, std::vector<float>& to) override;
+    void read_output(SequenceState& sequence, std::vector<float>& to) override;
     void prepare(SequenceState& sequence, bool draws) override;
     int32_t draw_first(SequenceState& sequence, const Sampling& sampling,
                        const DrawLimit& limit) override;
@@ -85,6 +85,7 @@ class Stepper : public Engine {
         Bound& bound;
         int rows = 0;
     };
+    Bound& bound_of(SequenceState::Path path);
     Due due(const SequenceState& sequence);
     void put_inputs(const SequenceState& sequence, const Due& due);
     // As compute(), until `goes_on` answers false.
@@ -108,7 +109,7 @@ class Stepper : public Engine {
     PrefixReuse prefixes_;
     std::map<std::string, std::unique_ptr<Buffer>> shared_;  // scratch, counters, logits
     std::vector<Bound> decoders_;  // of decode_steps(), the first of one row
-    Bound prefill_, each_;
+    Bound prefill_, each_, hidden_;
     std::unique_ptr<Draws> draws_;
     std::vector<int64_t> reached_;  // tokens of each slot's sequence that were computed and taken
     const Bound* last_ = nullptr;   // the plan of the last step, while its logits are there

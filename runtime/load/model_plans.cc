@@ -33,7 +33,7 @@ std::vector<PlanBuffer> ModelPlans::buffers() const {
     return list;
 }
 
-// Logits of every row: more would be gigabytes of them for a large vocabulary.
+// More would be gigabytes of logits for a large vocabulary.
 constexpr int kLogitsRows = 256;
 
 StepKind prefill_step(const LoadOptions& options, const Arch& arch) {
@@ -42,7 +42,11 @@ StepKind prefill_step(const LoadOptions& options, const Arch& arch) {
 
 StepKind logits_step(const LoadOptions& options, const Arch& arch) {
     return {.rows = std::min(prefill_step(options, arch).rows, kLogitsRows),
-            .logits = StepKind::Logits::kEach};
+            .output = StepOutput::kEachLogits};
+}
+
+StepKind hidden_step(const LoadOptions& options, const Arch& arch) {
+    return {.rows = prefill_step(options, arch).rows, .output = StepOutput::kEachHidden};
 }
 
 int state_checkpoints(const LoadOptions& options) {
@@ -54,7 +58,7 @@ std::vector<StepKind> decode_steps(const LoadOptions& options) {
     std::vector<StepKind> kinds = {kDecodeStep};
     while (options.fusion && kinds.back().rows < options.sequences) {
         const int rows = 2 * kinds.back().rows;
-        kinds.push_back({.rows = rows, .sequences = rows, .logits = StepKind::Logits::kEach});
+        kinds.push_back({.rows = rows, .sequences = rows, .output = StepOutput::kEachLogits});
     }
     return kinds;
 }
@@ -71,13 +75,14 @@ std::vector<StepKind> step_kinds(const LoadOptions& options, const Arch& arch) {
     std::vector<StepKind> kinds = decode_steps(options);
     kinds.push_back(prefill_step(options, arch));
     if (options.all_logits) kinds.push_back(logits_step(options, arch));
+    if (options.hidden_states) kinds.push_back(hidden_step(options, arch));
     return kinds;
 }
 
 const Plan& ModelPlans::of(const StepKind& kind) const {
     for (const Plan& plan : steps)
         if (plan.options.rows == kind.rows && plan.options.sequences == kind.sequences &&
-            plan.options.all_logits == (kind.logits == StepKind::Logits::kEach))
+            plan.options.output == kind.output)
             return plan;
     throw std::out_of_range(fmt::format("no plan for steps of {} rows", kind.rows));
 }
@@ -113,7 +118,7 @@ Plan step_plan(const LayerGraph& graph, const ModelFile& file, const Arch& arch,
                       .fusion = options.fusion,
                       .activations = options.activations,
                       .kv = options.kv,
-                      .all_logits = kind.logits == StepKind::Logits::kEach,
+                      .output = kind.output,
                       .matrix = options.matrix.value_or(arch.has_matrix),
                       .tunables = options.tunables,
                       .tunings = options.tunings,
@@ -125,7 +130,7 @@ std::vector<KernelSpec> kernels_of_loads(const ModelFile& file, const Arch& arch
     const LayerGraph graph = build_layer_graph(file);
     std::set<KernelSpec> set;
     for (LoadOptions options : loads) {
-        options.all_logits = true;
+        options.all_logits = options.hidden_states = true;
         for (const bool fusion : {true, false}) {
             options.fusion = fusion;
             const auto kernels = model_plans(graph, file, arch, options).kernels();

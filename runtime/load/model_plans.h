@@ -35,7 +35,8 @@ struct LoadOptions {
     int state_checkpoints = -1;      // copies of it for prefixes; -1: 2 for each sequence, and 2
     double burst_seconds = 0.05;     // that tokens launched at the same time may take together
     std::optional<bool> loops = {};  // bursts as loops, on a device that can; default: as Arch says
-    bool all_logits = false;         // forward(…, every_row) will be called
+    bool all_logits = false;         // sequences have tokens on Path::kEachLogits
+    bool hidden_states = false;      // and on Path::kEachHidden
     std::optional<bool> matrix =
         {};                    // prefill on the matrix units; default: where the arch has any
     int64_t memory_limit = 0;  // bytes; 0: what the device has free
@@ -49,9 +50,9 @@ int state_checkpoints(const LoadOptions& options);
 
 // The purpose of a step. There are few kinds; each has a plan, kernels and a graph of its own.
 struct StepKind {
-    int rows = 1;                                               // tokens, at most
-    int sequences = 1;                                          // whose tokens they are
-    enum class Logits { kLast, kEach } logits = Logits::kLast;  // of the last token, or of each
+    int rows = 1;       // tokens, at most
+    int sequences = 1;  // whose tokens they are
+    StepOutput output = StepOutput::kLogits;
     bool operator==(const StepKind&) const = default;
 };
 
@@ -78,6 +79,8 @@ std::vector<StepKind> decode_steps(const LoadOptions& options);
 StepKind prefill_step(const LoadOptions& options, const Arch& arch);
 // The same with the logits of each: no more than make a buffer of reasonable size.
 StepKind logits_step(const LoadOptions& options, const Arch& arch);
+// And with the hidden states of each.
+StepKind hidden_step(const LoadOptions& options, const Arch& arch);
 // Whether the rows of a decode step's plan may be of several sequences: it has no kernel that takes
 // its rows as those of one.
 bool serves_many(const Plan& plan);

@@ -38,7 +38,7 @@ void compute_all(Engine& engine, SequenceState& sequence) {
     while (sequence.computed < sequence.size()) engine.compute(sequence);
 }
 
-std::vector<float> append_for_logits(Engine& engine, SequenceState& sequence,
+std::vector<float> append_for_output(Engine& engine, SequenceState& sequence,
                                      std::span<const int32_t> tokens, SequenceState::Path path) {
     check_fits(tokens, sequence.size(), engine.context(), engine.vocabulary());
     std::vector<float> logits;
@@ -47,10 +47,11 @@ std::vector<float> append_for_logits(Engine& engine, SequenceState& sequence,
     sequence.append(tokens, path);
     while (sequence.computed < sequence.size()) {
         engine.compute(sequence);
-        const bool wanted = path == SequenceState::Path::kEachLogits
-                                ? sequence.computed > before
-                                : sequence.computed == sequence.size();
-        if (wanted) engine.read_logits(sequence, logits);
+        const bool wanted =
+            path == SequenceState::Path::kEachLogits || path == SequenceState::Path::kEachHidden
+                ? sequence.computed > before
+                : sequence.computed == sequence.size();
+        if (wanted) engine.read_output(sequence, logits);
     }
     return logits;
 }

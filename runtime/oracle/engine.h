@@ -46,8 +46,9 @@ class Engine {
     // One step for tokens behind `computed`, of which there is one or more, within a stretch.
     virtual void compute(SequenceState& sequence) = 0;
     // Appends what the last step left, before a token is drawn from it: logits [rows, vocabulary]
-    // of its tokens on Path::kEachLogits, or [vocabulary] of its last token.
-    virtual void read_logits(SequenceState& sequence, std::vector<float>& to) = 0;
+    // of its tokens on Path::kEachLogits, hidden states [rows, hidden] on Path::kEachHidden, or
+    // logits [vocabulary] of its last token. No token can be drawn behind hidden states.
+    virtual void read_output(SequenceState& sequence, std::vector<float>& to) = 0;
 
     // To be called whenever others may have used the engine, or the sequence was changed. With
     // `draws` the last step of a computed sequence becomes due again where its logits are gone.
@@ -81,9 +82,9 @@ void check_fits(std::span<const int32_t> more, int64_t used, int64_t context, in
 std::span<const int32_t> draw_some(Engine& engine, SequenceState& sequence);
 // Computes all tokens of a sequence that has a slot.
 void compute_all(Engine& engine, SequenceState& sequence);
-// Appends tokens and gives their logits: [tokens, vocabulary] on Path::kEachLogits, and elsewhere
-// [vocabulary] of the last one. Throws what check_fits() and compute() throw.
-std::vector<float> append_for_logits(Engine& engine, SequenceState& sequence,
+// Appends tokens and gives what read_output() says of all of them, or of the last one. Throws what
+// check_fits() and compute() throw.
+std::vector<float> append_for_output(Engine& engine, SequenceState& sequence,
                                      std::span<const int32_t> tokens, SequenceState::Path path);
 
 }  // namespace hetune

@@ -46,7 +46,8 @@ void ReferenceEngine::compute(SequenceState& sequence) {
     prepare(sequence, false);
     const SequenceState::Stretch& stretch = sequence.stretch_at(sequence.computed);
     // The logits of each token are those of one step, since value() is asked about it.
-    const bool whole = stretch.path == SequenceState::Path::kEachLogits;
+    const bool whole = stretch.path == SequenceState::Path::kEachLogits ||
+                       stretch.path == SequenceState::Path::kEachHidden;
     run_to(sequence, whole ? stretch.end : std::min(stretch.end, sequence.computed + kPromptRows));
 }
 
@@ -66,10 +67,12 @@ std::span<const float> ReferenceEngine::logits(int64_t rows) const {
         .last(static_cast<size_t>(rows * graph_.vocabulary));
 }
 
-void ReferenceEngine::read_logits(SequenceState& sequence, std::vector<float>& to) {
-    const bool each =
-        sequence.stretch_at(sequence.computed - 1).path == SequenceState::Path::kEachLogits;
-    const std::span<const float> rows = logits(each ? last_rows_ : 1);
+void ReferenceEngine::read_output(SequenceState& sequence, std::vector<float>& to) {
+    const auto path = sequence.stretch_at(sequence.computed - 1).path;
+    const std::span<const float> rows =
+        path == SequenceState::Path::kEachHidden
+            ? value(graph_.hidden_states)
+            : logits(path == SequenceState::Path::kEachLogits ? last_rows_ : 1);
     if (!all_finite(rows)) throw_number_error(sequence);
     to.insert(to.end(), rows.begin(), rows.end());
 }
@@ -128,7 +131,7 @@ std::vector<float> oracle_logits(ReferenceEngine& oracle, std::span<const int32_
     SequenceState sequence;
     oracle.take_slot(sequence, static_cast<int64_t>(tokens.size()), 0);
     std::vector<float> logits =
-        append_for_logits(oracle, sequence, tokens, SequenceState::Path::kEachLogits);
+        append_for_output(oracle, sequence, tokens, SequenceState::Path::kEachLogits);
     oracle.give_back(sequence);
     return logits;
 }

@@ -23,7 +23,7 @@ class ReferenceEngine : public Engine {
     bool take_slot(SequenceState& sequence, int64_t tokens, int64_t most) override;
     void give_back(SequenceState& sequence) override;
     void compute(SequenceState& sequence) override;
-    void read_logits(SequenceState& sequence, std::vector<float>& to) override;
+    void read_output(SequenceState& sequence, std::vector<float>& to) override;
     // Draws with runtime/oracle/sampler.h.
     void prepare(SequenceState& sequence, bool draws) override;
     int32_t draw_first(SequenceState& sequence, const Sampling& sampling,

@@ -14,6 +14,7 @@ struct SequenceState {
         kPrompt,      // steps of many rows, also where a single token is left
         kAnswer,      // one by one
         kEachLogits,  // steps of many rows that give the logits of each
+        kEachHidden,  // and those that give the hidden states of each: LayerGraph::hidden_states
     };
     // Tokens that were appended together, or drawn: up to `end`, from the end of the stretch
     // before. A prompt's steps begin where its stretch begins, so that whatever is computed anew

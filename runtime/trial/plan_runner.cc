@@ -50,7 +50,7 @@ std::vector<float> PlanRunner::logits_of(std::span<const int32_t> tokens) {
         bound_->run(rows());
     }
     std::vector<float> logits(static_cast<size_t>(plan().vocabulary));
-    const auto skipped = plan().options.all_logits ? (step - 1) * logits.size() * 4 : 0;
+    const auto skipped = plan().options.each_row() ? (step - 1) * logits.size() * 4 : 0;
     device_.download(std::as_writable_bytes(std::span(logits)), buffer(plan().logits_buffer),
                      skipped);
     return logits;

@@ -81,7 +81,7 @@ void PlanTuner::read_reference() {
         ReferenceEngine oracle(file_, graph_, std::ssize(tokens_));
         SequenceState sequence;
         oracle.take_slot(sequence, static_cast<int64_t>(tokens_.size()), 0);
-        reference_ = append_for_logits(oracle, sequence, tokens_, SequenceState::Path::kPrompt);
+        reference_ = append_for_output(oracle, sequence, tokens_, SequenceState::Path::kPrompt);
         checked_with_ = "oracle";
         return;
     }

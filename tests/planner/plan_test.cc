@@ -178,7 +178,8 @@ TEST_CASE("prefill takes the last row before the logits, unless all are asked fo
         };
         CHECK(logits_bytes({.rows = 1, .fusion = fusion}) == 32 * 4);
         CHECK(logits_bytes({.rows = 16, .fusion = fusion}) == 32 * 4);
-        CHECK(logits_bytes({.rows = 16, .fusion = fusion, .all_logits = true}) == 16 * 32 * 4);
+        CHECK(logits_bytes({.rows = 16, .fusion = fusion, .output = StepOutput::kEachLogits}) ==
+              16 * 32 * 4);
         const auto steps = steps_of(plan_of(path, {.rows = 16, .fusion = fusion}));
         CHECK(std::ranges::find(steps, "last_row: take_row") != steps.end());
     }
@@ -262,19 +263,21 @@ TEST_CASE("no step reads scratch that was overwritten, and no output overlaps an
                 for (const bool fusion : {false, true})
                     for (const Activations activations :
                          {Activations::kQuantised, Activations::kFloat})
-                        for (const bool all_logits : {false, true}) {
+                        for (const StepOutput output :
+                             {StepOutput::kLogits, StepOutput::kEachLogits,
+                              StepOutput::kEachHidden}) {
                             CAPTURE(name);
                             CAPTURE(arch);
                             CAPTURE(rows);
                             CAPTURE(fusion);
                             CAPTURE(to_string(activations));
-                            CAPTURE(all_logits);
+                            CAPTURE(output);
                             const Plan plan =
                                 plan_of(std::filesystem::path(HETUNE_TEST_MODELS) / name,
                                         {.rows = rows,
                                          .fusion = fusion,
                                          .activations = activations,
-                                         .all_logits = all_logits},
+                                         .output = output},
                                         arch);
                             Arena arena(plan);
                             for (const PlanStep& step : plan.steps) {
@@ -285,8 +288,8 @@ TEST_CASE("no step reads scratch that was overwritten, and no output overlaps an
 }
 
 TEST_CASE("a step names the float values it completes, and where they are") {
-    const Plan plan =
-        plan_of(HETUNE_TEST_MODELS "/tiny-Q4_K_M.gguf", {.rows = 4, .all_logits = true});
+    const Plan plan = plan_of(HETUNE_TEST_MODELS "/tiny-Q4_K_M.gguf",
+                              {.rows = 4, .output = StepOutput::kEachLogits});
     std::map<std::string, int64_t> widths;
     for (const PlanStep& step : plan.steps)
         for (const StepValue& value : step.values) {

@@ -13,7 +13,7 @@
 namespace hetune {
 namespace {
 
-constexpr StepKind kMany{.rows = 72, .logits = StepKind::Logits::kEach};
+constexpr StepKind kMany{.rows = 72, .output = StepOutput::kEachLogits};
 
 bool uses(const Plan& plan, const std::string& kernel) {
     return std::ranges::find(plan.kernels, kernel, &KernelSpec::name) != plan.kernels.end();
@@ -57,7 +57,7 @@ TEST_CASE("what a plan rounds is known product by product: halves, and 8 bits wh
                                   .kv = KvType::kF16};
     CHECK(rounding.halves.contains("blk.0.attn_q.weight"));
     CHECK_FALSE(rounding.halves.contains("blk.0.ffn_gate_exps.weight"));
-    CHECK(products_of_halves(loaded.session.plan_for({.logits = StepKind::Logits::kEach})).empty());
+    CHECK(products_of_halves(loaded.session.plan_for({.output = StepOutput::kEachLogits})).empty());
 
     const LayerGraph graph = build_layer_graph(loaded.file);
     ReferenceEngine exact(loaded.file, graph, 128), rounded(loaded.file, graph, 128, rounding);

@@ -66,7 +66,7 @@ class FakeEngine : public Engine {
         take(sequence, end);
         script_.computed += static_cast<int>(end);
     }
-    void read_logits(SequenceState& sequence, std::vector<float>& to) override {
+    void read_output(SequenceState& sequence, std::vector<float>& to) override {
         to.resize(to.size() + kVocabulary, static_cast<float>(sequence.computed));
     }
     void prepare(SequenceState& sequence, bool) override {

@@ -27,7 +27,7 @@ class OneSequence {
     std::vector<float> forward(std::span<const int32_t> tokens, bool every_row) {
         drop_pending();
         using enum SequenceState::Path;
-        return append_for_logits(engine_, state_, tokens,
+        return append_for_output(engine_, state_, tokens,
                                  every_row            ? kEachLogits
                                  : tokens.size() == 1 ? kAnswer
                                                       : kPrompt);

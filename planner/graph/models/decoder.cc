@@ -360,7 +360,7 @@ ValueId DecoderBuilder::attention(ValueId q, ValueId k, ValueId v, const Attenti
 
 void DecoderBuilder::finish(ValueId x) {
     x = graph.add(ops::LastRow{.x = x}, {"last_row", graph.hidden});
-    x = rmsnorm(x, "output_norm", -1);
+    x = graph.hidden_states = rmsnorm(x, "output_norm", -1);
     const std::string output = has("output.weight") ? "output.weight" : "token_embd.weight";
     ops::Linear product{.x = x, .weight = weight(output, graph.vocabulary, graph.hidden)};
     if (traits_.output_bias && has("output.bias"))

@@ -36,7 +36,7 @@ const std::map<std::string, Test, std::less<>>& harmless_keys() {
         {"expert_shared_count", {}},                   // the tensors of the shared expert tell
         // Switches and factors that leave things as they are.
         {"attention.causal", one_of({1})},
-        {"pooling_type", one_of({0})},
+        {"pooling_type", one_of({0, 1, 3})},  // Model::embed() reads it
         {"use_parallel_residual", one_of({0})},
         {"attention.scale", one_of({0})},
         {"attention.clamp_kqv", one_of({0})},
