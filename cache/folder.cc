@@ -76,7 +76,7 @@ bool on_local_disk(const std::filesystem::path& path) {
            !is_network_file_system(static_cast<uint32_t>(info.f_type));
 }
 
-FolderCheck prepare_cache_folder(const std::filesystem::path& folder) {
+FolderCheck prepare_private_folder(const std::filesystem::path& folder) {
     std::error_code error;
     if (!std::filesystem::exists(folder, error)) {
         std::filesystem::create_directories(folder.parent_path(), error);
@@ -94,6 +94,22 @@ FolderCheck prepare_cache_folder(const std::filesystem::path& folder) {
     if (std::string why = controlled_by_others(real); !why.empty()) return refused(std::move(why));
 
     FolderCheck check{FolderUse::kWritable, {}, on_local_disk(real)};
+    if (faccessat(AT_FDCWD, real.c_str(), W_OK, AT_EACCESS) != 0) {
+        check.use = FolderUse::kReadOnly;
+        check.why = fmt::format("{}: {}", real.string(), std::strerror(errno));
+    }
+    return check;
+}
+
+FolderCheck prepare_cache_folder(const std::filesystem::path& folder) {
+    FolderCheck check = prepare_private_folder(folder);
+    if (check.use == FolderUse::kRefused) return check;
+    check.use = FolderUse::kWritable;  // as long as the folders within are
+    check.why.clear();
+    std::error_code error;
+    const std::filesystem::path real = std::filesystem::canonical(folder, error);
+    if (error) return refused(fmt::format("{}: {}", folder.string(), error.message()));
+    struct stat info;
     for (const char* name : {"objects", "tiles", "recipes", "facts", "claims", "tmp"}) {
         const std::filesystem::path sub = real / name;
         if (mkdir(sub.c_str(), 0700) != 0 && errno != EEXIST) {

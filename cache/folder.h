@@ -19,6 +19,9 @@ struct FolderCheck {
 // they lead to must be ours, writable by nobody else, and lie in no folder that others control.
 FolderCheck prepare_cache_folder(const std::filesystem::path& folder);
 
+// The same for a folder of one kind of files, which has no folders within.
+FolderCheck prepare_private_folder(const std::filesystem::path& folder);
+
 // For a read-only layer, file or folder: root's or ours, and writable by nobody else. kReadOnly or
 // kRefused.
 FolderCheck check_layer(const std::filesystem::path& layer);

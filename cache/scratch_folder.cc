@@ -23,7 +23,7 @@ constexpr const char* kPrefix = "hetune-scratch-";
 // for one on each of 32 cores.
 constexpr uint64_t kRoomBytes = 16 << 20;
 
-uint64_t free_bytes(const fs::path& place) {
+uint64_t free_bytes_of(const fs::path& place) {
     struct statvfs info;
     return statvfs(place.c_str(), &info) == 0 ? uint64_t{info.f_bavail} * info.f_frsize : 0;
 }
@@ -87,7 +87,7 @@ ScratchFolder::ScratchFolder(const In& in) {
 ScratchFolder::ScratchFolder(const fs::path& cache_folder) {
     std::vector<fs::path> list = places(cache_folder);
     std::ranges::stable_sort(list, std::ranges::greater{}, [](const fs::path& place) {
-        return std::min(free_bytes(place), kRoomBytes);
+        return std::min(free_bytes_of(place), kRoomBytes);
     });
     std::string tried;
     int first_error = 0;

@@ -112,6 +112,11 @@ void TempFile::commit(const std::filesystem::path& target) {
     sync_folder(target.parent_path());
 }
 
+void TempFile::commit_soon(const std::filesystem::path& target) {
+    if (rename(path_.c_str(), target.c_str()) != 0) fail(target);
+    path_.clear();
+}
+
 OutputFile::OutputFile(const std::filesystem::path& target) : given_(target) {
     struct stat info {};
     std::error_code error;

@@ -55,6 +55,9 @@ class TempFile {
     void write(std::span<const std::byte> bytes);
     // Replaces what stands there; makes the folder of the target (0700) where it is missing.
     void commit(const std::filesystem::path& target);
+    // The same without a wait for the disk, for a file whose reader finds damage: after a loss of
+    // power the file may be there and its bytes not. The folder is there.
+    void commit_soon(const std::filesystem::path& target);
 
   private:
     std::filesystem::path path_;  // empty once committed

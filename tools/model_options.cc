@@ -55,6 +55,13 @@ void ModelArguments::add_to(CLI::App& app) {
                    "recurrent states to keep for prompts that begin alike; default: 2 for each "
                    "sequence, and 2")
         ->check(whole_number(0, 1024));
+    auto* const folder = app.add_option("--prompt-cache", options.prompt_cache,
+                                        "folder that keeps computed prompts for later runs")
+                             ->check(not_empty());
+    app.add_option("--prompt-cache-size", prompt_cache_size,
+                   "most bytes of that folder, as 20G; default: 10G")
+        ->check(size_option())
+        ->needs(folder);
     app.add_option("--pre", options.pre_tokenizer,
                    "pre-tokenizer, instead of the file's: qwen2, llama-bpe, ...")
         ->check(one_of(pre_tokenizer_names()));
@@ -108,6 +115,8 @@ std::shared_ptr<ModelHost> ModelArguments::load_host() {
     options.float_activations = activations == "f32";
     if (!memory_limit.empty())
         options.memory_limit = static_cast<int64_t>(parse_size(memory_limit).value());
+    if (!prompt_cache_size.empty())
+        options.prompt_cache_bytes = static_cast<int64_t>(parse_size(prompt_cache_size).value());
     // Owned by the callbacks, which the model keeps.
     const auto progress = std::make_shared<Progress>();
     if (!quiet) {

@@ -14,12 +14,13 @@ struct ModelArguments {
     std::string file;
     std::string fusion = "on";
     std::string activations = "q8";
-    std::string memory_limit;
+    std::string memory_limit, prompt_cache_size;
     bool quiet = false;  // no progress
     ModelOptions options;
 
     // FILE, --backend, --device, --compiler, --ctx, --fusion, --activations, --kv,
-    // --state-snapshots, --no-prefix-cache, --exact-prefix, --state-checkpoints, --pre,
+    // --state-snapshots, --no-prefix-cache, --exact-prefix, --state-checkpoints,
+    // --prompt-cache, --prompt-cache-size, --pre,
     // --allow-unused, --no-tiles, --memory-limit, --jobs, --certify,
     // --retry, --any-compiler-build, --no-jit.
     void add_to(CLI::App& app);

@@ -77,6 +77,10 @@ struct ModelOptions {
     // Nothing is taken over but what equals, bit for bit, what the sequence would compute: tokens
     // of prompts, and for a recurrent model up to a multiple of 32 tokens of the first prompt.
     bool exact_prefix = false;
+    // A folder that keeps computed tokens beyond the Model's life; empty: none. Up to so many
+    // bytes, of which those go first that were used longest ago.
+    std::string prompt_cache = {};
+    int64_t prompt_cache_bytes = int64_t{10} << 30;
     int most_waiting = 256;  // calls of sequences that wait or run; one more throws Overloaded
     int jobs = 0;            // compilers at once; 0: one per core
     // Take kernels that another build of the compiler made, out of bundles that a trusted key

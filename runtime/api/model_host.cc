@@ -39,6 +39,13 @@ void check_options(const ModelOptions& options) {
             throw OptionError(fmt::format("ModelOptions::{} is '{}'; it must be one of {}", member,
                                           value, fmt::join(known, ", ")));
     };
+    check_option("prompt_cache_bytes", options.prompt_cache_bytes, 1,
+                 std::numeric_limits<int64_t>::max());
+    if (!options.prompt_cache.empty() && !options.prefix_cache)
+        throw OptionError(
+            "ModelOptions::prompt_cache keeps what prompts have in common, and "
+            "ModelOptions::prefix_cache = false computes every prompt as a whole: leave one of "
+            "them out");
     one_of("kv_type", options.kv_type, kv_type_names());
     one_of("certify", options.certify, {"off", "once", "always"});
 }
@@ -214,6 +221,13 @@ std::unique_ptr<Engine> ModelHost::load_compiled() {
     library->when_compiled({});
     record(wanted);
     memory.emplace(*loaded);
+    if (!options.prompt_cache.empty()) {
+        prompts.emplace(options.prompt_cache, static_cast<uint64_t>(options.prompt_cache_bytes),
+                        warn);
+        const CacheKey identity =
+            tiles ? ModelTiles(file, *tiles).identity() : identify_model(file, true);
+        memory->use_files(*prompts, maker_of_prompts(*loaded, identity, *library));
+    }
     auto engine = std::make_unique<Stepper>(*loaded, *memory);
     stepper = engine.get();
     const DeviceInfo about = device->info();

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "cache/code_store.h"
+#include "cache/prompt_store.h"
 #include "cache/tile_store.h"
 #include "planner/file/model_file.h"
 #include "runtime/api/hetune.h"
@@ -69,6 +70,7 @@ struct ModelHost {
     std::unique_ptr<Device> device;
     std::optional<KernelLibrary> library;
     std::optional<LoadedModel> loaded;
+    std::optional<PromptStore> prompts;  // where there is ModelOptions::prompt_cache
     std::optional<ContextMemory> memory;
     Stepper* stepper = nullptr;  // the scheduler's engine
 

@@ -131,14 +131,11 @@ PrefixTree::Prefix ContextMemory::take_prefix(int slot, std::span<const int32_t>
     return prefix;
 }
 
-int64_t ContextMemory::kept(std::span<const int32_t> tokens, bool exact) {
-    return tokens.empty() ? 0 : tree_.match(tokens, exact).tokens;
-}
-
 void ContextMemory::keep_prefix(int slot, std::span<const int32_t> tokens,
                                 std::span<const SequenceState::Stretch> stretches,
                                 bool with_state) {
     if (tokens.empty() || table_ == nullptr) return;
+    if (files_) kept_at_ = std::chrono::system_clock::now();
     Slot& held = own(slot);
     const auto count = std::ssize(tokens);
     tree_.insert(tokens, stretches,

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "runtime/engine/loaded_model.h"
 #include "runtime/engine/page_pool.h"
 #include "runtime/engine/prefix_tree.h"
+#include "runtime/engine/prompt_pieces.h"
 #include "runtime/engine/state_snapshots.h"
 #include "runtime/load/step_state.h"
 
@@ -52,6 +54,16 @@ class ContextMemory {
     // all it has written: pages that others use as well are replaced from there, by copies as far
     // as their tokens stay.
     void write_from(int slot, int64_t position);
+
+    // Prefixes are read from the store from now on, and written to it; it outlives this. `maker`:
+    // what computes tokens here (maker_of_prompts()).
+    void use_files(PromptStore& store, const std::string& maker);
+    // Brings some of what files have of the start of `tokens`, and nothing here has, to where
+    // take_prefix() finds it. Pages that were used longest ago make room. False: there is no more.
+    bool read_prefix(std::span<const int32_t> tokens, bool exact);
+    // Writes a page or a checkpoint that is in no file yet. False: there is none.
+    bool write_piece();
+
     PrefixTree::Counts prefixes() const { return tree_.counts(); }
     void forget_prefixes() { tree_.clear(); }
     int free_pages() const { return pages_.free(); }
@@ -74,6 +86,25 @@ class ContextMemory {
         Buffer* buffer;
         size_t page_bytes;
     };
+    struct FoundPages;
+    // A recurrent state in a file: behind so many pages and the tokens that follow them.
+    struct StatePlace {
+        size_t pages = 0;
+        std::span<const int32_t> tokens;
+    };
+    // Behind so many pages of the path; `exact`: only what prompt kernels made.
+    bool has_piece(const FoundPages& found, size_t pages, std::span<const int32_t> tokens,
+                   bool is_state, bool exact) const;
+    std::optional<PromptPieces::Found> find_piece(const FoundPages& found, size_t pages,
+                                                  std::span<const int32_t> tokens, bool is_state,
+                                                  bool exact, PromptStore::Time now);
+    size_t reach_of(const FoundPages& found, bool exact) const;
+    std::optional<StatePlace> find_state(const FoundPages& found, bool exact);
+    bool read_state(FoundPages& found, const StatePlace& place, bool exact, PromptStore::Time now);
+    size_t page_bytes() const;  // of all layers
+    void upload_page(int page, std::span<const std::byte> bytes);
+    std::vector<std::byte> download_page(int page) const;
+
     Buffer* add(const std::string& name, int64_t bytes);
     Slot& own(int slot) { return slots_[static_cast<size_t>(slot)]; }
     // Makes a slot the only user of a page that it has together with others: by a copy of the page
@@ -94,7 +125,9 @@ class ContextMemory {
     PagePool pages_;
     std::vector<std::unique_ptr<Buffer>> checkpoints_;  // copies of a slot's state, by number
     std::vector<int> free_checkpoints_;
-    PrefixTree tree_;  // last: uses the others
+    std::optional<PromptPieces> files_;
+    PromptStore::Time kept_at_;  // of the last keep_prefix(), where there are files
+    PrefixTree tree_;            // last: uses the others
 };
 
 }  // namespace hetune

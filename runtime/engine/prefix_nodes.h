@@ -8,6 +8,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "cache/blake2b.h"
 #include "runtime/oracle/sequence_state.h"
 
 namespace hetune {
@@ -16,9 +17,10 @@ struct PrefixNode;
 
 // A copy of recurrent state; its number belongs to PrefixTree's caller.
 struct PrefixCheckpoint {
-    PrefixNode* node;  // whose tokens end at `position`, or go on behind it
-    int64_t position;  // tokens from the first of the path
-    int id;            // the caller's
+    PrefixNode* node;     // whose tokens end at `position`, or go on behind it
+    int64_t position;     // tokens from the first of the path
+    int id;               // the caller's
+    bool stored = false;  // PrefixTree::next_to_store() need not name it
 };
 
 // Tokens of one page, and how each was made.
@@ -40,6 +42,8 @@ struct PrefixNode {
     std::vector<PrefixNode*> children;  // no one's tokens, made alike, are the start of another's
     size_t place = 0;                   // in the parent's children
     uint64_t hash = 0;                  // of a full block
+    bool stored = false;                // PrefixTree::next_to_store() need not name it
+    Blake2bHash chain{};                // of a node that was stored: PromptPieces::chain()
     std::list<PrefixNode>::iterator self;
 
     int64_t size() const { return static_cast<int64_t>(tokens.size()); }

@@ -33,11 +33,19 @@ int64_t PrefixReuse::reusable(const SequenceState& sequence) const {
     return tokens;
 }
 
+std::span<const int32_t> PrefixReuse::wanted(const SequenceState& sequence, int64_t most) const {
+    most = std::min({most, reusable(sequence), sequence.size() - 1});
+    return std::span(sequence.tokens).first(static_cast<size_t>(std::max<int64_t>(most, 0)));
+}
+
+bool PrefixReuse::read(const SequenceState& sequence, int64_t most) {
+    return memory_.read_prefix(wanted(sequence, most), exact());
+}
+
 void PrefixReuse::take(SequenceState& sequence, int slot, int64_t most) {
     sequence.computed = 0;
-    most = std::min({most, reusable(sequence), sequence.size() - 1});
-    if (most <= 0) return;
-    const auto tokens = std::span(sequence.tokens).first(static_cast<size_t>(most));
+    const auto tokens = wanted(sequence, most);
+    if (tokens.empty()) return;
     const int64_t kept = memory_.has_state() ? memory_.kept(tokens, exact()) : 0;
     const PrefixTree::Prefix prefix = memory_.take_prefix(slot, tokens, exact());
     if (prefix.tokens > 0) {

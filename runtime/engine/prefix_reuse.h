@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "runtime/engine/context_memory.h"
 #include "runtime/engine/loaded_model.h"
@@ -18,6 +19,8 @@ class PrefixReuse {
     // A slot without pages gets what is kept of the sequence's first `most` tokens, one of which at
     // least is left to compute. `computed` and the first stretches are then those of the prefix.
     void take(SequenceState& sequence, int slot, int64_t most);
+    // Brings some of what take() would get if it were not in files alone. False: nothing more.
+    bool read(const SequenceState& sequence, int64_t most);
     // Keeps what is computed of a sequence with a slot; `holds_state`: its recurrent state is that
     // behind the computed tokens.
     void keep(const SequenceState& sequence, bool holds_state);
@@ -27,6 +30,8 @@ class PrefixReuse {
     int64_t divide(SequenceState& sequence, int64_t tokens) const;
 
   private:
+    // The first tokens that take() may take over.
+    std::span<const int32_t> wanted(const SequenceState& sequence, int64_t most) const;
     // How many of the first tokens may be taken over, by how they are made in this sequence.
     int64_t reusable(const SequenceState& sequence) const;
     bool exact() const { return which_ == Prefixes::kExact; }

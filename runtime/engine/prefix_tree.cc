@@ -62,6 +62,7 @@ void PrefixTree::insert(std::span<const int32_t> tokens, std::span<const Stretch
         node = child;
     }
     nodes_.use(node);
+    all_stored_ = false;
 }
 
 PrefixTree::Prefix PrefixTree::match(std::span<const int32_t> tokens, bool exact) {
@@ -128,6 +129,7 @@ bool PrefixTree::keep(std::span<const int32_t> tokens, std::span<const Stretch> 
     nodes_.use(node);
     node->checkpoints.push_back(
         checkpoints_.insert(checkpoints_.end(), {node, position, checkpoint}));
+    all_stored_ = false;
     return true;
 }
 
@@ -175,6 +177,29 @@ bool PrefixTree::evict_checkpoint() {
     checkpoints_.erase(oldest);
     give_back_checkpoint_(id);
     return true;
+}
+
+std::optional<PrefixTree::Unstored> PrefixTree::next_to_store(bool for_state) {
+    if (all_stored_) return std::nullopt;
+    if (!for_state) {
+        // From the back a node stands behind the nodes above it.
+        auto& nodes = nodes_.in_order_of_use();
+        for (auto node = nodes.rbegin(); node != nodes.rend(); ++node)
+            if (!node->stored && node->tokens.size() == page_tokens_)
+                return Unstored{&*node, nullptr};
+    }
+    for (auto at = checkpoints_.rbegin(); for_state && at != checkpoints_.rend(); ++at) {
+        const auto full = at->position / static_cast<int64_t>(page_tokens_);
+        if (at->stored || full == 0) continue;
+        PrefixNode* highest = nullptr;
+        for (PrefixNode* node = at->node; node->parent != nullptr; node = node->parent)
+            if (!node->stored && node->end() <= at->position && node->tokens.size() == page_tokens_)
+                highest = node;
+        if (highest != nullptr) return Unstored{highest, nullptr};
+        return Unstored{at->node, &*at};
+    }
+    all_stored_ = true;
+    return std::nullopt;
 }
 
 void PrefixTree::forget(int page) {

@@ -19,6 +19,7 @@
 #include <cstdint>
 #include <functional>
 #include <list>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -91,6 +92,16 @@ class PrefixTree {
     // match_checkpoint() that returns it; match() and insert() do not. False: there is none.
     bool evict_checkpoint();
 
+    // What is to be written to a file next, so that others find it: a node with a full page, or a
+    // checkpoint behind one page or more; pages first, from the first one of their path on, and of
+    // all paths the one used last. `for_state`: only what leads to checkpoints, and these. The
+    // caller sets `stored`. Neither is a use.
+    struct Unstored {
+        PrefixNode* node = nullptr;
+        PrefixCheckpoint* checkpoint = nullptr;  // of the node; nullptr: the node's page
+    };
+    std::optional<Unstored> next_to_store(bool for_state);
+
     // Gives up the nodes of a page, with all nodes below them.
     void forget(int page);
     void clear();
@@ -113,6 +124,7 @@ class PrefixTree {
     const std::function<void(int)> give_back_checkpoint_;
     PrefixNodes nodes_;
     std::list<PrefixCheckpoint> checkpoints_;  // the least recently used first
+    bool all_stored_ = true;                   // next_to_store() would look in vain
 };
 
 }  // namespace hetune

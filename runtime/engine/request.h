@@ -86,6 +86,7 @@ class Request {
 
     // Members that the scheduler's thread alone uses.
     enum class Phase { kWaiting, kComputing, kDrawing } phase_ = Phase::kWaiting;
+    bool has_read_ = false;    // there is no more in files for its sequence to take over
     bool draws_anew_ = false;  // the next draw is the first since the sequence got its slot
     // The first position at which another request waits to take over what is before it.
     int64_t awaited_ = kNone;

@@ -103,15 +103,18 @@ void Scheduler::run(std::function<void(Engine& engine)> task,
 
 void Scheduler::loop() {
     for (;;) {
-        admit();
-        const bool idle = std::ranges::none_of(
-            active_, [&](const RequestPtr& request) { return is_due(*request); });
-        if (!take_mail(idle)) break;
+        const bool reads = admit();
+        const bool idle = !reads && std::ranges::none_of(active_, [&](const RequestPtr& request) {
+            return is_due(*request);
+        });
+        if (!take_mail(idle && !write_prefix())) break;
         step_drawing();
         step_computing();
     }
     while (!active_.empty()) end(*active_.back(), Ending::kCancelled);
     while (!waiting_.empty()) end(*waiting_.back(), Ending::kCancelled);
+    while (write_prefix()) {
+    }
     engine_.reset();
 }
 
@@ -152,39 +155,14 @@ void Scheduler::give_back(SequenceState& sequence) {
     }
 }
 
-void Scheduler::admit() {
-    bool blocked = false;  // those behind wait for their turn
-    for (size_t i = 0; i < waiting_.size();) {
-        const RequestPtr request = waiting_[i];
-        if (const auto early = request->early_ending()) {
-            cut_to_computed(*request);
-            end(*request, *early);
-            continue;
-        }
-        if (blocked || !request->has_room() || awaits_prefix(*request)) {
-            ++i;
-            continue;
-        }
-        bool started = false;
-        guard(*request, [&] {
-            // The last drawn token of a full context has no place in it.
-            if (request->sequence != nullptr && request->sequence->size() > engine_->context())
-                return end(*request, Ending::kContext);
-            started = request->sequence == nullptr || take_slot(*request);
-            if (!started || request->task != nullptr) return;
-            for (const int64_t at : {request->parting, request->sequence->size()})
-                engine_->expect_parting(*request->sequence, at);
-        });
-        const auto still = std::ranges::find(waiting_, request);
-        if (still == waiting_.end()) continue;  // it ended
-        if (!started) {
-            blocked = true;
-            continue;
-        }
-        request->phase_ = Request::Phase::kComputing;
-        waiting_.erase(still);
-        active_.push_back(request);
+bool Scheduler::write_prefix() {
+    try {
+        if (!engine_->write_prefix()) return false;
+    } catch (const DeviceError& error) {
+        lose_device(error.what());
+        return false;
     }
+<<<<<<< HEAD
 }
 
 void Scheduler::begin(Request& request) {
@@ -248,6 +226,8 @@ bool Scheduler::take_slot(const Request& request) {
         engine_->give_back(*evicted);
     }
     if (!has_one) with_slots_.push_back(sequence);
+=======
+>>>>>>> 21383e1 (--prompt-cache's engine: pages and states of prefixes in files (ModelOptions::prompt_cache), read piece by piece between steps, written while nothing else is due)
     return true;
 }
 

@@ -50,11 +50,22 @@ class Scheduler {
     // Takes what other threads left; with `waits` once there is something. False at the end.
     bool take_mail(bool waits);
     void give_back(SequenceState& sequence);
+<<<<<<< HEAD
     // Requests that wait get slots, and start, as far as there are any.
     void admit();
     // Tokens of the request's sequence that others may have computed.
     static int64_t most_taken_over(const Request& request);
+=======
+    // Requests that wait get slots, and start, as far as there are any. True: one of them reads a
+    // prefix from files, and has more to read.
+    bool admit();
+>>>>>>> 21383e1 (--prompt-cache's engine: pages and states of prefixes in files (ModelOptions::prompt_cache), read piece by piece between steps, written while nothing else is due)
     bool take_slot(const Request& request);
+    // How many tokens of a request's sequence may be taken over.
+    static int64_t most_taken(const Request& request);
+    bool reads_prefix(Request& request);
+    // Writes some prefix to a file. False: there is none, or the device is lost.
+    bool write_prefix();
     // Cuts the sequence and appends to it, as the request says.
     void begin(Request& request);
     // Whether a request that computes its prompt will leave tokens for this one to take over.

@@ -33,6 +33,10 @@ class Stepper : public Engine {
     int64_t context() const override { return memory_.context(); }
     int64_t most_drawn() const override { return draws_->most_rows(); }
     bool take_slot(SequenceState& sequence, int64_t tokens, int64_t most) override;
+    bool read_prefix(const SequenceState& sequence, int64_t most) override {
+        return prefixes_.read(sequence, most);
+    }
+    bool write_prefix() override { return memory_.write_piece(); }
     void give_back(SequenceState& sequence) override;
     void keep_prefix(SequenceState& sequence) override;
     int64_t expect_parting(SequenceState& sequence, int64_t tokens) override {

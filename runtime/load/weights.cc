@@ -367,6 +367,8 @@ ModelTiles::Comparison ModelTiles::compare_whole(bool mend) {
     return {State::kOther, path};
 }
 
+CacheKey ModelTiles::identity() const { return sampled_ ? identify_model(file_, true) : model_; }
+
 void ModelTiles::remember() {
     store_.remember_model(settled_stat(file_.parts(), file_.statuses()), model_);
     sampled_ = false;

@@ -39,6 +39,10 @@ class ModelTiles {
     std::optional<StoredTiles> find_or_make(const std::vector<PlanBuffer>& buffers,
                                             const Progress& progress = {});
 
+    // Names the model by its content, and no other content. Reads a file whole where only samples
+    // of it are known.
+    CacheKey identity() const;
+
     // The pack that a load would take, read whole and compared with all bytes of the file, whatever
     // the status of the file proves. `mend`: a damaged pack is removed; where the pack is of other
     // content, the next load repacks the file.

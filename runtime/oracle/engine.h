@@ -27,6 +27,11 @@ class Engine {
     // them at most, from another that began with the same: `computed` says how many, and its
     // stretches begin as those of the other. One token at least is left to compute.
     virtual bool take_slot(SequenceState& sequence, int64_t tokens, int64_t most) = 0;
+    // Brings to memory some of what take_slot() could take over if it were not in files alone, no
+    // more than takes about as long as a step. False: there is nothing more to bring.
+    virtual bool read_prefix(const SequenceState&, int64_t /*most*/) { return false; }
+    // Writes some of what sequences may take over to files. False: nothing is left to write.
+    virtual bool write_prefix() { return false; }
     // The memory is free for others. take_slot() sets `computed`; this call leaves it alone, since
     // the owner of an idle sequence may be cutting it.
     virtual void give_back(SequenceState& sequence) = 0;
