@@ -134,15 +134,9 @@ constexpr OptionMember<KeptGenerateOptions> kGenerateMembers[] = {
 [[maybe_unused]] void every_member(const ModelOptions& model, const GenerateOptions& generate,
                                    const Sampling& sampling) {
     [[maybe_unused]] const auto& [m1, m2, m3, m4, m5, m6, m7, m8, m9, m10, m11, m12, m13, m14, m15,
-<<<<<<< HEAD
-                                  m16, m17, m18, m19, m20, m21, m22, m23, m24, m25, m26, c1, c2, c3,
-                                  c4] = model;
-    static_assert(std::size(kModelMembers) == 26);
-=======
-                                  m16, m17, m18, m19, m20, m21, m22, m23, m24, m25, m26, m27, c1,
-                                  c2, c3, c4] = model;
-    static_assert(std::size(kModelMembers) == 27);
->>>>>>> 21383e1 (--prompt-cache's engine: pages and states of prefixes in files (ModelOptions::prompt_cache), read piece by piece between steps, written while nothing else is due)
+                                  m16, m17, m18, m19, m20, m21, m22, m23, m24, m25, m26, m27, m28,
+                                  c1, c2, c3, c4] = model;
+    static_assert(std::size(kModelMembers) == 28);
     [[maybe_unused]] const auto& [g1, its_sampling, g2, g3, g4, deadline, c5] = generate;
     [[maybe_unused]] const auto& [s1, s2, s3, s4, s5, s6, s7] = sampling;
     static_assert(std::size(kGenerateMembers) == 4 + 1 + 7);

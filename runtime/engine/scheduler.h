@@ -50,16 +50,9 @@ class Scheduler {
     // Takes what other threads left; with `waits` once there is something. False at the end.
     bool take_mail(bool waits);
     void give_back(SequenceState& sequence);
-<<<<<<< HEAD
-    // Requests that wait get slots, and start, as far as there are any.
-    void admit();
-    // Tokens of the request's sequence that others may have computed.
-    static int64_t most_taken_over(const Request& request);
-=======
     // Requests that wait get slots, and start, as far as there are any. True: one of them reads a
     // prefix from files, and has more to read.
     bool admit();
->>>>>>> 21383e1 (--prompt-cache's engine: pages and states of prefixes in files (ModelOptions::prompt_cache), read piece by piece between steps, written while nothing else is due)
     bool take_slot(const Request& request);
     // How many tokens of a request's sequence may be taken over.
     static int64_t most_taken(const Request& request);

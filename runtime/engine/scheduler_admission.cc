@@ -68,7 +68,8 @@ bool Scheduler::awaits_prefix(const Request& request) {
     if (request.task != nullptr || request.sequence->slot >= 0) return false;
     // One token at least it computes itself.
     const std::span<const int32_t> all = request.sequence->tokens;
-    const auto tokens = all.first(all.size() - std::min<size_t>(all.size(), 1));
+    const auto tokens = all.first(static_cast<size_t>(
+        std::min(most_taken(request), std::max<int64_t>(std::ssize(all) - 1, 0))));
     for (const RequestPtr& other : active_) {
         if (other->phase_ != Request::Phase::kComputing || other->sequence == nullptr) continue;
         SequenceState& theirs = *other->sequence;
@@ -82,8 +83,8 @@ bool Scheduler::awaits_prefix(const Request& request) {
 }
 
 int64_t Scheduler::most_taken(const Request& request) {
-    // Logits that are asked for are not there for tokens that others computed.
-    return request.wanted == Request::Logits::kEach ? request.before_ : request.sequence->size();
+    // Output that is asked for is not there for tokens that others computed.
+    return request.wanted == Request::Output::kEach ? request.before_ : request.sequence->size();
 }
 
 bool Scheduler::take_slot(const Request& request) {
