@@ -63,12 +63,11 @@ DEVICE inline float add_step(float acc, const float (&scale)[2], const float (&o
 
 template <class Quant>
 DEVICE inline float add_step(float acc, const Quants& w, const XBlock& x) {
-    int low = 0, high = 0;
-    UNROLL
-    for (int j = 0; j < 4; ++j) {
-        low = dot4(w.q[j], x.q[j], low);
-        high = dot4(w.q[4 + j], x.q[4 + j], high);
-    }
+    int low, high = 0;
+    if constexpr (Quant::kScaleElems == 32)
+        low = dot32(w.q, x.q);
+    else
+        dot32(w.q, x.q, low, high);
     return add_step<Quant>(acc, w.scale, w.offset, {x.scale, x.sum, x.sum_low, x.sum_high}, low,
                            high);
 }

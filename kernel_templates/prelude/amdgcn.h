@@ -98,6 +98,7 @@ DEVICE inline int dot4(u32 a, u32 b, int c) {
     return __builtin_amdgcn_sudot4(true, a, true, b, c, false);
 #endif
 }
+#include "prelude/dot32.h"
 // Byte k of the result is byte selector[k] (0..7) of {high:low} (v_perm_b32).
 DEVICE inline u32 byte_perm(u32 low, u32 high, u32 selector) {
     return __builtin_amdgcn_perm(high, low, selector);

@@ -99,6 +99,11 @@ inline int dot4(u32 a, u32 b, int c) {
     __builtin_memcpy(y, &b, 4);
     return c + x[0] * y[0] + x[1] * y[1] + x[2] * y[2] + x[3] * y[3];
 }
+#if defined(__clang__) && defined(__AVX2__)
+#include "prelude/dot32_cpu.h"
+#else
+#include "prelude/dot32.h"
+#endif
 inline u32 byte_perm(u32 low, u32 high, u32 selector) {
     const u64 bytes = static_cast<u64>(high) << 32 | low;
     u32 result = 0;

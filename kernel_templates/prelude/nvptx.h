@@ -82,6 +82,7 @@ DEVICE inline float wave_max(float v) {
 DEVICE inline int wave_min(int v) { return __reduce_min_sync(~0u, v); }
 
 DEVICE inline int dot4(u32 a, u32 b, int c) { return __dp4a(int(a), int(b), c); }
+#include "prelude/dot32.h"
 // PRMT selects by nibble, v_perm_b32 by byte.
 DEVICE inline u32 byte_perm(u32 low, u32 high, u32 selector) {
     return __byte_perm(low, high,

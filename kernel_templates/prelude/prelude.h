@@ -8,10 +8,10 @@
 //   group_id_y() group_id_z() INPUT start_next() await_inputs() prefetch(p): for launches that
 //   overlap loop_again(loop, again): of a graph that repeats itself barrier() wave_barrier()
 //   shuffle_xor<Mask>(v) shuffle(v, lane) wave_fold<Lanes>(v, op) wave_max(v) wave_min(v) dot4(a,
-//   b, c) byte_perm(low, high, selector) load128(p) load128_stream(p) store128(p, v) half_to_float
-//   float_to_half fast_exp2 fast_log2 fast_rsqrt fast_rcp sincos_turns fused_mul_add round_near
-//   round_to_int bits_of float_of atomic_add_device fence_device pinned settled loads_start
-//   loads_apart skips
+//   b, c) dot32(a, b) dot32(a, b, low, high) byte_perm(low, high, selector) load128(p)
+//   load128_stream(p) store128(p, v) half_to_float float_to_half fast_exp2 fast_log2 fast_rsqrt
+//   fast_rcp sincos_turns fused_mul_add round_near round_to_int bits_of float_of atomic_add_device
+//   fence_device pinned settled loads_start loads_apart skips
 // skips(idle): whether work whose result nobody reads is left out. The CPU leaves it out; a GPU
 // does it all the same, since its waves run in step and straight code needs no branch. Nothing
 // outside prelude/ knows which target it is compiled for, and no vendor header is included:
