@@ -1,6 +1,5 @@
 // Heads' norm and rotation, writes to the KV cache, and attention.
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstring>
 #include <map>
@@ -74,8 +73,10 @@ class CachedHeads {
 void certify_head_norm_rope(Trial& t) {
     const int64_t heads = t.number("kHeads"), size = t.number("kHeadSize"),
                   stride = t.number("kStride");
-    const int64_t position = t.stand_at(777);
-    t.set_position(position);
+    const StepPlaces places(t, t.stand_at(777));
+    std::vector<TrialRow> rows;
+    for (const int64_t position : places.positions) rows.push_back({position, 0});
+    t.set_rows(rows, 0, 0);
     const auto x = t.put_activations("x", t.rows(), stride, false);
     const auto w = t.flag("kNorm") ? t.weight_vector("w") : std::span<const float>();
     t.out_floats("y", heads * size);
@@ -94,93 +95,117 @@ void certify_head_norm_rope(Trial& t) {
         normed.insert(normed.end(), head.begin(), head.end());
     }
     for (int64_t row = 0; row < t.rows(); ++row) {
+        if (places.has_ended(static_cast<size_t>(row))) continue;
         const auto from = row_of(normed, row % distinct, width);
         std::vector<float> wanted(from.begin(), from.end());
-        rotate(t, position + row, wanted, size);
+        rotate(t, places.positions[static_cast<size_t>(row)], wanted, size);
         compare_head(comparison, row_of(y, row, width), wanted);
     }
 }
 
-// The rows of a step that is part of a prompt.
-std::vector<TrialRow> one_sequence(const Trial& t, int64_t position, const CachePages& pages) {
-    std::vector<TrialRow> rows;
-    for (int64_t row = 0; row < t.rows(); ++row) rows.push_back({position + row, pages.slot(0)});
-    return rows;
+// Rows of a cache for each sequence.
+std::vector<std::vector<std::byte>> seeded_caches(Trial& t, const KvShape& shape,
+                                                  const StepPlaces& places) {
+    std::vector<std::vector<std::byte>> caches;
+    for (const int64_t length : places.lengths)
+        caches.push_back(seeded_kv(shape, length, t.random()));
+    return caches;
 }
 
 void certify_kv_write(Trial& t) {
     const KvShape shape{t.text("Kv"), t.number("kKvHeads"), t.number("kHeadSize")};
-    const int64_t width = shape.width();
-    const int64_t before = t.stand_at(kPageTokens - 2);  // rows in the cache already
+    const int64_t width = shape.width(), row_bytes = shape.row_bytes();
     const char* const kSides[][2] = {{"k", "k_cache"}, {"v", "v_cache"}};
     std::vector<float> wanted[2];
-    const CachePages pages(t, {before + t.full_rows()});
-    t.set_rows(one_sequence(t, before, pages), pages.stride(), 0);
-    const auto old = seeded_kv(shape, before + t.full_rows(), t.random());
+    const StepPlaces places(t, t.stand_at(kPageTokens - 2));
+    const CachePages pages(t, places);
+    const auto old = pages.place(seeded_caches(t, shape, places), row_bytes);
     for (const int side : {0, 1}) {
         wanted[side] =
             kv_values(shape, seeded_kv(shape, t.rows(), t.random()));  // exact in the cache's type
         t.put(kSides[side][0], wanted[side]);
-        t.put(kSides[side][1], pages.place({old}, shape.row_bytes()));
+        t.put(kSides[side][1], old);
     }
     t.launch();
     for (const int side : {0, 1}) {
         // The scale of bytes is computed anew.
         Comparison& comparison = t.compare(kSides[side][1], shape.type == "KvQ8" ? 1e-5 : kExact);
         const auto cache = t.get<std::byte>(kSides[side][1]);
-        const auto bytes = pages.gather(cache, 0, shape.row_bytes());
         // With its own rows as they were, the cache is as it was.
         auto others = std::vector<std::byte>(cache.begin(), cache.end());
-        for (int64_t row = 0; row < t.rows(); ++row)
-            std::ranges::copy(
-                std::span(old).subspan(static_cast<size_t>((before + row) * shape.row_bytes()),
-                                       static_cast<size_t>(shape.row_bytes())),
-                others.begin() + pages.row(0, before + row) * shape.row_bytes());
-        t.same(kSides[side][1], 0, others == pages.place({old}, shape.row_bytes()), 1);
-        const auto got = kv_values(shape, bytes);
         // All of them: a row that was left out is not poisoned, but holds what was there before.
-        for (int64_t row = 0; row < t.rows(); ++row)
-            compare_head(comparison, row_of(got, before + row, width),
-                         row_of(wanted[side], row, width));
+        for (size_t row = 0; row < places.positions.size(); ++row) {
+            if (places.has_ended(row)) continue;
+            const auto at = static_cast<size_t>(
+                pages.row(places.sequence(row), places.positions[row]) * row_bytes);
+            const auto bytes = static_cast<size_t>(row_bytes);
+            std::ranges::copy(std::span(old).subspan(at, bytes),
+                              others.begin() + static_cast<std::ptrdiff_t>(at));
+            compare_head(comparison, kv_values(shape, cache.subspan(at, bytes)),
+                         row_of(wanted[side], static_cast<int64_t>(row), width));
+        }
+        t.same(kSides[side][1], 0, others == old, 1);
     }
 }
 
-// Keys and values of a sequence, of which a step takes the rows from a position on.
-struct PromptCache {
-    PromptCache(Trial& t, const KvShape& shape, int64_t position)
-        : keys(seeded_kv(shape, position + t.full_rows(), t.random())),
-          values(seeded_kv(shape, position + t.full_rows(), t.random())) {
-        const CachePages pages(t, {position + t.full_rows()});
-        t.set_rows(one_sequence(t, position, pages), pages.stride(), 0);
-        t.put("k_cache", pages.place({keys}, shape.row_bytes()));
-        t.put("v_cache", pages.place({values}, shape.row_bytes()));
+// Keys and values of the step's sequences.
+struct StepCaches {
+    StepCaches(Trial& t, const KvShape& shape, const StepPlaces& places)
+        : keys(seeded_caches(t, shape, places)), values(seeded_caches(t, shape, places)) {
+        const CachePages pages(t, places);
+        t.put("k_cache", pages.place(keys, shape.row_bytes()));
+        t.put("v_cache", pages.place(values, shape.row_bytes()));
     }
-    std::vector<std::byte> keys, values;
+    std::vector<std::vector<std::byte>> keys, values;
 };
 
 // Attention of all rows of a step. Queries repeat after kDistinctRows rows, so that one pass over
-// the keys gives a query's results at each of its rows: a row sees one key more than the row
-// before.
+// the keys of a prompt gives a query's results at each of its rows: a row sees one key more than
+// the row before.
 struct ManyRows {
-    int64_t heads, kv_heads, size, position;
+    int64_t heads, size;
+    KvShape shape;
 
     // `compare` gets row, head and what is wanted there.
     template <class Compare>
-    void each(const Trial& t, std::span<const float> queries, CachedHeads& k, CachedHeads& v,
-              Compare&& compare) const {
-        std::vector<float> wanted(static_cast<size_t>(size));
-        std::vector<int64_t> counts;
+    void each(const Trial& t, std::span<const float> queries, const StepPlaces& places,
+              const StepCaches& caches, Compare&& compare) const {
+        if (places.lengths.size() > 1) {
+            for (size_t row = 0; row < places.positions.size(); ++row) {
+                if (places.has_ended(row)) continue;
+                CachedHeads k(shape, caches.keys[row]), v(shape, caches.values[row]);
+                const auto at = static_cast<int64_t>(row);
+                attend(t, queries, at, k, v, {places.positions[row] + 1},
+                       [&](int64_t, int64_t head, std::span<const float> wanted) {
+                           compare(at, head, wanted);
+                       });
+            }
+            return;
+        }
+        const int64_t position = places.positions[0];
+        CachedHeads k(shape, caches.keys[0]), v(shape, caches.values[0]);
         for (int64_t first = 0; first < std::min(t.rows(), kDistinctRows); ++first) {
-            counts.clear();
+            std::vector<int64_t> counts;
             for (int64_t row = first; row < t.rows(); row += kDistinctRows)
                 counts.push_back(position + row + 1);
-            for (int64_t head = 0; head < heads; ++head) {
-                const int64_t from = head / (heads / kv_heads);
-                reference::attend(row_of(queries, first * heads + head, size), k[from], v[from],
-                                  size, counts, t.real("kScale"), wanted, [&](int64_t count) {
-                                      compare(count - position - 1, head, wanted);
-                                  });
-            }
+            attend(t, queries, first, k, v, counts,
+                   [&](int64_t count, int64_t head, std::span<const float> wanted) {
+                       compare(count - position - 1, head, wanted);
+                   });
+        }
+    }
+
+  private:
+    // One row's queries, over each of these counts of keys.
+    template <class Compare>
+    void attend(const Trial& t, std::span<const float> queries, int64_t row, CachedHeads& k,
+                CachedHeads& v, const std::vector<int64_t>& counts, Compare&& compare) const {
+        std::vector<float> wanted(static_cast<size_t>(size));
+        for (int64_t head = 0; head < heads; ++head) {
+            const int64_t from = head / (heads / shape.heads);
+            reference::attend(row_of(queries, row * heads + head, size), k[from], v[from], size,
+                              counts, t.real("kScale"), wanted,
+                              [&](int64_t count) { compare(count, head, wanted); });
         }
     }
 };
@@ -222,17 +247,16 @@ std::vector<float> merged(std::span<const float> shares, int64_t splits, int64_t
 
 void certify_split(Trial& t) {
     const Shape s(t);
-    const int64_t position = t.stand_at(s.far_position());
     const KvShape shape{t.text("Kv"), s.kv_heads, s.size};
-    const PromptCache cache(t, shape, position);
-    CachedHeads k(shape, cache.keys), v(shape, cache.values);
+    const StepPlaces places(t, t.stand_at(s.far_position()));
+    const StepCaches caches(t, shape, places);
     const auto q = t.put_activations("q", t.rows(), s.heads * s.size, false);
     t.out_floats("shares", s.heads * s.splits * (s.size + 2));
     t.launch();
     const auto shares = t.get<float>("shares");
     Comparison& comparison = t.compare("shares, merged", kSoftmax);
-    ManyRows{s.heads, s.kv_heads, s.size, position}.each(
-        t, q, k, v, [&](int64_t row, int64_t head, std::span<const float> wanted) {
+    ManyRows{s.heads, s.size, shape}.each(
+        t, q, places, caches, [&](int64_t row, int64_t head, std::span<const float> wanted) {
             const auto of_head = row_of(shares, row * s.heads + head, s.splits * (s.size + 2));
             compare_head(comparison, merged(of_head, s.splits, s.size), wanted);
         });
@@ -264,16 +288,15 @@ void certify_flash(Trial& t) {
     const KvShape shape{t.text("Kv"), t.number("kKvHeads"), t.number("kHeadSize")};
     const int64_t heads = t.number("kHeads"), size = shape.size;
     // Two whole steps of keys, and some.
-    const int64_t position = t.stand_at(2 * t.number("kKeys") + 5);
-    const PromptCache cache(t, shape, position);
-    CachedHeads k(shape, cache.keys), v(shape, cache.values);
+    const StepPlaces places(t, t.stand_at(2 * t.number("kKeys") + 5));
+    const StepCaches caches(t, shape, places);
     const auto q = t.put_activations("q", t.rows(), heads * size, false);
     t.out_floats("y", heads * size);
     t.launch();
     const auto y = t.get<float>("y");
     Comparison& comparison = t.compare("y", kHalves);
-    ManyRows{heads, shape.heads, size, position}.each(
-        t, q, k, v, [&](int64_t row, int64_t head, std::span<const float> wanted) {
+    ManyRows{heads, size, shape}.each(
+        t, q, places, caches, [&](int64_t row, int64_t head, std::span<const float> wanted) {
             compare_head(comparison, row_of(y, row * heads + head, size), wanted);
         });
 }
@@ -284,29 +307,17 @@ void certify_step(Trial& t) {
     const std::string& type = t.text("Kv");
     const KvShape shape{type, s.kv_heads, s.size};
     const auto row_bytes = shape.row_bytes();
-    // The first row far on; the others at the ends of tiles and pages, and at the start.
     const int64_t far = t.stand_at(s.far_position());
-    std::vector<int64_t> positions = {far}, lengths;
-    for (int64_t row = 1; row < t.rows(); ++row)
-        positions.push_back(std::array<int64_t, 6>{0, 31, 32, kPageTokens - 1, kPageTokens,
-                                                   2 * kPageTokens + 7}[(row - 1) % 6]);
-    for (const int64_t position : positions) lengths.push_back(position + 1);
-    const CachePages pages(t, lengths);
-    std::vector<TrialRow> rows;
-    for (size_t row = 0; row < positions.size(); ++row)
-        rows.push_back({positions[row], pages.slot(row)});
-    t.set_rows(rows, pages.stride(), 0);
+    const StepPlaces places(t, far);
+    const std::vector<int64_t>& positions = places.positions;
+    const CachePages pages(t, places);
 
     const bool gated = t.flag("kGated");  // then each head of q has its gate behind it
     const int64_t query = gated ? 2 * s.size : s.size;
     const auto q = t.put_floats("q", t.rows() * s.heads * query),
                k = t.put_floats("k", t.rows() * s.kv_width());
     const auto v = t.put("v", kv_values(shape, seeded_kv(shape, t.rows(), t.random())));
-    std::vector<std::vector<std::byte>> keys, values;
-    for (const int64_t length : lengths) {
-        keys.push_back(seeded_kv(shape, length, t.random()));
-        values.push_back(seeded_kv(shape, length, t.random()));
-    }
+    const auto keys = seeded_caches(t, shape, places), values = seeded_caches(t, shape, places);
     const auto first_new = static_cast<size_t>(t.rows() == 1 ? pages.row(0, far) : 0);
     const auto k_before = t.put("k_cache", pages.place(keys, row_bytes)),
                v_before = t.put("v_cache", pages.place(values, row_bytes));
@@ -335,7 +346,8 @@ void certify_step(Trial& t) {
     for (size_t at = 0; at * static_cast<size_t>(row_bytes) < k_after.size(); ++at) {
         const bool is_new =
             std::ranges::any_of(std::views::iota(size_t{0}, positions.size()), [&](size_t row) {
-                return static_cast<size_t>(pages.row(row, positions[row])) == at + first_new;
+                return !places.has_ended(row) &&
+                       static_cast<size_t>(pages.row(row, positions[row])) == at + first_new;
             });
         const auto same = [&](std::span<const std::byte> before, std::span<const std::byte> after) {
             const auto size = static_cast<size_t>(row_bytes);
@@ -351,6 +363,7 @@ void certify_step(Trial& t) {
     const int64_t group = s.heads / s.kv_heads;
     std::vector<float> head(static_cast<size_t>(s.size)), result(head.size());
     for (size_t r = 0; r < positions.size(); ++r) {
+        if (places.has_ended(r)) continue;
         const auto row = static_cast<int64_t>(r);
         const auto new_key = new_row(k_after, r), new_value = new_row(v_after, r);
         for (int64_t h = 0; h < s.kv_heads; ++h) {

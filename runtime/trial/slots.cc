@@ -1,6 +1,7 @@
 #include "runtime/trial/slots.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <limits>
 
@@ -14,10 +15,25 @@ constexpr std::byte kPoison{0xff};
 
 }  // namespace
 
-CachePages::CachePages(Trial& t, std::vector<int64_t> lengths) : lengths_(std::move(lengths)) {
+StepPlaces::StepPlaces(const Trial& t, int64_t position) {
+    if (!t.decodes()) {
+        for (int64_t row = 0; row < t.rows(); ++row) positions.push_back(position + row);
+        lengths = {position + t.full_rows()};
+        return;
+    }
+    constexpr std::array<int64_t, 6> kEnds = {
+        kPageTokens - 1, kPageTokens, 0, 31, 32, 2 * kPageTokens + 7};
+    positions = {position};
+    for (int64_t row = 1; row < t.rows(); ++row)
+        positions.push_back(kEnds[static_cast<size_t>(row - 1) % kEnds.size()]);
+    for (const int64_t at : positions) lengths.push_back(at + 1);
+    if (t.rows() > 2) positions[static_cast<size_t>(t.rows()) / 2] = kEndedRow;
+}
+
+CachePages::CachePages(Trial& t, const StepPlaces& places) : lengths_(places.lengths) {
     for (const int64_t length : lengths_)
         stride_ = std::max(stride_, (length + kPageTokens - 1) / kPageTokens + 1);
-    table_.assign(static_cast<size_t>(stride_) * (lengths_.size() + 1), 0);
+    table_.assign(static_cast<size_t>(stride_) * (2 * lengths_.size()), 0);
     for (const int64_t length : lengths_) pages_ += (length + kPageTokens - 1) / kPageTokens;
     // From the last page down to page 1, the last position of the first sequence foremost: a
     // certifier of one row looks at the end of the cache alone.
@@ -26,6 +42,10 @@ CachePages::CachePages(Trial& t, std::vector<int64_t> lengths) : lengths_(std::m
         for (int64_t at = (lengths_[i] + kPageTokens - 1) / kPageTokens; at-- > 0;)
             table_[static_cast<size_t>(slot(i) * stride_ + at)] = --page;
     t.put("pages", table_);
+    std::vector<TrialRow> rows;
+    for (size_t row = 0; row < places.positions.size(); ++row)
+        rows.push_back({places.positions[row], slot(places.sequence(row))});
+    t.set_rows(rows, stride_, 0);
 }
 
 int64_t CachePages::row(size_t sequence, int64_t position) const {
@@ -62,10 +82,10 @@ std::vector<std::byte> CachePages::gather(std::span<const std::byte> cache, size
 SlotStates::SlotStates(Trial& t, std::string param, std::vector<std::vector<float>> of,
                        int64_t stride)
     : trial_(t), param_(std::move(param)), of_(std::move(of)), stride_(stride) {
-    std::vector<float> all(static_cast<size_t>(stride_) * (of_.size() + 1),
+    std::vector<float> all(static_cast<size_t>(stride_) * 2 * of_.size(),
                            std::numeric_limits<float>::quiet_NaN());
     for (size_t i = 0; i < of_.size(); ++i)
-        std::ranges::copy(of_[i], all.begin() + static_cast<int64_t>(i + 1) * stride_);
+        std::ranges::copy(of_[i], all.begin() + trial_slot(of_.size(), i) * stride_);
     t.put(param_, std::move(all));
 }
 
@@ -73,15 +93,16 @@ std::span<const float> SlotStates::read(size_t sequence) {
     const auto all = trial_.get<float>(param_);
     const auto size = static_cast<int64_t>(of_[sequence].size());
     const auto is_poison = [](float value) { return value != value; };
-    const auto rest =
-        all.subspan(static_cast<size_t>((static_cast<int64_t>(sequence) + 1) * stride_),
-                    static_cast<size_t>(stride_));
+    const auto slot_of = [&](int64_t slot) {
+        return all.subspan(static_cast<size_t>(slot * stride_), static_cast<size_t>(stride_));
+    };
+    const int slot = trial_slot(of_.size(), sequence);
+    const auto own = slot_of(slot), before = slot_of(slot - 1);
     const auto wrong =
-        std::ranges::find_if_not(rest.subspan(static_cast<size_t>(size)), is_poison) - rest.begin();
+        std::ranges::find_if_not(own.subspan(static_cast<size_t>(size)), is_poison) - own.begin();
     trial_.same(param_ + ", behind a slot", wrong, wrong, stride_);
-    const auto before = all.first(static_cast<size_t>(stride_));
     trial_.same(param_ + ", of another slot", 0, std::ranges::all_of(before, is_poison) ? 1 : 0, 1);
-    return rest.first(static_cast<size_t>(size));
+    return own.first(static_cast<size_t>(size));
 }
 
 }  // namespace hetune

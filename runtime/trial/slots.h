@@ -1,5 +1,5 @@
-// Pages and recurrent states of a step's sequences as trials place them: in slots that are not the
-// first, pages in no order, and everything between them poisoned.
+// Pages and recurrent states of a step's sequences as trials place them: in every second slot from
+// the last down to slot 1, pages in no order, and everything between them poisoned.
 #pragma once
 
 #include <cstdint>
@@ -12,14 +12,33 @@
 
 namespace hetune {
 
+// The slot of a sequence, of `sequences` in a step.
+inline int trial_slot(size_t sequences, size_t sequence) {
+    return 2 * static_cast<int>(sequences - sequence) - 1;
+}
+
+// Where the rows of a step stand.
+struct StepPlaces {
+    // One after another in one sequence, or, in a step of a decode plan, each in a sequence of its
+    // own: the first at `position`, others at the ends of tiles and pages and at the start. Of
+    // three and more one has ended.
+    StepPlaces(const Trial& t, int64_t position);
+
+    size_t sequence(size_t row) const { return lengths.size() == 1 ? 0 : row; }
+    bool has_ended(size_t row) const { return positions[row] == kEndedRow; }
+
+    std::vector<int64_t> positions;  // of rows
+    std::vector<int64_t> lengths;    // of sequences
+};
+
 // Sequences in the pages of a KV cache. The first page belongs to none of them.
 class CachePages {
   public:
-    // Sequence i has slot `i + 1` and `lengths[i]` positions. Puts the table of pages.
-    CachePages(Trial& t, std::vector<int64_t> lengths);
+    // Sequence i has `lengths[i]` positions. Puts the table of pages, and sets the step's rows.
+    CachePages(Trial& t, const StepPlaces& places);
 
     int64_t stride() const { return stride_; }
-    int slot(size_t sequence) const { return static_cast<int>(sequence) + 1; }
+    int slot(size_t sequence) const { return trial_slot(lengths_.size(), sequence); }
     // The row of a cache that has a position.
     int64_t row(size_t sequence, int64_t position) const;
     int64_t rows() const;  // of a cache
@@ -41,7 +60,7 @@ class CachePages {
 // A parameter that holds recurrent state of each slot.
 class SlotStates {
   public:
-    // `of`: the state of each sequence, all of one size; sequence i has slot `i + 1`. Puts them.
+    // `of`: the state of each sequence, all of one size. Puts them.
     SlotStates(Trial& t, std::string param, std::vector<std::vector<float>> of, int64_t stride);
     // Room for a state, for any parameter whose states are no larger than this.
     static int64_t stride_for(int64_t floats) { return floats + 64; }

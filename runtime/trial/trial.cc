@@ -54,11 +54,12 @@ void repeat_rows(std::vector<float>& values, int64_t count) {
 constexpr int64_t kDistinctTiles = 11;
 
 // A step of few rows is tried whole, of more without the last three. Of many sequences there are
-// as many as fill a group of tokens and begin another: each costs the oracle a context of its own.
+// as many as fill a tile of 16 tokens and begin another: each costs the oracle a context of its
+// own.
 int64_t rows_of_trial(int64_t full, bool decodes) {
-    constexpr int64_t kSequences = 9;
-    if (decodes) return std::min(full, kSequences);
-    return full > 8 ? full - 3 : full;
+    constexpr int64_t kSequences = 19;
+    const int64_t rows = full > 8 ? full - 3 : full;
+    return decodes ? std::min(rows, kSequences) : rows;
 }
 
 }  // namespace
@@ -72,7 +73,7 @@ Trial::Trial(const TrialSubject& subject)
         one_row = subject.step.args[at].buffer == subject.plan.last_step_buffer;
     }
     full_rows_ = one_row ? 1 : subject.plan.options.rows;
-    rows_ = rows_of_trial(full_rows_, decodes());
+    rows_ = std::min(subject.rows.value_or(rows_of_trial(full_rows_, decodes())), full_rows_);
     set_position(0);
     make_turns();
 }
@@ -102,8 +103,11 @@ void Trial::make_turns() {
 
 void Trial::set_rows(std::vector<TrialRow> rows, int64_t page_stride, int64_t state_stride) {
     std::vector<StepRow> places;
-    for (const TrialRow& row : rows)
+    ended_.reset();
+    for (const TrialRow& row : rows) {
+        if (row.position == kEndedRow) ended_ = places.size();
         places.push_back({static_cast<int32_t>(row.position), row.slot});
+    }
     // No kernel may look at rows behind those of the step.
     places.resize(static_cast<size_t>(full_rows_), {1 << 28, 1 << 28});
     step_ = step_state(places, {page_stride, state_stride});
@@ -240,14 +244,18 @@ void Trial::out(std::string_view param, Check check, size_t written, size_t all)
     argument.poisoned = true;
     argument.check = check;
     argument.written = written;
+    argument.row_bytes = 0;
+}
+void Trial::out_rows(std::string_view param, Check check, int64_t row_bytes) {
+    out(param, check, static_cast<size_t>(rows_ * row_bytes),
+        static_cast<size_t>(full_rows_ * row_bytes));
+    arguments_[index_of(param)].row_bytes = static_cast<size_t>(row_bytes);
 }
 void Trial::out_floats(std::string_view param, int64_t width) {
-    out(param, Check::kFloats, static_cast<size_t>(rows_ * width) * 4,
-        static_cast<size_t>(full_rows_ * width) * 4);
+    out_rows(param, Check::kFloats, width * 4);
 }
 void Trial::out_blocks(std::string_view param, int64_t width) {
-    out(param, Check::kBlocks, static_cast<size_t>(rows_ * width / 32) * sizeof(HostXBlock),
-        static_cast<size_t>(full_rows_ * width / 32) * sizeof(HostXBlock));
+    out_rows(param, Check::kBlocks, width / 32 * static_cast<int64_t>(sizeof(HostXBlock)));
 }
 void Trial::out_words(std::string_view param, int64_t written, int64_t all) {
     out(param, Check::kWords, static_cast<size_t>(written) * 4, static_cast<size_t>(all) * 4);
@@ -372,22 +380,37 @@ void Trial::look_at(size_t index) const {
     if (argument.after == nullptr || argument.check == Check::kNone) return;
     const uint32_t poison = word_of(poison_of(argument.check));
     const auto words = words_of(after_of(argument)), written = words.first(argument.written / 4);
-    const size_t hole = first_wrong(written, [poison](uint32_t word) { return word != poison; });
-    if (hole < written.size())
-        fail(index, fmt::format("element {} of {} is not written", hole, written.size()));
+    const size_t row = argument.row_bytes / 4;
+    if (ended_ && row > 0) {
+        look_at_written(index, 0, written.first(*ended_ * row));
+        look_at_written(index, (*ended_ + 1) * row, written.subspan((*ended_ + 1) * row));
+    } else {
+        look_at_written(index, 0, written);
+    }
     const size_t beyond = first_wrong(words.subspan(written.size()),
                                       [poison](uint32_t word) { return word == poison; });
     if (written.size() + beyond < words.size())
         fail(index, fmt::format("element {} is written, beyond the {} of the step",
                                 written.size() + beyond, written.size()));
-    size_t number = written.size();
-    if (argument.check == Check::kFloats) number = first_wrong(written, is_finite);
-    if (argument.check == Check::kBlocks)
-        for (size_t at = 0; at < written.size() && number == written.size();
+}
+
+void Trial::look_at_written(size_t index, size_t first, std::span<const uint32_t> words) const {
+    const Argument& argument = arguments_.at(index);
+    const Check check = argument.check;
+    const uint32_t poison = word_of(poison_of(check));
+    const size_t hole = first_wrong(words, [poison](uint32_t word) { return word != poison; });
+    if (hole < words.size())
+        fail(index,
+             fmt::format("element {} of {} is not written", first + hole, argument.written / 4));
+    size_t number = words.size();
+    if (check == Check::kFloats) number = first_wrong(words, is_finite);
+    if (check == Check::kBlocks)
+        for (size_t at = 0; at < words.size() && number == words.size();
              at += sizeof(HostXBlock) / 4)
             for (size_t i = at; i < at + 4; ++i)
-                if (!is_finite(written[i])) number = std::min(number, i);
-    if (number < written.size()) fail(index, fmt::format("element {} is NaN or infinite", number));
+                if (!is_finite(words[i])) number = std::min(number, i);
+    if (number < words.size())
+        fail(index, fmt::format("element {} is NaN or infinite", first + number));
 }
 
 void Trial::fail(size_t index, const std::string& what) const {

@@ -52,19 +52,22 @@ struct TrialSubject {
     // Where in the context the first row of attention or a rotation stands; default: where its
     // certifier wants it.
     std::optional<int64_t> position = {};
+    // Rows of the step, at most those of the plan; default: as many as find what a tail may break.
+    std::optional<int64_t> rows = {};
 
     const KernelSpec& spec() const { return plan.spec(step); }
 };
 
 // A row of the step: where it stands in its sequence, and the slot of that.
 struct TrialRow {
-    int64_t position = 0;
+    int64_t position = 0;  // kEndedRow: of a sequence that has ended within a burst of steps
     int slot = 0;
 };
+constexpr int64_t kEndedRow = -1;
 
 // Part of each certificate's key: raised when trials find more than before, so that kernels are
 // tried again. Each certifier has a version of its own besides.
-constexpr int kTrialVersion = 3;
+constexpr int kTrialVersion = 4;
 
 class Trial {
   public:
@@ -92,7 +95,8 @@ class Trial {
     bool decodes() const { return subject_.plan.options.decodes(); }
     // For certifiers of what can stand anywhere: at `usual`, unless the subject says where.
     int64_t stand_at(int64_t usual) const { return subject_.position.value_or(usual); }
-    // As StepState has them. Unless they are set, rows stand in slot 0 from position 0 on.
+    // As StepState has them. Unless they are set, rows stand in slot 0 from position 0 on. What a
+    // kernel leaves in the rows of its outputs that belong to an ended row is not looked at.
     void set_rows(std::vector<TrialRow> rows, int64_t page_stride, int64_t state_stride);
     // One after another from a position on, in slot 0.
     void set_position(int64_t position);
@@ -169,8 +173,9 @@ class Trial {
         size_t first = 0;
         Check check = Check::kNone;
         bool poisoned = false;
-        bool tiles = false;  // a made matrix
-        size_t written = 0;  // bytes that must be; the rest must not
+        bool tiles = false;    // a made matrix
+        size_t written = 0;    // bytes that must be; the rest must not
+        size_t row_bytes = 0;  // of an output with a part for each row of the step
         std::unique_ptr<GuardedBuffer> buffer;
     };
     // A matrix of random blocks whose rows repeat, in tiles and as values.
@@ -190,6 +195,8 @@ class Trial {
     void keep(std::string_view param, std::shared_ptr<const void> owner,
               std::span<const std::byte> bytes);
     void out(std::string_view param, Check check, size_t written, size_t all);
+    // Of so many bytes a row.
+    void out_rows(std::string_view param, Check check, int64_t row_bytes);
     std::span<const std::byte> result(std::string_view param) const;
     static uint8_t poison_of(Check check);
     static std::span<const std::byte> after_of(const Argument& argument) {
@@ -200,12 +207,15 @@ class Trial {
     // Windows spread over the first bytes, which should be as they were.
     void compare_start(size_t index, size_t bytes);
     void look_at(size_t index) const;
+    // Words [first, first + words.size()) of an output that the kernel must have written.
+    void look_at_written(size_t index, size_t first, std::span<const uint32_t> words) const;
     [[noreturn]] void fail(size_t index, const std::string& what) const;
 
     const TrialSubject& subject_;
     const TemplateInfo& info_;
     std::mt19937 random_;
     int64_t full_rows_, rows_;
+    std::optional<size_t> ended_;  // the row that has ended
     std::vector<int32_t> step_;  // StepState and its rows
     double launch_ms_ = 0, waited_ms_ = 0;
     std::map<size_t, Argument> arguments_;  // by their place

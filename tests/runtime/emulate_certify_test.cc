@@ -10,7 +10,9 @@
 #include <cstdio>
 #include <cstdlib>
 #include <map>
+#include <optional>
 #include <set>
+#include <utility>
 
 #include "kernel_templates/quant/registry.h"
 #include "runtime/compile/kernel_library.h"
@@ -62,7 +64,7 @@ std::string written(const testing::EmulatedModel& model, const std::string& quan
 
 // What has been tried already in this test, so that models share kernels.
 struct Tried {
-    std::set<KernelSpec> kernels;
+    std::set<std::pair<KernelSpec, bool>> kernels;  // whether for one row or more
     std::set<std::string> templates;
     std::set<std::string> lds_poison;    // templates that needed it
     std::set<std::string> faulted;       // and those that did not run to the end with it
@@ -88,40 +90,49 @@ void try_model(const std::string& path, const LoadOptions& options, const std::s
     };
     const std::unique_ptr<Device> poisoned = open(kPoison), lds_poisoned = open(kLdsPoison);
     testing::EmulatedObjects objects(arch);
-    std::vector<const Plan*> list;
-    for (const Plan& sampler : plans.samplers) list.push_back(&sampler);
-    for (const Plan& plan : plans.steps) list.push_back(&plan);
+    std::vector<const Plan*> list;  // as LoadedModel has them, the most rows foremost
+    for (const auto* of : {&plans.samplers, &plans.steps})
+        for (const Plan& plan : *of) list.insert(list.begin(), &plan);
     for (const Plan* plan : list)
         for (size_t i = 0; i < plan->kernels.size(); ++i) {
             const KernelSpec& spec = plan->kernels[i];
             const PlanStep& step = plan->first_use(static_cast<int>(i));
+            const int rows = plan->options.rows;
             if (!wanted(spec) || !is_asked_for(spec.name)) continue;
-            if (!tried.kernels.insert(spec).second) continue;
+            if (!tried.kernels.insert({spec, rows > 1}).second) continue;
             tried.templates.insert(spec.name);
-            fmt::print("{} {}\n", schedule, spec.to_string());
+            // A tile of tokens that the step fills is tried with a row less, too.
+            std::vector<std::optional<int64_t>> counts = {std::nullopt};
+            const auto tokens = spec.constants.find("kTokens");
+            if (rows > 1 && tokens != spec.constants.end() && std::stoi(tokens->second) == rows)
+                counts.push_back(rows - 1);
+            fmt::print("{} {} rows {}\n", schedule, plan->options.rows, spec.to_string());
             std::fflush(stdout);
             for (const auto& [compiler, code] : objects.of(spec)) {
-                const auto trial = [&](Device& on) -> std::string {
+                const auto trial = [&](Device& on, std::optional<int64_t> count) -> std::string {
                     const auto module = on.load(code);
                     TrialDevice device{.device = on};
                     try {
-                        return try_out({device, *module, *plan, step, file}).failure;
+                        return try_out({device, *module, *plan, step, file, {}, count}).failure;
                     } catch (const DeviceError& error) {
                         return error.what();
                     }
                 };
-                std::string failure = trial(*poisoned);
-                if (inactive_lane_fault(failure)) {
-                    tried.lds_poison.insert(spec.name);
-                    failure = trial(*lds_poisoned);
-                }
                 ++tried.objects[compiler];
-                if (inactive_lane_fault(failure) && kMayFault.contains(spec.name)) {
-                    tried.faulted.insert(spec.name);
-                    continue;
+                for (const std::optional<int64_t> count : counts) {
+                    std::string failure = trial(*poisoned, count);
+                    if (inactive_lane_fault(failure)) {
+                        tried.lds_poison.insert(spec.name);
+                        failure = trial(*lds_poisoned, count);
+                    }
+                    if (inactive_lane_fault(failure) && kMayFault.contains(spec.name)) {
+                        tried.faulted.insert(spec.name);
+                        continue;
+                    }
+                    INFO(compiler, ": ", spec.to_string());
+                    CAPTURE(rows);
+                    CHECK(failure == "");
                 }
-                INFO(compiler, ": ", spec.to_string());
-                CHECK(failure == "");
             }
         }
 }

@@ -115,25 +115,35 @@ inline std::vector<EmulatedModel> emulated_models() {
     const LoadOptions large_tiles = {
         .prefill_rows = 77,
         .tunables = {{"gemm", tile}, {"gemm_swiglu", tile}, {"experts_gate_up_gemm", tile}}};
+    // Decode steps of 2, 4, 8, 16 and 32 sequences.
+    const auto batches = [](LoadOptions options = {}) {
+        options.sequences = 32;
+        options.prefill_rows = 9;
+        return options;
+    };
     return {{emulated_dense(),
-             {{.prefill_rows = 9, .loops = true},  // no arch of AMD has any by itself
+             {batches(),
+              batches({.activations = Activations::kFloat, .kv = KvType::kBF16}),
+              batches({.kv = KvType::kQ8}),
+              {.prefill_rows = 9, .loops = true},  // no arch of AMD has any by itself
               {.prefill_rows = 9, .fusion = false},
               {.prefill_rows = 9, .activations = Activations::kFloat, .kv = KvType::kF32},
               {.prefill_rows = 9, .fusion = false, .kv = KvType::kBF16},
               {.prefill_rows = 45},
               {.prefill_rows = 45, .kv = KvType::kQ8},
               large_tiles}},
-            {emulated_biased(), {{.prefill_rows = 9}, {.prefill_rows = 45}}},
-            {emulated_llama(), {{.prefill_rows = 9}}},
+            {emulated_biased(), {batches(), {.prefill_rows = 45}}},
+            {emulated_llama(), {batches()}},
             {emulated_hybrid(),
-             {{.prefill_rows = 3},
+             {batches(),
+              {.prefill_rows = 3},
               {.prefill_rows = 17},
               {.prefill_rows = 45},
               {.prefill_rows = 45, .matrix = false},
               large_tiles}},
-            {emulated_odd(), {{.prefill_rows = 9}, {.prefill_rows = 45}}, add_factors},
+            {emulated_odd(), {batches(), {.prefill_rows = 45}}, add_factors},
             {emulated_odd_experts(),
-             {{.prefill_rows = 9, .fusion = false}, {.prefill_rows = 45}},
+             {batches(), {.prefill_rows = 9, .fusion = false}, {.prefill_rows = 45}},
              add_groups}};
 }
 
