@@ -64,7 +64,7 @@ std::string written(const testing::EmulatedModel& model, const std::string& quan
 
 // What has been tried already in this test, so that models share kernels.
 struct Tried {
-    std::set<std::pair<KernelSpec, bool>> kernels;  // whether for one row or more
+    std::set<std::pair<KernelSpec, int>> kernels;  // for one row, a prompt's rows, or sequences
     std::set<std::string> templates;
     std::set<std::string> lds_poison;    // templates that needed it
     std::set<std::string> faulted;       // and those that did not run to the end with it
@@ -99,12 +99,13 @@ void try_model(const std::string& path, const LoadOptions& options, const std::s
             const PlanStep& step = plan->first_use(static_cast<int>(i));
             const int rows = plan->options.rows;
             if (!wanted(spec) || !is_asked_for(spec.name)) continue;
-            if (!tried.kernels.insert({spec, rows > 1}).second) continue;
+            const int sort = rows == 1 ? 0 : plan->options.decodes() ? 2 : 1;
+            if (!tried.kernels.insert({spec, sort}).second) continue;
             tried.templates.insert(spec.name);
             // A tile of tokens that the step fills is tried with a row less, too.
             std::vector<std::optional<int64_t>> counts = {std::nullopt};
             const auto tokens = spec.constants.find("kTokens");
-            if (rows > 1 && tokens != spec.constants.end() && std::stoi(tokens->second) == rows)
+            if (sort == 2 && tokens != spec.constants.end() && std::stoi(tokens->second) == rows)
                 counts.push_back(rows - 1);
             fmt::print("{} {} rows {}\n", schedule, plan->options.rows, spec.to_string());
             std::fflush(stdout);
@@ -137,6 +138,24 @@ void try_model(const std::string& path, const LoadOptions& options, const std::s
         }
 }
 
+// Attention of several sequences where `attention_step` is refused.
+void try_refused_attention(const std::string& schedule, Tried& tried) {
+    const std::string path = written({testing::emulated_dense(), {}}, "Q4_K_M", schedule);
+    const ModelFile file(path);
+    LoadOptions options{.sequences = 32, .prefill_rows = 9};
+    const LayerGraph graph = build_layer_graph(file);
+    for (const KernelSpec& spec :
+         model_plans(graph, file, find_arch("gfx1100"), options).kernels())
+        if (spec.name == "attention_step") options.refused[spec.to_string()] = "by the test";
+    try_model(
+        path, options, schedule,
+        [](const KernelSpec& spec) {
+            return spec.name == "kv_write" || spec.name.starts_with("attention_") ||
+                   spec.name == "head_norm_rope";
+        },
+        tried);
+}
+
 // Of every template, by each compiler; none left out.
 void try_templates(const std::string& schedule) {
     Tried tried;
@@ -145,6 +164,7 @@ void try_templates(const std::string& schedule) {
             try_model(
                 written(model, "Q4_K_M", schedule), session, schedule,
                 [](const KernelSpec&) { return true; }, tried);
+    try_refused_attention(schedule, tried);
     for (const auto& [compiler, objects] : tried.objects)
         MESSAGE(objects, " objects by ", compiler);
     MESSAGE("with a poison that is an address in LDS: ",

@@ -1,7 +1,8 @@
-// kernel_counts [--check] [TEMPLATE...]: what kernels with weights cost RDNA 3 in instructions,
-// counted by running their objects on the program that HETUNE_EMULATOR names (docs/testing.md),
-// beside registers and roofline; Markdown on stdout. --check: fails where a GEMV takes more than it
-// may.
+// kernel_counts [--check] [--rows N [--matrix]] [TEMPLATE...]: what kernels with weights cost RDNA 3
+// in instructions, counted by running their objects on the program that HETUNE_EMULATOR names
+// (docs/testing.md), beside registers and roofline; Markdown on stdout. --check: fails where a GEMV
+// takes more than it may. --rows: decode kernels for a step of N sequences, counts are for each row;
+// with --matrix on the integer matrix units.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -34,7 +35,7 @@ const std::map<std::string, double> kMost = {
 struct Case {
     KernelSpec spec;
     std::string format;
-    uint32_t groups[2] = {1, 1};
+    uint32_t groups[3] = {1, 1, 1};
     int waves = kWaves;
     int64_t weight_bytes = 0;
     std::vector<int64_t> arg_bytes;  // behind the step
@@ -294,6 +295,29 @@ Case experts_down_gemm(const QuantFormat& format) {
             false};
 }
 
+// Dimension of the launch that has a decode kernel's rows, or its tiles of rows.
+const std::map<std::string, int> kRowsAxis = {{"gemv", 1},        {"gemv_fan", 1},
+                                              {"gemv_residual", 1}, {"gemv_swiglu", 1},
+                                              {"moe_down", 1},    {"moe_gate_up", 2}};
+
+// A case of one row for `rows` sequences: tiles of tokens as planner/lower/linear.cc has them.
+Case for_sequences(Case c, int rows, bool matrix) {
+    const auto axis = kRowsAxis.find(c.spec.name);
+    if (axis == kRowsAxis.end())
+        throw std::runtime_error(
+            fmt::format("--rows: {} is no kernel of decode steps", c.spec.name));
+    int tokens = 1;
+    if (c.spec.constants.contains("kTokens")) {
+        tokens = !matrix ? std::min(rows, 8) : rows <= 8 ? 8 : 16;
+        c.spec.constants["kTokens"] = constant(tokens);
+        c.spec.constants["kMatrix"] = constant(matrix);
+    }
+    c.groups[axis->second] = static_cast<uint32_t>((rows + tokens - 1) / tokens);
+    c.tokens = rows;
+    for (int64_t& bytes : c.arg_bytes) bytes *= rows;
+    return c;
+}
+
 using Make = Case (*)(const QuantFormat&);
 const std::map<std::string, Make> kMakers = {{"experts_down", experts_down},
                                              {"experts_down_gemm", experts_down_gemm},
@@ -338,7 +362,7 @@ nlohmann::json emulate(const std::string& program, const Case& c, const CodeObje
     const std::string text = args.dump();
     write_file(args_file, text.data(), text.size());
     const ChildResult result = run_child(
-        {program, object, c.spec.name, "--grid", fmt::format("{},{},1", c.groups[0], c.groups[1]),
+        {program, object, c.spec.name, "--grid", fmt::format("{},{},{}", c.groups[0], c.groups[1], std::max(c.groups[2], 1u)),
          "--block", fmt::format("{},1,1", 32 * c.waves), "--lds", "0", "--args", args_file,
          "--summary", summary, "--hist", "400"},
         "", std::chrono::minutes(10), folder.path());
@@ -362,14 +386,15 @@ std::string occupancy_text(const std::string& arch, const CodeObject& code, int 
     return fmt::format("{}", o.waves_per_simd);
 }
 
-int run(std::vector<std::string> wanted, bool check) {
+int run(std::vector<std::string> wanted, bool check, int rows, bool matrix) {
     const Environment environment = read_environment();
     if (environment.emulator.empty()) {
         fmt::print("skipped: HETUNE_EMULATOR names no program\n");
         return 77;  // ctest: skipped
     }
     if (wanted.empty())
-        for (const auto& [name, make] : kMakers) wanted.push_back(name);
+        for (const auto& [name, make] : kMakers)
+            if (rows == 1 || kRowsAxis.contains(name)) wanted.push_back(name);
     const auto compiler = choose_compiler(find_arch("gfx1100"), environment, "clang");
     if (!check)
         fmt::print(
@@ -384,7 +409,8 @@ int run(std::vector<std::string> wanted, bool check) {
             throw std::runtime_error(fmt::format("no case for a kernel '{}'", name));
         for (const QuantFormat& format : all_quants()) {
             if (!format.integer || (check && !kMost.contains(format.name))) continue;
-            const Case c = make->second(format);
+            Case c = make->second(format);
+            if (rows > 1) c = for_sequences(std::move(c), rows, matrix);
             const auto compile = [&](const char* arch) {
                 return compiler->compile({c.spec.name,
                                           TemplateSources().render(c.spec, TargetFamily::kAmd),
@@ -393,7 +419,7 @@ int run(std::vector<std::string> wanted, bool check) {
             const CodeObject code = compile("gfx1100");
             const nlohmann::json summary = emulate(environment.emulator, c, code);
             const double kib = static_cast<double>(c.weight_bytes) / 1024;
-            const double per_kib = summary.at("wave_instructions").get<double>() / kib;
+            const double per_kib = summary.at("wave_instructions").get<double>() / kib / rows;
             if (check) {
                 const double most = kMost.at(format.name);
                 fmt::print("{} {}: {:.1f} wave instructions per KiB of weights, {} allowed\n", name,
@@ -408,7 +434,7 @@ int run(std::vector<std::string> wanted, bool check) {
                 "| {} | {} | {:.1f} | {:.1f} | {:.0f} | {}, {} | {} | {} | {:.2f} | {:.2f} |\n",
                 name, format.name, per_kib,
                 static_cast<double>(executed(histogram, "V_DOT4") + executed(histogram, "V_WMMA")) /
-                    kib,
+                    kib / rows,
                 loads > 0 ? static_cast<double>(c.weight_bytes) / static_cast<double>(loads) : 0.0,
                 code.resources.vgprs, other.resources.vgprs,
                 occupancy_text("gfx1100", code, c.waves), code.resources.lds_bytes,
@@ -426,7 +452,14 @@ int run(std::vector<std::string> wanted, bool check) {
 int main(int argc, char** argv) try {
     std::vector<std::string> wanted(argv + 1, argv + argc);
     const bool check = std::erase(wanted, "--check") > 0;
-    return hetune::run(std::move(wanted), check);
+    const bool matrix = std::erase(wanted, "--matrix") > 0;
+    int rows = 1;
+    if (const auto option = std::ranges::find(wanted, "--rows"); option != wanted.end()) {
+        if (option + 1 == wanted.end() || (rows = std::atoi(option[1].c_str())) < 2)
+            throw std::runtime_error("--rows takes a number of sequences, 2 or more");
+        wanted.erase(option, option + 2);
+    }
+    return hetune::run(std::move(wanted), check, rows, matrix);
 } catch (const std::exception& error) {
     fmt::print(stderr, "kernel_counts: {}\n", error.what());
     return 1;
