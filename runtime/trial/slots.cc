@@ -21,8 +21,8 @@ StepPlaces::StepPlaces(const Trial& t, int64_t position) {
         lengths = {position + t.full_rows()};
         return;
     }
-    constexpr std::array<int64_t, 6> kEnds = {
-        kPageTokens - 1, kPageTokens, 0, 31, 32, 2 * kPageTokens + 7};
+    constexpr std::array<int64_t, 6> kEnds = {kPageTokens - 1,    kPageTokens, 0, 31, 32,
+                                              2 * kPageTokens + 7};
     positions = {position};
     for (int64_t row = 1; row < t.rows(); ++row)
         positions.push_back(kEnds[static_cast<size_t>(row - 1) % kEnds.size()]);

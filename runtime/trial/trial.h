@@ -216,7 +216,7 @@ class Trial {
     std::mt19937 random_;
     int64_t full_rows_, rows_;
     std::optional<size_t> ended_;  // the row that has ended
-    std::vector<int32_t> step_;  // StepState and its rows
+    std::vector<int32_t> step_;    // StepState and its rows
     double launch_ms_ = 0, waited_ms_ = 0;
     std::map<size_t, Argument> arguments_;  // by their place
     std::map<size_t, Matrix> matrices_;     // likewise

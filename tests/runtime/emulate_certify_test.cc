@@ -144,8 +144,7 @@ void try_refused_attention(const std::string& schedule, Tried& tried) {
     const ModelFile file(path);
     LoadOptions options{.sequences = 32, .prefill_rows = 9};
     const LayerGraph graph = build_layer_graph(file);
-    for (const KernelSpec& spec :
-         model_plans(graph, file, find_arch("gfx1100"), options).kernels())
+    for (const KernelSpec& spec : model_plans(graph, file, find_arch("gfx1100"), options).kernels())
         if (spec.name == "attention_step") options.refused[spec.to_string()] = "by the test";
     try_model(
         path, options, schedule,

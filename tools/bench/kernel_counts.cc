@@ -1,8 +1,8 @@
-// kernel_counts [--check] [--rows N [--matrix]] [TEMPLATE...]: what kernels with weights cost RDNA 3
-// in instructions, counted by running their objects on the program that HETUNE_EMULATOR names
+// kernel_counts [--check] [--rows N [--matrix]] [TEMPLATE...]: what kernels with weights cost RDNA
+// 3 in instructions, counted by running their objects on the program that HETUNE_EMULATOR names
 // (docs/testing.md), beside registers and roofline; Markdown on stdout. --check: fails where a GEMV
-// takes more than it may. --rows: decode kernels for a step of N sequences, counts are for each row;
-// with --matrix on the integer matrix units.
+// takes more than it may. --rows: decode kernels for a step of N sequences, counts are for each
+// row; with --matrix on the integer matrix units.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -296,9 +296,9 @@ Case experts_down_gemm(const QuantFormat& format) {
 }
 
 // Dimension of the launch that has a decode kernel's rows, or its tiles of rows.
-const std::map<std::string, int> kRowsAxis = {{"gemv", 1},        {"gemv_fan", 1},
+const std::map<std::string, int> kRowsAxis = {{"gemv", 1},          {"gemv_fan", 1},
                                               {"gemv_residual", 1}, {"gemv_swiglu", 1},
-                                              {"moe_down", 1},    {"moe_gate_up", 2}};
+                                              {"moe_down", 1},      {"moe_gate_up", 2}};
 
 // A case of one row for `rows` sequences: tiles of tokens as planner/lower/linear.cc has them.
 Case for_sequences(Case c, int rows, bool matrix) {
@@ -361,11 +361,12 @@ nlohmann::json emulate(const std::string& program, const Case& c, const CodeObje
                         {"out", fmt::format("{}/{}.out", folder.path(), i)}});
     const std::string text = args.dump();
     write_file(args_file, text.data(), text.size());
-    const ChildResult result = run_child(
-        {program, object, c.spec.name, "--grid", fmt::format("{},{},{}", c.groups[0], c.groups[1], std::max(c.groups[2], 1u)),
-         "--block", fmt::format("{},1,1", 32 * c.waves), "--lds", "0", "--args", args_file,
-         "--summary", summary, "--hist", "400"},
-        "", std::chrono::minutes(10), folder.path());
+    const ChildResult result =
+        run_child({program, object, c.spec.name, "--grid",
+                   fmt::format("{},{},{}", c.groups[0], c.groups[1], std::max(c.groups[2], 1u)),
+                   "--block", fmt::format("{},1,1", 32 * c.waves), "--lds", "0", "--args",
+                   args_file, "--summary", summary, "--hist", "400"},
+                  "", std::chrono::minutes(10), folder.path());
     if (!result.ok())
         throw std::runtime_error(fmt::format("{} {}: the emulator: {}: {}", c.spec.name, c.format,
                                              result.outcome, result.errors));
