@@ -63,7 +63,8 @@ struct TemplateParam {
 
 // What an object must show (runtime/compile/disassembly.h), by target family that can.
 struct TemplatePromises {
-    bool dot4 = false;  // where Quant is an integer format and activations are quantised
+    bool dot4 = false;  // where Quant is an integer format and activations are quantised, but for
+                        // kernels with kMatrix, which must show a matrix instruction
     bool matrix = false;
     bool wide_loads = false;  // 128-bit
 

@@ -3,7 +3,11 @@
 // scaled and added in the same order.
 //
 // A wave puts a step's weights into LDS, its rows side by side, and takes them out as the operands
-// of two tiles of 16 rows. What a lane then has are sums of four rows and of two tokens in eight.
+// of two tiles of 16 rows. On AMD, too, where lanes l and l + 16 need the bytes of one row, and lane
+// l has unpacked those of row l: through LDS that takes 6 instructions for the bytes and 2 to 12 for
+// scales and offsets, none of them on the vector ALU. By permlanex16 and a select a register they
+// are 27 to 36, by unpacking rows l % 16 and 16 + l % 16 in each lane twice the loads and twice the
+// 13 (Q4_K) to 70 (IQ4_NL) instructions of unpacking.
 #pragma once
 
 #include "linear/row_tile.h"
@@ -44,50 +48,83 @@ struct StepImage {
     }
 };
 
-// A lane's part of a step's activations: two words of one token of each group of eight, and
-// the scales of two tokens.
+// A lane's part of a step's activations: bytes and scales of each group of kIntColumns tokens.
 template <int kGroups>
 struct StepInputs {
-    u32 words[kGroups][2];
-    XScales scales[kGroups][2];
+    IntColumns columns[kGroups];
+    XScales shares[kGroups][kIntShares];
 
-    DEVICE void load(const XBlock* blocks, const i64 (&words_at)[kGroups],
-                     const i64 (&scales_at)[kGroups][2], i64 block) {
-        const int lane = lane_id();
+    DEVICE void load(const XBlock* blocks, const i64 (&columns_at)[kGroups],
+                     const i64 (&shares_at)[kGroups][kIntShares], i64 block) {
         UNROLL
         for (int n = 0; n < kGroups; ++n) {
-            const u32* q = blocks[words_at[n] + block].q;
-            words[n][0] = q[lane % 4];
-            words[n][1] = q[4 + lane % 4];
+            columns[n] =
+                int_columns(reinterpret_cast<const u8*>(blocks[columns_at[n] + block].q));
             UNROLL
-            for (int c = 0; c < 2; ++c) {
-                const U4 raw = load128(blocks + scales_at[n][c] + block);
-                scales[n][c] = {float_of(raw.x), float_of(raw.y), float_of(raw.z), float_of(raw.w)};
+            for (int i = 0; i < kIntShares; ++i) {
+                const U4 raw = load128(blocks + shares_at[n][i] + block);
+                shares[n][i] = {float_of(raw.x), float_of(raw.y), float_of(raw.z), float_of(raw.w)};
             }
         }
     }
+    // Scales of the tokens of the lane's sums.
+    template <int kColumns>
+    DEVICE void scales(int n, XScales (&out)[kColumns]) const {
+        spread<kColumns>(n, &XScales::scale, out);
+        spread<kColumns>(n, &XScales::sum, out);
+        spread<kColumns>(n, &XScales::sum_low, out);
+        spread<kColumns>(n, &XScales::sum_high, out);
+    }
+
+  private:
+    template <int kColumns>
+    DEVICE void spread(int n, float XScales::* value, XScales (&out)[kColumns]) const {
+        float own[kIntShares], all[kColumns];
+        UNROLL
+        for (int i = 0; i < kIntShares; ++i) own[i] = shares[n][i].*value;
+        int_shared(own, all);
+        UNROLL
+        for (int c = 0; c < kColumns; ++c) out[c].*value = all[c];
+    }
 };
 
-// acc[(n * 4 + r) * 2 + c]: this wave's share of row int_row(r) of the row tile times token
-// 8 n + int_column(c). `memory` is this wave's alone.
+// Which sums a lane has of a row tile times kTokens tokens: of groups of tokens, halves of 16 rows,
+// rows and tokens within them.
+template <int kTokens>
+struct LaneSums {
+    static constexpr int kGroups = (kTokens + kIntColumns - 1) / kIntColumns;
+    static constexpr int kColumns = int_lane_columns(kTokens);
+    static_assert(kGroups * 2 * kIntLaneRows * kColumns == kTokens);
+
+    static constexpr int at(int n, int half, int r, int c) {
+        return ((n * 2 + half) * kIntLaneRows + r) * kColumns + c;
+    }
+};
+
+// acc: this wave's share of LaneSums. `memory` is this wave's alone.
 template <class Quant, int kCols, int kTokens, int kWaves, class Input>
 DEVICE inline void row_tile_by_matrix(const u8* w, int row_tile, const Input& x, float* memory,
                                       float (&acc)[kTokens]) {
     static_assert(kTokens % 8 == 0 && Quant::kInteger && Input::kQuantised);
+    using Sums = LaneSums<kTokens>;
     constexpr int kTiles = kCols / Quant::kTileElems;
     constexpr int kSteps = Quant::kTileElems / kStepElems;
-    constexpr int kGroups = kTokens / 8;
+    constexpr int kGroups = Sums::kGroups, kColumns = Sums::kColumns;
     UNROLL
     for (int t = 0; t < kTokens; ++t) acc[t] = 0.0f;
     const int lane = lane_id();
     const u8* row = w + i64(row_tile) * kTiles * Quant::kTileBytes;
     const auto* blocks = static_cast<const XBlock*>(x.data);
-    i64 words_at[kGroups], scales_at[kGroups][2];  // of tokens, in blocks
+    i64 columns_at[kGroups], shares_at[kGroups][kIntShares];  // of tokens, in blocks
+    // Where there are fewer tokens than columns, these repeat.
+    const auto start = [&](int n, int column) {
+        return x.row((n * kIntColumns + column) % kTokens) * (kCols / 32);
+    };
     UNROLL
     for (int n = 0; n < kGroups; ++n) {
-        words_at[n] = x.row(8 * n + lane / 4) * (kCols / 32);
+        columns_at[n] = start(n, int_own_column());
         UNROLL
-        for (int c = 0; c < 2; ++c) scales_at[n][c] = x.row(8 * n + int_column(c)) * (kCols / 32);
+        for (int i = 0; i < kIntShares; ++i) shares_at[n][i] = start(n, int_share_column(i));
     }
     const int first = kWaves == 1 ? 0 : wave_id();
     // One step, whose weights and activations are at hand.
@@ -98,28 +135,32 @@ DEVICE inline void row_tile_by_matrix(const u8* w, int row_tile, const Input& x,
         const auto* bytes = reinterpret_cast<const u8*>(memory);
         const IntRows rows[2] = {int_rows(bytes, kStepPitch),
                                  int_rows(bytes + 16 * kStepPitch, kStepPitch)};
-        float scale[4][2], offset[4][2];
+        float scale[2][kIntLaneRows][2], offset[2][kIntLaneRows][2];
         UNROLL
-        for (int r = 0; r < 4; ++r) StepImage<Quant>::get(memory, int_row(r), scale[r], offset[r]);
+        for (int half = 0; half < 2; ++half)
+            UNROLL
+        for (int r = 0; r < kIntLaneRows; ++r)
+            StepImage<Quant>::get(memory, 16 * half + int_row(r), scale[half][r], offset[half][r]);
         UNROLL
         for (int n = 0; n < kGroups; ++n) {
-            const IntColumns columns = int_columns(inputs.words[n][0], inputs.words[n][1]);
+            XScales scales[kColumns];
+            inputs.scales(n, scales);
             UNROLL
             for (int half = 0; half < 2; ++half) {
                 IntSums low, high;
                 int_clear(low);
                 int_clear(high);
                 if constexpr (Quant::kScaleElems == 16) {
-                    int_mul_low(low, rows[half], columns);
-                    int_mul_high(high, rows[half], columns);
+                    int_mul_low(low, rows[half], inputs.columns[n]);
+                    int_mul_high(high, rows[half], inputs.columns[n]);
                 } else {
-                    int_mul(low, rows[half], columns);
+                    int_mul(low, rows[half], inputs.columns[n]);
                 }
                 UNROLL
-                for (int i = 0; i < 4; ++i) {
-                    const int r = 2 * half + i / 2, c = i % 2;
-                    float& sum = acc[(n * 4 + r) * 2 + c];
-                    sum = add_step<Quant>(sum, scale[r], offset[r], inputs.scales[n][c], low.v[i],
+                for (int i = 0; i < kIntLaneRows * kColumns; ++i) {
+                    const int r = i / kColumns, c = i % kColumns;
+                    float& sum = acc[Sums::at(n, half, r, c)];
+                    sum = add_step<Quant>(sum, scale[half][r], offset[half][r], scales[c], low.v[i],
                                           high.v[i]);
                 }
             }
@@ -134,35 +175,42 @@ DEVICE inline void row_tile_by_matrix(const u8* w, int row_tile, const Input& x,
             const int steps = pinned(kSteps);
             for (int step = 0; step < steps; ++step) {
                 StepInputs<kGroups> inputs;
-                inputs.load(blocks, words_at, scales_at, i64(tile) * kSteps + step);
+                inputs.load(blocks, columns_at, shares_at, i64(tile) * kSteps + step);
                 Quants quants;
                 Quant::load(at, head, lane, step, quants);
                 multiply(quants, inputs);
             }
         }
     } else {
-        // Activations of the next step, and the next tile's weights, are on their way while a step
-        // is multiplied.
+        // Activations of the next step are on their way while a step is multiplied. The next tile's
+        // weights are, too, but where a wave that waits for activations would wait for weights asked
+        // for before them: there, other waves fill the time, and fewer registers let more of them in.
+        constexpr bool kAhead = !kLoadsInOrder;
         StepInputs<kGroups> inputs, next_inputs;
-        inputs.load(blocks, words_at, scales_at, i64(imin(first, kTiles - 1)) * kSteps);
+        inputs.load(blocks, columns_at, shares_at, i64(imin(first, kTiles - 1)) * kSteps);
         TileImage<Quant> image, next;
-        image.load(row + i64(imin(first, kTiles - 1)) * Quant::kTileBytes, lane);
+        if constexpr (kAhead)
+            image.load(row + i64(imin(first, kTiles - 1)) * Quant::kTileBytes, lane);
         ROLLED
         for (int tile = first; tile < kTiles; tile += kWaves) {
-            next.load(row + i64(imin(tile + kWaves, kTiles - 1)) * Quant::kTileBytes, lane);
+            const int next_tile = imin(tile + kWaves, kTiles - 1);
+            if constexpr (kAhead)
+                next.load(row + i64(next_tile) * Quant::kTileBytes, lane);
+            else
+                image.load(row + i64(tile) * Quant::kTileBytes, lane);
             const auto head = Quant::load_head(image, lane);
             UNROLL
             for (int step = 0; step < kSteps; ++step) {
-                const i64 following = step + 1 < kSteps
-                                          ? i64(tile) * kSteps + step + 1
-                                          : i64(imin(tile + kWaves, kTiles - 1)) * kSteps;
-                next_inputs.load(blocks, words_at, scales_at, following);
+                // Pinned: the inputs of several steps at once would take all registers on AMD.
+                next_inputs.load(
+                    blocks, columns_at, shares_at,
+                    pinned(step + 1 < kSteps ? tile * kSteps + step + 1 : next_tile * kSteps));
                 Quants quants;
                 Quant::load(image, head, lane, step, quants);
                 multiply(quants, inputs);
                 inputs = next_inputs;
             }
-            image = next;
+            if constexpr (kAhead) image = next;
         }
     }
     wave_barrier();  // the memory is free
@@ -171,9 +219,14 @@ DEVICE inline void row_tile_by_matrix(const u8* w, int row_tile, const Input& x,
 // Where sum_waves looks for them.
 template <int kTokens>
 DEVICE inline void put_sums(const float (&acc)[kTokens], float* part) {
+    using Sums = LaneSums<kTokens>;
     UNROLL
-    for (int i = 0; i < kTokens; ++i)
-        part[(i / 8 * 8 + int_column(i % 2)) * kWaveSize + int_row(i / 2 % 4)] = acc[i];
+    for (int i = 0; i < kTokens; ++i) {
+        const int c = i % Sums::kColumns, r = i / Sums::kColumns % kIntLaneRows;
+        const int half = i / (Sums::kColumns * kIntLaneRows) % 2;
+        const int n = i / (Sums::kColumns * kIntLaneRows * 2);
+        part[(n * kIntColumns + int_column(c)) * kWaveSize + 16 * half + int_row(r)] = acc[i];
+    }
 }
 
 #endif

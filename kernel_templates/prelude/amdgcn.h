@@ -43,6 +43,8 @@ DEVICE inline int pinned(int v) {
     __builtin_amdgcn_sched_barrier(0);
     return v;
 }
+// A wave that waits for a load waits for all loads before it.
+constexpr bool kLoadsInOrder = true;
 // Loads from memory before this point start before what reads LDS behind it. (Not by a
 // sched_barrier with a mask: clang 19 then moves LDS accesses across barrier().)
 DEVICE inline void loads_start() { asm volatile("" : : : "memory"); }

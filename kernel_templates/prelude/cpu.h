@@ -41,6 +41,7 @@ inline void hetune_sync(int kind) {
 inline void barrier() { hetune_sync(kHetuneBarrier); }
 inline void wave_barrier() { hetune_sync(kHetuneWaveSync); }
 inline int pinned(int v) { return v; }
+constexpr bool kLoadsInOrder = false;
 inline void loads_start() {}
 inline void loads_apart() {}
 inline bool skips(bool idle) { return idle; }

@@ -3,6 +3,9 @@
 
 #define HETUNE_INT_MATRIX
 
+constexpr int kIntColumns = 8, kIntLaneRows = 2, kIntShares = 2;
+constexpr int int_lane_columns(int) { return 2; }
+
 struct IntRows {
     const u8* rows;
     int pitch;
@@ -20,7 +23,11 @@ inline int int_row(int r) { return (lane_id() >> 2) + 8 * r; }
 inline int int_column(int c) { return 2 * (lane_id() & 3) + c; }
 // The rows stay where they are: they are read when they are multiplied.
 inline IntRows int_rows(const u8* rows, int pitch) { return {rows, pitch}; }
-inline IntColumns int_columns(u32 low, u32 high) { return {{low, high}}; }
+inline int int_own_column() { return lane_id() >> 2; }
+inline IntColumns int_columns(const u8* bytes) {
+    const u32* words = reinterpret_cast<const u32*>(bytes) + (lane_id() & 3);
+    return {{words[0], words[4]}};
+}
 // Words `from` to `to` of a row and a column.
 inline void int_mul_words(IntSums& c, const IntRows& a, const IntColumns& b, int from, int to) {
     const u64 own = u64(b.v[1]) << 32 | b.v[0];
@@ -41,4 +48,10 @@ inline void int_mul_low(IntSums& c, const IntRows& a, const IntColumns& b) {
 }
 inline void int_mul_high(IntSums& c, const IntRows& a, const IntColumns& b) {
     int_mul_words(c, a, b, 4, 8);
+}
+
+inline int int_share_column(int i) { return int_column(i); }
+inline void int_shared(const float (&v)[2], float (&out)[2]) {
+    out[0] = v[0];
+    out[1] = v[1];
 }

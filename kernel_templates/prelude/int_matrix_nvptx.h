@@ -4,6 +4,9 @@
 
 #define HETUNE_INT_MATRIX
 
+constexpr int kIntColumns = 8, kIntLaneRows = 2, kIntShares = 2;
+constexpr int int_lane_columns(int) { return 2; }
+
 struct IntRows {
     u32 v[4];
 };
@@ -23,14 +26,14 @@ DEVICE inline int int_column(int c) { return 2 * (lane_id() & 3) + c; }
 DEVICE inline IntRows int_rows(const u8* rows, int pitch) {
     const u8* own = rows + (lane_id() & 15) * pitch + (lane_id() >> 4) * 16;
     IntRows m;
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(m.v[0]), "=r"(m.v[1]), "=r"(m.v[2]), "=r"(m.v[3])
-                 : "r"(u32(__cvta_generic_to_shared(own)))
-                 : "memory");
+    load_matrices(own, m.v);
     return m;
 }
-// The lane's words are l % 4 and 4 + l % 4 of column l / 4.
-DEVICE inline IntColumns int_columns(u32 low, u32 high) { return {{low, high}}; }
+DEVICE inline int int_own_column() { return lane_id() >> 2; }
+DEVICE inline IntColumns int_columns(const u8* bytes) {
+    const u32* words = reinterpret_cast<const u32*>(bytes) + (lane_id() & 3);
+    return {{words[0], words[4]}};
+}
 // c[i][j] += sum of the 32 products of row i and column j; of the first 16; of the last 16.
 DEVICE inline void int_mul(IntSums& c, const IntRows& a, const IntColumns& b) {
     asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
@@ -49,4 +52,10 @@ DEVICE inline void int_mul_low(IntSums& c, const IntRows& a, const IntColumns& b
 }
 DEVICE inline void int_mul_high(IntSums& c, const IntRows& a, const IntColumns& b) {
     int_mul_part(c, a.v[2], a.v[3], b.v[1]);
+}
+
+DEVICE inline int int_share_column(int i) { return int_column(i); }
+DEVICE inline void int_shared(const float (&v)[2], float (&out)[2]) {
+    out[0] = v[0];
+    out[1] = v[1];
 }

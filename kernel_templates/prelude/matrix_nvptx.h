@@ -52,10 +52,7 @@ DEVICE inline void mat_clear(MatC& c) {
 DEVICE inline MatAB mat_load(const u16* tile, int stride) {
     const u16* row = tile + (lane_id() & 15) * stride + (lane_id() >> 4) * 8;
     MatAB m;
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(m.v[0]), "=r"(m.v[1]), "=r"(m.v[2]), "=r"(m.v[3])
-                 : "r"(u32(__cvta_generic_to_shared(row)))
-                 : "memory");
+    load_matrices(row, m.v);
     return m;
 }
 #define HETUNE_MMA(type)                                                                     \

@@ -33,6 +33,8 @@ DEVICE inline void barrier() { __syncthreads(); }
 // Orders shared-memory accesses among the lanes of one warp.
 DEVICE inline void wave_barrier() { __syncwarp(); }
 DEVICE inline int pinned(int v) { return v; }
+// A wave waits for the loads that it needs.
+constexpr bool kLoadsInOrder = false;
 DEVICE inline void loads_start() {}
 // ptxas starts the loads of all unrolled steps at once, and spills what the registers do not hold.
 // It moves none across a barrier of the warp, but for loads through `const T* __restrict__`.
@@ -100,6 +102,13 @@ DEVICE inline U4 load128_stream(const void* p) {
                  : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
                  : "l"(p));
     return v;
+}
+// Four 8 x 8 parts of halves in LDS, as operands of mma: a lane names a row of 16 bytes.
+DEVICE inline void load_matrices(const void* row, u32 (&v)[4]) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(v[0]), "=r"(v[1]), "=r"(v[2]), "=r"(v[3])
+                 : "r"(u32(__cvta_generic_to_shared(row)))
+                 : "memory");
 }
 DEVICE inline void store128(void* p, const U4& v) {
     *static_cast<uint4*>(p) = make_uint4(v.x, v.y, v.z, v.w);

@@ -18,14 +18,11 @@ LinearInput linear_input(PlanBuilder& b, ValueId x, std::initializer_list<std::s
 
 TokenTile token_tile(const PlanBuilder& b, const char* kernel, ValueId x, bool quantised) {
     constexpr int kMost = 8, kMostByMatrix = 16;
-    // From so many sequences on the integer matrix units take less time for 8 tokens than dot
-    // products for those that there are (docs/benchmarks.md).
-    constexpr int kLeastByMatrix = 4;
     const int rows = b.rows(x);
     if (!b.options.decodes()) return {std::min(rows, b.tunable(kernel, "kTokens", kMost)), false};
     // A tunable for one row says nothing of how many of a batch share the weights.
     int refusals = b.batch_refusals(kernel);
-    if (quantised && b.options.matrix && b.arch.has_int_matrix && rows >= kLeastByMatrix) {
+    if (quantised && b.options.matrix && b.arch.int_matrix_rows > 0 && rows >= b.arch.int_matrix_rows) {
         const int most = rows <= kMost ? kMost : kMostByMatrix;
         for (int tokens = most; tokens >= kMost; tokens /= 2)
             if (refusals-- == 0) return {tokens, true};

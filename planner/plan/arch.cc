@@ -28,6 +28,7 @@ Arch amd(const char* name, bool large_file, int units, double bandwidth, double 
             .half_tflops = tflops,
             .has_dot4 = true,
             .has_matrix = matrix,
+            .int_matrix_rows = matrix ? 9 : 0,
             .has_wide_loads = true,
             .prefill_rows = matrix ? 512 : 64,
             .example = example,
@@ -58,7 +59,7 @@ Arch nvidia(const char* name, int shared_kib, int warps, int units, double bandw
             .half_tflops = tflops,
             .has_dot4 = true,
             .has_matrix = true,
-            .has_int_matrix = true,
+            .int_matrix_rows = 4,
             .has_wide_loads = true,
             .code_is_readable = false,
             .has_graph_loops = true,
@@ -80,7 +81,7 @@ Arch cpu(const char* name) {
             .compute_units = 2,
             .bandwidth_gb_s = 20,
             .half_tflops = 0.05,
-            .has_int_matrix = true,  // plain code, for tests
+            .int_matrix_rows = 4,  // plain code, for tests
             .on_host = true,
             .example = "a 2-core x86-64 host",
             .launch_us = 5.0,

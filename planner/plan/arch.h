@@ -27,7 +27,7 @@ struct Arch {
     double half_tflops = 0;        // dense f16 matrix or packed rate, on paper
     bool has_dot4 = false;         // a 4 x int8 dot product instruction
     bool has_matrix = false;       // WMMA / mma.sync
-    bool has_int_matrix = false;   // of signed bytes, as prelude/int_matrix.h has them
+    int int_matrix_rows = 0;       // sequences from which prelude/int_matrix.h multiplies; 0: never
     bool has_wide_loads = false;   // a lane loads 128 bits with one instruction
     bool code_is_readable = true;  // by LLVM's disassembler
     bool on_host = false;          // kernels run on the cores of this process, lanes as fibers

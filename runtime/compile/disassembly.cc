@@ -169,9 +169,11 @@ void check_promises(const InstructionMix& mix, const KernelSpec& spec, const Arc
     const QuantFormat* format = find_quant(value("Quant"));
     const bool integer =
         format != nullptr && format->integer && value("kQuantisedInput") != "false";
-    if (info->promises.dot4 && integer && arch.has_dot4 && mix.dot4 == 0)
+    const bool by_matrix = value("kMatrix") == "true";
+    if (info->promises.dot4 && integer && !by_matrix && arch.has_dot4 && mix.dot4 == 0)
         refuse("4 x int8 dot product");
-    if (info->promises.matrix && arch.has_matrix && mix.matrix == 0) refuse("matrix instruction");
+    if ((info->promises.matrix || by_matrix) && arch.has_matrix && mix.matrix == 0)
+        refuse("matrix instruction");
     if (info->promises.wide_loads && arch.has_wide_loads && mix.wide_loads == 0)
         refuse("128-bit load");
 }

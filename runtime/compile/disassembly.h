@@ -51,7 +51,8 @@ std::unique_ptr<Disassembler> find_disassembler(const Environment& environment);
 bool are_checked(const TemplatePromises& promises, const Arch& arch);
 
 // The gate on instructions: what TemplateInfo::promises says, where the arch has it. dot4 is due
-// for integer formats with 8-bit activations. Throws CompileError{kGate}.
+// for integer formats with 8-bit activations; where kMatrix is true, a matrix instruction is due in
+// its place. Throws CompileError{kGate}.
 void check_promises(const InstructionMix& mix, const KernelSpec& spec, const Arch& arch);
 
 }  // namespace hetune

@@ -64,6 +64,11 @@ TEST_CASE(
     CHECK_THROWS_WITH_AS(check_promises(neither, spec("F16", "false"), arch),
                          doctest::Contains("hold no 128-bit load"), CompileError);
     CHECK_NOTHROW(check_promises(neither, spec("F16", "false"), find_arch("x86-64-v3")));
+    KernelSpec by_matrix = spec("Q4_K", "true");
+    by_matrix.constants["kMatrix"] = "true";
+    CHECK_NOTHROW(check_promises({.total = 9, .matrix = 1, .wide_loads = 1}, by_matrix, arch));
+    CHECK_THROWS_WITH_AS(check_promises(both, by_matrix, arch),
+                         doctest::Contains("hold no matrix instruction"), CompileError);
 }
 
 struct Tools {
