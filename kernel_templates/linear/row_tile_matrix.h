@@ -3,11 +3,11 @@
 // scaled and added in the same order.
 //
 // A wave puts a step's weights into LDS, its rows side by side, and takes them out as the operands
-// of two tiles of 16 rows. On AMD, too, where lanes l and l + 16 need the bytes of one row, and lane
-// l has unpacked those of row l: through LDS that takes 6 instructions for the bytes and 2 to 12 for
-// scales and offsets, none of them on the vector ALU. By permlanex16 and a select a register they
-// are 27 to 36, by unpacking rows l % 16 and 16 + l % 16 in each lane twice the loads and twice the
-// 13 (Q4_K) to 70 (IQ4_NL) instructions of unpacking.
+// of two tiles of 16 rows. On AMD, too: there lanes l and l + 16 need the bytes of one row, and
+// lane l has unpacked those of row l. Through LDS that takes 6 instructions for the bytes and 3 to
+// 6 for scales and offsets, none of them on the vector ALU, which has most to do. A permlanex16 and
+// two selects for each register are 27 to 36 there. Lanes that unpack rows l % 16 and 16 + l % 16
+// take twice the loads and twice the instructions of unpacking (20 for Q4_0, 70 for IQ4_NL).
 #pragma once
 
 #include "linear/row_tile.h"
@@ -58,8 +58,7 @@ struct StepInputs {
                      const i64 (&shares_at)[kGroups][kIntShares], i64 block) {
         UNROLL
         for (int n = 0; n < kGroups; ++n) {
-            columns[n] =
-                int_columns(reinterpret_cast<const u8*>(blocks[columns_at[n] + block].q));
+            columns[n] = int_columns(reinterpret_cast<const u8*>(blocks[columns_at[n] + block].q));
             UNROLL
             for (int i = 0; i < kIntShares; ++i) {
                 const U4 raw = load128(blocks + shares_at[n][i] + block);
@@ -78,7 +77,7 @@ struct StepInputs {
 
   private:
     template <int kColumns>
-    DEVICE void spread(int n, float XScales::* value, XScales (&out)[kColumns]) const {
+    DEVICE void spread(int n, float XScales::*value, XScales (&out)[kColumns]) const {
         float own[kIntShares], all[kColumns];
         UNROLL
         for (int i = 0; i < kIntShares; ++i) own[i] = shares[n][i].*value;
@@ -137,8 +136,7 @@ DEVICE inline void row_tile_by_matrix(const u8* w, int row_tile, const Input& x,
                                  int_rows(bytes + 16 * kStepPitch, kStepPitch)};
         float scale[2][kIntLaneRows][2], offset[2][kIntLaneRows][2];
         UNROLL
-        for (int half = 0; half < 2; ++half)
-            UNROLL
+        for (int half = 0; half < 2; ++half) UNROLL
         for (int r = 0; r < kIntLaneRows; ++r)
             StepImage<Quant>::get(memory, 16 * half + int_row(r), scale[half][r], offset[half][r]);
         UNROLL
@@ -166,7 +164,8 @@ DEVICE inline void row_tile_by_matrix(const u8* w, int row_tile, const Input& x,
             }
         }
     };
-    if constexpr (kWaves > 8) {
+    constexpr bool kAhead = !kLoadsInOrder;
+    if constexpr (kWaves > 8 && kAhead) {
         // So many waves hide each other's loads, and have half the registers.
         ROLLED
         for (int tile = first; tile < kTiles; tile += kWaves) {
@@ -182,10 +181,9 @@ DEVICE inline void row_tile_by_matrix(const u8* w, int row_tile, const Input& x,
             }
         }
     } else {
-        // Activations of the next step are on their way while a step is multiplied. The next tile's
-        // weights are, too, but where a wave that waits for activations would wait for weights asked
-        // for before them: there, other waves fill the time, and fewer registers let more of them in.
-        constexpr bool kAhead = !kLoadsInOrder;
+        // Activations of the next step are on their way while a step is multiplied. Where kAhead,
+        // the next tile's weights are, too. Elsewhere a wave that waits for activations would wait
+        // for those weights as well: other waves fill the time, and fewer registers let more in.
         StepInputs<kGroups> inputs, next_inputs;
         inputs.load(blocks, columns_at, shares_at, i64(imin(first, kTiles - 1)) * kSteps);
         TileImage<Quant> image, next;

@@ -2,7 +2,7 @@
 // A lane holds sums of kIntLaneRows rows and int_lane_columns(tokens) tokens.
 //   int_row(r)              the row (of 16) of the lane's sums number r of rows
 //   int_column(c)           the token of the lane's sums number c of tokens
-//   IntRows int_rows(rows, pitch)   16 rows of 32 bytes in LDS, `pitch` bytes apart, 16-byte aligned
+//   IntRows int_rows(rows, pitch)   16 rows of 32 bytes in LDS, 16-byte aligned, `pitch` apart
 //   int_own_column()        the token whose bytes the lane gives
 //   IntColumns int_columns(bytes)   from 32 bytes of that token, 16-byte aligned
 //   IntSums                 v[r * int_lane_columns(tokens) + c]

@@ -22,7 +22,8 @@ TokenTile token_tile(const PlanBuilder& b, const char* kernel, ValueId x, bool q
     if (!b.options.decodes()) return {std::min(rows, b.tunable(kernel, "kTokens", kMost)), false};
     // A tunable for one row says nothing of how many of a batch share the weights.
     int refusals = b.batch_refusals(kernel);
-    if (quantised && b.options.matrix && b.arch.int_matrix_rows > 0 && rows >= b.arch.int_matrix_rows) {
+    if (quantised && b.options.matrix && b.arch.int_matrix_rows > 0 &&
+        rows >= b.arch.int_matrix_rows) {
         const int most = rows <= kMost ? kMost : kMostByMatrix;
         for (int tokens = most; tokens >= kMost; tokens /= 2)
             if (refusals-- == 0) return {tokens, true};

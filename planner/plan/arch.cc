@@ -16,7 +16,8 @@ namespace {
 // named as the example; a laptop or desktop APU has the memory of its fastest usual configuration.
 // Cache: the same page, Infinity Cache, or L2 where there is none. A graph node takes 3.9 us under
 // HIP on a W7900. Latencies and loads in flight: of the order that pointer chasing on these cards
-// shows. A WGP, whose LDS and SIMDs are counted, is two CUs.
+// shows. A WGP, whose LDS and SIMDs are counted, is two CUs. Integer matrix units: by instructions
+// counted on an emulator, not by time (docs/kernel-counts.md, "Batches").
 Arch amd(const char* name, bool large_file, int units, double bandwidth, double tflops,
          int cache_mib, const char* example, bool matrix = true) {
     return {.name = name,
@@ -28,7 +29,7 @@ Arch amd(const char* name, bool large_file, int units, double bandwidth, double 
             .half_tflops = tflops,
             .has_dot4 = true,
             .has_matrix = matrix,
-            .int_matrix_rows = matrix ? 9 : 0,
+            .int_matrix_rows = matrix ? 8 : 0,
             .has_wide_loads = true,
             .prefill_rows = matrix ? 512 : 64,
             .example = example,
@@ -42,7 +43,9 @@ Arch amd(const char* name, bool large_file, int units, double bandwidth, double 
 // the shared memory of an SM, and the warps it holds, here for each of its four partitions.
 // The planner's choices were measured on an H200: where each SM has a group, four waves are enough
 // for a GEMV; attention_step runs two groups of eight waves on an SM, with at most four heads for a
-// lane's registers. Launches: 1.3 us in a CUDA graph.
+// lane's registers. From four sequences on the integer matrix units take less time for 8 tokens
+// than dot products for those that there are (docs/benchmarks.md). Launches: 1.3 us in a CUDA
+// graph.
 Arch nvidia(const char* name, int shared_kib, int warps, int units, double bandwidth, double tflops,
             int cache_mib, const char* example) {
     return {.name = name,

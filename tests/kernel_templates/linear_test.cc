@@ -76,7 +76,7 @@ TEST_CASE(
             return run.get<float>(4);
         };
         for (const int waves : {1, 2, 4}) {
-            CAPTURE(format.name);
+            CAPTURE(std::string(format.name));
             CAPTURE(waves);
             const std::vector<float> alone = products({format.name, kRows, cols, 1, waves});
             CHECK(std::ranges::all_of(alone, [](float v) { return std::isfinite(v); }));

@@ -18,7 +18,8 @@
 namespace hetune {
 namespace {
 
-// Kernels of decode, prefill and verification, fused and not, and the sampler.
+// Kernels of decode, alone and in batches, prefill and verification, fused and not, and the
+// sampler.
 std::vector<KernelSpec> kernels_of(const ModelFile& file, const Arch& arch) {
     const LayerGraph graph = build_layer_graph(file);
     std::map<std::string, KernelSpec> specs;
@@ -33,6 +34,8 @@ std::vector<KernelSpec> kernels_of(const ModelFile& file, const Arch& arch) {
                 add(make_sampler_plan(graph.vocabulary, arch, options, true));
             }
         }
+    for (const int sequences : {4, 8, 16})
+        add(make_plan(graph, file, arch, {.rows = sequences, .sequences = sequences}));
     std::vector<KernelSpec> list;
     for (auto& [name, spec] : specs) list.push_back(std::move(spec));
     return list;
