@@ -77,8 +77,9 @@ struct ModelOptions {
     // Nothing is taken over but what equals, bit for bit, what the sequence would compute: tokens
     // of prompts, and for a recurrent model up to a multiple of 32 tokens of the first prompt.
     bool exact_prefix = false;
-    // A folder that keeps computed tokens beyond the Model's life; empty: none. Up to so many
-    // bytes, of which those go first that were used longest ago.
+    // A folder that keeps computed starts of sequences beyond the Model's life, in pages of 64
+    // tokens; empty: none. Of its bytes those go first that were used longest ago. One that cannot
+    // be written, or is full, gives one warning.
     std::string prompt_cache = {};
     int64_t prompt_cache_bytes = int64_t{10} << 30;
     int most_waiting = 256;  // calls of sequences that wait or run; one more throws Overloaded

@@ -94,8 +94,8 @@ class PrefixTree {
 
     // What is to be written to a file next, so that others find it: a node with a full page, or a
     // checkpoint behind one page or more; pages first, from the first one of their path on, and of
-    // all paths the one used last. `for_state`: only what leads to checkpoints, and these. The
-    // caller sets `stored`. Neither is a use.
+    // all paths the one used last. `for_state`, the same at all calls: only what leads to
+    // checkpoints, and these. The caller sets `stored`. Neither is a use.
     struct Unstored {
         PrefixNode* node = nullptr;
         PrefixCheckpoint* checkpoint = nullptr;  // of the node; nullptr: the node's page

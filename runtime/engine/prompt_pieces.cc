@@ -40,7 +40,7 @@ std::optional<PieceParts> parse_piece(std::span<const std::byte> bytes,
         return std::nullopt;
     PieceParts parts;
     for (const std::byte path : bytes.subspan(tokens.size_bytes(), count)) {
-        if (path > std::byte{static_cast<uint8_t>(Path::kEachLogits)}) return std::nullopt;
+        if (path > std::byte{static_cast<uint8_t>(Path::kEachHidden)}) return std::nullopt;
         parts.made.push_back(static_cast<Path>(path));
     }
     parts.state = bytes.subspan(tokens.size_bytes() + count, state_bytes);

@@ -14,5 +14,5 @@ set(HETUNE_FUZZ_SOURCES
     worker.cc
 )
 list(TRANSFORM HETUNE_FUZZ_SOURCES PREPEND ${CMAKE_CURRENT_LIST_DIR}/)
-set(HETUNE_FUZZ_TARGETS bundle chat description elf encode gguf jinja json object options recipe
-                        remote tiles tuning vocabulary worker)
+set(HETUNE_FUZZ_TARGETS bundle chat description elf encode gguf jinja json object options prompt
+                        recipe remote tiles tuning vocabulary worker)

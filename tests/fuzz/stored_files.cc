@@ -1,4 +1,5 @@
-// Binary files of the cache: code objects, tile packs, bundles, and objects of a remote cache.
+// Binary files of the cache: code objects, tile packs, bundles, prompts, and objects of a remote
+// cache.
 // Their hashes are made right again, or no change would get past them.
 #include <cstring>
 #include <nlohmann/json.hpp>
@@ -8,9 +9,11 @@
 #include "cache/compression.h"
 #include "cache/error.h"
 #include "cache/object_file.h"
+#include "cache/prompt_file.h"
 #include "cache/remote_object.h"
 #include "cache/tile_file.h"
 #include "cache/tile_pack.h"
+#include "runtime/engine/prompt_pieces.h"
 #include "tests/cache/samples.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -161,6 +164,45 @@ std::vector<std::string> remote_seeds() {
             text_of(encode_remote_object(sample_key(1), object, &key))};
 }
 
+constexpr size_t kPieceBytesAt = 16, kPieceKeyAt = 24, kPieceHashAt = 40;
+
+void run_prompt(std::string_view input) {
+    const CacheKey key = sample_key(1);
+    decode_prompt_file(bytes_of(input), key);
+    std::string repaired(input);
+    if (repaired.size() >= kPromptHeadBytes) {
+        put(repaired, kPieceBytesAt, uint64_t{repaired.size() - kPromptHeadBytes});
+        put(repaired, kPieceKeyAt, key);
+        put(repaired, kPieceHashAt, CacheKey{});
+        put(repaired, kPieceHashAt, content_hash(repaired.data(), repaired.size()));
+    }
+    const auto piece = decode_prompt_file(bytes_of(repaired), key);
+    const std::vector<int32_t> tokens = {1, 2, 3};
+    for (const auto bytes : {bytes_of(input), piece.value_or(std::span<const std::byte>())})
+        for (size_t count = 0; count <= tokens.size(); ++count)
+            for (const size_t state_bytes : {0, 8}) {
+                const auto parts =
+                    parse_piece(bytes, std::span(tokens).first(count), state_bytes, 16);
+                if (!parts) continue;
+                require(parts->made.size() == count && parts->state.size() == state_bytes &&
+                            parts->page.size() <= 16 && parts->page.size() <= bytes.size(),
+                        "parts that are no parts of their piece");
+            }
+}
+
+std::vector<std::string> prompt_seeds() {
+    std::vector<std::string> seeds;
+    const int32_t tokens[] = {1, 2, 3};
+    for (const size_t state_bytes : {0, 8}) {
+        std::string piece = text_of(std::as_bytes(std::span(tokens)));
+        piece += std::string(3, '\0') + std::string(state_bytes, 's') + std::string(16, 'p');
+        const auto head = encode_prompt_head(sample_key(1), bytes_of(piece));
+        seeds.push_back(text_of(head) + piece);
+    }
+    return seeds;
+}
+
+const RegisterTarget kPrompt({"prompt", run_prompt, prompt_seeds});
 const RegisterTarget kObject({"object", run_object, object_seeds});
 const RegisterTarget kTiles({"tiles", run_tiles, tile_seeds});
 const RegisterTarget kBundle({"bundle", run_bundle, bundle_seeds});

@@ -50,6 +50,41 @@ struct Tree {
     }
 };
 
+TEST_CASE("what is to be stored: pages from the first one on, of the path that was used last") {
+    Tree pages(10), states(10);
+    const auto next = [&](bool for_state) {
+        const auto found = (for_state ? states : pages).tree.next_to_store(for_state);
+        if (!found) return std::pair(int64_t{-1}, -1);
+        const auto at = std::pair(found->node->start,
+                                  found->checkpoint != nullptr ? found->checkpoint->id : -1);
+        (found->checkpoint != nullptr ? found->checkpoint->stored : found->node->stored) = true;
+        return at;
+    };
+    using At = std::pair<int64_t, int>;
+    CHECK(next(false) == At{-1, -1});
+    const std::string page(kPageTokens, 'a'), other(kPageTokens, 'b');
+    pages.compute(page + page + "a");
+    CHECK(next(false) == At{0, -1});
+    pages.compute(page + other);
+    CHECK(next(false) == At{kPageTokens, -1});  // of `other`
+    CHECK(next(false) == At{kPageTokens, -1});
+    CHECK(next(false) == At{-1, -1});  // a page in part is none
+
+    // Only what leads to a state, and no state without a page before it.
+    states.compute(page + page);
+    states.compute(other + page + "b");
+    CHECK(next(true) == At{-1, -1});
+    CHECK(states.keep(other.substr(1), 7));
+    CHECK(states.keep(other + page + "b", 8));
+    CHECK(next(true) == At{0, -1});
+    CHECK(next(true) == At{kPageTokens, -1});
+    CHECK(next(true) == At{2 * kPageTokens, 8});
+    CHECK(next(true) == At{-1, -1});
+    CHECK(states.keep(page, 9));
+    CHECK(next(true) == At{0, -1});
+    CHECK(next(true) == At{0, 9});
+}
+
 TEST_CASE("a page is free when its last user has given it back") {
     PagePool pool(2);
     const int page = pool.take();
