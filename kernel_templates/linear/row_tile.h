@@ -247,7 +247,7 @@ DEVICE inline void row_tile_dot(const u8* w, int row_tile, const Input& x, float
     for (int t = 0; t < kTokens; ++t) acc[t] = 0.0f;
     const int lane = lane_id();
     const u8* row = w + i64(row_tile) * kTiles * Quant::kTileBytes;
-    if constexpr (kTokens == 1 && kQuantised) {
+    if constexpr (kTokens == 1 && kQuantised && kLoadsAhead) {
         acc[0] = row_tile_step<Quant, kCols, kWaves>(
             row, static_cast<const XBlock*>(x.data) + x.row(0) * (kCols / 32));
         return;
@@ -304,7 +304,7 @@ DEVICE inline void row_tile_dot(const u8* w, int row_tile, const Input& x, float
 template <class A, class B, int kCols, int kTokens, int kWaves, class Input>
 DEVICE inline void row_tile_dots(const u8* a, const u8* b, int row_tile, const Input& x,
                                  float (&acc_a)[kTokens], float (&acc_b)[kTokens]) {
-    if constexpr (kTokens == 1 && Input::kQuantised) {
+    if constexpr (kTokens == 1 && Input::kQuantised && kLoadsAhead) {
         row_tile_steps<A, B, kCols, kWaves>(
             a + i64(row_tile) * (kCols / A::kTileElems) * A::kTileBytes,
             b + i64(row_tile) * (kCols / B::kTileElems) * B::kTileBytes,

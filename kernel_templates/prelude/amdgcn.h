@@ -49,6 +49,7 @@ constexpr bool kLoadsInOrder = true;
 // sched_barrier with a mask: clang 19 then moves LDS accesses across barrier().)
 DEVICE inline void loads_start() { asm volatile("" : : : "memory"); }
 DEVICE inline bool skips(bool) { return false; }
+constexpr bool kLoadsAhead = true;
 DEVICE inline void loads_apart() {}  // pinned() sees to that
 // The same value, computed by all lanes here rather than by those that need it in the branch below.
 // (tinygrad's RDNA3 emulator reads through the stale addresses of inactive lanes in two-address LDS

@@ -45,6 +45,7 @@ constexpr bool kLoadsInOrder = false;
 inline void loads_start() {}
 inline void loads_apart() {}
 inline bool skips(bool idle) { return idle; }
+constexpr bool kLoadsAhead = false;
 template <class T>
 inline T settled(T v) {
     return v;

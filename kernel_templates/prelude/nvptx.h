@@ -40,6 +40,7 @@ DEVICE inline void loads_start() {}
 // It moves none across a barrier of the warp, but for loads through `const T* __restrict__`.
 DEVICE inline void loads_apart() { __syncwarp(); }
 DEVICE inline bool skips(bool) { return false; }
+constexpr bool kLoadsAhead = true;
 template <class T>
 DEVICE inline T settled(T v) {
     return v;

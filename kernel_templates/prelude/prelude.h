@@ -12,6 +12,8 @@
 //   load128_stream(p) store128(p, v) half_to_float float_to_half fast_exp2 fast_log2 fast_rsqrt
 //   fast_rcp sincos_turns fused_mul_add round_near round_to_int bits_of float_of atomic_add_device
 //   fence_device pinned settled loads_start loads_apart skips
+// kLoadsAhead: whether a lane has the weights of its next steps in registers while it multiplies
+// those of the current one. A CPU runs ahead by itself, and has fewer registers.
 // skips(idle): whether work whose result nobody reads is left out. The CPU leaves it out; a GPU
 // does it all the same, since its waves run in step and straight code needs no branch. Nothing
 // outside prelude/ knows which target it is compiled for, and no vendor header is included:

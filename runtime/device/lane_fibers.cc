@@ -24,25 +24,36 @@ namespace context = boost::context;
 
 constexpr size_t kStackBytes = 128 * 1024;  // of a lane; only touched pages count
 
-// A lane's fiber. It lives as long as its thread and runs one lane after another.
-struct Lane {
-    HetuneLane abi{};
+// A fiber. It lives as long as its thread, and runs one lane after another until one of them waits
+// for others: that one it keeps to its end. So lanes that never meet need no fiber of their own,
+// whose two switches took longer than what many a lane does.
+struct Fiber {
     context::fiber fiber;
     context::fiber* caller = nullptr;  // inside the fiber: where to go back to
     FiberSanitizer sanitizer;
     HetuneCpuEntry entry = nullptr;
     const unsigned char* args = nullptr;
+    HetuneLane* next = nullptr;  // the lanes to run
+    HetuneLane* end = nullptr;
     int state = kHetuneDone;
     bool quit = false;
+
+    void run() {
+        while (next != end) {
+            HetuneLane* lane = next++;
+            lane->fiber = this;
+            entry(args, lane);
+        }
+    }
 };
 
-void sync(HetuneLane* abi, int kind) {
-    Lane& lane = *static_cast<Lane*>(abi->fiber);
-    lane.state = kind;
-    lane.sanitizer.leave();
-    *lane.caller = std::move(*lane.caller).resume();
-    lane.sanitizer.entered();
+void switch_back(Fiber& fiber, int state) {
+    fiber.state = state;
+    fiber.sanitizer.leave();
+    *fiber.caller = std::move(*fiber.caller).resume();
+    fiber.sanitizer.entered();
 }
+void sync(HetuneLane* abi, int kind) { switch_back(*static_cast<Fiber*>(abi->fiber), kind); }
 
 // The references for the kernels' elementary functions.
 float host_exp2(float x) { return std::exp2(x); }
@@ -65,9 +76,9 @@ struct Launch {
 class GroupRunner {
   public:
     ~GroupRunner() {
-        for (auto& lane : lanes_) {
-            lane->quit = true;
-            if (lane->fiber) resume(*lane);
+        for (auto& fiber : fibers_) {
+            fiber->quit = true;
+            if (fiber->fiber) resume(*fiber);
         }
     }
 
@@ -75,32 +86,28 @@ class GroupRunner {
     // abandoned with their stacks, since nothing can unwind them.
     bool run(const Launch& launch, uint64_t group) {
         if (run_group(launch, group)) return true;
-        for (auto& lane : lanes_) FiberSanitizer::ignore_leak(lane.release());
-        lanes_.clear();
+        for (auto& fiber : fibers_) FiberSanitizer::ignore_leak(fiber.release());
+        fibers_.clear();
         return false;
     }
 
   private:
     bool run_group(const Launch& launch, uint64_t group) {
         const uint32_t threads = launch.shape.threads;
-        prepare(threads);
-        for (uint32_t t = 0; t < threads; ++t) {
-            Lane& lane = *lanes_[t];
-            lane.entry = launch.entry;
-            lane.args = launch.args;
-            lane.abi.wave = &waves_[t / kHetuneLanes];
-            lane.abi.thread = static_cast<int>(t);
-            lane.abi.group[0] = static_cast<int>(group % launch.shape.groups[0]);
-            lane.abi.group[1] =
-                static_cast<int>(group / launch.shape.groups[0] % launch.shape.groups[1]);
-            lane.abi.group[2] =
-                static_cast<int>(group / launch.shape.groups[0] / launch.shape.groups[1]);
-            lane.abi.parity = 0;
+        prepare(launch);
+        const auto& groups = launch.shape.groups;
+        const int at[3] = {static_cast<int>(group % groups[0]),
+                           static_cast<int>(group / groups[0] % groups[1]),
+                           static_cast<int>(group / groups[0] / groups[1])};
+        for (HetuneLane& lane : lanes_) {
+            std::memcpy(lane.group, at, sizeof at);
+            lane.parity = 0;
         }
         for (bool first = true;; first = false) {
             uint32_t done = 0, waiting = 0;
             for (uint32_t wave = 0; wave < threads; wave += kHetuneLanes) {
-                const int state = run_wave(wave, std::min(wave + kHetuneLanes, threads), first);
+                const int state =
+                    run_wave(launch, wave, std::min(wave + kHetuneLanes, threads), first);
                 if (state < 0) return false;
                 ++(state == kHetuneDone ? done : waiting);
             }
@@ -109,53 +116,87 @@ class GroupRunner {
         }
     }
 
-    void prepare(uint32_t threads) {
-        waves_.resize((threads + kHetuneLanes - 1) / kHetuneLanes);
-        while (lanes_.size() < threads) {
-            lanes_.push_back(std::make_unique<Lane>());
-            Lane* lane = lanes_.back().get();
-            lane->abi.host = &kHost;
-            lane->abi.fiber = lane;
-            context::protected_fixedsize_stack stacks(kStackBytes);
-            const context::stack_context stack = stacks.allocate();
-            lane->sanitizer.set_stack(static_cast<std::byte*>(stack.sp) - stack.size, stack.size);
-            lane->fiber = context::fiber(std::allocator_arg,
-                                         context::preallocated(stack.sp, stack.size, stack), stacks,
-                                         [lane](context::fiber&& caller) {
-                                             lane->caller = &caller;
-                                             lane->sanitizer.entered();
-                                             while (!lane->quit) {
-                                                 lane->entry(lane->args, &lane->abi);
-                                                 sync(&lane->abi, kHetuneDone);
-                                             }
-                                             lane->sanitizer.leave_for_good();
-                                             return std::move(caller);
-                                         });
+    void prepare(const Launch& launch) {
+        const uint32_t threads = launch.shape.threads;
+        if (lanes_.size() != threads) {
+            lanes_.assign(threads, {});
+            waves_.resize((threads + kHetuneLanes - 1) / kHetuneLanes);
+            for (uint32_t t = 0; t < threads; ++t) {
+                lanes_[t].host = &kHost;
+                lanes_[t].wave = &waves_[t / kHetuneLanes];
+                lanes_[t].thread = static_cast<int>(t);
+            }
         }
+        while (fibers_.size() < threads) add_fiber();
     }
 
-    void resume(Lane& lane) {
-        lane.sanitizer.enter();
-        lane.fiber = std::move(lane.fiber).resume();
-        lane.sanitizer.left();
+    void add_fiber() {
+        fibers_.push_back(std::make_unique<Fiber>());
+        Fiber* fiber = fibers_.back().get();
+        context::protected_fixedsize_stack stacks(kStackBytes);
+        const context::stack_context stack = stacks.allocate();
+        fiber->sanitizer.set_stack(static_cast<std::byte*>(stack.sp) - stack.size, stack.size);
+        fiber->fiber =
+            context::fiber(std::allocator_arg, context::preallocated(stack.sp, stack.size, stack),
+                           stacks, [fiber](context::fiber&& caller) {
+                               fiber->caller = &caller;
+                               fiber->sanitizer.entered();
+                               while (!fiber->quit) {
+                                   fiber->run();
+                                   switch_back(*fiber, kHetuneDone);
+                               }
+                               fiber->sanitizer.leave_for_good();
+                               return std::move(caller);
+                           });
+    }
+
+    void resume(Fiber& fiber) {
+        fiber.sanitizer.enter();
+        fiber.fiber = std::move(fiber.fiber).resume();
+        fiber.sanitizer.left();
     }
 
     // Runs a wave up to its next barrier or its end. -1 when its lanes disagree. A lane that has
     // finished may be absent from later exchanges only if all are.
-    int run_wave(uint32_t begin, uint32_t end, bool first) {
-        if (!first && lanes_[begin]->state == kHetuneDone) return kHetuneDone;
+    int run_wave(const Launch& launch, uint32_t begin, uint32_t end, bool first) {
+        if (first) {
+            if (const int state = start_wave(launch, begin, end); state != kHetuneWaveSync)
+                return state;
+        } else if (fibers_[begin]->state == kHetuneDone) {
+            return kHetuneDone;
+        }
         for (;;) {
             int state = 0;
             for (uint32_t t = begin; t < end; ++t) {
-                resume(*lanes_[t]);
-                if (state != 0 && state != lanes_[t]->state) return -1;
-                state = lanes_[t]->state;
+                resume(*fibers_[t]);
+                if (state != 0 && state != fibers_[t]->state) return -1;
+                state = fibers_[t]->state;
             }
             if (state != kHetuneWaveSync) return state;
         }
     }
 
-    std::vector<std::unique_ptr<Lane>> lanes_;
+    // Starts all lanes of a wave: a fiber for each, or one for all where none waits for another.
+    int start_wave(const Launch& launch, uint32_t begin, uint32_t end) {
+        int state = 0;
+        for (uint32_t t = begin; t < end; ++t) {
+            Fiber& fiber = *fibers_[t];
+            fiber.entry = launch.entry;
+            fiber.args = launch.args;
+            fiber.next = &lanes_[t];
+            fiber.end = lanes_.data() + end;
+            resume(fiber);
+            if (state != 0 && state != fiber.state) return -1;
+            state = fiber.state;
+            if (state == kHetuneDone) return state;
+            if (fiber.next != &lanes_[t] + 1) return -1;  // lanes before it have ended
+            fiber.end = fiber.next;
+        }
+        return state;
+    }
+
+    std::vector<std::unique_ptr<Fiber>> fibers_;  // one for each lane of a group
+    std::vector<HetuneLane> lanes_;               // of a group
     std::vector<HetuneWave> waves_;
 };
 
