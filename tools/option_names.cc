@@ -29,6 +29,7 @@ constexpr OptionName kOptionNames[] = {
     {"ModelOptions::prompt_cache_bytes", "--prompt-cache-size"},
     {"ModelOptions::prompt_cache", "--prompt-cache"},
     {"ModelOptions::prefix_cache = false", "--no-prefix-cache"},
+    {"ModelOptions::parallel", "--parallel"},
     {"ModelOptions::jobs", "--jobs"},
     {"ModelOptions::no_jit = true", "--no-jit"},
     {"ModelOptions::no_jit", "--no-jit"},

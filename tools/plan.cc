@@ -35,6 +35,7 @@ struct PlanArguments {
     int rows = 0;
     bool prefill = false;
     int64_t context = 0;
+    int parallel = 1;
     std::string fusion = "on";
     std::string activations = "q8";
     std::string kv = "f16";
@@ -135,11 +136,13 @@ void print_text(const PlanArguments& args, const Planned& made) {
     fmt::print("{}", plan_text(made.plan, made.arch, made.context));
     const NamedKernel sampler = made.kernels().back();
     fmt::print("then {}: {}\n", sampler.name, sampler.spec.to_string());
-    const MemoryNeeds needs = memory_needs(std::span(&made.plan, 1),
-                                           {.context = made.context,
-                                            .snapshots = ModelOptions().state_snapshots,
-                                            .checkpoints = state_checkpoints({})},
-                                           0);
+    const MemoryNeeds needs =
+        memory_needs(std::span(&made.plan, 1),
+                     {.context = made.context,
+                      .sequences = args.parallel,
+                      .snapshots = ModelOptions().state_snapshots,
+                      .checkpoints = state_checkpoints({.sequences = args.parallel})},
+                     0);
     fmt::print("\nmemory of this plan\n{}", memory_table(needs));
     if (!args.resources) return;
     Workshop workshop(made.arch, args);
@@ -240,6 +243,10 @@ const RegisterCommand kPlan{
         app.add_option("-c,--ctx", args->context,
                        "context in tokens; default: the model's, at most 4096")
             ->check(whole_number(1, 1 << 30));
+        app.add_option("--parallel", args->parallel,
+                       "sequences with memory for a context, for the table of memory")
+            ->check(whole_number(1, kMostSequences))
+            ->capture_default_str();
         app.add_option("--fusion", args->fusion, "on, or off: one kernel per primitive operation")
             ->check(one_of({"on", "off"}))
             ->capture_default_str();

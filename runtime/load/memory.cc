@@ -59,6 +59,14 @@ int64_t largest_context(const MemoryNeeds& needs, int64_t limit) {
     return left / (needs.kv_per_token * needs.sequences) / kPageTokens * kPageTokens;
 }
 
+int64_t largest_parallel(const MemoryNeeds& needs, int64_t limit) {
+    const int64_t of_sequences = needs.kv() + needs.state + needs.snapshots;
+    const int64_t left = limit - (needs.total() - of_sequences);
+    if (left <= 0) return 0;
+    if (of_sequences == 0) return needs.sequences;
+    return std::min(left / (of_sequences / needs.sequences), needs.sequences);
+}
+
 std::string memory_table(const MemoryNeeds& needs) {
     std::string table;
     auto row = [&](const std::string& name, int64_t bytes) {
@@ -85,13 +93,22 @@ std::string memory_table(const MemoryNeeds& needs) {
 
 void check_memory(const MemoryNeeds& needs, int64_t limit, const std::string& device) {
     if (needs.total() <= limit) return;
-    const int64_t context = largest_context(needs, limit);
-    throw MemoryError(fmt::format(
-        "the model does not fit: {} needed, {} free on {}\n{}{}", readable_bytes(needs.total()),
-        readable_bytes(limit), device, memory_table(needs),
-        context > 0
-            ? fmt::format("  The largest context that fits: ModelOptions::context = {}", context)
-            : "  It does not fit at any context; take a smaller quantisation."));
+    std::string advice;
+    if (const int64_t context = largest_context(needs, limit); context > 0)
+        advice =
+            fmt::format("  The largest context that fits: ModelOptions::context = {}", context);
+    if (const int64_t parallel = largest_parallel(needs, limit);
+        needs.sequences > 1 && parallel > 0)
+        advice += fmt::format("{}  With {} tokens each fit: ModelOptions::parallel = {}",
+                              advice.empty() ? "" : "\n", needs.context, parallel);
+    if (advice.empty())
+        advice = needs.sequences == 1
+                     ? "  It does not fit at any context; take a smaller quantisation."
+                     : "  It does not fit at any context for so many sequences; take fewer, or a "
+                       "smaller quantisation.";
+    throw MemoryError(fmt::format("the model does not fit: {} needed, {} free on {}\n{}{}",
+                                  readable_bytes(needs.total()), readable_bytes(limit), device,
+                                  memory_table(needs), advice));
 }
 
 }  // namespace hetune

@@ -43,10 +43,15 @@ MemoryNeeds memory_needs(std::span<const Plan> plans, const ContextNeeds& contex
 // The largest context that fits into `limit` bytes; 0: none does.
 int64_t largest_context(const MemoryNeeds& needs, int64_t limit);
 
+// How many sequences of the same context surely fit into `limit` bytes: checkpoints and activations
+// are counted as for those of `needs`, of which there are not more; 0: not one.
+int64_t largest_parallel(const MemoryNeeds& needs, int64_t limit);
+
 // One row for each kind of memory, and the sum.
 std::string memory_table(const MemoryNeeds& needs);
 
-// Throws MemoryError when the needs are above `limit`.
+// Throws MemoryError when the needs are above `limit`, with the table, and with the largest context
+// and number of sequences that fit.
 void check_memory(const MemoryNeeds& needs, int64_t limit, const std::string& device);
 
 }  // namespace hetune
