@@ -234,6 +234,8 @@ DEVICE inline void prefetch_row_tile(const u8* w, int row_tile) {
         if (const int at = (i * kThreads + thread_id()) * kLine; at < kBytes) prefetch(row + at);
 }
 
+#include "linear/row_tile_rows.h"
+
 // acc[t] = this wave's share of row `lane` of row tile `row_tile` times token t.
 template <class Quant, int kCols, int kTokens, int kWaves, class Input>
 DEVICE inline void row_tile_dot(const u8* w, int row_tile, const Input& x, float (&acc)[kTokens]) {
@@ -247,6 +249,12 @@ DEVICE inline void row_tile_dot(const u8* w, int row_tile, const Input& x, float
     for (int t = 0; t < kTokens; ++t) acc[t] = 0.0f;
     const int lane = lane_id();
     const u8* row = w + i64(row_tile) * kTiles * Quant::kTileBytes;
+    if constexpr (kLanesInTurn && kQuantised && Quant::kInteger) {
+        wave_once(acc, [&](float(&sums)[kTokens][kTileRows]) {
+            row_tile_rows<Quant, kCols, kTokens, kWaves>(row, x, sums);
+        });
+        return;
+    }
     if constexpr (kTokens == 1 && kQuantised && kLoadsAhead) {
         acc[0] = row_tile_step<Quant, kCols, kWaves>(
             row, static_cast<const XBlock*>(x.data) + x.row(0) * (kCols / 32));

@@ -36,6 +36,7 @@ inline int group_id_z() { return hetune_lane->group[2]; }
 inline void hetune_sync(int kind) {
     HetuneLane* self = hetune_lane;
     self->host->sync(self, kind);
+    self->calls = 0;
     hetune_lane = self;
 }
 inline void barrier() { hetune_sync(kHetuneBarrier); }
@@ -76,6 +77,27 @@ inline T shuffle(T v, int lane) {
     T result;
     __builtin_memcpy(&result, &slots[lane & 31], sizeof(T));
     return result;
+}
+constexpr bool kLanesInTurn = true;
+// own[i] = this lane's of values that one lane computes for all: compute(values), float
+// [kValues][32]. All lanes call it with the same inputs.
+template <int kValues, class Compute>
+inline void wave_once(float (&own)[kValues], const Compute& compute) {
+    constexpr int kMost = 16;  // between two meetings of the lanes, until the last has read them
+    static thread_local float values[kMost][kValues][32];
+    HetuneLane* lane = hetune_lane;
+    if (lane->calls == kMost) wave_barrier();
+    const int call = lane->calls++;
+    if (call == lane->wave->calls) {
+        ++lane->wave->calls;
+        compute(values[call]);
+    }
+    for (int i = 0; i < kValues; ++i) own[i] = values[call][i][lane->thread & 31];
+}
+template <class T>
+inline void wave_gather(T v, T (&all)[32]) {
+    const unsigned long long* slots = hetune_exchange(v);
+    for (int lane = 0; lane < 32; ++lane) __builtin_memcpy(&all[lane], &slots[lane], sizeof(T));
 }
 template <int kMask, class T>
 inline T shuffle_xor(T v) {

@@ -7,12 +7,13 @@
 
 struct HetuneLane;
 
-constexpr int kHetuneCpuAbi = 1;
+constexpr int kHetuneCpuAbi = 2;
 constexpr int kHetuneLanes = 32;
 
 // Exchange slots of one wave. Two sets, used in turn: a lane can be at most one exchange ahead.
 struct HetuneWave {
     unsigned long long slots[2][kHetuneLanes];
+    int calls;  // results computed for all lanes since they met last; the device sets it to 0
 };
 
 enum HetuneSync { kHetuneWaveSync = 1, kHetuneBarrier = 2, kHetuneDone = 3 };
@@ -33,6 +34,7 @@ struct HetuneLane {
     int thread;  // in the group
     int group[3];
     int parity;   // of the next exchange
+    int calls;    // results of HetuneWave::calls that this lane has taken
     void* fiber;  // the device's own
 };
 

@@ -14,6 +14,8 @@
 //   fence_device pinned settled loads_start loads_apart skips
 // kLoadsAhead: whether a lane has the weights of its next steps in registers while it multiplies
 // those of the current one. A CPU runs ahead by itself, and has fewer registers.
+// kLanesInTurn: whether the lanes of a wave run one after another, so that an exchange costs 32
+// switches and one lane does best what all would do in step.
 // skips(idle): whether work whose result nobody reads is left out. The CPU leaves it out; a GPU
 // does it all the same, since its waves run in step and straight code needs no branch. Nothing
 // outside prelude/ knows which target it is compiled for, and no vendor header is included:

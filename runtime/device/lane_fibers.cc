@@ -101,7 +101,7 @@ class GroupRunner {
                            static_cast<int>(group / groups[0] / groups[1])};
         for (HetuneLane& lane : lanes_) {
             std::memcpy(lane.group, at, sizeof at);
-            lane.parity = 0;
+            lane.parity = lane.calls = 0;
         }
         for (bool first = true;; first = false) {
             uint32_t done = 0, waiting = 0;
@@ -159,25 +159,27 @@ class GroupRunner {
     // Runs a wave up to its next barrier or its end. -1 when its lanes disagree. A lane that has
     // finished may be absent from later exchanges only if all are.
     int run_wave(const Launch& launch, uint32_t begin, uint32_t end, bool first) {
-        if (first) {
-            if (const int state = start_wave(launch, begin, end); state != kHetuneWaveSync)
-                return state;
-        } else if (fibers_[begin]->state == kHetuneDone) {
-            return kHetuneDone;
+        if (!first && fibers_[begin]->state == kHetuneDone) return kHetuneDone;
+        int state = first ? start_wave(launch, begin, end) : resume_wave(begin, end);
+        while (state == kHetuneWaveSync) state = resume_wave(begin, end);
+        return state;
+    }
+
+    // Lets all lanes of a wave go on to where they meet next.
+    int resume_wave(uint32_t begin, uint32_t end) {
+        waves_[begin / kHetuneLanes].calls = 0;
+        int state = 0;
+        for (uint32_t t = begin; t < end; ++t) {
+            resume(*fibers_[t]);
+            if (state != 0 && state != fibers_[t]->state) return -1;
+            state = fibers_[t]->state;
         }
-        for (;;) {
-            int state = 0;
-            for (uint32_t t = begin; t < end; ++t) {
-                resume(*fibers_[t]);
-                if (state != 0 && state != fibers_[t]->state) return -1;
-                state = fibers_[t]->state;
-            }
-            if (state != kHetuneWaveSync) return state;
-        }
+        return state;
     }
 
     // Starts all lanes of a wave: a fiber for each, or one for all where none waits for another.
     int start_wave(const Launch& launch, uint32_t begin, uint32_t end) {
+        waves_[begin / kHetuneLanes].calls = 0;
         int state = 0;
         for (uint32_t t = begin; t < end; ++t) {
             Fiber& fiber = *fibers_[t];
