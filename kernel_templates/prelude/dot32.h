@@ -11,13 +11,13 @@ DEVICE inline void dot32(const u32 (&a)[8], const u32 (&b)[8], int& low, int& hi
         high = dot4(a[4 + j], b[4 + j], high);
     }
 }
-// Of eight rows with one column.
+// low[r], high[r]: the sums of row r with the one column x.
 DEVICE inline void dot32_of_eight(const u32 (&w)[8][8], const u32 (&x)[8], int (&low)[8],
                                   int (&high)[8]) {
     UNROLL
     for (int r = 0; r < 8; ++r) dot32(w[r], x, low[r], high[r]);
 }
-// Of all 32.
+// The sum of all 32 products.
 DEVICE inline int dot32(const u32 (&a)[8], const u32 (&b)[8]) {
     int low, high;
     dot32(a, b, low, high);

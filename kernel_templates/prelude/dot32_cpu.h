@@ -18,8 +18,9 @@ inline CpuInts cpu_products(const u32* a, const u32* b) {
                               __builtin_ia32_pmaddwd256(__builtin_convertvector(x, CpuShorts),
                                                         __builtin_convertvector(y, CpuShorts)));
 }
-// The same of 32 products, by one factor that is made positive and the other that takes its sign:
-// two products of them are at most 2 * 128 * 127, which a short holds.
+// 32 products of signed bytes, neighbours added up by fours, by one factor that is made positive
+// and the other that takes its sign: two products of them are at most 2 * 128 * 127, which a short
+// holds.
 inline CpuInts cpu_products32(const u32 (&w)[8], const u32 (&x)[8]) {
     CpuWord a, b;
     __builtin_memcpy(&a, w, sizeof a);

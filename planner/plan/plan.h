@@ -19,7 +19,7 @@ namespace hetune {
 enum class Activations { kQuantised, kFloat };        // what integer weights are multiplied with
 std::string_view to_string(Activations activations);  // "q8", "f32"
 
-// What a step leaves behind, besides keys, values and states.
+// The output of a step, besides keys, values and states.
 enum class StepOutput {
     kLogits,      // [vocabulary] of the last row
     kEachLogits,  // [rows, vocabulary]

@@ -1,4 +1,4 @@
-// What ContextMemory reads from files, and writes to them (prompt_pieces.h).
+// ContextMemory reads pieces of prefixes from files, and writes them (prompt_pieces.h).
 #include <fmt/format.h>
 
 #include <algorithm>

@@ -92,7 +92,7 @@ class PrefixTree {
     // match_checkpoint() that returns it; match() and insert() do not. False: there is none.
     bool evict_checkpoint();
 
-    // What is to be written to a file next, so that others find it: a node with a full page, or a
+    // The piece to be written to a file next, so that others find it: a node with a full page, or a
     // checkpoint behind one page or more; pages first, from the first one of their path on, and of
     // all paths the one used last. `for_state`, the same at all calls: only what leads to
     // checkpoints, and these. The caller sets `stored`. Neither is a use.

@@ -39,7 +39,8 @@ std::optional<PieceParts> parse_piece(std::span<const std::byte> bytes,
 
 class PromptPieces {
   public:
-    // Of tokens and all before them. It resists an attacker, who can choose tokens.
+    // A chain hashes tokens and all before them. The hash resists an attacker, who can choose
+    // tokens.
     using Chain = Blake2bHash;
     static Chain chain(const Chain& before, std::span<const int32_t> tokens);
 
@@ -84,7 +85,7 @@ class PromptPieces {
     Chain start_;
 };
 
-// What computes the tokens of a model: its content, and the kernels of prompts and of one decoded
+// The identity of a model's computation: its content, and the kernels of prompts and of one decoded
 // token (those of several decoded tokens round alike).
 std::string maker_of_prompts(const LoadedModel& model, const CacheKey& identity,
                              const KernelLibrary& library);

@@ -37,7 +37,7 @@ class Request {
     std::vector<int32_t> tokens;  // to be appended
     SequenceState::Path path = SequenceState::Path::kPrompt;
     int64_t parting = 0;  // tokens behind which other texts are likely to part from this one
-    // Of the appended tokens: Engine::read_output().
+    // The output wanted of the appended tokens: Engine::read_output().
     enum class Output { kNone, kLast, kEach } wanted = Output::kNone;
     int64_t draws = 0;  // tokens to draw at most
     Sampling sampling;

@@ -1,4 +1,4 @@
-// Which of a scheduler's waiting requests start, and who makes room for them.
+// Admission: the scheduler starts requests that wait, and makes room for them.
 #include <algorithm>
 
 #include "runtime/engine/scheduler.h"

@@ -79,7 +79,7 @@ std::vector<StepKind> decode_steps(const LoadOptions& options);
 StepKind prefill_step(const LoadOptions& options, const Arch& arch);
 // The same with the logits of each: no more than make a buffer of reasonable size.
 StepKind logits_step(const LoadOptions& options, const Arch& arch);
-// And with the hidden states of each.
+// The same with the hidden states of each token.
 StepKind hidden_step(const LoadOptions& options, const Arch& arch);
 // Whether the rows of a decode step's plan may be of several sequences: it has no kernel that takes
 // its rows as those of one.

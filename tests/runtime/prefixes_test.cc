@@ -43,7 +43,7 @@ Tokens prompt(int who) {
     return tokens;
 }
 
-// What is drawn for each of `count` requests, none of which starts before all have arrived.
+// The tokens drawn for each of `count` requests, none of which starts before all have arrived.
 std::vector<Tokens> ask_at_once(ModelHost& host, int count,
                                 const std::function<Tokens(int who)>& prompt_of, int draws) {
     std::atomic<bool> all_there = false;
