@@ -195,7 +195,7 @@ class Trial {
     void keep(std::string_view param, std::shared_ptr<const void> owner,
               std::span<const std::byte> bytes);
     void out(std::string_view param, Check check, size_t written, size_t all);
-    // Of so many bytes a row.
+    // Rows have so many bytes each.
     void out_rows(std::string_view param, Check check, int64_t row_bytes);
     std::span<const std::byte> result(std::string_view param) const;
     static uint8_t poison_of(Check check);

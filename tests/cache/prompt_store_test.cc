@@ -162,7 +162,7 @@ TEST_CASE("PromptStore: a folder that cannot be used gives one warning and no er
     CHECK(!PromptStore(open, 1 << 20, warn).writable());
     CHECK(warnings.size() == 2);
 
-    // What fails later is said once, too.
+    // A later failure is said once, too.
     PromptStore lost(folder.path() / "lost", 1 << 20, warn);
     std::filesystem::remove_all(folder.path() / "lost");
     for (uint64_t i = 0; i < 3; ++i) lost.put(piece_key(i), piece_of(i), at(0));
