@@ -15,6 +15,7 @@ const RegisterTemplate kGemv{{
                   {"kTokens", "int", "activation rows that share one pass over W"},
                   {"kMatrix", "bool", "by integer matrix units: kTokens is a multiple of 8"},
                   {"kQuantisedInput", "bool", "x in 8 bits (XBlock) or float"},
+                  {"kTiledInput", "bool", "x in tiles of 8 tokens (XTile); with kMatrix"},
                   {"kBias", "bool", "adds a bias"},
                   {"kWaves", "int", "waves per group; they share K"}},
     .tunables = {{"kTokens", {1, 2, 4, 8, 16}}, {"kWaves", {1, 2, 4, 8, 16}}},

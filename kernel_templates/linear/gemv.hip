@@ -12,6 +12,7 @@ constexpr int kCols = 4096;
 constexpr int kTokens = 1;
 constexpr bool kMatrix = false;
 constexpr bool kQuantisedInput = true;
+constexpr bool kTiledInput = false;
 constexpr bool kBias = false;
 constexpr int kWaves = 4;
 #endif
@@ -19,7 +20,7 @@ constexpr int kWaves = 4;
 extern "C" STREAM_KERNEL(kWaves* kWaveSize) void gemv(
     const StepState* INPUT step,
     const u8* __restrict__ w,  // [kRows / 32, kCols / tile, tile bytes]
-    const void* INPUT x,       // [rows, kCols / 32] XBlock or [rows, kCols] float
+    const void* INPUT x,       // [rows, kCols / 32] XBlock, XTile or [rows, kCols] float
     const float* INPUT bias,   // [kRows] where kBias
     float* __restrict__ y) {   // [rows, kRows]
     start_next();
@@ -31,8 +32,8 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void gemv(
     if (first >= rows) return;
 
     float acc[kTokens];
-    row_tile_product<Quant, kCols>(w, group_id(), Activations<kQuantisedInput>{x, first, rows - 1},
-                                   part, acc);
+    row_tile_product<Quant, kCols>(
+        w, group_id(), Activations<kQuantisedInput, kTiledInput>{x, first, rows - 1}, part, acc);
     const int row = group_id() * kTileRows + lane_id();
     sum_waves(acc, part, [&](int t, float sum) {
         if (first + t >= rows || row >= kRows) return;

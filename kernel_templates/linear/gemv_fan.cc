@@ -21,6 +21,7 @@ const RegisterTemplate kGemvFan{{
                   {"kTokens", "int", "activation rows that share one pass over W"},
                   {"kMatrix", "bool", "by integer matrix units: kTokens is a multiple of 8"},
                   {"kQuantisedInput", "bool", "x in 8 bits (XBlock) or float"},
+                  {"kTiledInput", "bool", "x in tiles of 8 tokens (XTile); with kMatrix"},
                   {"kBias", "bool", "adds biases"},
                   {"kNormed", "bool", "x still lacks the factor of its norm"},
                   {"kEps", "float", "of that norm"},

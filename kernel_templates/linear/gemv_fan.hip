@@ -17,6 +17,7 @@ constexpr int kCols = 4096;
 constexpr int kTokens = 1;
 constexpr bool kMatrix = false;
 constexpr bool kQuantisedInput = true;
+constexpr bool kTiledInput = false;
 constexpr bool kBias = false;
 constexpr bool kNormed = true;
 constexpr float kEps = 1e-6f;
@@ -27,7 +28,7 @@ constexpr int tiles_of(int rows) { return (rows + kTileRows - 1) / kTileRows; }
 
 template <class Quant>
 DEVICE inline void product(const u8* w, const float* bias, float* y, int rows_of_w, int tile,
-                           Activations<kQuantisedInput> x, const float* squares,
+                           Activations<kQuantisedInput, kTiledInput> x, const float* squares,
                            SumMemory<kTokens, kWaves, kMatrix>& part) {
     float acc[kTokens];
     row_tile_product<Quant, kCols>(w, tile, x, part, acc);
@@ -44,7 +45,7 @@ DEVICE inline void product(const u8* w, const float* bias, float* y, int rows_of
 
 extern "C" STREAM_KERNEL(kWaves* kWaveSize) void gemv_fan(
     const StepState* INPUT step,
-    const void* INPUT x,         // [rows, kCols / 32] XBlock or [rows, kCols] float
+    const void* INPUT x,         // [rows, kCols / 32] XBlock, XTile or [rows, kCols] float
     const float* INPUT squares,  // [rows, kCols / 32] where kNormed
     const u8* __restrict__ w0, const u8* __restrict__ w1, const u8* __restrict__ w2,
     const u8* __restrict__ w3,  // [kRows_i / 32, kCols / tile, tile bytes]
@@ -70,7 +71,7 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void gemv_fan(
     const int rows = step->rows;
     const int first = group_id_y() * kTokens;
     if (first >= rows) return;
-    const Activations<kQuantisedInput> input{x, first, rows - 1};
+    const Activations<kQuantisedInput, kTiledInput> input{x, first, rows - 1};
 
     if constexpr (kSame<Quant0, Quant1> && kSame<Quant0, Quant2> && kSame<Quant0, Quant3>) {
         // One body, with the matrix in scalar registers.

@@ -15,6 +15,7 @@ const RegisterTemplate kGemvResidual{{
                   {"kTokens", "int", "activation rows that share one pass over W"},
                   {"kMatrix", "bool", "by integer matrix units: kTokens is a multiple of 8"},
                   {"kQuantisedInput", "bool", "x in 8 bits (XBlock) or float"},
+                  {"kTiledInput", "bool", "x in tiles of 8 tokens (XTile); with kMatrix"},
                   {"kNormed", "bool", "makes the next input too"},
                   {"kQuantisedOutput", "bool", "the next input in 8 bits or float"},
                   {"kWaves", "int", "waves per group; they share K"}},

@@ -12,6 +12,7 @@ constexpr int kCols = 4096;
 constexpr int kTokens = 1;
 constexpr bool kMatrix = false;
 constexpr bool kQuantisedInput = true;
+constexpr bool kTiledInput = false;
 constexpr bool kNormed = true;
 constexpr bool kQuantisedOutput = true;
 constexpr int kWaves = 4;
@@ -22,7 +23,7 @@ static_assert(kRows % kTileRows == 0, "a tile of rows is one block of the output
 extern "C" STREAM_KERNEL(kWaves* kWaveSize) void gemv_residual(
     const StepState* INPUT step,
     const u8* __restrict__ w,       // [kRows / 32, kCols / tile, tile bytes]
-    const void* INPUT x,            // [rows, kCols / 32] XBlock or [rows, kCols] float
+    const void* INPUT x,            // [rows, kCols / 32] XBlock, XTile or [rows, kCols] float
     const float* residual,          // [rows, kRows]
     const float* INPUT norm,        // [kRows] where kNormed
     float* h,                       // [rows, kRows]; may be residual
@@ -37,8 +38,8 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void gemv_residual(
     if (first >= rows) return;
 
     float acc[kTokens];
-    row_tile_product<Quant, kCols>(w, group_id(), Activations<kQuantisedInput>{x, first, rows - 1},
-                                   part, acc);
+    row_tile_product<Quant, kCols>(
+        w, group_id(), Activations<kQuantisedInput, kTiledInput>{x, first, rows - 1}, part, acc);
     const int row = group_id() * kTileRows + lane_id();
     sum_waves(acc, part, [&](int t, float sum) {
         if (first + t >= rows) return;

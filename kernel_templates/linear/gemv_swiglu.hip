@@ -12,6 +12,7 @@ constexpr int kCols = 4096;
 constexpr int kTokens = 1;
 constexpr bool kMatrix = false;
 constexpr bool kQuantisedInput = true;
+constexpr bool kTiledInput = false;
 constexpr bool kQuantisedOutput = true;
 constexpr bool kNormed = true;
 constexpr float kEps = 1e-6f;
@@ -24,7 +25,7 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void gemv_swiglu(
     const StepState* INPUT step,
     const u8* __restrict__ gate,  // [kRows / 32, kCols / tile, tile bytes]
     const u8* __restrict__ up,    // the same
-    const void* INPUT x,          // [rows, kCols / 32] XBlock or [rows, kCols] float
+    const void* INPUT x,          // [rows, kCols / 32] XBlock, XTile or [rows, kCols] float
     const float* INPUT squares,   // [rows, kCols / 32] where kNormed
     void* __restrict__ y) {       // [rows, kRows / 32] XBlock or [rows, kRows] float
     start_next();
@@ -36,7 +37,7 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void gemv_swiglu(
     const int rows = step->rows;
     const int first = group_id_y() * kTokens;
     if (first >= rows) return;
-    const Activations<kQuantisedInput> input{x, first, rows - 1};
+    const Activations<kQuantisedInput, kTiledInput> input{x, first, rows - 1};
 
     float acc[kTokens], up_acc[kTokens];
     if constexpr (kMatrix) {
@@ -45,15 +46,8 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void gemv_swiglu(
     } else {
         row_tile_dots<Gate, Up, kCols, kTokens, kWaves>(gate, up, group_id(), input, acc, up_acc);
     }
-    constexpr bool kKept = kWaves > 1 || kMatrix;
-    if constexpr (kKept) keep_sums(up_acc, up_part);  // visible behind sum_waves' barrier
-    sum_waves(acc, gate_part, [&](int t, float g) {
+    sum_waves(acc, gate_part, up_acc, up_part, [&](int t, float g, float u) {
         if (first + t >= rows) return;
-        float u = 0.0f;
-        if constexpr (kKept)
-            u = kept_sum(up_part, t);
-        else
-            u = up_acc[t];
         if constexpr (kNormed) {
             const float factor = norm_factor<kCols>(squares + i64(first + t) * (kCols / 32), kEps);
             g *= factor;

@@ -80,10 +80,11 @@ DEVICE inline float dot_step(const float (&w)[32], const float* x) {
     return (part[0] + part[1]) + (part[2] + part[3]);
 }
 
-// Activations of kCols columns: XBlock [rows, kCols/32] or float [rows, kCols].
-template <bool kBlocks>
+// Activations of kCols columns: XBlock [rows, kCols/32], where kTiles XTile
+// [ceil(rows / 8), kCols/32], or float [rows, kCols].
+template <bool kBlocks, bool kTiles = false>
 struct Activations {
-    static constexpr bool kQuantised = kBlocks;
+    static constexpr bool kQuantised = kBlocks, kTiled = kTiles;
     const void* data;
     int first;  // row of token 0
     int last;   // rows beyond it are read as this one; their results are not stored
@@ -94,7 +95,7 @@ struct Activations {
 // Rows that do not follow one another.
 template <bool kBlocks, int kTokens>
 struct GatheredActivations {
-    static constexpr bool kQuantised = kBlocks;
+    static constexpr bool kQuantised = kBlocks, kTiled = false;
     const void* data;
     int rows[kTokens];
     int tokens;  // of which there are; results of those behind are not stored
@@ -244,6 +245,7 @@ DEVICE inline void row_tile_dot(const u8* w, int row_tile, const Input& x, float
     constexpr int kSteps = Quant::kTileElems / kStepElems;
     static_assert(kCols % Quant::kTileElems == 0, "a row is a whole number of tiles");
     static_assert(Quant::kInteger || !kQuantised, "8-bit activations need integer weights");
+    static_assert(!Input::kTiled, "only the matrix units take tiles of tokens");
 
     UNROLL
     for (int t = 0; t < kTokens; ++t) acc[t] = 0.0f;
@@ -323,11 +325,15 @@ DEVICE inline void row_tile_dots(const u8* a, const u8* b, int row_tile, const I
     }
 }
 
+// Tokens whose sums are in SumMemory at a time. Those of 32 tokens by 16 waves would be 64 KiB.
+template <int kTokens, bool kMatrix>
+constexpr int kSumTokens = kMatrix&& kTokens > 16 ? 16 : kTokens;
+
 // LDS in which the waves of a group add up. Where kMatrix, a wave's part first holds a step's
 // weights (row_tile_matrix.h).
 template <int kTokens, int kWaves, bool kMatrix>
 struct SumMemory {
-    static constexpr int kColumns = kMatrix && kTokens < 16 ? 16 : kTokens;
+    static constexpr int kColumns = kMatrix ? 16 : kTokens;
     U4 words[kWaves][kColumns * kWaveSize / 4];
     DEVICE float* of(int wave) { return reinterpret_cast<float*>(words[wave]); }
 };

@@ -48,39 +48,73 @@ struct StepImage {
     }
 };
 
-// A lane's part of a step's activations: bytes and scales of each group of kIntColumns tokens.
-template <int kGroups>
-struct StepInputs {
-    IntColumns columns[kGroups];
-    XScales shares[kGroups][kIntShares];
+// The scales of a block of activations that Quant's sums take: fewer loads, and fewer registers
+// while they are on their way.
+template <class Quant>
+DEVICE inline XScales load_scales(const XBlock* block) {
+    if constexpr (Quant::kScaleElems == 32) {
+        const U2 raw = *reinterpret_cast<const U2*>(block);
+        return {float_of(raw.x), float_of(raw.y), 0.0f, 0.0f};
+    } else {
+        const U4 raw = load128(block);
+        return {float_of(raw.x), 0.0f, float_of(raw.z), float_of(raw.w)};
+    }
+}
 
-    DEVICE void load(const XBlock* blocks, const i64 (&columns_at)[kGroups],
-                     const i64 (&shares_at)[kGroups][kIntShares], i64 block) {
+// A lane's part of a block of activations of kIntColumns tokens: bytes and scales.
+template <class Quant>
+struct GroupInputs {
+    IntColumns columns;
+    XScales shares[kIntShares];
+
+    // columns_at, shares_at: where the tokens' activations begin, in blocks.
+    DEVICE void load(const XBlock* blocks, int columns_at, const int (&shares_at)[kIntShares],
+                     int block) {
+        columns = int_columns(reinterpret_cast<const u8*>(blocks[columns_at + block].q));
         UNROLL
-        for (int n = 0; n < kGroups; ++n) {
-            columns[n] = int_columns(reinterpret_cast<const u8*>(blocks[columns_at[n] + block].q));
-            UNROLL
-            for (int i = 0; i < kIntShares; ++i) {
-                const U4 raw = load128(blocks + shares_at[n][i] + block);
-                shares[n][i] = {float_of(raw.x), float_of(raw.y), float_of(raw.z), float_of(raw.w)};
-            }
-        }
+        for (int i = 0; i < kIntShares; ++i)
+            shares[i] = load_scales<Quant>(blocks + shares_at[i] + block);
+    }
+    // Of a tile of as many tokens. A template, since not every target has int_tile_columns().
+    template <class Tile>
+    DEVICE void load(const Tile* tile) {
+        static_assert(sizeof(Tile) > 0 && kXTileRows == kIntColumns, "one group of tokens a tile");
+        columns = int_tile_columns(tile->q);
+        load_pairs(tile->scales, &XScales::scale, &XScales::sum);
+        if constexpr (Quant::kScaleElems == 16)
+            load_pairs(tile->halves, &XScales::sum_low, &XScales::sum_high);
     }
     // Scales of the tokens of the lane's sums.
     template <int kColumns>
-    DEVICE void scales(int n, XScales (&out)[kColumns]) const {
-        spread<kColumns>(n, &XScales::scale, out);
-        spread<kColumns>(n, &XScales::sum, out);
-        spread<kColumns>(n, &XScales::sum_low, out);
-        spread<kColumns>(n, &XScales::sum_high, out);
+    DEVICE void scales(XScales (&out)[kColumns]) const {
+        spread(&XScales::scale, out);
+        if constexpr (!Quant::kHasOffset) return;
+        if constexpr (Quant::kScaleElems == 32) {
+            spread(&XScales::sum, out);
+        } else {
+            spread(&XScales::sum_low, out);
+            spread(&XScales::sum_high, out);
+        }
     }
 
   private:
+    // The lane's tokens are neighbours: their pairs come with one load.
+    DEVICE void load_pairs(const float (&pairs)[kXTileRows][2], float XScales::*first,
+                           float XScales::*second) {
+        const U4 raw = load128(pairs[int_share_column(0)]);
+        const float values[4] = {float_of(raw.x), float_of(raw.y), float_of(raw.z),
+                                 float_of(raw.w)};
+        UNROLL
+        for (int i = 0; i < kIntShares; ++i) {
+            shares[i].*first = values[2 * i];
+            shares[i].*second = values[2 * i + 1];
+        }
+    }
     template <int kColumns>
-    DEVICE void spread(int n, float XScales::*value, XScales (&out)[kColumns]) const {
+    DEVICE void spread(float XScales::*value, XScales (&out)[kColumns]) const {
         float own[kIntShares], all[kColumns];
         UNROLL
-        for (int i = 0; i < kIntShares; ++i) own[i] = shares[n][i].*value;
+        for (int i = 0; i < kIntShares; ++i) own[i] = shares[i].*value;
         int_shared(own, all);
         UNROLL
         for (int c = 0; c < kColumns; ++c) out[c].*value = all[c];
@@ -113,21 +147,39 @@ DEVICE inline void row_tile_by_matrix(const u8* w, int row_tile, const Input& x,
     for (int t = 0; t < kTokens; ++t) acc[t] = 0.0f;
     const int lane = lane_id();
     const u8* row = w + i64(row_tile) * kTiles * Quant::kTileBytes;
-    const auto* blocks = static_cast<const XBlock*>(x.data);
-    i64 columns_at[kGroups], shares_at[kGroups][kIntShares];  // of tokens, in blocks
-    // Where there are fewer tokens than columns, these repeat.
+    // Where a token's activations begin, in blocks. Where there are fewer tokens than columns,
+    // these repeat.
     const auto start = [&](int n, int column) {
-        return x.row((n * kIntColumns + column) % kTokens) * (kCols / 32);
+        return int(x.row((n * kIntColumns + column) % kTokens)) * (kCols / 32);
+    };
+    const int first = kWaves == 1 ? 0 : wave_id();
+    // So many waves hide each other's loads, and have half the registers.
+    constexpr bool kManyWaves = kWaves > 8 && !kLoadsInOrder;
+    // Activations of the next groups of tokens, of this step or the next, are on their way while
+    // one group is multiplied.
+    constexpr int kGroupsAhead = kGroups < 2 || kManyWaves ? 1 : 2;
+    GroupInputs<Quant> ahead[kGroupsAhead];
+    const auto load_inputs = [&](int group, int block) {
+        if constexpr (Input::kTiled) {
+            const int tile = imin(x.first / kXTileRows + group, x.last / kXTileRows);
+            ahead[group % kGroupsAhead].load(static_cast<const XTile*>(x.data) +
+                                             tile * (kCols / 32) + block);
+            return;
+        } else {
+            // Pinned: no registers for where all tokens begin.
+            const int at = kManyWaves ? pinned(group) : group;
+            int shares_at[kIntShares];
+            UNROLL
+            for (int i = 0; i < kIntShares; ++i) shares_at[i] = start(at, int_share_column(i));
+            ahead[group % kGroupsAhead].load(static_cast<const XBlock*>(x.data),
+                                             start(at, int_own_column()), shares_at, block);
+        }
     };
     UNROLL
-    for (int n = 0; n < kGroups; ++n) {
-        columns_at[n] = start(n, int_own_column());
-        UNROLL
-        for (int i = 0; i < kIntShares; ++i) shares_at[n][i] = start(n, int_share_column(i));
-    }
-    const int first = kWaves == 1 ? 0 : wave_id();
-    // One step, whose weights and activations are at hand.
-    const auto multiply = [&](const Quants& quants, const StepInputs<kGroups>& inputs) {
+    for (int n = 0; n < kGroupsAhead; ++n)
+        load_inputs(n, imin(first, kTiles - 1) * kSteps);
+    // One step, whose weights are at hand.
+    const auto multiply = [&](const Quants& quants, int block, int next_block) {
         wave_barrier();  // the step before has been read
         StepImage<Quant>::put(memory, quants);
         wave_barrier();
@@ -141,18 +193,22 @@ DEVICE inline void row_tile_by_matrix(const u8* w, int row_tile, const Input& x,
             StepImage<Quant>::get(memory, 16 * half + int_row(r), scale[half][r], offset[half][r]);
         UNROLL
         for (int n = 0; n < kGroups; ++n) {
+            const GroupInputs<Quant> inputs = ahead[n % kGroupsAhead];
+            // Pinned: the inputs of several steps at once would take all registers on AMD.
+            load_inputs((n + kGroupsAhead) % kGroups,
+                        pinned(n + kGroupsAhead < kGroups ? block : next_block));
             XScales scales[kColumns];
-            inputs.scales(n, scales);
+            inputs.scales(scales);
             UNROLL
             for (int half = 0; half < 2; ++half) {
                 IntSums low, high;
                 int_clear(low);
                 int_clear(high);
                 if constexpr (Quant::kScaleElems == 16) {
-                    int_mul_low(low, rows[half], inputs.columns[n]);
-                    int_mul_high(high, rows[half], inputs.columns[n]);
+                    int_mul_low(low, rows[half], inputs.columns);
+                    int_mul_high(high, rows[half], inputs.columns);
                 } else {
-                    int_mul(low, rows[half], inputs.columns[n]);
+                    int_mul(low, rows[half], inputs.columns);
                 }
                 UNROLL
                 for (int i = 0; i < kIntLaneRows * kColumns; ++i) {
@@ -164,66 +220,61 @@ DEVICE inline void row_tile_by_matrix(const u8* w, int row_tile, const Input& x,
             }
         }
     };
-    constexpr bool kAhead = !kLoadsInOrder;
-    if constexpr (kWaves > 8 && kAhead) {
-        // So many waves hide each other's loads, and have half the registers.
+    if constexpr (kManyWaves) {
         ROLLED
         for (int tile = first; tile < kTiles; tile += kWaves) {
             const u8* at = row + i64(tile) * Quant::kTileBytes;
             const auto head = Quant::load_head(at, lane);
-            const int steps = pinned(kSteps);
-            for (int step = 0; step < steps; ++step) {
-                StepInputs<kGroups> inputs;
-                inputs.load(blocks, columns_at, shares_at, i64(tile) * kSteps + step);
+            UNROLL
+            for (int step = 0; step < kSteps; ++step) {
                 Quants quants;
                 Quant::load(at, head, lane, step, quants);
-                multiply(quants, inputs);
+                const int block = tile * kSteps + step;
+                multiply(quants, block,
+                         step + 1 < kSteps ? block + 1 : imin(tile + kWaves, kTiles - 1) * kSteps);
             }
         }
     } else {
-        // Activations of the next step are on their way while a step is multiplied. Where kAhead,
-        // the next tile's weights are, too. Elsewhere a wave that waits for activations would wait
-        // for those weights as well: other waves fill the time, and fewer registers let more in.
-        StepInputs<kGroups> inputs, next_inputs;
-        inputs.load(blocks, columns_at, shares_at, i64(imin(first, kTiles - 1)) * kSteps);
+        // Where kNextTile, the next tile's weights are on their way, too. On AMD a wave that waits
+        // for activations would wait for those weights as well: other waves fill the time, and
+        // fewer registers let more in. Beside 32 sums there are no registers for them.
+        constexpr bool kNextTile = !kLoadsInOrder && kTokens <= 16;
         TileImage<Quant> image, next;
-        if constexpr (kAhead)
+        if constexpr (kNextTile)
             image.load(row + i64(imin(first, kTiles - 1)) * Quant::kTileBytes, lane);
         ROLLED
         for (int tile = first; tile < kTiles; tile += kWaves) {
             const int next_tile = imin(tile + kWaves, kTiles - 1);
-            if constexpr (kAhead)
+            if constexpr (kNextTile)
                 next.load(row + i64(next_tile) * Quant::kTileBytes, lane);
             else
                 image.load(row + i64(tile) * Quant::kTileBytes, lane);
             const auto head = Quant::load_head(image, lane);
             UNROLL
             for (int step = 0; step < kSteps; ++step) {
-                // Pinned: the inputs of several steps at once would take all registers on AMD.
-                next_inputs.load(
-                    blocks, columns_at, shares_at,
-                    pinned(step + 1 < kSteps ? tile * kSteps + step + 1 : next_tile * kSteps));
                 Quants quants;
                 Quant::load(image, head, lane, step, quants);
-                multiply(quants, inputs);
-                inputs = next_inputs;
+                const int block = tile * kSteps + step;
+                multiply(quants, block, step + 1 < kSteps ? block + 1 : next_tile * kSteps);
             }
-            if constexpr (kAhead) image = next;
+            if constexpr (kNextTile) image = next;
         }
     }
     wave_barrier();  // the memory is free
 }
 
-// Where sum_waves looks for them.
+// Where kept_sum looks for them: of one round of kSumTokens<kTokens> tokens.
 template <int kTokens>
-DEVICE inline void put_sums(const float (&acc)[kTokens], float* part) {
+DEVICE inline void put_sums(const float (&acc)[kTokens], int round, float* part) {
     using Sums = LaneSums<kTokens>;
+    constexpr int kCount = kSumTokens<kTokens, true>;
     UNROLL
-    for (int i = 0; i < kTokens; ++i) {
+    for (int i = 0; i < kCount; ++i) {
         const int c = i % Sums::kColumns, r = i / Sums::kColumns % kIntLaneRows;
         const int half = i / (Sums::kColumns * kIntLaneRows) % 2;
         const int n = i / (Sums::kColumns * kIntLaneRows * 2);
-        part[(n * kIntColumns + int_column(c)) * kWaveSize + 16 * half + int_row(r)] = acc[i];
+        part[(n * kIntColumns + int_column(c)) * kWaveSize + 16 * half + int_row(r)] =
+            acc[round * kCount + i];
     }
 }
 
@@ -235,25 +286,23 @@ DEVICE inline void row_tile_product(const u8* w, int row_tile, const Input& x,
                                     SumMemory<kTokens, kWaves, kMatrix>& memory,
                                     float (&acc)[kTokens]) {
 #if defined(HETUNE_INT_MATRIX)
-    if constexpr (kMatrix) {
+    if constexpr (kMatrix)
         row_tile_by_matrix<Quant, kCols, kTokens, kWaves>(
             w, row_tile, x, memory.of(kWaves == 1 ? 0 : wave_id()), acc);
-        return;
-    }
 #else
     static_assert(!kMatrix, "the target has integer matrix units");
 #endif
-    row_tile_dot<Quant, kCols, kTokens, kWaves>(w, row_tile, x, acc);
+    if constexpr (!kMatrix) row_tile_dot<Quant, kCols, kTokens, kWaves>(w, row_tile, x, acc);
 }
 
-// The wave's share to where the waves add up.
+// The wave's share of a round's tokens to where the waves add up.
 template <int kTokens, int kWaves, bool kMatrix>
-DEVICE inline void keep_sums(const float (&acc)[kTokens],
+DEVICE inline void keep_sums(const float (&acc)[kTokens], int round,
                              SumMemory<kTokens, kWaves, kMatrix>& memory) {
     float* own = memory.of(kWaves == 1 ? 0 : wave_id());
 #if defined(HETUNE_INT_MATRIX)
     if constexpr (kMatrix) {
-        put_sums(acc, own);
+        put_sums(acc, round, own);
         return;
     }
 #endif
@@ -261,7 +310,7 @@ DEVICE inline void keep_sums(const float (&acc)[kTokens],
     for (int t = 0; t < kTokens; ++t) own[t * kWaveSize + lane_id()] = acc[t];
 }
 
-// The sum of row `lane` and token `t` over the waves, behind keep_sums() and a barrier.
+// The sum of row `lane` and the round's token `t` over the waves, behind keep_sums() and a barrier.
 template <int kTokens, int kWaves, bool kMatrix>
 DEVICE inline float kept_sum(SumMemory<kTokens, kWaves, kMatrix>& memory, int t) {
     const int at = t * kWaveSize + lane_id();
@@ -272,8 +321,8 @@ DEVICE inline float kept_sum(SumMemory<kTokens, kWaves, kMatrix>& memory, int t)
     return sum;
 }
 
-// Adds the waves' shares. Wave w finishes tokens w, w + kWaves, ...: for those, and in all its
-// lanes, calls finish(token, sum).
+// Adds the waves' shares. A wave finishes every kWaves-th token: for those, and in all its lanes,
+// calls finish(token, sum).
 template <int kTokens, int kWaves, bool kMatrix, class Finish>
 DEVICE inline void sum_waves(const float (&acc)[kTokens],
                              SumMemory<kTokens, kWaves, kMatrix>& memory, Finish&& finish) {
@@ -281,9 +330,37 @@ DEVICE inline void sum_waves(const float (&acc)[kTokens],
         UNROLL
         for (int t = 0; t < kTokens; ++t) finish(t, acc[t]);
     } else {
-        keep_sums(acc, memory);
-        barrier();
-        for (int t = kWaves == 1 ? 0 : wave_id(); t < kTokens; t += kWaves)
-            finish(t, kept_sum(memory, t));
+        constexpr int kCount = kSumTokens<kTokens, kMatrix>;
+        UNROLL
+        for (int round = 0; round < kTokens / kCount; ++round) {
+            if (round > 0) barrier();  // the sums before have been read
+            keep_sums(acc, round, memory);
+            barrier();
+            for (int t = kWaves == 1 ? 0 : wave_id(); t < kCount; t += kWaves)
+                finish(round * kCount + t, kept_sum(memory, t));
+        }
+    }
+}
+
+// The same for two products: finish(token, sum a, sum b).
+template <int kTokens, int kWaves, bool kMatrix, class Finish>
+DEVICE inline void sum_waves(const float (&acc_a)[kTokens],
+                             SumMemory<kTokens, kWaves, kMatrix>& memory_a,
+                             const float (&acc_b)[kTokens],
+                             SumMemory<kTokens, kWaves, kMatrix>& memory_b, Finish&& finish) {
+    if constexpr (kWaves == 1 && !kMatrix) {
+        UNROLL
+        for (int t = 0; t < kTokens; ++t) finish(t, acc_a[t], acc_b[t]);
+    } else {
+        constexpr int kCount = kSumTokens<kTokens, kMatrix>;
+        UNROLL
+        for (int round = 0; round < kTokens / kCount; ++round) {
+            if (round > 0) barrier();  // the sums before have been read
+            keep_sums(acc_a, round, memory_a);
+            keep_sums(acc_b, round, memory_b);
+            barrier();
+            for (int t = kWaves == 1 ? 0 : wave_id(); t < kCount; t += kWaves)
+                finish(round * kCount + t, kept_sum(memory_a, t), kept_sum(memory_b, t));
+        }
     }
 }

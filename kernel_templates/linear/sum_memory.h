@@ -1,8 +1,6 @@
 // LDS of SumMemory (row_tile.h), from the constants of a kernel. Not part of any kernel.
 #pragma once
 
-#include <algorithm>
-
 #include "kernel_templates/catalogue.h"
 
 namespace hetune {
@@ -10,7 +8,7 @@ namespace hetune {
 inline int64_t sum_memory_bytes(const SpecValues& v) {
     const bool matrix = v("kMatrix") != 0;
     if (v("kWaves") == 1 && !matrix) return 0;
-    return v("kWaves") * std::max<int64_t>(v("kTokens"), matrix ? 16 : 0) * 128;
+    return v("kWaves") * (matrix ? 16 : v("kTokens")) * 128;
 }
 
 }  // namespace hetune

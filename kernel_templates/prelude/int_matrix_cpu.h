@@ -28,6 +28,11 @@ inline IntColumns int_columns(const u8* bytes) {
     const u32* words = reinterpret_cast<const u32*>(bytes) + (lane_id() & 3);
     return {{words[0], words[4]}};
 }
+// Of an XTile, whose words are in the order of xtile_place().
+inline IntColumns int_tile_columns(const u32 (&q)[8][8]) {
+    const U2 words = *reinterpret_cast<const U2*>(&q[lane_id() >> 2][2 * (lane_id() & 3)]);
+    return {{words.x, words.y}};
+}
 // Words `from` to `to` of a row and a column.
 inline void int_mul_words(IntSums& c, const IntRows& a, const IntColumns& b, int from, int to) {
     const u64 own = u64(b.v[1]) << 32 | b.v[0];

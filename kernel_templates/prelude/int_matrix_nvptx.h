@@ -34,6 +34,11 @@ DEVICE inline IntColumns int_columns(const u8* bytes) {
     const u32* words = reinterpret_cast<const u32*>(bytes) + (lane_id() & 3);
     return {{words[0], words[4]}};
 }
+// Of an XTile, whose words are in the order of xtile_place().
+DEVICE inline IntColumns int_tile_columns(const u32 (&q)[8][8]) {
+    const U2 words = *reinterpret_cast<const U2*>(&q[lane_id() >> 2][2 * (lane_id() & 3)]);
+    return {{words.x, words.y}};
+}
 // c[i][j] += sum of the 32 products of row i and column j; of the first 16; of the last 16.
 DEVICE inline void int_mul(IntSums& c, const IntRows& a, const IntColumns& b) {
     asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "

@@ -10,6 +10,9 @@ using u32 = unsigned int;
 using i64 = long long;
 using u64 = unsigned long long;
 
+struct alignas(8) U2 {
+    u32 x, y;
+};
 struct alignas(16) U4 {
     u32 x, y, z, w;
 };

@@ -62,6 +62,17 @@ struct alignas(16) XBlock {
     u32 q[8];
 };
 
+// A block of each of 8 rows of activations, as the integer matrix units take them: what a wave
+// loads at once lies together. Word w of a row's bytes is in place xtile_place(w), so that the two
+// words of a lane of mma.m16n8k32 are neighbours.
+struct alignas(16) XTile {
+    u32 q[8][8];
+    float scales[8][2];  // scale, sum
+    float halves[8][2];  // sum_low, sum_high
+};
+constexpr int kXTileRows = 8;
+DEVICE inline int xtile_place(int word) { return 2 * (word % 4) + word / 4; }
+
 // Where lane `lane`'s 16 bytes of 512 consecutive ones are.
 DEVICE inline const u8* lane_row16(const u8* plane, int lane) { return plane + lane * 16; }
 

@@ -46,11 +46,12 @@ void lower_fan(PlanBuilder& b, const ops::LinearFan& op) {
                                {"kTokens", constant(tokens)},
                                {"kMatrix", constant(tile.matrix)},
                                {"kQuantisedInput", constant(in.quantised)},
+                               {"kTiledInput", constant(tile.tiled)},
                                {"kBias", constant(bias)},
                                {"kNormed", constant(in.due)},
                                {"kEps", constant(in.eps)},
                                {"kWaves", constant(waves)}}},
-                     .args = {b.step(x), in.value, in.squares}};
+                     .args = {b.step(x), input_of(b, tile, x, in.value), in.squares}};
     for (size_t i = 0; i < kFanWidth; ++i) {
         const ops::FanProduct& product = op.products[std::min(i, count - 1)];
         const QuantFormat& format = b.format(product.weight);
@@ -80,21 +81,23 @@ void lower_swiglu(PlanBuilder& b, const ops::Swiglu& op) {
     const TokenTile tile = token_tile(b, "gemv_swiglu", x, in.quantised);
     const int tokens = tile.tokens;
     const int waves = std::min(8, waves_of(b, "gemv_swiglu", rows / 32, cols, op.gate));
-    EmittedStep step{.label = b.name(y),
-                     .spec = {"gemv_swiglu",
-                              {{"Gate", b.format(op.gate).name},
-                               {"Up", b.format(op.up).name},
-                               {"kRows", constant(rows)},
-                               {"kCols", constant(cols)},
-                               {"kTokens", constant(tokens)},
-                               {"kMatrix", constant(tile.matrix)},
-                               {"kQuantisedInput", constant(in.quantised)},
-                               {"kQuantisedOutput", constant(quantised)},
-                               {"kNormed", constant(in.due)},
-                               {"kEps", constant(in.eps)},
-                               {"kWaves", constant(waves)}}},
-                     .args = {b.step(x), b.tiles(op.gate), b.tiles(op.up), in.value, in.squares,
-                              b.out(y, quantised ? Form::kQuantised : Form::kFloat)}};
+    EmittedStep step{
+        .label = b.name(y),
+        .spec = {"gemv_swiglu",
+                 {{"Gate", b.format(op.gate).name},
+                  {"Up", b.format(op.up).name},
+                  {"kRows", constant(rows)},
+                  {"kCols", constant(cols)},
+                  {"kTokens", constant(tokens)},
+                  {"kMatrix", constant(tile.matrix)},
+                  {"kQuantisedInput", constant(in.quantised)},
+                  {"kTiledInput", constant(tile.tiled)},
+                  {"kQuantisedOutput", constant(quantised)},
+                  {"kNormed", constant(in.due)},
+                  {"kEps", constant(in.eps)},
+                  {"kWaves", constant(waves)}}},
+        .args = {b.step(x), b.tiles(op.gate), b.tiles(op.up), input_of(b, tile, x, in.value),
+                 in.squares, b.out(y, quantised ? Form::kQuantised : Form::kFloat)}};
     for (const ops::Weight& weight : {op.gate, op.up})
         step.cost.weight_bytes += tiles_bytes(b.format(weight), rows, cols);
     step.cost.activation_bytes =
@@ -125,10 +128,11 @@ void emit_gemv_residual(PlanBuilder& b, ValueId x, ValueId residual, const ops::
                   {"kTokens", constant(tokens)},
                   {"kMatrix", constant(tile.matrix)},
                   {"kQuantisedInput", constant(in.quantised)},
+                  {"kTiledInput", constant(tile.tiled)},
                   {"kNormed", constant(normed)},
                   {"kQuantisedOutput", constant(next.quantised)},
                   {"kWaves", constant(waves)}}},
-        .args = {b.step(x), b.tiles(weight), in.arg, before,
+        .args = {b.step(x), b.tiles(weight), input_of(b, tile, x, in.arg), before,
                  normed ? b.raw(norm->weight) : b.none(), after, next.value, next.squares}};
     step.cost.weight_bytes = tiles_bytes(b.format(weight), rows, cols) + (normed ? rows * 4 : 0);
     step.cost.activation_bytes = b.rows(x) * (form_bytes(in.quantised, cols) + rows * 8 +

@@ -17,18 +17,26 @@ LinearInput linear_input(PlanBuilder& b, ValueId x, std::initializer_list<std::s
 }
 
 TokenTile token_tile(const PlanBuilder& b, const char* kernel, ValueId x, bool quantised) {
-    constexpr int kMost = 8, kMostByMatrix = 16;
+    constexpr int kMost = 8;
     const int rows = b.rows(x);
     if (!b.options.decodes()) return {std::min(rows, b.tunable(kernel, "kTokens", kMost)), false};
     // A tunable for one row says nothing of how many of a batch share the weights.
     int refusals = b.batch_refusals(kernel);
     if (quantised && b.options.matrix && b.arch.int_matrix_rows > 0 &&
         rows >= b.arch.int_matrix_rows) {
-        const int most = rows <= kMost ? kMost : kMostByMatrix;
+        // As many tokens as share the weights, but no more than a row of groups has.
+        int most = b.arch.int_matrix_tokens;
+        while (most / 2 >= std::max(rows, kMost)) most /= 2;
         for (int tokens = most; tokens >= kMost; tokens /= 2)
-            if (refusals-- == 0) return {tokens, true};
+            if (refusals-- == 0)
+                return {tokens, true,
+                        b.arch.int_matrix_tiles > 0 && rows >= b.arch.int_matrix_tiles};
     }
     return {std::max(std::min(rows, kMost) >> refusals, 1), false};
+}
+
+PlanArg input_of(PlanBuilder& b, const TokenTile& tile, ValueId x, PlanArg arg) {
+    return tile.tiled ? b.in_tiles(x) : arg;
 }
 
 void emit_linear(PlanBuilder& b, const std::string& label, ValueId x, const LinearInput& input,
@@ -40,23 +48,24 @@ void emit_linear(PlanBuilder& b, const std::string& label, ValueId x, const Line
     const int tokens = tile.tokens;
     const int waves =
         b.tunable("gemv", "kWaves", default_waves(b.arch, row_tiles, cols / format.tile_elems));
-    EmittedStep step{
-        .label = label,
-        .spec = {"gemv",
-                 {{"Quant", format.name},
-                  {"kRows", constant(rows)},
-                  {"kCols", constant(cols)},
-                  {"kTokens", constant(tokens)},
-                  {"kMatrix", constant(tile.matrix)},
-                  {"kQuantisedInput", constant(input.quantised)},
-                  {"kBias", constant(!bias.empty())},
-                  {"kWaves", constant(waves)}}},
-        .args = {b.step(x), b.tiles(weight), input.arg, bias.empty() ? b.none() : b.raw(bias), y},
-        .groups = {static_cast<uint32_t>(row_tiles),
-                   static_cast<uint32_t>((b.rows(x) + tokens - 1) / tokens), 1},
-        .threads = static_cast<uint32_t>(32 * waves),
-        .rows_axis = b.rows(x) > 1 ? 1 : -1,
-        .rows_per_group = tokens};
+    EmittedStep step{.label = label,
+                     .spec = {"gemv",
+                              {{"Quant", format.name},
+                               {"kRows", constant(rows)},
+                               {"kCols", constant(cols)},
+                               {"kTokens", constant(tokens)},
+                               {"kMatrix", constant(tile.matrix)},
+                               {"kQuantisedInput", constant(input.quantised)},
+                               {"kTiledInput", constant(tile.tiled)},
+                               {"kBias", constant(!bias.empty())},
+                               {"kWaves", constant(waves)}}},
+                     .args = {b.step(x), b.tiles(weight), input_of(b, tile, x, input.arg),
+                              bias.empty() ? b.none() : b.raw(bias), y},
+                     .groups = {static_cast<uint32_t>(row_tiles),
+                                static_cast<uint32_t>((b.rows(x) + tokens - 1) / tokens), 1},
+                     .threads = static_cast<uint32_t>(32 * waves),
+                     .rows_axis = b.rows(x) > 1 ? 1 : -1,
+                     .rows_per_group = tokens};
     step.cost.weight_bytes = tiles_bytes(format, rows, cols) + (bias.empty() ? 0 : rows * 4);
     step.cost.activation_bytes =
         b.rows(x) * (rows * 4 + (input.quantised ? cols / 32 * kXBlockBytes : cols * 4));

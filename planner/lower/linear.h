@@ -21,8 +21,11 @@ LinearInput linear_input(PlanBuilder& b, ValueId x, std::initializer_list<std::s
 struct TokenTile {
     int tokens = 1;
     bool matrix = false;
+    bool tiled = false;  // activations as XTile
 };
 TokenTile token_tile(const PlanBuilder& b, const char* kernel, ValueId x, bool quantised);
+// Where such a kernel finds x, which is at `arg` otherwise.
+PlanArg input_of(PlanBuilder& b, const TokenTile& tile, ValueId x, PlanArg arg);
 
 // Emits y = weight x (+ bias); y is float [rows, rows of the weight].
 void emit_linear(PlanBuilder& b, const std::string& label, ValueId x, const LinearInput& input,

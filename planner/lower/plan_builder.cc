@@ -16,8 +16,9 @@ namespace {
 KernelSpec for_one_row(KernelSpec spec) {
     if (const auto tokens = spec.constants.find("kTokens"); tokens != spec.constants.end())
         tokens->second = "1";
-    if (const auto matrix = spec.constants.find("kMatrix"); matrix != spec.constants.end())
-        matrix->second = "false";
+    for (const char* of_batches : {"kMatrix", "kTiledInput"})
+        if (const auto found = spec.constants.find(of_batches); found != spec.constants.end())
+            found->second = "false";
     return spec;
 }
 
@@ -92,6 +93,8 @@ int64_t PlanBuilder::bytes_of(ValueId value, Form form) const {
             return count * 4;
         case Form::kQuantised:
             return count / 32 * kXBlockBytes;
+        case Form::kTiled:
+            return (rows(value) + 7) / 8 * (width(value) / 32) * kXTileBytes;
         case Form::kSquares:
             return (count + 31) / 32 * 4;
         case Form::kHalf:
@@ -156,6 +159,25 @@ void PlanBuilder::make_quantised(ValueId value) {
         .rows_axis = rows(value) > 1 ? 1 : -1};
     made.cost.activation_bytes = rows(value) * (cols * 4 + cols / 32 * kXBlockBytes);
     emit(std::move(made));
+}
+
+PlanArg PlanBuilder::in_tiles(ValueId value) {
+    if (has(value, Form::kTiled)) return place_of(value, Form::kTiled);
+    const int64_t cols = width(value);
+    const int waves = this->waves("token_tiles", 4);
+    const PlanArg from = place_of(value, Form::kQuantised), to = out(value, Form::kTiled);
+    EmittedStep made{
+        .label = name(value) + ".tiles",
+        .spec = {"token_tiles", {{"kCols", constant(cols)}, {"kWaves", constant(int64_t{waves})}}},
+        .args = {step(value), from, to},
+        .groups = {static_cast<uint32_t>((cols / 32 + waves - 1) / waves),
+                   static_cast<uint32_t>((rows(value) + 7) / 8), 1},
+        .threads = static_cast<uint32_t>(32 * waves),
+        .rows_axis = 1,
+        .rows_per_group = 8};
+    made.cost.activation_bytes = bytes_of(value, Form::kQuantised) + bytes_of(value, Form::kTiled);
+    emit(std::move(made));
+    return to;
 }
 
 void PlanBuilder::emit_half_rows(const HalfRows& r) {

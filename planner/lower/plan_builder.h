@@ -29,6 +29,7 @@ inline int64_t form_bytes(bool quantised, int64_t width) {
 enum class Form {
     kFloat,      // [rows, width]
     kQuantised,  // XBlock [rows, width / 32]
+    kTiled,      // XTile [ceil(rows / 8), width / 32]: of kQuantised, for integer matrix units
     kSquares,    // float [rows, width / 32]: squares summed, of a value whose norm is still due
     kIds,        // int32 [rows, width]
     kHalf,       // half rows [rows][2 width + 16 bytes] (kernel_templates/elementwise/half_row.h)
@@ -77,6 +78,8 @@ class PlanBuilder {
     int64_t width(ValueId value) const;
     const std::string& name(ValueId value) const;
 
+    // Where a value's kTiled form is, made of kQuantised where there is none yet.
+    PlanArg in_tiles(ValueId value);
     // Where a value is, in a form that exists or that is made now (kQuantised, kHalf: from kFloat).
     PlanArg in(ValueId value, Form form = Form::kFloat);
     // The same for a value whose norm's factor is still due (it has kSquares), by a kernel that

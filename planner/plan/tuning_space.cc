@@ -58,7 +58,8 @@ TargetLimits target_limits(const Arch& arch) {
 
 KernelShape shape_of(const Plan& plan, const PlanStep& step) {
     KernelShape shape{.kernel = plan.spec(step), .rows = tuned_rows(plan)};
-    shape.kernel.constants.erase("kMatrix");  // gives the same sums
+    for (const char* same_sums : {"kMatrix", "kTiledInput"})
+        shape.kernel.constants.erase(same_sums);
     for (const TemplateTunable& tunable : info_of(shape.kernel).tunables)
         shape.kernel.constants.erase(tunable.name);
     for (const PlanArg& arg : step.args)

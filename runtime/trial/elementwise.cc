@@ -106,6 +106,22 @@ void certify_quantise(Trial& t) {
     for (int64_t row = 0; row < t.rows(); ++row) y.compare_row(row, row_of(x, row, cols));
 }
 
+void certify_token_tiles(Trial& t) {
+    const int64_t cols = t.number("kCols");
+    std::vector<float> values(static_cast<size_t>(t.rows() * cols));
+    std::ranges::copy(seeded_floats(values.size(), t.random()), values.begin());
+    const auto blocks = quantise(values);
+    t.put("x", blocks);
+    const auto words = [](int64_t rows, int64_t width) { return (rows + 7) / 8 * width * 96; };
+    t.out_words("y", words(t.rows(), cols / 32), words(t.full_rows(), cols / 32));
+    t.launch();
+    const std::vector<HostXTile> wanted = token_tiles(blocks, cols);
+    const std::span expected(reinterpret_cast<const int32_t*>(wanted.data()), wanted.size() * 96);
+    const auto y = t.get<int32_t>("y");
+    for (size_t at = 0; at < expected.size(); ++at)
+        t.same("y", static_cast<int64_t>(at), y[at], expected[at]);
+}
+
 void certify_split_heads(Trial& t) {
     const int64_t size = t.number("kHeadSize"), width = t.number("kHeads") * size;
     const auto x = t.put_floats("x", t.rows() * width * 2);
@@ -170,7 +186,8 @@ Certifiers certifiers(const ops::LastRow&) {
     return list;
 }
 Certifiers form_certifiers() {
-    static const Certifier list[] = {{"quantise", certify_quantise}, kHalfRowsCertifier};
+    static const Certifier list[] = {
+        {"quantise", certify_quantise}, {"token_tiles", certify_token_tiles}, kHalfRowsCertifier};
     return list;
 }
 

@@ -10,7 +10,7 @@ namespace {
 
 void certify_residual(Trial& t) {
     const int64_t rows = t.number("kRows"), cols = t.number("kCols");
-    const auto x = t.put_activations("x", t.rows(), cols, t.flag("kQuantisedInput"));
+    const auto x = put_input(t, cols);
     const auto residual = t.put_floats("residual", t.rows() * rows);
     const bool normed = t.flag("kNormed");
     std::span<const float> norm;
@@ -50,7 +50,7 @@ void certify_residual(Trial& t) {
 
 void certify_swiglu(Trial& t) {
     const int64_t rows = t.number("kRows"), cols = t.number("kCols");
-    const auto x = t.put_activations("x", t.rows(), cols, t.flag("kQuantisedInput"));
+    const auto x = put_input(t, cols);
     std::vector<double> factors(static_cast<size_t>(t.rows()), 1.0);
     if (t.flag("kNormed")) factors = put_squares(t, t.rows(), cols, t.real("kEps"));
     TileOutput y(t, "y", rows, t.flag("kQuantisedOutput"));

@@ -37,7 +37,7 @@ void compare_product(Trial& t, const Product& p, std::span<const float> bias,
 void certify_gemv(Trial& t) {
     const int64_t cols = t.number("kCols");
     const Product product{"w", t.flag("kBias") ? "bias" : "", "y", t.number("kRows")};
-    const auto x = t.put_activations("x", t.rows(), cols, t.flag("kQuantisedInput"));
+    const auto x = put_input(t, cols);
     const auto bias =
         product.bias.empty() ? std::span<const float>() : t.weight_vector(product.bias);
     t.out_floats(product.output, product.rows);
@@ -47,7 +47,7 @@ void certify_gemv(Trial& t) {
 
 void certify_fan(Trial& t) {
     const int64_t cols = t.number("kCols");
-    const auto x = t.put_activations("x", t.rows(), cols, t.flag("kQuantisedInput"));
+    const auto x = put_input(t, cols);
     std::vector<double> factors;
     if (t.flag("kNormed")) factors = put_squares(t, t.rows(), cols, t.real("kEps"));
     std::vector<Product> products;

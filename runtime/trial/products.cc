@@ -21,6 +21,10 @@ std::vector<double> put_squares(Trial& t, int64_t rows, int64_t cols, double eps
     return factors;
 }
 
+std::vector<float> put_input(Trial& t, int64_t cols) {
+    return t.put_activations("x", t.rows(), cols, t.flag("kQuantisedInput"), t.flag("kTiledInput"));
+}
+
 Products::Products(Trial& t, std::string_view weights, std::span<const float> x, int64_t cols)
     : distinct_(t.distinct_weight_rows(weights)) {
     const int64_t rows = std::min(static_cast<int64_t>(x.size()) / cols, kDistinctRows);

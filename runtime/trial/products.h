@@ -56,6 +56,8 @@ class GatedProducts {
 // Squares of a norm whose factor is due, [rows, cols / 32], and the factors of the rows. Rows
 // repeat after kDistinctRows.
 std::vector<double> put_squares(Trial& t, int64_t rows, int64_t cols, double eps);
+// "x" of a linear kernel, [rows, cols], in the form that its constants state; gives its values.
+std::vector<float> put_input(Trial& t, int64_t cols);
 
 // An output in 8-bit blocks or floats, of a kernel that makes whole tiles of 32 rows.
 class TileOutput {

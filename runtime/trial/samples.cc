@@ -51,6 +51,27 @@ std::vector<float> seeded_floats(size_t count, std::mt19937& random) {
     return values;
 }
 
+std::vector<HostXTile> token_tiles(std::span<const HostXBlock> blocks, int64_t cols) {
+    const int64_t width = cols / 32, rows = std::ssize(blocks) / width;
+    std::vector<HostXTile> tiles(static_cast<size_t>((rows + 7) / 8 * width));
+    for (size_t at = 0; at < tiles.size(); ++at)
+        for (int64_t token = 0; token < 8; ++token) {
+            const int64_t row = std::min(static_cast<int64_t>(at) / width * 8 + token, rows - 1);
+            const HostXBlock& from =
+                blocks[static_cast<size_t>(row * width + static_cast<int64_t>(at) % width)];
+            HostXTile& to = tiles[at];
+            uint32_t words[8];
+            std::memcpy(words, from.q, sizeof words);
+            for (int word = 0; word < 8; ++word)
+                to.q[token][2 * (word % 4) + word / 4] = words[word];
+            to.scales[token][0] = from.scale;
+            to.scales[token][1] = from.sum;
+            to.halves[token][0] = from.sum_low;
+            to.halves[token][1] = from.sum_high;
+        }
+    return tiles;
+}
+
 std::vector<HostXBlock> quantise(std::span<float> values) {
     std::vector<HostXBlock> blocks(values.size() / 32);
     for (size_t b = 0; b < blocks.size(); ++b) {

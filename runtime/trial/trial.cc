@@ -224,17 +224,19 @@ std::span<const float> Trial::put_floats(std::string_view param, int64_t count) 
 }
 
 std::vector<float> Trial::put_activations(std::string_view param, int64_t rows, int64_t cols,
-                                          bool quantised) {
+                                          bool quantised, bool tiled) {
     std::vector<float> values =
         seeded_floats(static_cast<size_t>(std::min(rows, kDistinctRows) * cols), random_);
     // Blocks of any size, so that one with the scale of another stands out.
     for (size_t at = 0; at < values.size(); ++at)
         values[at] *= 0.5f + 0.25f * static_cast<float>(at / 32 * 5 % 7);
     repeat_rows(values, rows * cols);
-    if (quantised)
-        put(param, quantise(values));
-    else
+    if (!quantised)
         put(param, values);
+    else if (auto blocks = quantise(values); tiled)
+        put(param, token_tiles(blocks, cols));
+    else
+        put(param, blocks);
     return values;
 }
 

@@ -120,10 +120,10 @@ class Trial {
         return *kept;
     }
     std::span<const float> put_floats(std::string_view param, int64_t count);
-    // [rows, cols] in 8-bit blocks or floats; gives the values that they stand for. Rows repeat
-    // after kDistinctRows.
+    // [rows, cols] in 8-bit blocks, where `tiled` in tiles of 8 rows, or floats; gives the values
+    // that they stand for. Rows repeat after kDistinctRows.
     std::vector<float> put_activations(std::string_view param, int64_t rows, int64_t cols,
-                                       bool quantised);
+                                       bool quantised, bool tiled = false);
 
     // Outputs, poisoned: of [full rows, width], rows() must be written and the rest left alone.
     // Floats, and the heads of blocks, must be finite.

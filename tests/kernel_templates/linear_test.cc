@@ -16,7 +16,7 @@ struct Shape {
     std::string format;
     int64_t rows, cols;
     int tokens, waves;
-    bool quantised = true, bias = false, matrix = false;
+    bool quantised = true, bias = false, matrix = false, tiled = false;
 
     KernelSpec spec() const {
         return {"gemv",
@@ -26,6 +26,7 @@ struct Shape {
                  {"kTokens", constant(tokens)},
                  {"kMatrix", constant(matrix)},
                  {"kQuantisedInput", constant(quantised)},
+                 {"kTiledInput", constant(tiled)},
                  {"kBias", constant(bias)},
                  {"kWaves", constant(waves)}}};
     }
@@ -68,9 +69,11 @@ TEST_CASE(
         const Matrix matrix(format, kRows, cols, 7);
         auto values = random_floats(static_cast<size_t>(kTokens * cols), 11);
         const std::vector<HostXBlock> x = quantise(values);
+        const std::vector<HostXTile> tiles = token_tiles(x, cols);
         const auto products = [&](const Shape& shape) {
             KernelRun run(shape.spec());
-            run.step(0, kTokens).in(matrix.tiles()).in(x).out(4).out(kTokens * kRows * 4);
+            run.step(0, kTokens).in(matrix.tiles());
+            (shape.tiled ? run.in(tiles) : run.in(x)).out(4).out(kTokens * kRows * 4);
             run.launch({groups_of(kRows, 32), groups_of(kTokens, shape.tokens)},
                        static_cast<uint32_t>(32 * shape.waves));
             return run.get<float>(4);
@@ -82,13 +85,15 @@ TEST_CASE(
             CHECK(std::ranges::all_of(alone, [](float v) { return std::isfinite(v); }));
             for (const int tokens : {2, 8})
                 CHECK(products({format.name, kRows, cols, tokens, waves}) == alone);
-            for (const int tokens : {8, 16})
-                CHECK(products({.format = format.name,
-                                .rows = kRows,
-                                .cols = cols,
-                                .tokens = tokens,
-                                .waves = waves,
-                                .matrix = true}) == alone);
+            for (const int tokens : {8, 16, 32})
+                for (const bool tiled : {false, true})
+                    CHECK(products({.format = format.name,
+                                    .rows = kRows,
+                                    .cols = cols,
+                                    .tokens = tokens,
+                                    .waves = waves,
+                                    .matrix = true,
+                                    .tiled = tiled}) == alone);
         }
     }
 }
