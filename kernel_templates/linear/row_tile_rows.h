@@ -8,10 +8,11 @@
 
 template <class Quant>
 struct EightRows {
-    u32 q[8][8];
+    RowWords words;
     float scale[2][8], offset[2][8];
 
     DEVICE void load(const u8* tile, const typename Quant::Head (&heads)[8], int first, int step) {
+        u32 q[8][8];
         UNROLL
         for (int r = 0; r < 8; ++r) {
             Quants quants;
@@ -25,10 +26,12 @@ struct EightRows {
                 if constexpr (Quant::kHasOffset) offset[s][r] = quants.offset[s];
             }
         }
+        words.set(q);
     }
     DEVICE void add(float* sums, const XBlock& x) const {
         int low[8], high[8];
-        dot32_of_eight(q, x.q, low, high);
+        // Weights that have an offset are not negative (quant/tile.h).
+        dot32_of_eight<Quant::kHasOffset>(words, x.q, low, high);
         UNROLL
         for (int r = 0; r < 8; ++r) {
             const float s[2] = {scale[0][r], scale[1][r]}, o[2] = {offset[0][r], offset[1][r]};

@@ -28,9 +28,7 @@ TokenTile token_tile(const PlanBuilder& b, const char* kernel, ValueId x, bool q
         int most = b.arch.int_matrix_tokens;
         while (most / 2 >= std::max(rows, kMost)) most /= 2;
         for (int tokens = most; tokens >= kMost; tokens /= 2)
-            if (refusals-- == 0)
-                return {tokens, true,
-                        b.arch.int_matrix_tiles > 0 && rows >= b.arch.int_matrix_tiles};
+            if (refusals-- == 0) return {tokens, true, b.arch.int_matrix_tiles};
     }
     return {std::max(std::min(rows, kMost) >> refusals, 1), false};
 }

@@ -64,7 +64,7 @@ Arch nvidia(const char* name, int shared_kib, int warps, int units, double bandw
             .has_matrix = true,
             .int_matrix_rows = 4,
             .int_matrix_tokens = 32,
-            .int_matrix_tiles = 16,
+            .int_matrix_tiles = true,
             .has_wide_loads = true,
             .code_is_readable = false,
             .has_graph_loops = true,
@@ -88,7 +88,7 @@ Arch cpu(const char* name) {
             .half_tflops = 0.05,
             .int_matrix_rows = 4,  // plain code, for tests
             .int_matrix_tokens = 32,
-            .int_matrix_tiles = 16,
+            .int_matrix_tiles = true,
             .on_host = true,
             .example = "a 2-core x86-64 host",
             .launch_us = 5.0,

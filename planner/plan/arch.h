@@ -22,15 +22,17 @@ struct Arch {
     int vgpr_granule = 24;
     int max_vgprs = 256;  // of one wave
     int max_waves_per_simd = 16;
-    int compute_units = 0;        // of the card named in `example`; 0: ask the device
-    double bandwidth_gb_s = 0;    // memory, of that card, on paper
-    double half_tflops = 0;       // dense f16 matrix or packed rate, on paper
-    bool has_dot4 = false;        // a 4 x int8 dot product instruction
-    bool has_matrix = false;      // WMMA / mma.sync
-    int int_matrix_rows = 0;      // sequences from which prelude/int_matrix.h multiplies; 0: never
-    int int_matrix_tokens = 16;   // of one group, at most: each takes a register of every lane
-    int int_matrix_tiles = 0;     // sequences from which activations lie in tiles (XTile); 0: never
-    bool has_wide_loads = false;  // a lane loads 128 bits with one instruction
+    int compute_units = 0;      // of the card named in `example`; 0: ask the device
+    double bandwidth_gb_s = 0;  // memory, of that card, on paper
+    double half_tflops = 0;     // dense f16 matrix or packed rate, on paper
+    bool has_dot4 = false;      // a 4 x int8 dot product instruction
+    bool has_matrix = false;    // WMMA / mma.sync
+    int int_matrix_rows = 0;    // sequences from which prelude/int_matrix.h multiplies; 0: never
+    // Tokens of one group by them, at most (each takes a register of every lane), and whether
+    // activations lie in tiles of 8 tokens for them (XTile).
+    int int_matrix_tokens = 16;
+    bool int_matrix_tiles = false;
+    bool has_wide_loads = false;   // a lane loads 128 bits with one instruction
     bool code_is_readable = true;  // by LLVM's disassembler
     bool on_host = false;          // kernels run on the cores of this process, lanes as fibers
     bool has_graph_loops = false;  // a driver's graphs may repeat themselves (Device::capture_loop)
