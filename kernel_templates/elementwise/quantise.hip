@@ -15,7 +15,11 @@ extern "C" KERNEL(kWaves* kWaveSize) void quantise(const StepState* __restrict__
                                                    XBlock* __restrict__ y) {     // [rows, kCols/32]
     const int block = group_id() * kWaves + wave_id();
     const int row = group_id_y();
-    if (row >= step->rows || block >= kCols / 32) return;
-    quantise_wave(x[i64(row) * kCols + block * 32 + lane_id()], y + row * (kCols / 32) + block);
+    if (row >= step->rows || block >= kCols / 32 || is_idle_lane()) return;
+    RowValues values;
+    UNROLL
+    for (int i = 0; i < kLaneRows; ++i)
+        values.v[i] = x[i64(row) * kCols + block * 32 + lane_row(i)];
+    quantise_rows(values, y + row * (kCols / 32) + block);
 }
 EXPORT_KERNEL(quantise)

@@ -1,7 +1,7 @@
 // Makes quantised activations (XBlock, quant/tile.h): 8 bits, one scale for 32 values.
 #pragma once
 
-#include "quant/tile.h"
+#include "quant/row_values.h"
 
 // One lane holds all 32.
 DEVICE inline void quantise_lane(const float (&v)[32], XBlock* out) {
@@ -50,5 +50,15 @@ DEVICE inline void quantise_wave(float v, XBlock* out) {
         out->sum = scale * float(half + other);
         out->sum_low = scale * float(half);
         out->sum_high = scale * float(other);
+    }
+}
+DEVICE inline void quantise_rows(const RowValues& values, XBlock* out) {
+    if constexpr (kLanesInTurn) {
+        float all[kTileRows];
+        UNROLL
+        for (int i = 0; i < kTileRows; ++i) all[i] = values.v[i % kLaneRows];
+        quantise_lane(all, out);
+    } else {
+        quantise_wave(values.v[0], out);
     }
 }

@@ -14,9 +14,13 @@ constexpr bool kSame<A, A> = true;
 // only its own 32 rows, so it leaves the sums, and the consumer scales its result.
 template <int kCols>
 DEVICE inline float norm_factor(const float* squares, float eps) {
-    float sum = 0.0f;
-    for (int i = lane_id(); i < kCols / 32; i += kWaveSize) sum += squares[i];
-    return fast_rsqrt(wave_sum(sum) * (1.0f / kCols) + eps);
+    RowValues sums;
+    UNROLL
+    for (int r = 0; r < kLaneRows; ++r) {
+        sums.v[r] = 0.0f;
+        for (int i = lane_row(r); i < kCols / 32; i += kWaveSize) sums.v[r] += squares[i];
+    }
+    return fast_rsqrt(sum_of_rows(sums) * (1.0f / kCols) + eps);
 }
 
 // The 32 lanes hold 32 consecutive values of a row: 8-bit block number `block`, or floats.
@@ -26,4 +30,14 @@ DEVICE inline void store_block(float v, void* y, i64 block) {
         quantise_wave(v, static_cast<XBlock*>(y) + block);
     else
         static_cast<float*>(y)[block * 32 + lane_id()] = v;
+}
+template <bool kQuantised>
+DEVICE inline void store_block(const RowValues& values, void* y, i64 block) {
+    if constexpr (kQuantised) {
+        quantise_rows(values, static_cast<XBlock*>(y) + block);
+    } else {
+        UNROLL
+        for (int i = 0; i < kLaneRows; ++i)
+            static_cast<float*>(y)[block * 32 + lane_row(i)] = values.v[i];
+    }
 }

@@ -31,14 +31,17 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void gemv(
     const int first = group_id_y() * kTokens;
     if (first >= rows) return;
 
-    float acc[kTokens];
+    RowSums<kTokens, kMatrix> acc;
     row_tile_product<Quant, kCols>(
         w, group_id(), Activations<kQuantisedInput, kTiledInput>{x, first, rows - 1}, part, acc);
-    const int row = group_id() * kTileRows + lane_id();
-    sum_waves(acc, part, [&](int t, float sum) {
-        if (first + t >= rows || row >= kRows) return;
-        if constexpr (kBias) sum += bias[row];
-        y[i64(first + t) * kRows + row] = sum;
+    sum_waves(acc, part, [&](int t, const RowValues& sums) {
+        if (first + t >= rows) return;
+        UNROLL
+        for (int i = 0; i < kLaneRows; ++i) {
+            const int row = group_id() * kTileRows + lane_row(i);
+            if (row >= kRows) continue;
+            y[i64(first + t) * kRows + row] = kBias ? sums.v[i] + bias[row] : sums.v[i];
+        }
     });
 }
 EXPORT_KERNEL(gemv)

@@ -30,16 +30,21 @@ template <class Quant>
 DEVICE inline void product(const u8* w, const float* bias, float* y, int rows_of_w, int tile,
                            Activations<kQuantisedInput, kTiledInput> x, const float* squares,
                            SumMemory<kTokens, kWaves, kMatrix>& part) {
-    float acc[kTokens];
+    RowSums<kTokens, kMatrix> acc;
     row_tile_product<Quant, kCols>(w, tile, x, part, acc);
-    const int row = tile * kTileRows + lane_id();
-    sum_waves(acc, part, [&](int t, float sum) {
+    sum_waves(acc, part, [&](int t, const RowValues& sums) {
         if (x.first + t > x.last) return;
+        float factor = 1.0f;
         if constexpr (kNormed)
-            sum *= norm_factor<kCols>(squares + i64(x.first + t) * (kCols / 32), kEps);
-        if (row >= rows_of_w) return;
-        if constexpr (kBias) sum += bias[row];
-        y[i64(x.first + t) * rows_of_w + row] = sum;
+            factor = norm_factor<kCols>(squares + i64(x.first + t) * (kCols / 32), kEps);
+        UNROLL
+        for (int i = 0; i < kLaneRows; ++i) {
+            const int row = tile * kTileRows + lane_row(i);
+            if (row >= rows_of_w) continue;
+            float sum = kNormed ? sums.v[i] * factor : sums.v[i];
+            if constexpr (kBias) sum += bias[row];
+            y[i64(x.first + t) * rows_of_w + row] = sum;
+        }
     });
 }
 

@@ -37,20 +37,27 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void gemv_residual(
     const int first = group_id_y() * kTokens;
     if (first >= rows) return;
 
-    float acc[kTokens];
+    RowSums<kTokens, kMatrix> acc;
     row_tile_product<Quant, kCols>(
         w, group_id(), Activations<kQuantisedInput, kTiledInput>{x, first, rows - 1}, part, acc);
-    const int row = group_id() * kTileRows + lane_id();
-    sum_waves(acc, part, [&](int t, float sum) {
+    sum_waves(acc, part, [&](int t, RowValues v) {
         if (first + t >= rows) return;
-        const i64 at = i64(first + t) * kRows + row;
-        const float v = sum + residual[at];
-        h[at] = v;
+        RowValues square;
+        UNROLL
+        for (int i = 0; i < kLaneRows; ++i) {
+            const i64 at = i64(first + t) * kRows + group_id() * kTileRows + lane_row(i);
+            v.v[i] += residual[at];
+            h[at] = v.v[i];
+            square.v[i] = v.v[i] * v.v[i];
+        }
         if constexpr (kNormed) {
             const i64 block = i64(first + t) * (kRows / 32) + group_id();
-            const float square = wave_sum(v * v);
-            if (lane_id() == 0) squares[block] = square;
-            store_block<kQuantisedOutput>(v * norm[row], next, block);
+            const float sum = sum_of_rows(square);
+            if (lane_id() == 0) squares[block] = sum;
+            UNROLL
+            for (int i = 0; i < kLaneRows; ++i)
+                v.v[i] *= norm[group_id() * kTileRows + lane_row(i)];
+            store_block<kQuantisedOutput>(v, next, block);
         }
     });
 }

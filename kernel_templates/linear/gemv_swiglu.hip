@@ -39,21 +39,18 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void gemv_swiglu(
     if (first >= rows) return;
     const Activations<kQuantisedInput, kTiledInput> input{x, first, rows - 1};
 
-    float acc[kTokens], up_acc[kTokens];
-    if constexpr (kMatrix) {
-        row_tile_product<Gate, kCols>(gate, group_id(), input, gate_part, acc);
-        row_tile_product<Up, kCols>(up, group_id(), input, up_part, up_acc);
-    } else {
-        row_tile_dots<Gate, Up, kCols, kTokens, kWaves>(gate, up, group_id(), input, acc, up_acc);
-    }
-    sum_waves(acc, gate_part, up_acc, up_part, [&](int t, float g, float u) {
+    RowSums<kTokens, kMatrix> acc, up_acc;
+    row_tile_products<Gate, Up, kCols>(gate, up, group_id(), input, gate_part, acc, up_part,
+                                       up_acc);
+    sum_waves(acc, gate_part, up_acc, up_part, [&](int t, RowValues g, const RowValues& u) {
         if (first + t >= rows) return;
-        if constexpr (kNormed) {
-            const float factor = norm_factor<kCols>(squares + i64(first + t) * (kCols / 32), kEps);
-            g *= factor;
-            u *= factor;
-        }
-        store_block<kQuantisedOutput>(silu(g) * u, y, i64(first + t) * (kRows / 32) + group_id());
+        float factor = 1.0f;
+        if constexpr (kNormed)
+            factor = norm_factor<kCols>(squares + i64(first + t) * (kCols / 32), kEps);
+        UNROLL
+        for (int i = 0; i < kLaneRows; ++i)
+            g.v[i] = kNormed ? silu(g.v[i] * factor) * (u.v[i] * factor) : silu(g.v[i]) * u.v[i];
+        store_block<kQuantisedOutput>(g, y, i64(first + t) * (kRows / 32) + group_id());
     });
 }
 EXPORT_KERNEL(gemv_swiglu)

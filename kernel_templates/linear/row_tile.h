@@ -7,7 +7,7 @@
 // each in the order of additions of a single one, so that results do not depend on the batch.
 #pragma once
 
-#include "quant/tile.h"
+#include "quant/row_values.h"
 
 // Weights of one step as floats, for float activations.
 template <class Quant>
@@ -239,7 +239,8 @@ DEVICE inline void prefetch_row_tile(const u8* w, int row_tile) {
 
 // acc[t] = this wave's share of row `lane` of row tile `row_tile` times token t.
 template <class Quant, int kCols, int kTokens, int kWaves, class Input>
-DEVICE inline void row_tile_dot(const u8* w, int row_tile, const Input& x, float (&acc)[kTokens]) {
+DEVICE inline void row_tile_dot_of(const u8* w, int row_tile, int lane, const Input& x,
+                                   float (&acc)[kTokens]) {
     constexpr bool kQuantised = Input::kQuantised;
     constexpr int kTiles = kCols / Quant::kTileElems;
     constexpr int kSteps = Quant::kTileElems / kStepElems;
@@ -249,14 +250,7 @@ DEVICE inline void row_tile_dot(const u8* w, int row_tile, const Input& x, float
 
     UNROLL
     for (int t = 0; t < kTokens; ++t) acc[t] = 0.0f;
-    const int lane = lane_id();
     const u8* row = w + i64(row_tile) * kTiles * Quant::kTileBytes;
-    if constexpr (kLanesInTurn && kQuantised && Quant::kInteger) {
-        wave_once(acc, [&](float(&sums)[kTokens][kTileRows]) {
-            row_tile_rows<Quant, kCols, kTokens, kWaves>(row, x, sums);
-        });
-        return;
-    }
     if constexpr (kTokens == 1 && kQuantised && kLoadsAhead) {
         acc[0] = row_tile_step<Quant, kCols, kWaves>(
             row, static_cast<const XBlock*>(x.data) + x.row(0) * (kCols / 32));
@@ -307,6 +301,19 @@ DEVICE inline void row_tile_dot(const u8* w, int row_tile, const Input& x, float
                 with_step(step, weights);
             }
         }
+    }
+}
+
+// The same of this lane's row.
+template <class Quant, int kCols, int kTokens, int kWaves, class Input>
+DEVICE inline void row_tile_dot(const u8* w, int row_tile, const Input& x, float (&acc)[kTokens]) {
+    if constexpr (kLanesInTurn && Input::kQuantised && Quant::kInteger) {
+        const u8* row = w + i64(row_tile) * (kCols / Quant::kTileElems) * Quant::kTileBytes;
+        wave_once(acc, [&](float(&sums)[kTokens][kTileRows]) {
+            row_tile_rows<Quant, kCols, kTokens, kWaves>(row, x, sums);
+        });
+    } else {
+        row_tile_dot_of<Quant, kCols, kTokens, kWaves>(w, row_tile, lane_id(), x, acc);
     }
 }
 

@@ -176,8 +176,7 @@ DEVICE inline void row_tile_by_matrix(const u8* w, int row_tile, const Input& x,
         }
     };
     UNROLL
-    for (int n = 0; n < kGroupsAhead; ++n)
-        load_inputs(n, imin(first, kTiles - 1) * kSteps);
+    for (int n = 0; n < kGroupsAhead; ++n) load_inputs(n, imin(first, kTiles - 1) * kSteps);
     // One step, whose weights are at hand.
     const auto multiply = [&](const Quants& quants, int block, int next_block) {
         wave_barrier();  // the step before has been read
@@ -280,87 +279,152 @@ DEVICE inline void put_sums(const float (&acc)[kTokens], int round, float* part)
 
 #endif
 
-// acc: the wave's share of a row tile times kTokens tokens. sum_waves takes it.
+// A wave's share of a row tile times kTokens tokens: LaneSums where kMatrix, else what RowValues
+// says. sum_waves takes it.
+template <int kTokens, bool kMatrix>
+struct RowSums {
+    static constexpr int kRows = kMatrix ? 1 : kLaneRows;
+    float v[kTokens][kRows];
+};
+
 template <class Quant, int kCols, int kTokens, int kWaves, bool kMatrix, class Input>
 DEVICE inline void row_tile_product(const u8* w, int row_tile, const Input& x,
                                     SumMemory<kTokens, kWaves, kMatrix>& memory,
-                                    float (&acc)[kTokens]) {
+                                    RowSums<kTokens, kMatrix>& sums) {
+    [[maybe_unused]] float acc[kTokens];
+    if constexpr (kMatrix) {
 #if defined(HETUNE_INT_MATRIX)
-    if constexpr (kMatrix)
         row_tile_by_matrix<Quant, kCols, kTokens, kWaves>(
             w, row_tile, x, memory.of(kWaves == 1 ? 0 : wave_id()), acc);
 #else
-    static_assert(!kMatrix, "the target has integer matrix units");
+        static_assert(!kMatrix, "the target has integer matrix units");
 #endif
-    if constexpr (!kMatrix) row_tile_dot<Quant, kCols, kTokens, kWaves>(w, row_tile, x, acc);
-}
-
-// The wave's share of a round's tokens to where the waves add up.
-template <int kTokens, int kWaves, bool kMatrix>
-DEVICE inline void keep_sums(const float (&acc)[kTokens], int round,
-                             SumMemory<kTokens, kWaves, kMatrix>& memory) {
-    float* own = memory.of(kWaves == 1 ? 0 : wave_id());
-#if defined(HETUNE_INT_MATRIX)
-    if constexpr (kMatrix) {
-        put_sums(acc, round, own);
+    } else if constexpr (kLanesInTurn) {
+        if (is_idle_lane()) return;
+        if constexpr (Quant::kInteger && Input::kQuantised) {
+            row_tile_rows<Quant, kCols, kTokens, kWaves>(
+                w + i64(row_tile) * (kCols / Quant::kTileElems) * Quant::kTileBytes, x, sums.v);
+        } else {
+            for (int row = 0; row < kLaneRows; ++row) {
+                row_tile_dot_of<Quant, kCols, kTokens, kWaves>(w, row_tile, row, x, acc);
+                for (int t = 0; t < kTokens; ++t) sums.v[t][row] = acc[t];
+            }
+        }
         return;
-    }
-#endif
-    UNROLL
-    for (int t = 0; t < kTokens; ++t) own[t * kWaveSize + lane_id()] = acc[t];
-}
-
-// The sum of row `lane` and the round's token `t` over the waves, behind keep_sums() and a barrier.
-template <int kTokens, int kWaves, bool kMatrix>
-DEVICE inline float kept_sum(SumMemory<kTokens, kWaves, kMatrix>& memory, int t) {
-    const int at = t * kWaveSize + lane_id();
-    if constexpr (kWaves == 1) return memory.of(0)[at];
-    float sum = 0.0f;
-    UNROLL
-    for (int w = 0; w < kWaves; ++w) sum += memory.of(w)[at];
-    return sum;
-}
-
-// Adds the waves' shares. A wave finishes every kWaves-th token: for those, and in all its lanes,
-// calls finish(token, sum).
-template <int kTokens, int kWaves, bool kMatrix, class Finish>
-DEVICE inline void sum_waves(const float (&acc)[kTokens],
-                             SumMemory<kTokens, kWaves, kMatrix>& memory, Finish&& finish) {
-    if constexpr (kWaves == 1 && !kMatrix) {
-        UNROLL
-        for (int t = 0; t < kTokens; ++t) finish(t, acc[t]);
     } else {
-        constexpr int kCount = kSumTokens<kTokens, kMatrix>;
+        row_tile_dot_of<Quant, kCols, kTokens, kWaves>(w, row_tile, lane_id(), x, acc);
+    }
+    UNROLL
+    for (int t = 0; t < kTokens; ++t) sums.v[t][0] = acc[t];
+}
+
+// The same for two matrices of one height with one input.
+template <class A, class B, int kCols, int kTokens, int kWaves, bool kMatrix, class Input>
+DEVICE inline void row_tile_products(const u8* a, const u8* b, int row_tile, const Input& x,
+                                     SumMemory<kTokens, kWaves, kMatrix>& memory_a,
+                                     RowSums<kTokens, kMatrix>& sums_a,
+                                     SumMemory<kTokens, kWaves, kMatrix>& memory_b,
+                                     RowSums<kTokens, kMatrix>& sums_b) {
+    if constexpr (kMatrix || kLanesInTurn) {
+        row_tile_product<A, kCols>(a, row_tile, x, memory_a, sums_a);
+        row_tile_product<B, kCols>(b, row_tile, x, memory_b, sums_b);
+    } else {
+        float acc_a[kTokens], acc_b[kTokens];
+        row_tile_dots<A, B, kCols, kTokens, kWaves>(a, b, row_tile, x, acc_a, acc_b);
         UNROLL
-        for (int round = 0; round < kTokens / kCount; ++round) {
-            if (round > 0) barrier();  // the sums before have been read
-            keep_sums(acc, round, memory);
-            barrier();
-            for (int t = kWaves == 1 ? 0 : wave_id(); t < kCount; t += kWaves)
-                finish(round * kCount + t, kept_sum(memory, t));
+        for (int t = 0; t < kTokens; ++t) {
+            sums_a.v[t][0] = acc_a[t];
+            sums_b.v[t][0] = acc_b[t];
         }
     }
 }
 
-// The same for two products: finish(token, sum a, sum b).
-template <int kTokens, int kWaves, bool kMatrix, class Finish>
-DEVICE inline void sum_waves(const float (&acc_a)[kTokens],
-                             SumMemory<kTokens, kWaves, kMatrix>& memory_a,
-                             const float (&acc_b)[kTokens],
-                             SumMemory<kTokens, kWaves, kMatrix>& memory_b, Finish&& finish) {
-    if constexpr (kWaves == 1 && !kMatrix) {
+// The wave's share of a round's tokens to where the waves add up.
+template <int kTokens, int kWaves, bool kMatrix>
+DEVICE inline void keep_sums(const RowSums<kTokens, kMatrix>& sums, int round,
+                             SumMemory<kTokens, kWaves, kMatrix>& memory) {
+    float* own = memory.of(kWaves == 1 ? 0 : wave_id());
+    if constexpr (kMatrix) {
+#if defined(HETUNE_INT_MATRIX)
+        float acc[kTokens];
         UNROLL
-        for (int t = 0; t < kTokens; ++t) finish(t, acc_a[t], acc_b[t]);
+        for (int t = 0; t < kTokens; ++t) acc[t] = sums.v[t][0];
+        put_sums(acc, round, own);
+#endif
+    } else {
+        if (is_idle_lane()) return;
+        UNROLL
+        for (int t = 0; t < kTokens; ++t) UNROLL
+        for (int i = 0; i < kLaneRows; ++i) own[t * kWaveSize + lane_row(i)] = sums.v[t][i];
+    }
+}
+
+// The sums of the round's token `t` over the waves, behind keep_sums() and a barrier.
+template <int kTokens, int kWaves, bool kMatrix>
+DEVICE inline RowValues kept_sums(SumMemory<kTokens, kWaves, kMatrix>& memory, int t) {
+    RowValues sums;
+    UNROLL
+    for (int i = 0; i < kLaneRows; ++i) {
+        const int at = t * kWaveSize + lane_row(i);
+        sums.v[i] = kWaves == 1 ? memory.of(0)[at] : 0.0f;
+        UNROLL
+        for (int w = 0; kWaves > 1 && w < kWaves; ++w) sums.v[i] += memory.of(w)[at];
+    }
+    return sums;
+}
+
+template <int kTokens>
+DEVICE inline RowValues sums_of(const RowSums<kTokens, false>& sums, int t) {
+    RowValues own;
+    UNROLL
+    for (int i = 0; i < kLaneRows; ++i) own.v[i] = sums.v[t][i];
+    return own;
+}
+
+// Adds the waves' shares. A wave finishes every kWaves-th token: for those, in all its lanes that
+// are not idle, calls finish(token, RowValues).
+template <int kTokens, int kWaves, bool kMatrix, class Finish>
+DEVICE inline void sum_waves(const RowSums<kTokens, kMatrix>& sums,
+                             SumMemory<kTokens, kWaves, kMatrix>& memory, Finish&& finish) {
+    if constexpr (kWaves == 1 && !kMatrix) {
+        if (is_idle_lane()) return;
+        UNROLL
+        for (int t = 0; t < kTokens; ++t) finish(t, sums_of(sums, t));
     } else {
         constexpr int kCount = kSumTokens<kTokens, kMatrix>;
         UNROLL
         for (int round = 0; round < kTokens / kCount; ++round) {
             if (round > 0) barrier();  // the sums before have been read
-            keep_sums(acc_a, round, memory_a);
-            keep_sums(acc_b, round, memory_b);
+            keep_sums(sums, round, memory);
             barrier();
+            if (is_idle_lane()) continue;
             for (int t = kWaves == 1 ? 0 : wave_id(); t < kCount; t += kWaves)
-                finish(round * kCount + t, kept_sum(memory_a, t), kept_sum(memory_b, t));
+                finish(round * kCount + t, kept_sums(memory, t));
+        }
+    }
+}
+
+// The same for two products: finish(token, RowValues a, RowValues b).
+template <int kTokens, int kWaves, bool kMatrix, class Finish>
+DEVICE inline void sum_waves(const RowSums<kTokens, kMatrix>& a,
+                             SumMemory<kTokens, kWaves, kMatrix>& memory_a,
+                             const RowSums<kTokens, kMatrix>& b,
+                             SumMemory<kTokens, kWaves, kMatrix>& memory_b, Finish&& finish) {
+    if constexpr (kWaves == 1 && !kMatrix) {
+        if (is_idle_lane()) return;
+        UNROLL
+        for (int t = 0; t < kTokens; ++t) finish(t, sums_of(a, t), sums_of(b, t));
+    } else {
+        constexpr int kCount = kSumTokens<kTokens, kMatrix>;
+        UNROLL
+        for (int round = 0; round < kTokens / kCount; ++round) {
+            if (round > 0) barrier();  // the sums before have been read
+            keep_sums(a, round, memory_a);
+            keep_sums(b, round, memory_b);
+            barrier();
+            if (is_idle_lane()) continue;
+            for (int t = kWaves == 1 ? 0 : wave_id(); t < kCount; t += kWaves)
+                finish(round * kCount + t, kept_sums(memory_a, t), kept_sums(memory_b, t));
         }
     }
 }
