@@ -47,18 +47,7 @@ extern "C" KERNEL(kWaves* kWaveSize) void attention_split(
             v_cache + shift, kv_head, tile * 32, last, weights[wave]);
     }
 
-    UNROLL
-    for (int g = 0; g < kGroup; ++g) {
-        UNROLL
-        for (int i = 0; i < state.kDims; ++i) {
-            const int d = state.dim(i);
-            if (d < kHeadSize) waves[wave][g][d] = state.out[g][i];
-        }
-        if (lane_id() == 0) {
-            waves[wave][g][kHeadSize] = state.peak[g];
-            waves[wave][g][kHeadSize + 1] = state.sum[g];
-        }
-    }
+    state.store(waves[wave]);
     barrier();
     // All lanes stay active: the last round repeats the last value, and does not store it.
     constexpr int kValues = kGroup * kShare;
