@@ -22,11 +22,11 @@ extern "C" KERNEL(kWaveSize) void head_norm_rope(
     float* y) {                       // [rows, kHeads * kHeadSize]
     SHARED float head[kHeadSize];
     const int row = group_id_y();
-    if (row >= step->rows) return;
+    if (row >= step->rows || is_idle_lane()) return;
     norm_rope<kHeadSize, kNorm, kRotary, kInterleaved>(
         x + i64(row) * kStride + group_id() * kHeadSize, w, kEps, turns, kMagnitude,
         float(rows_of(step)[row].position), head);
     float* to = y + (i64(row) * kHeads + group_id()) * kHeadSize;
-    for (int i = lane_id(); i < kHeadSize; i += kWaveSize) to[i] = head[i];
+    for (int i = lane_start(); i < kHeadSize; i += kLaneStride) to[i] = head[i];
 }
 EXPORT_KERNEL(head_norm_rope)

@@ -4,29 +4,31 @@
 // exact product keep them right to 1e-7 turns at any context length.
 #pragma once
 
-#include "prelude/prelude.h"
+#include "quant/row_values.h"
 
-// From `from` to `head`, LDS of this wave, [kHeadSize]. All lanes take part; ends behind a
-// wave_barrier.
+// From `from` to `head`, LDS of this wave, [kHeadSize]. All lanes call it; ends behind a
+// wave_barrier, or where only the first lane has done anything (kLanesInTurn).
 template <int kHeadSize, bool kNorm, int kRotary, bool kInterleaved>
 DEVICE inline void norm_rope(const float* from, const float* w, float eps, const float* turns,
                              float magnitude, float position, float* head) {
     static_assert(kRotary <= kHeadSize && kRotary % 2 == 0);
-    const int lane = lane_id();
+    if (is_idle_lane()) return;
+    const int lane = lane_start();
     float factor = 1.0f;
     if constexpr (kNorm) {
         float squares = 0.0f;
-        for (int i = lane; i < kHeadSize; i += kWaveSize) squares += from[i] * from[i];
-        factor = fast_rsqrt(wave_sum(squares) * (1.0f / kHeadSize) + eps);
+        for (int i = lane; i < kHeadSize; i += kLaneStride) squares += from[i] * from[i];
+        factor =
+            fast_rsqrt((kLanesInTurn ? squares : wave_sum(squares)) * (1.0f / kHeadSize) + eps);
     }
-    for (int i = lane; i < kHeadSize; i += kWaveSize) {
+    for (int i = lane; i < kHeadSize; i += kLaneStride) {
         float v = from[i] * factor;
         if constexpr (kNorm) v *= w[i];
         head[i] = v;
     }
-    wave_barrier();
+    if constexpr (!kLanesInTurn) wave_barrier();
     constexpr int kPairs = kRotary / 2;
-    for (int base = 0; base < kPairs; base += kWaveSize) {
+    for (int base = 0; base < kPairs; base += kLaneStride) {
         const int pair = imin(base + lane, kPairs - 1);  // all lanes stay active
         const float product = position * turns[2 * pair];
         const float rest = fused_mul_add(position, turns[2 * pair], -product);
@@ -42,5 +44,5 @@ DEVICE inline void norm_rope(const float* from, const float* w, float eps, const
             head[b] = magnitude * (y * cosine + x * sine);
         }
     }
-    wave_barrier();
+    if constexpr (!kLanesInTurn) wave_barrier();
 }

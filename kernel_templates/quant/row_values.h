@@ -11,6 +11,9 @@ struct RowValues {
     float v[kLaneRows];
 };
 DEVICE inline int lane_row(int i) { return kLanesInTurn ? i : lane_id(); }
+// Likewise a loop over any count of elements: from lane_start() on in steps of kLaneStride.
+constexpr int kLaneStride = kLanesInTurn ? 1 : kWaveSize;
+DEVICE inline int lane_start() { return kLanesInTurn ? 0 : lane_id(); }
 DEVICE inline bool is_idle_lane() { return kLanesInTurn && lane_id() != 0; }
 
 // The sum over all 32, in every lane that is not idle: the tree of additions of wave_sum().
