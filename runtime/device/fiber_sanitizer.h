@@ -23,12 +23,13 @@ class FiberSanitizer {
     void leave_for_good() { __sanitizer_start_switch_fiber(nullptr, thread_bottom_, thread_size_); }
     // Of an object that only an abandoned fiber still points to.
     static void ignore_leak(const void* object) { __lsan_ignore_object(object); }
-    // Of a new stack, where marks of an unmapped one's frames may be left.
     void set_stack(const void* bottom, size_t bytes) {
-        ASAN_UNPOISON_MEMORY_REGION(bottom, bytes);
         bottom_ = bottom;
         size_ = bytes;
+        clear_marks();
     }
+    // Of the frames of a fiber that has ended: a file may be mapped next where its stack was.
+    void clear_marks() { ASAN_UNPOISON_MEMORY_REGION(bottom_, size_); }
 
   private:
     void* thread_fake_ = nullptr;
@@ -45,6 +46,7 @@ class FiberSanitizer {
     void leave_for_good() {}
     static void ignore_leak(const void*) {}
     void set_stack(const void*, size_t) {}
+    void clear_marks() {}
 #endif
 };
 

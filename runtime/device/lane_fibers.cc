@@ -79,6 +79,7 @@ class GroupRunner {
         for (auto& fiber : fibers_) {
             fiber->quit = true;
             if (fiber->fiber) resume(*fiber);
+            fiber->sanitizer.clear_marks();
         }
     }
 
