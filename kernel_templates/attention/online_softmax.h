@@ -31,7 +31,7 @@ struct SoftmaxState {
             for (int i = 0; i < kDims; ++i) out[g][i] = 0.0f;
         }
     }
-    // To a share of each head: the sums, the peak, the sum of weights.
+    // store() writes a share for each head: the sums, the peak, the sum of weights.
     DEVICE void store(float (*shares)[kHeadSize + 2]) const {
         if (is_idle_lane()) return;
         UNROLL

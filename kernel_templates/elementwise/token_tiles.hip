@@ -1,8 +1,9 @@
-// 8-bit activations of 8 rows side by side, for the integer matrix units (row_tile_matrix.h):
-// without this, a wave's load of 8 tokens touches 8 lines for 128 bytes, and the L1 cache of an
-// H200 has no time for anything else (docs/benchmarks.md, "Many sequences"). Launch: [ceil(kCols /
-// (32 kWaves)), ceil(rows / 8)]; a wave makes one tile. Where fewer than 8 rows are left, the last
-// one repeats.
+// token_tiles puts the 8-bit activations of 8 rows side by side, for the integer matrix units
+// (row_tile_matrix.h). Without this kernel a wave's load of 8 tokens touches 8 lines for 128 bytes,
+// and the L1 cache of an H200 has no time for anything else (docs/benchmarks.md, "Many sequences").
+//
+// Launch: [ceil(kCols / (32 kWaves)), ceil(rows / 8)]. A wave makes one tile. The last row repeats
+// where fewer than 8 are left.
 #include "elementwise/step_state.h"
 #include "quant/tile.h"
 

@@ -304,7 +304,7 @@ DEVICE inline void row_tile_dot_of(const u8* w, int row_tile, int lane, const In
     }
 }
 
-// The same of this lane's row.
+// row_tile_dot() is row_tile_dot_of() for this lane's row.
 template <class Quant, int kCols, int kTokens, int kWaves, class Input>
 DEVICE inline void row_tile_dot(const u8* w, int row_tile, const Input& x, float (&acc)[kTokens]) {
     if constexpr (kLanesInTurn && Input::kQuantised && Quant::kInteger) {
@@ -332,7 +332,8 @@ DEVICE inline void row_tile_dots(const u8* a, const u8* b, int row_tile, const I
     }
 }
 
-// Tokens whose sums are in SumMemory at a time. Those of 32 tokens by 16 waves would be 64 KiB.
+// kSumTokens tokens have their sums in SumMemory at a time: 32 tokens by 16 waves would take 64
+// KiB.
 template <int kTokens, bool kMatrix>
 constexpr int kSumTokens = kMatrix&& kTokens > 16 ? 16 : kTokens;
 

@@ -48,8 +48,8 @@ struct StepImage {
     }
 };
 
-// The scales of a block of activations that Quant's sums take: fewer loads, and fewer registers
-// while they are on their way.
+// Loads the scales of a block of activations, but only those that Quant's sums take: fewer
+// registers wait for loads.
 template <class Quant>
 DEVICE inline XScales load_scales(const XBlock* block) {
     if constexpr (Quant::kScaleElems == 32) {
@@ -67,7 +67,7 @@ struct GroupInputs {
     IntColumns columns;
     XScales shares[kIntShares];
 
-    // columns_at, shares_at: where the tokens' activations begin, in blocks.
+    // This load() takes rows: the tokens' activations begin at columns_at and shares_at, in blocks.
     DEVICE void load(const XBlock* blocks, int columns_at, const int (&shares_at)[kIntShares],
                      int block) {
         columns = int_columns(reinterpret_cast<const u8*>(blocks[columns_at + block].q));
@@ -75,7 +75,8 @@ struct GroupInputs {
         for (int i = 0; i < kIntShares; ++i)
             shares[i] = load_scales<Quant>(blocks + shares_at[i] + block);
     }
-    // Of a tile of as many tokens. A template, since not every target has int_tile_columns().
+    // This load() takes a tile of as many tokens. It is a template, since not every target has
+    // int_tile_columns().
     template <class Tile>
     DEVICE void load(const Tile* tile) {
         static_assert(sizeof(Tile) > 0 && kXTileRows == kIntColumns, "one group of tokens a tile");
@@ -98,7 +99,7 @@ struct GroupInputs {
     }
 
   private:
-    // The lane's tokens are neighbours: their pairs come with one load.
+    // One load gives both pairs, since the lane's tokens are neighbours.
     DEVICE void load_pairs(const float (&pairs)[kXTileRows][2], float XScales::*first,
                            float XScales::*second) {
         const U4 raw = load128(pairs[int_share_column(0)]);
@@ -147,37 +148,34 @@ DEVICE inline void row_tile_by_matrix(const u8* w, int row_tile, const Input& x,
     for (int t = 0; t < kTokens; ++t) acc[t] = 0.0f;
     const int lane = lane_id();
     const u8* row = w + i64(row_tile) * kTiles * Quant::kTileBytes;
-    // Where a token's activations begin, in blocks. Where there are fewer tokens than columns,
-    // these repeat.
+    // start() is where a token's activations begin, in blocks. Tokens repeat where there are fewer
+    // than columns.
     const auto start = [&](int n, int column) {
         return int(x.row((n * kIntColumns + column) % kTokens)) * (kCols / 32);
     };
     const int first = kWaves == 1 ? 0 : wave_id();
-    // So many waves hide each other's loads, and have half the registers.
+    // More than 8 waves hide each other's loads, and have half the registers.
     constexpr bool kManyWaves = kWaves > 8 && !kLoadsInOrder;
     // Activations of the next groups of tokens, of this step or the next, are on their way while
     // one group is multiplied.
     constexpr int kGroupsAhead = kGroups < 2 || kManyWaves ? 1 : 2;
     GroupInputs<Quant> ahead[kGroupsAhead];
     const auto load_inputs = [&](int group, int block) {
+        GroupInputs<Quant>& inputs = ahead[group % kGroupsAhead];
         if constexpr (Input::kTiled) {
             const int tile = imin(x.first / kXTileRows + group, x.last / kXTileRows);
-            ahead[group % kGroupsAhead].load(static_cast<const XTile*>(x.data) +
-                                             tile * (kCols / 32) + block);
-            return;
+            inputs.load(static_cast<const XTile*>(x.data) + tile * (kCols / 32) + block);
         } else {
-            // Pinned: no registers for where all tokens begin.
-            const int at = kManyWaves ? pinned(group) : group;
             int shares_at[kIntShares];
             UNROLL
-            for (int i = 0; i < kIntShares; ++i) shares_at[i] = start(at, int_share_column(i));
-            ahead[group % kGroupsAhead].load(static_cast<const XBlock*>(x.data),
-                                             start(at, int_own_column()), shares_at, block);
+            for (int i = 0; i < kIntShares; ++i) shares_at[i] = start(group, int_share_column(i));
+            inputs.load(static_cast<const XBlock*>(x.data), start(group, int_own_column()),
+                        shares_at, block);
         }
     };
     UNROLL
     for (int n = 0; n < kGroupsAhead; ++n) load_inputs(n, imin(first, kTiles - 1) * kSteps);
-    // One step, whose weights are at hand.
+    // multiply() takes one step, whose weights are at hand.
     const auto multiply = [&](const Quants& quants, int block, int next_block) {
         wave_barrier();  // the step before has been read
         StepImage<Quant>::put(memory, quants);
@@ -234,7 +232,7 @@ DEVICE inline void row_tile_by_matrix(const u8* w, int row_tile, const Input& x,
             }
         }
     } else {
-        // Where kNextTile, the next tile's weights are on their way, too. On AMD a wave that waits
+        // kNextTile: the next tile's weights are on their way, too. On AMD a wave that waits
         // for activations would wait for those weights as well: other waves fill the time, and
         // fewer registers let more in. Beside 32 sums there are no registers for them.
         constexpr bool kNextTile = !kLoadsInOrder && kTokens <= 16;
@@ -262,7 +260,7 @@ DEVICE inline void row_tile_by_matrix(const u8* w, int row_tile, const Input& x,
     wave_barrier();  // the memory is free
 }
 
-// Where kept_sum looks for them: of one round of kSumTokens<kTokens> tokens.
+// Puts the sums of one round, kSumTokens<kTokens> tokens, to where kept_sums() looks for them.
 template <int kTokens>
 DEVICE inline void put_sums(const float (&acc)[kTokens], int round, float* part) {
     using Sums = LaneSums<kTokens>;
@@ -318,7 +316,7 @@ DEVICE inline void row_tile_product(const u8* w, int row_tile, const Input& x,
     for (int t = 0; t < kTokens; ++t) sums.v[t][0] = acc[t];
 }
 
-// The same for two matrices of one height with one input.
+// row_tile_product() of two matrices of one height with one input.
 template <class A, class B, int kCols, int kTokens, int kWaves, bool kMatrix, class Input>
 DEVICE inline void row_tile_products(const u8* a, const u8* b, int row_tile, const Input& x,
                                      SumMemory<kTokens, kWaves, kMatrix>& memory_a,
@@ -339,7 +337,7 @@ DEVICE inline void row_tile_products(const u8* a, const u8* b, int row_tile, con
     }
 }
 
-// The wave's share of a round's tokens to where the waves add up.
+// Puts the wave's share of a round's tokens to where the waves add up.
 template <int kTokens, int kWaves, bool kMatrix>
 DEVICE inline void keep_sums(const RowSums<kTokens, kMatrix>& sums, int round,
                              SumMemory<kTokens, kWaves, kMatrix>& memory) {
@@ -359,7 +357,7 @@ DEVICE inline void keep_sums(const RowSums<kTokens, kMatrix>& sums, int round,
     }
 }
 
-// The sums of the round's token `t` over the waves, behind keep_sums() and a barrier.
+// kept_sums() adds up the round's token `t` over the waves, behind keep_sums() and a barrier.
 template <int kTokens, int kWaves, bool kMatrix>
 DEVICE inline RowValues kept_sums(SumMemory<kTokens, kWaves, kMatrix>& memory, int t) {
     RowValues sums;

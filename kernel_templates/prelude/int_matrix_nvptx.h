@@ -34,7 +34,7 @@ DEVICE inline IntColumns int_columns(const u8* bytes) {
     const u32* words = reinterpret_cast<const u32*>(bytes) + (lane_id() & 3);
     return {{words[0], words[4]}};
 }
-// Of an XTile, whose words are in the order of xtile_place().
+// int_tile_columns() reads the bytes of an XTile, whose words are in the order of xtile_place().
 DEVICE inline IntColumns int_tile_columns(const u32 (&q)[8][8]) {
     const U2 words = *reinterpret_cast<const U2*>(&q[lane_id() >> 2][2 * (lane_id() & 3)]);
     return {{words.x, words.y}};

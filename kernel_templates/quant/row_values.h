@@ -1,6 +1,6 @@
-// What a lane holds of 32 consecutive rows or columns, one for each lane of a wave. Where the lanes
-// run one after another (kLanesInTurn) the first one holds and computes all 32, in vectors, and the
-// others do nothing: nothing is exchanged.
+// RowValues is a lane's part of 32 consecutive rows or columns: one of them. Where the lanes of a
+// wave run one after another (kLanesInTurn), the first lane holds and computes all 32, in vectors.
+// The other lanes are idle then, so that no lane waits for another.
 #pragma once
 
 #include "quant/tile.h"
@@ -11,12 +11,13 @@ struct RowValues {
     float v[kLaneRows];
 };
 DEVICE inline int lane_row(int i) { return kLanesInTurn ? i : lane_id(); }
-// Likewise a loop over any count of elements: from lane_start() on in steps of kLaneStride.
+// A loop over any count of elements goes from lane_start() in steps of kLaneStride.
 constexpr int kLaneStride = kLanesInTurn ? 1 : kWaveSize;
 DEVICE inline int lane_start() { return kLanesInTurn ? 0 : lane_id(); }
 DEVICE inline bool is_idle_lane() { return kLanesInTurn && lane_id() != 0; }
 
-// The sum over all 32, in every lane that is not idle: the tree of additions of wave_sum().
+// sum_of_rows() gives the sum of all 32 to every lane that is not idle, by wave_sum()'s tree of
+// additions.
 DEVICE inline float sum_of_rows(const RowValues& values) {
     if constexpr (!kLanesInTurn) return wave_sum(values.v[0]);
     float tree[kLaneRows];

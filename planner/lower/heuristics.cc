@@ -5,11 +5,11 @@
 namespace hetune {
 
 int default_waves(const Arch& arch, int64_t groups, int64_t steps_of_k) {
+    // On the host a group runs on one core, where its waves would take turns.
+    if (arch.on_host) return 1;
     // Enough waves in flight to cover the latency of memory: about eight for each SIMD.
     const int64_t wanted = int64_t{arch.compute_units} * 16;
     int waves = 1;
-    // On the host a group runs on one core, and its waves take turns there.
-    if (arch.on_host) return waves;
     while (waves < 16 && groups * waves < wanted && waves * 2 <= steps_of_k) waves *= 2;
     return arch.waves(waves);
 }

@@ -24,7 +24,7 @@ TokenTile token_tile(const PlanBuilder& b, const char* kernel, ValueId x, bool q
     int refusals = b.batch_refusals(kernel);
     if (quantised && b.options.matrix && b.arch.int_matrix_rows > 0 &&
         rows >= b.arch.int_matrix_rows) {
-        // As many tokens as share the weights, but no more than a row of groups has.
+        // One group takes all rows of the step where int_matrix_tokens allows it.
         int most = b.arch.int_matrix_tokens;
         while (most / 2 >= std::max(rows, kMost)) most /= 2;
         for (int tokens = most; tokens >= kMost; tokens /= 2)

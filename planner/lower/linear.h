@@ -24,7 +24,7 @@ struct TokenTile {
     bool tiled = false;  // activations as XTile
 };
 TokenTile token_tile(const PlanBuilder& b, const char* kernel, ValueId x, bool quantised);
-// Where such a kernel finds x, which is at `arg` otherwise.
+// input_of() gives x in the form that `tile` asks for: XTile, or what `arg` is.
 PlanArg input_of(PlanBuilder& b, const TokenTile& tile, ValueId x, PlanArg arg);
 
 // Emits y = weight x (+ bias); y is float [rows, rows of the weight].

@@ -78,7 +78,7 @@ class PlanBuilder {
     int64_t width(ValueId value) const;
     const std::string& name(ValueId value) const;
 
-    // Where a value's kTiled form is, made of kQuantised where there is none yet.
+    // in_tiles() gives a value's kTiled form, made of kQuantised where there is none yet.
     PlanArg in_tiles(ValueId value);
     // Where a value is, in a form that exists or that is made now (kQuantised, kHalf: from kFloat).
     PlanArg in(ValueId value, Form form = Form::kFloat);

@@ -44,7 +44,8 @@ Arch amd(const char* name, bool large_file, int units, double bandwidth, double 
 // The planner's choices were measured on an H200: where each SM has a group, four waves are enough
 // for a GEMV; attention_step runs two groups of eight waves on an SM, with at most four heads for a
 // lane's registers. From four sequences on the integer matrix units take less time for 8 tokens
-// than dot products for those that there are (docs/benchmarks.md). Launches: 1.3 us in a CUDA
+// than dot products for those that there are, and 32 tokens a group less than 16
+// (docs/benchmarks.md). Launches: 1.3 us in a CUDA
 // graph.
 Arch nvidia(const char* name, int shared_kib, int warps, int units, double bandwidth, double tflops,
             int cache_mib, const char* example) {

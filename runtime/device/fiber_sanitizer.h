@@ -28,7 +28,8 @@ class FiberSanitizer {
         size_ = bytes;
         clear_marks();
     }
-    // Of the frames of a fiber that has ended: a file may be mapped next where its stack was.
+    // clear_marks() removes the marks of an ended fiber's frames: the kernel may map a file where
+    // the stack was, and reading the file would be taken for a fault.
     void clear_marks() { ASAN_UNPOISON_MEMORY_REGION(bottom_, size_); }
 
   private:

@@ -108,8 +108,7 @@ void certify_quantise(Trial& t) {
 
 void certify_token_tiles(Trial& t) {
     const int64_t cols = t.number("kCols");
-    std::vector<float> values(static_cast<size_t>(t.rows() * cols));
-    std::ranges::copy(seeded_floats(values.size(), t.random()), values.begin());
+    std::vector<float> values = seeded_floats(static_cast<size_t>(t.rows() * cols), t.random());
     const auto blocks = quantise(values);
     t.put("x", blocks);
     const auto words = [](int64_t rows, int64_t width) { return (rows + 7) / 8 * width * 96; };

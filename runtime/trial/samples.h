@@ -31,13 +31,13 @@ struct HostXBlock {
 };
 static_assert(sizeof(HostXBlock) == 48);
 
-// XTile of kernel_templates/quant/tile.h.
+// HostXTile is XTile of kernel_templates/quant/tile.h.
 struct HostXTile {
     uint32_t q[8][8] = {};
     float scales[8][2] = {}, halves[8][2] = {};
 };
 static_assert(sizeof(HostXTile) == 8 * sizeof(HostXBlock));
-// Of blocks of rows of `cols` columns; the last row repeats.
+// token_tiles() makes tiles of rows of blocks, `cols` columns each; the last row repeats.
 std::vector<HostXTile> token_tiles(std::span<const HostXBlock> blocks, int64_t cols);
 
 // `values` become what the blocks hold.
