@@ -379,8 +379,23 @@ DEVICE inline RowValues sums_of(const RowSums<kTokens, false>& sums, int t) {
     return own;
 }
 
-// Adds the waves' shares. A wave finishes every kWaves-th token: for those, in all its lanes that
-// are not idle, calls finish(token, RowValues).
+// Adds the waves' shares by rounds of kSumTokens: keep(round), then finish(token, token of the
+// round) by every kWaves-th wave, in all its lanes that are not idle.
+template <int kTokens, int kWaves, bool kMatrix, class Keep, class Finish>
+DEVICE inline void sum_rounds(Keep&& keep, Finish&& finish) {
+    constexpr int kCount = kSumTokens<kTokens, kMatrix>;
+    UNROLL
+    for (int round = 0; round < kTokens / kCount; ++round) {
+        if (round > 0) barrier();  // the sums before have been read
+        keep(round);
+        barrier();
+        if (is_idle_lane()) continue;
+        for (int t = kWaves == 1 ? 0 : wave_id(); t < kCount; t += kWaves)
+            finish(round * kCount + t, t);
+    }
+}
+
+// Adds the waves' shares and calls finish(token, RowValues).
 template <int kTokens, int kWaves, bool kMatrix, class Finish>
 DEVICE inline void sum_waves(const RowSums<kTokens, kMatrix>& sums,
                              SumMemory<kTokens, kWaves, kMatrix>& memory, Finish&& finish) {
@@ -389,20 +404,13 @@ DEVICE inline void sum_waves(const RowSums<kTokens, kMatrix>& sums,
         UNROLL
         for (int t = 0; t < kTokens; ++t) finish(t, sums_of(sums, t));
     } else {
-        constexpr int kCount = kSumTokens<kTokens, kMatrix>;
-        UNROLL
-        for (int round = 0; round < kTokens / kCount; ++round) {
-            if (round > 0) barrier();  // the sums before have been read
-            keep_sums(sums, round, memory);
-            barrier();
-            if (is_idle_lane()) continue;
-            for (int t = kWaves == 1 ? 0 : wave_id(); t < kCount; t += kWaves)
-                finish(round * kCount + t, kept_sums(memory, t));
-        }
+        sum_rounds<kTokens, kWaves, kMatrix>(
+            [&](int round) { keep_sums(sums, round, memory); },
+            [&](int token, int t) { finish(token, kept_sums(memory, t)); });
     }
 }
 
-// The same for two products: finish(token, RowValues a, RowValues b).
+// Adds the waves' shares of two products and calls finish(token, RowValues a, RowValues b).
 template <int kTokens, int kWaves, bool kMatrix, class Finish>
 DEVICE inline void sum_waves(const RowSums<kTokens, kMatrix>& a,
                              SumMemory<kTokens, kWaves, kMatrix>& memory_a,
@@ -413,16 +421,13 @@ DEVICE inline void sum_waves(const RowSums<kTokens, kMatrix>& a,
         UNROLL
         for (int t = 0; t < kTokens; ++t) finish(t, sums_of(a, t), sums_of(b, t));
     } else {
-        constexpr int kCount = kSumTokens<kTokens, kMatrix>;
-        UNROLL
-        for (int round = 0; round < kTokens / kCount; ++round) {
-            if (round > 0) barrier();  // the sums before have been read
-            keep_sums(a, round, memory_a);
-            keep_sums(b, round, memory_b);
-            barrier();
-            if (is_idle_lane()) continue;
-            for (int t = kWaves == 1 ? 0 : wave_id(); t < kCount; t += kWaves)
-                finish(round * kCount + t, kept_sums(memory_a, t), kept_sums(memory_b, t));
-        }
+        sum_rounds<kTokens, kWaves, kMatrix>(
+            [&](int round) {
+                keep_sums(a, round, memory_a);
+                keep_sums(b, round, memory_b);
+            },
+            [&](int token, int t) {
+                finish(token, kept_sums(memory_a, t), kept_sums(memory_b, t));
+            });
     }
 }

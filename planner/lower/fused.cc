@@ -41,16 +41,12 @@ void lower_fan(PlanBuilder& b, const ops::LinearFan& op) {
     const int tokens = tile.tokens;
     const int waves = waves_of(b, "gemv_fan", tiles, cols, op.products[0].weight);
     EmittedStep step{.label = b.name(op.products[0].y),
-                     .spec = {"gemv_fan",
-                              {{"kCols", constant(cols)},
-                               {"kTokens", constant(tokens)},
-                               {"kMatrix", constant(tile.matrix)},
-                               {"kQuantisedInput", constant(in.quantised)},
-                               {"kTiledInput", constant(tile.tiled)},
-                               {"kBias", constant(bias)},
-                               {"kNormed", constant(in.due)},
-                               {"kEps", constant(in.eps)},
-                               {"kWaves", constant(waves)}}},
+                     .spec = product_spec("gemv_fan", tile, in.quantised,
+                                          {{"kCols", constant(cols)},
+                                           {"kBias", constant(bias)},
+                                           {"kNormed", constant(in.due)},
+                                           {"kEps", constant(in.eps)},
+                                           {"kWaves", constant(waves)}}),
                      .args = {b.step(x), input_of(b, tile, x, in.value), in.squares}};
     for (size_t i = 0; i < kFanWidth; ++i) {
         const ops::FanProduct& product = op.products[std::min(i, count - 1)];
@@ -83,19 +79,15 @@ void lower_swiglu(PlanBuilder& b, const ops::Swiglu& op) {
     const int waves = std::min(8, waves_of(b, "gemv_swiglu", rows / 32, cols, op.gate));
     EmittedStep step{
         .label = b.name(y),
-        .spec = {"gemv_swiglu",
-                 {{"Gate", b.format(op.gate).name},
-                  {"Up", b.format(op.up).name},
-                  {"kRows", constant(rows)},
-                  {"kCols", constant(cols)},
-                  {"kTokens", constant(tokens)},
-                  {"kMatrix", constant(tile.matrix)},
-                  {"kQuantisedInput", constant(in.quantised)},
-                  {"kTiledInput", constant(tile.tiled)},
-                  {"kQuantisedOutput", constant(quantised)},
-                  {"kNormed", constant(in.due)},
-                  {"kEps", constant(in.eps)},
-                  {"kWaves", constant(waves)}}},
+        .spec = product_spec("gemv_swiglu", tile, in.quantised,
+                             {{"Gate", b.format(op.gate).name},
+                              {"Up", b.format(op.up).name},
+                              {"kRows", constant(rows)},
+                              {"kCols", constant(cols)},
+                              {"kQuantisedOutput", constant(quantised)},
+                              {"kNormed", constant(in.due)},
+                              {"kEps", constant(in.eps)},
+                              {"kWaves", constant(waves)}}),
         .args = {b.step(x), b.tiles(op.gate), b.tiles(op.up), input_of(b, tile, x, in.value),
                  in.squares, b.out(y, quantised ? Form::kQuantised : Form::kFloat)}};
     for (const ops::Weight& weight : {op.gate, op.up})
@@ -121,17 +113,13 @@ void emit_gemv_residual(PlanBuilder& b, ValueId x, ValueId residual, const ops::
     const int waves = waves_of(b, "gemv_residual", rows / 32, cols, weight);
     EmittedStep step{
         .label = b.name(y),
-        .spec = {"gemv_residual",
-                 {{"Quant", b.format(weight).name},
-                  {"kRows", constant(rows)},
-                  {"kCols", constant(cols)},
-                  {"kTokens", constant(tokens)},
-                  {"kMatrix", constant(tile.matrix)},
-                  {"kQuantisedInput", constant(in.quantised)},
-                  {"kTiledInput", constant(tile.tiled)},
-                  {"kNormed", constant(normed)},
-                  {"kQuantisedOutput", constant(next.quantised)},
-                  {"kWaves", constant(waves)}}},
+        .spec = product_spec("gemv_residual", tile, in.quantised,
+                             {{"Quant", b.format(weight).name},
+                              {"kRows", constant(rows)},
+                              {"kCols", constant(cols)},
+                              {"kNormed", constant(normed)},
+                              {"kQuantisedOutput", constant(next.quantised)},
+                              {"kWaves", constant(waves)}}),
         .args = {b.step(x), b.tiles(weight), input_of(b, tile, x, in.arg), before,
                  normed ? b.raw(norm->weight) : b.none(), after, next.value, next.squares}};
     step.cost.weight_bytes = tiles_bytes(b.format(weight), rows, cols) + (normed ? rows * 4 : 0);

@@ -2,6 +2,7 @@
 #include "planner/lower/linear.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "planner/lower/lowerings.h"
 #include "planner/lower/matrix.h"
@@ -33,6 +34,15 @@ TokenTile token_tile(const PlanBuilder& b, const char* kernel, ValueId x, bool q
     return {std::max(std::min(rows, kMost) >> refusals, 1), false};
 }
 
+KernelSpec product_spec(std::string kernel, const TokenTile& tile, bool quantised,
+                        std::map<std::string, std::string> constants) {
+    constants["kTokens"] = constant(tile.tokens);
+    constants["kMatrix"] = constant(tile.matrix);
+    constants["kQuantisedInput"] = constant(quantised);
+    constants["kTiledInput"] = constant(tile.tiled);
+    return {std::move(kernel), std::move(constants)};
+}
+
 PlanArg input_of(PlanBuilder& b, const TokenTile& tile, ValueId x, PlanArg arg) {
     return tile.tiled ? b.in_tiles(x) : arg;
 }
@@ -47,16 +57,12 @@ void emit_linear(PlanBuilder& b, const std::string& label, ValueId x, const Line
     const int waves =
         b.tunable("gemv", "kWaves", default_waves(b.arch, row_tiles, cols / format.tile_elems));
     EmittedStep step{.label = label,
-                     .spec = {"gemv",
-                              {{"Quant", format.name},
-                               {"kRows", constant(rows)},
-                               {"kCols", constant(cols)},
-                               {"kTokens", constant(tokens)},
-                               {"kMatrix", constant(tile.matrix)},
-                               {"kQuantisedInput", constant(input.quantised)},
-                               {"kTiledInput", constant(tile.tiled)},
-                               {"kBias", constant(!bias.empty())},
-                               {"kWaves", constant(waves)}}},
+                     .spec = product_spec("gemv", tile, input.quantised,
+                                          {{"Quant", format.name},
+                                           {"kRows", constant(rows)},
+                                           {"kCols", constant(cols)},
+                                           {"kBias", constant(!bias.empty())},
+                                           {"kWaves", constant(waves)}}),
                      .args = {b.step(x), b.tiles(weight), input_of(b, tile, x, input.arg),
                               bias.empty() ? b.none() : b.raw(bias), y},
                      .groups = {static_cast<uint32_t>(row_tiles),

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <initializer_list>
+#include <map>
 #include <string>
 
 #include "planner/lower/plan_builder.h"
@@ -24,6 +25,10 @@ struct TokenTile {
     bool tiled = false;  // activations as XTile
 };
 TokenTile token_tile(const PlanBuilder& b, const char* kernel, ValueId x, bool quantised);
+// product_spec() adds to a kernel's constants how it takes x: kTokens, kMatrix, kQuantisedInput and
+// kTiledInput.
+KernelSpec product_spec(std::string kernel, const TokenTile& tile, bool quantised,
+                        std::map<std::string, std::string> constants);
 // input_of() gives x in the form that `tile` asks for: XTile, or what `arg` is.
 PlanArg input_of(PlanBuilder& b, const TokenTile& tile, ValueId x, PlanArg arg);
 
