@@ -138,15 +138,15 @@ TEST_CASE(
     "a wrong lane in one row of sixteen is caught, named by its class, and the unfused chain gives "
     "right logits") {
     BrokenTemplates templates;
-    templates.replace("linear/gemv_residual.hip", "sum + residual[at]",
-                      "sum + residual[row % 16 == 3 ? at - 1 : at]");
+    templates.replace("linear/gemv_residual.hip", "+= residual[at]",
+                      "+= residual[lane_row(i) % 16 == 3 ? at - 1 : at]");
     falls_back(templates, "gemv_residual", "in rows 3 mod 16");
 }
 
 TEST_CASE("an unwritten tail is caught") {
     BrokenTemplates templates;
-    templates.replace("linear/gemv_fan.hip", "if (row >= rows_of_w) return;",
-                      "if (row >= rows_of_w - 1) return;");
+    templates.replace("linear/gemv_fan.hip", "if (row >= rows_of_w) continue;",
+                      "if (row >= rows_of_w - 1) continue;");
     falls_back(templates, "gemv_fan", "is not written");
 }
 
