@@ -32,16 +32,19 @@ DEVICE inline void product(const u8* w, const float* bias, float* y, int rows_of
                            SumMemory<kTokens, kWaves, kMatrix>& part) {
     RowSums<kTokens, kMatrix> acc;
     row_tile_product<Quant, kCols>(w, tile, x, part, acc);
-    sum_waves(acc, part, [&](int t, const RowValues& sums) {
+    sum_waves(acc, part, [&](int t, RowValues values) {
         if (x.first + t > x.last) return;
-        float factor = 1.0f;
-        if constexpr (kNormed)
-            factor = norm_factor<kCols>(squares + i64(x.first + t) * (kCols / 32), kEps);
+        if constexpr (kNormed) {
+            const float factor =
+                norm_factor<kCols>(squares + i64(x.first + t) * (kCols / 32), kEps);
+            UNROLL
+            for (int i = 0; i < kLaneRows; ++i) values.v[i] *= factor;
+        }
         UNROLL
         for (int i = 0; i < kLaneRows; ++i) {
             const int row = tile * kTileRows + lane_row(i);
             if (row >= rows_of_w) continue;
-            float sum = kNormed ? sums.v[i] * factor : sums.v[i];
+            float sum = values.v[i];
             if constexpr (kBias) sum += bias[row];
             y[i64(x.first + t) * rows_of_w + row] = sum;
         }
