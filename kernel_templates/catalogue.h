@@ -79,6 +79,8 @@ struct TemplateInfo {
     std::vector<TemplateConstant> constants;
     std::vector<TemplateTunable> tunables;
     bool overlaps = false;  // it calls await_inputs() before it reads what other launches write
+    // The rows of a group along PlanStep::rows_axis are of one sequence (elementwise/step_rows.h).
+    bool one_sequence = false;
     std::vector<TemplateParam> params;
     TemplatePromises promises = {};
     // Static LDS of a group; none: it has no LDS that depends on a tunable.

@@ -16,6 +16,7 @@ const RegisterTemplate kAttentionFlash{{
                   {"kKeys", "int", "keys in LDS at once"},
                   {"kWaves", "int", "waves per group, 16 rows each"}},
     .tunables = {{"kKeys", {32, 64}}, {"kWaves", {2, 4}}},
+    .one_sequence = true,
     .params = {{"step", "const StepState*", ParamRole::kStep, "[1]"},
                {"pages", "const i32*", ParamRole::kActivations, "[slots, page_stride]"},
                {"q", "const float*", ParamRole::kActivations, "[rows, kHeads, kHeadSize]"},

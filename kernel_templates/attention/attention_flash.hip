@@ -94,9 +94,11 @@ extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, 2) void attention_flash(
     const int first_token = group_id_y() * kTokens;
     if (first_token >= rows) return;
     const int kv_head = group_id();
-    const int position = rows_of(step)->position;
-    const i32* const own_pages = pages_of(step, pages, rows_of(step)->slot);
-    const int last = position + imin(first_token + kTokens, rows) - 1;  // key of the last token
+    // The group's rows are of one sequence, and filling rows repeat its last one.
+    const RowState* const row_states = rows_of(step);
+    const i32* const own_pages = pages_of(step, pages, row_states[first_token].slot);
+    // The key of the last token.
+    const int last = row_states[imin(first_token + kTokens, rows) - 1].position;
 
     auto* q_lds = reinterpret_cast<u16*>(q_memory);
     auto* kv_lds = reinterpret_cast<u16*>(kv_memory);
@@ -125,7 +127,7 @@ extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, 2) void attention_flash(
     for (int s = 0; s < kMatRowSlots; ++s) {
         peak[s] = kNoScore;
         sum[s] = 0.0f;
-        limit[s] = position + token_of(first_row + mat_row(s));
+        limit[s] = row_states[token_of(first_row + mat_row(s))].position;
     }
     for (int first = 0; first <= last; first += kKeys) {
         const i64 shift = page_shift(own_pages[first / kPageTokens], first) * kKvRow;

@@ -21,7 +21,7 @@ extern "C" KERNEL(kWaves* kWaveSize) void kv_write(
     const int row = group_id_y();
     if (row >= step->rows || head >= kKvHeads) return;
     const RowState own = rows_of(step)[row];
-    if (own.position < 0) return;
+    if (own.position < 0 || row >= own.end) return;
     const int page = pages_of(step, pages, own.slot)[own.position / kPageTokens];
     const i64 from = (i64(row) * kKvHeads + head) * kHeadSize;
     const i64 to =

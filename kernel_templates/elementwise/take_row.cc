@@ -7,7 +7,7 @@ const RegisterTemplate kTakeRow{{
     .name = "take_row",
     .file = "elementwise/take_row.hip",
     .layer = "last_row",
-    .what = "the last row of a step, and a StepState for it",
+    .what = "the wanted row of a step, and a StepState for it",
     .constants = {{"kCols", "int", "width of a row"}},
     .params = {{"step", "const StepState*", ParamRole::kStep, "[1]"},
                {"x", "const float*", ParamRole::kActivations, "[rows, kCols]"},

@@ -13,6 +13,7 @@ const RegisterTemplate kCausalConv{{
                   {"kRows", "int", "rows of the step that a group walks over"},
                   {"kWaves", "int", "waves per group"}},
     .tunables = {{"kRows", {16, 32, 64, 128}}, {"kWaves", {1, 2, 4, 8}}},
+    .one_sequence = true,
     .params = {{"step", "const StepState*", ParamRole::kStep, "[1]"},
                {"x", "const float*", ParamRole::kActivations, "[rows, kWidth]"},
                {"w", "const float*", ParamRole::kWeights, "[kWidth, kTaps]"},

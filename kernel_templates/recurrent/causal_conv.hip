@@ -1,9 +1,8 @@
 // y[t] = silu(sum over j of w[j] x[t - kTaps + 1 + j]), each channel for itself.
-// The rows of a step are of one sequence.
 // Launch: [ceil(kWidth / (32 kWaves)), ceil(rows / kRows)]; a lane owns a channel and walks over
-// kRows of the step's rows. The state is a ring of the last kTaps inputs, that of position p in
-// place p % kTaps (delta_step reads and writes it too); rows beyond the step leave it alone. Only
-// the groups with a step's first rows touch it: what is to be left there they find in x.
+// kRows of the step's rows, which are of one sequence. The state is a ring of the last kTaps
+// inputs, that of position p in place p % kTaps (delta_step reads and writes it too). Only the
+// groups with a sequence's first rows touch its state: what is to be left there they find in x.
 #include "elementwise/step_state.h"
 #include "prelude/prelude.h"
 
@@ -24,17 +23,17 @@ extern "C" KERNEL(kWaves* kWaveSize) void causal_conv(
     float* __restrict__ y) {      // [rows, kWidth]
     const int channel = group_id() * kWaves * kWaveSize + thread_id();
     const int rows = step->rows;
-    const int position = rows_of(step)->position;
     const int first = group_id_y() * kRows;
     if (channel >= kWidth || first >= rows) return;
-    float* const state = states + i64(rows_of(step)->slot) * step->state_stride;
+    const RowState own = rows_of(step)[first];
+    float* const state = states + i64(own.slot) * step->state_stride;
     float weights[kTaps], window[kTaps];
     UNROLL
     for (int j = 0; j < kTaps; ++j) weights[j] = w[channel * kTaps + j];
     UNROLL
     for (int j = 0; j < kTaps - 1; ++j)
-        window[j] = first == 0 ? state[(position + 1 + j) % kTaps * kWidth + channel]
-                               : x[i64(first - kTaps + 1 + j) * kWidth + channel];
+        window[j] = first == own.begin ? state[(own.position + 1 + j) % kTaps * kWidth + channel]
+                                       : x[i64(first - kTaps + 1 + j) * kWidth + channel];
     const int end = imin(first + kRows, rows);
     for (int row = first; row < end; ++row) {
         window[kTaps - 1] = x[i64(row) * kWidth + channel];
@@ -45,8 +44,9 @@ extern "C" KERNEL(kWaves* kWaveSize) void causal_conv(
         UNROLL
         for (int j = 0; j < kTaps - 1; ++j) window[j] = window[j + 1];
     }
-    if (first > 0) return;
-    for (int row = imax(rows - kTaps, 0); row < rows; ++row)
-        state[(position + row) % kTaps * kWidth + channel] = x[i64(row) * kWidth + channel];
+    if (first != own.begin) return;
+    for (int row = imax(own.end - kTaps, first); row < own.end; ++row)
+        state[(own.position + row - first) % kTaps * kWidth + channel] =
+            x[i64(row) * kWidth + channel];
 }
 EXPORT_KERNEL(causal_conv)

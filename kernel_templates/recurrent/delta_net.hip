@@ -3,10 +3,10 @@
 // with g = ssm_a softplus(a + dt_bias), beta = sigmoid(b), k = k/|k|, q = q/|q|/sqrt(kKeySize).
 //
 // Launch: [kValueHeads, ceil(kValueSize / 32)]. A lane owns a column of S, a wave kKeySize / kWaves
-// rows of it, in registers from the first token to the last: memory sees S once per step. One pass
-// per token: with p = S^T k, r = S^T q of the old S, d = beta (v - e^g p) and
-// y = e^g r + (k.q) d. q and k are the same for all lanes: scalar loads on RDNA.
-// LDS: two floats a lane, twice, so that one barrier a token is enough.
+// rows of it, in registers from the first token to the last: memory sees S once per step. Rows of
+// several sequences follow each other. One pass per token: with p = S^T k, r = S^T q of the old S,
+// d = beta (v - e^g p) and y = e^g r + (k.q) d. q and k are the same for all lanes: scalar loads on
+// RDNA. LDS: two floats a lane, twice, so that one barrier a token is enough.
 #include "elementwise/step_state.h"
 #include "prelude/prelude.h"
 
@@ -40,14 +40,18 @@ extern "C" KERNEL(kWaves* kWaveSize) void delta_net(
     const int column = group_id_y() * kWaveSize + lane;
     const int safe_column = imin(column, kValueSize - 1);
     const int first = wave * kRowsOfWave;
-    float* const state = states + i64(rows_of(step)->slot) * step->state_stride;
-    float* own = state + (i64(head) * kKeySize + first) * kValueSize + safe_column;
+    float* own = nullptr;
     float s[kRowsOfWave];
-    UNROLL
-    for (int i = 0; i < kRowsOfWave; ++i) s[i] = own[i * kValueSize];
 
     const int rows = step->rows;
     for (int row = 0; row < rows; ++row) {
+        const RowState own_row = rows_of(step)[row];
+        if (row == own_row.begin) {
+            own = states + i64(own_row.slot) * step->state_stride +
+                  (i64(head) * kKeySize + first) * kValueSize + safe_column;
+            UNROLL
+            for (int i = 0; i < kRowsOfWave; ++i) s[i] = own[i * kValueSize];
+        }
         const float* q = qkv + i64(row) * kChannels + head % kKeyHeads * kKeySize;
         const float* k = q + kKeys;
         float qq = 0.0f, kk = 0.0f, kq = 0.0f;
@@ -90,9 +94,9 @@ extern "C" KERNEL(kWaves* kWaveSize) void delta_net(
         UNROLL
         for (int i = 0; i < kRowsOfWave; ++i)
             s[i] = fused_mul_add(k[first + i], k_scale * delta, decay * s[i]);
+        if (row != own_row.end - 1 || column >= kValueSize) continue;
+        UNROLL
+        for (int i = 0; i < kRowsOfWave; ++i) own[i * kValueSize] = s[i];
     }
-    if (column >= kValueSize) return;
-    UNROLL
-    for (int i = 0; i < kRowsOfWave; ++i) own[i * kValueSize] = s[i];
 }
 EXPORT_KERNEL(delta_net)

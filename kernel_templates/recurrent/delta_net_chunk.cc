@@ -14,6 +14,7 @@ const RegisterTemplate kChunk{{
                   {"kChunk", "int", "tokens of a chunk, as of delta_net_prepare"},
                   {"kWaves", "int", "waves per group; they share tokens and rows of the state"}},
     .tunables = {{"kWaves", {1, 2, 4, 8}}},
+    .one_sequence = true,
     .params = {{"step", "const StepState*", ParamRole::kStep, "[1]"},
                {"chunks", "const float*", ParamRole::kActivations,
                 "[chunks, kValueHeads, DeltaChunk::kFloats]"},

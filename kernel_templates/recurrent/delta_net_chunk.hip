@@ -1,6 +1,7 @@
 // The gated delta rule chunk by chunk (delta_chunk.h); delta_net is the same token by token.
-// Launch: [kValueHeads, ceil(kValueSize / 32)]. A group has 32 columns of one head's state, in LDS
-// from the first chunk to the last, and carries them over the chunks of the step. A lane owns a
+// Launch: [kValueHeads, ceil(kValueSize / 32), chunks]. The groups of a sequence's first chunk have
+// all of its chunks, the others none. A group has 32 columns of one head's state, in LDS from the
+// first chunk to the last, and carries them over the chunks of the step. A lane owns a
 // column, a wave some of the tokens and then some of the state's rows.
 // LDS: the state's columns and D.
 #include "elementwise/step_state.h"
@@ -32,15 +33,23 @@ extern "C" KERNEL(kWaves* kWaveSize) void delta_net_chunk(
     const int column = group_id_y() * kWaveSize + lane;
     const int safe_column = imin(column, kValueSize - 1);
     const int first_row = wave * kRowsOfWave, first_token = wave * kTokens;
-    const int rows = step->rows;
-    float* const state = states + i64(rows_of(step)->slot) * step->state_stride;
+    const int begin = group_id_z() * kChunk;
+    if (begin >= step->rows) return;
+    const RowState own_rows = rows_of(step)[begin];
+    if (own_rows.begin != begin) return;
+    float* const state = states + i64(own_rows.slot) * step->state_stride;
     float* own = state + (i64(head) * kKeySize + first_row) * kValueSize + safe_column;
     for (int i = 0; i < kRowsOfWave; ++i)
         columns[(first_row + i) * kWaveSize + lane] = own[i * kValueSize];
     barrier();
 
-    const float* in = chunks + i64(head) * Chunk::kFloats;
-    for (int first = 0; first < rows; first += kChunk, in += i64(kValueHeads) * Chunk::kFloats) {
+    // Chunks of filling rows leave the state alone (delta_net_prepare).
+    const auto has_chunk = [&](int first) {
+        return first < step->rows && rows_of(step)[first].begin == begin;
+    };
+    const float* in = chunks + (i64(group_id_z()) * kValueHeads + head) * Chunk::kFloats;
+    for (int first = begin; has_chunk(first);
+         first += kChunk, in += i64(kValueHeads) * Chunk::kFloats) {
         float seen[kTokens], read[kTokens];
         UNROLL
         for (int t = 0; t < kTokens; ++t) seen[t] = read[t] = 0.0f;
@@ -58,7 +67,7 @@ extern "C" KERNEL(kWaves* kWaveSize) void delta_net_chunk(
         UNROLL
         for (int t = 0; t < kTokens; ++t) {
             const int row = first + first_token + t;
-            if (row < rows && column < kValueSize)
+            if (row < step->rows && column < kValueSize)
                 y[(i64(row) * kValueHeads + head) * kValueSize + column] = read[t];
         }
         const float decay = in[Chunk::kDecay];

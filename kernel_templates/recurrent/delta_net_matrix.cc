@@ -12,6 +12,7 @@ const RegisterTemplate kMatrix{{
                   {"kKeySize", "int", "rows of a head's state"},
                   {"kValueSize", "int", "columns of it"},
                   {"kChunk", "int", "tokens of a chunk, as of delta_net_prepare"}},
+    .one_sequence = true,
     .params = {{"step", "const StepState*", ParamRole::kStep, "[1]"},
                {"chunks", "const float*", ParamRole::kActivations,
                 "[chunks, kValueHeads, DeltaChunk::kFloats]"},

@@ -1,6 +1,7 @@
 // delta_net_chunk on the matrix units (delta_chunk.h has the formulas, split_bf16.h the numbers).
-// Launch: [kValueHeads, ceil(kValueSize / 32)]. A group has 32 columns of one head's state, as sums
-// in registers from the first chunk to the last, and in LDS as what the next product reads. Each of
+// Launch: [kValueHeads, ceil(kValueSize / 32), chunks]. The groups of a sequence's first chunk have
+// all of its chunks, the others none. A group has 32 columns of one head's state, as sums in
+// registers from the first chunk to the last, and in LDS as what the next product reads. Each of
 // four waves makes a tile of 16 tokens x 16 columns, then its tiles of the state. LDS: the state's
 // columns; W, Q and K in turn; M; D.
 #include "elementwise/step_state.h"
@@ -49,12 +50,15 @@ extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, 2) void delta_net_matrix(
     const int head = group_id();
     const int wave = wave_id();
     const int first_column = group_id_y() * kColumns;
-    const int rows = step->rows;
+    const int begin = group_id_z() * kChunk;
+    if (begin >= step->rows) return;
+    const RowState own_rows = rows_of(step)[begin];
+    if (own_rows.begin != begin) return;
     // The wave's tile of tokens x columns, and its tiles of the state, columns x keys.
     const int token_tile = wave / 2 * 16, column_tile = wave % 2 * 16,
               first_key = wave / 2 * (kStateTiles * 16);
     const auto column_of = [&](int col) { return imin(first_column + col, kValueSize - 1); };
-    float* const state = states + i64(rows_of(step)->slot) * step->state_stride;
+    float* const state = states + i64(own_rows.slot) * step->state_stride;
     float* own = state + i64(head) * kKeySize * kValueSize;
 
     MatC sums[kStateTiles];
@@ -66,8 +70,13 @@ extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, 2) void delta_net_matrix(
         });
     }
 
-    const float* in = chunks + i64(head) * Chunk::kFloats;
-    for (int first = 0; first < rows; first += kChunk, in += i64(kValueHeads) * Chunk::kFloats) {
+    // Chunks of filling rows leave the state alone (delta_net_prepare).
+    const auto has_chunk = [&](int first) {
+        return first < step->rows && rows_of(step)[first].begin == begin;
+    };
+    const float* in = chunks + (i64(group_id_z()) * kValueHeads + head) * Chunk::kFloats;
+    for (int first = begin; has_chunk(first);
+         first += kChunk, in += i64(kValueHeads) * Chunk::kFloats) {
         UNROLL
         for (int tile = 0; tile < kStateTiles; ++tile)
             mat_visit(sums[tile], [&](const MatPlace& at, float& value) {
@@ -95,7 +104,7 @@ extern "C" KERNEL_RESIDENT(kWaves* kWaveSize, 2) void delta_net_matrix(
         mat_visit(read, [&](const MatPlace& at, float& value) {
             const int row = first + token_tile + at.row,
                       column = first_column + column_tile + at.col;
-            if (row < rows && column < kValueSize)
+            if (row < step->rows && column < kValueSize)
                 y[(i64(row) * kValueHeads + head) * kValueSize + column] = value;
         });
         barrier();

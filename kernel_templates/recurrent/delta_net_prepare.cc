@@ -16,6 +16,7 @@ const RegisterTemplate kPrepare{{
                   {"kChunk", "int", "tokens of a chunk: 16 or 32"},
                   {"kWaves", "int", "waves per group"}},
     .tunables = {{"kWaves", {1, 2, 4, 8}}},
+    .one_sequence = true,
     .params = {{"step", "const StepState*", ParamRole::kStep, "[1]"},
                {"qkv", "const float*", ParamRole::kActivations,
                 "[rows, 2 kKeyHeads kKeySize + kValueHeads kValueSize]"},

@@ -50,7 +50,8 @@ extern "C" KERNEL(kWaves* kWaveSize) void delta_net_prepare(
 
     const int token = imin(lane, kChunk - 1);
     const i64 at = i64(imin(first + token, rows - 1)) * kValueHeads + head;
-    const bool is_row = first + token < rows;
+    const int end = rows_of(step)[first].end;  // a chunk is of one sequence
+    const bool is_row = first + token < end;
     const float g = is_row ? ssm_a[head] * softplus(a[at] + dt_bias[head]) : 0.0f;
     float sum = g;  // each wave has all tokens, so that this needs no barrier
     UNROLL
@@ -76,7 +77,7 @@ extern "C" KERNEL(kWaves* kWaveSize) void delta_net_prepare(
             qq = fused_mul_add(counts ? q[d] : 0.0f, q[d], qq);
             kk = fused_mul_add(counts ? k[d] : 0.0f, k[d], kk);
         }
-        const bool has_row = first + t < rows;
+        const bool has_row = first + t < end;
         kk = wave_sum(kk), qq = wave_sum(qq);
         const float k_scale = has_row ? fast_rsqrt(fmax2(kk, kEps * kEps)) : 0.0f;
         const float q_scale = has_row ? fast_rsqrt(fmax2(qq, kEps * kEps) * kKeySize) : 0.0f;

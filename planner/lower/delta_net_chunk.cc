@@ -64,8 +64,11 @@ void lower_delta_net_chunk(PlanBuilder& b, const ops::DeltaNet& op) {
         .spec = std::move(spec),
         .args = {b.step(qkv), scratch,
                  b.state("state." + std::to_string(op.state) + ".delta", state_bytes), b.out(y)},
-        .groups = {static_cast<uint32_t>(heads), static_cast<uint32_t>((value_size + 31) / 32), 1},
-        .threads = static_cast<uint32_t>(32 * step_waves)};
+        .groups = {static_cast<uint32_t>(heads), static_cast<uint32_t>((value_size + 31) / 32),
+                   static_cast<uint32_t>(chunks)},
+        .threads = static_cast<uint32_t>(32 * step_waves),
+        .rows_axis = 2,
+        .rows_per_group = kChunk};
     step.cost.activation_bytes = scratch.bytes + rows * b.width(y) * 4 + 2 * state_bytes;
     step.cost.operations = 2 * rows * heads * value_size * (3 * key_size + kChunk);
     b.emit(std::move(step));

@@ -59,10 +59,12 @@ PlanBuilder::PlanBuilder(const FusedGraph& fused, const ModelFile& the_file, con
       places_(fused.model.values.size()) {
     for (size_t i = 0; i < ops.size(); ++i) {
         bool last = std::holds_alternative<ops::LastRow>(ops[i]) && !options.each_row();
+        for (const ValueId input : inputs_of(ops[i]))
+            last |= places_[static_cast<size_t>(input)].after_last_row;
         for (const ValueId input : inputs_of(ops[i])) {
             Place& place = places_[static_cast<size_t>(input)];
-            place.last_use = i;
-            last |= place.after_last_row;
+            // The output may be made again, for another row.
+            place.last_use = last && !place.after_last_row ? ops.size() : i;
         }
         for (const ValueId output : outputs_of(ops[i])) {
             places_[static_cast<size_t>(output)].last_use = i;

@@ -10,7 +10,7 @@ namespace hetune {
 constexpr int64_t kXBlockBytes = 48;
 constexpr int64_t kXTileBytes = 8 * kXBlockBytes;  // of 8 rows
 // StepState and a RowState for each row.
-constexpr int64_t step_bytes(int64_t rows) { return 16 + 8 * rows; }
+constexpr int64_t step_bytes(int64_t rows) { return 16 + 16 * rows; }
 constexpr int64_t kPageTokens = 64;  // positions of a page of KV cache (attention/kv_pages.h)
 // Tokens that the delta net of a prefill step computes together, where the step has so many rows.
 constexpr int64_t kDeltaNetChunk = 32;

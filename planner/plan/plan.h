@@ -145,6 +145,12 @@ struct Plan {
     int add_kernel(const KernelSpec& spec);
     // The first step that runs a kernel of the plan.
     const PlanStep& first_use(int kernel) const;
+    // The rows of a step of several sequences at which one of them may begin: each multiple of
+    // this, so that no group has rows of two sequences where its kernel cannot tell them apart.
+    int64_t row_alignment() const;
+    // The first step behind all rows: it and the later ones make the output of the wanted row. All
+    // steps where a plan makes each row's.
+    size_t output_step() const;
     // Bytes of all buffers of these roles at a context capacity.
     int64_t bytes(BufferRole role, int64_t context) const;
 };

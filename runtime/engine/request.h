@@ -91,9 +91,10 @@ class Request {
     // The first position at which another request waits to take over what is before it.
     int64_t awaited_ = kNone;
     static constexpr int64_t kNone = std::numeric_limits<int64_t>::max();
-    int64_t before_ = 0;       // tokens of the sequence at the start
-    int64_t first_drawn_ = 0;  // and with the appended ones
-    int64_t handed_ = 0;       // drawn tokens that the caller was given
+    int64_t before_ = 0;           // tokens of the sequence at the start
+    int64_t first_drawn_ = 0;      // and with the appended ones
+    int64_t handed_ = 0;           // drawn tokens that the caller was given
+    int64_t computed_before_ = 0;  // SequenceState::computed before the last step of the prompt
 
     std::atomic<bool> cancelled_ = false, stopped_ = false;
     std::function<void()> wake_;  // the scheduler

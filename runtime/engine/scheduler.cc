@@ -196,11 +196,19 @@ void Scheduler::step_drawing() {
 }
 
 void Scheduler::step_computing() {
-    const auto computing = std::ranges::find(active_, Request::Phase::kComputing,
-                                             [](const RequestPtr& held) { return held->phase_; });
-    if (computing == active_.end()) return;
-    const RequestPtr request = *computing;
-    guard(*request, [&] { step(*request); });
+    computing_.clear();
+    for (const RequestPtr& request : active_)
+        if (request->phase_ == Request::Phase::kComputing) computing_.push_back(request);
+    if (computing_.empty()) return;
+    // A task has a step of its own, and one that is told to end takes no part in a step.
+    const RequestPtr oldest = computing_.front();
+    const auto is_alone = [](const RequestPtr& request) {
+        return request->task != nullptr || request->early_ending();
+    };
+    if (is_alone(oldest)) return guard(*oldest, [&] { step(*oldest); });
+    std::erase_if(computing_, is_alone);
+    compute_together(computing_);
+    computing_.clear();
 }
 
 void Scheduler::guard(Request& request, const std::function<void()>& work) {
@@ -243,42 +251,73 @@ void Scheduler::step(Request& request) {
         return finish(request, *early);
     }
     const double began = thread_seconds() - engine_->waited_seconds();
-    const bool of_prompt = request.phase_ == Request::Phase::kComputing ||
-                           request.sequence->size() == request.first_drawn_;
-    std::optional<Ending> ending;
-    if (request.phase_ == Request::Phase::kComputing) ending = compute(request);
-    // The first draw follows its logits at once: others' draws would overwrite them.
-    if (request.phase_ == Request::Phase::kDrawing && !ending) ending = draw_alone(request);
-    (of_prompt ? request.prompt_host_seconds : request.draw_host_seconds) +=
-        thread_seconds() - engine_->waited_seconds() - began;
+    const std::optional<Ending> ending = draw_alone(request);
+    request.draw_host_seconds += thread_seconds() - engine_->waited_seconds() - began;
     if (ending) finish(request, *ending);
 }
 
-std::optional<Ending> Scheduler::compute(Request& request) {
+void Scheduler::compute_together(std::span<const RequestPtr> requests) {
+    const double began = thread_seconds() - engine_->waited_seconds();
+    sequences_.clear();
+    RequestPtr first;  // whose step it is
+    for (const RequestPtr& request : requests)
+        guard(*request, [&] {
+            SequenceState& sequence = *request->sequence;
+            engine_->prepare(sequence, request->draws > 0);
+            if (request->cached_tokens < 0) request->cached_tokens = sequence.computed;
+            request->computed_before_ = sequence.computed;
+            if (sequence.computed == sequence.size()) return;
+            if (first == nullptr) first = request;
+            sequences_.push_back(&sequence);
+        });
+    if (first != nullptr) guard(*first, [&] { engine_->compute(sequences_); });
+    const double each = (thread_seconds() - engine_->waited_seconds() - began) /
+                        static_cast<double>(requests.size());
+    // The outputs come first: a request that ends on an error may make others compute again.
+    for (const bool outputs : {true, false})
+        for (const RequestPtr& request : requests)
+            if (request->phase_ == Request::Phase::kComputing && request->sequence != nullptr &&
+                reads_output(*request) == outputs)
+                guard(*request, [&] {
+                    const double goes_on = thread_seconds() - engine_->waited_seconds();
+                    const auto ending = go_on(*request);
+                    request->prompt_host_seconds +=
+                        each + thread_seconds() - engine_->waited_seconds() - goes_on;
+                    if (ending) finish(*request, *ending);
+                });
+}
+
+bool Scheduler::reads_output(const Request& request) {
+    const SequenceState& sequence = *request.sequence;
+    if (request.wanted == Request::Output::kEach && sequence.computed > request.before_)
+        return sequence.computed > request.computed_before_;
+    return sequence.computed == sequence.size() &&
+           (request.draws > 0 || request.wanted == Request::Output::kLast);
+}
+
+std::optional<Ending> Scheduler::go_on(Request& request) {
     SequenceState& sequence = *request.sequence;
-    engine_->prepare(sequence, request.draws > 0);
-    if (request.cached_tokens < 0) request.cached_tokens = sequence.computed;
-    if (sequence.computed < sequence.size()) {
-        engine_->compute(sequence);
-        const bool wanted =
-            request.wanted == Request::Output::kEach
-                ? sequence.computed > request.before_
-                : request.wanted == Request::Output::kLast && sequence.computed == sequence.size();
-        if (wanted) engine_->read_output(sequence, request.output);
-    }
+    if (reads_output(request) && request.wanted != Request::Output::kNone &&
+        sequence.computed > request.computed_before_)
+        engine_->read_output(sequence, request.output);
     if (sequence.computed < sequence.size()) {
         // At the end of a stretch, of which there is one where texts are likely to part.
-        if (sequence.computed >= request.awaited_ ||
-            sequence.stretch_at(sequence.computed - 1).end == sequence.computed) {
+        if (sequence.computed > request.computed_before_ &&
+            (sequence.computed >= request.awaited_ ||
+             sequence.stretch_at(sequence.computed - 1).end == sequence.computed)) {
             engine_->keep_prefix(sequence);
             request.awaited_ = Request::kNone;
         }
         return std::nullopt;
     }
     if (request.draws == 0) return Ending::kDraws;
+    // Another's error may have taken the logits.
+    engine_->prepare(sequence, true);
+    if (sequence.computed < sequence.size()) return std::nullopt;
     request.phase_ = Request::Phase::kDrawing;
     request.draws_anew_ = true;
-    return std::nullopt;
+    // The first draw follows its logits at once: others' draws would overwrite them.
+    return draw_alone(request);
 }
 
 std::optional<Ending> Scheduler::draw_alone(Request& request) {
@@ -304,21 +343,21 @@ std::optional<Ending> Scheduler::draw_alone(Request& request) {
 }
 
 void Scheduler::draw_together(std::span<const RequestPtr> requests) {
-    drawn_for_.clear();
+    sequences_.clear();
     for (const RequestPtr& request : requests)
         if (request->sequence->computed >= engine_->context())
             guard(*request, [&] { finish(*request, Ending::kContext); });
         else
-            drawn_for_.push_back(request->sequence.get());
-    if (drawn_for_.empty()) return;
+            sequences_.push_back(request->sequence.get());
+    if (sequences_.empty()) return;
     const double began = thread_seconds() - engine_->waited_seconds();
     try {
-        engine_->draw(drawn_for_);
+        engine_->draw(sequences_);
     } catch (const DeviceError& error) {
         return lose_device(error.what());
     }
     const double each = (thread_seconds() - engine_->waited_seconds() - began) /
-                        static_cast<double>(drawn_for_.size());
+                        static_cast<double>(sequences_.size());
     for (const RequestPtr& request : requests) {
         SequenceState* const sequence = request->sequence.get();
         if (sequence == nullptr) continue;  // it ended above

@@ -1,6 +1,7 @@
 // Decides which sequences take the next steps, in a thread of its own, the only one that uses the
-// engine: in turn a step of all that draw, and one of the oldest request's prompt, so that a prompt
-// of any length holds answers up for one step of it at most. A request starts when its sequence has
+// engine: in turn a step of all that draw, and one of prompts, so that a prompt of any length holds
+// answers up for one step of it at most. A step of prompts has the oldest request's tokens, and as
+// many of the next ones' as there is room for. A request starts when its sequence has
 // memory for all tokens that it may come to; where all is taken, that of the sequence that has been
 // idle longest is taken back, or of one whose caller takes no more tokens, and that sequence is
 // computed again when it goes on.
@@ -65,15 +66,18 @@ class Scheduler {
     bool awaits_prefix(const Request& request);
     // Whether a request can take a step.
     bool is_due(Request& request) const;
-    // A step of the requests that draw, and one of the oldest that computes.
+    // A step of the requests that draw, and one of those that compute.
     void step_drawing();
     void step_computing();
 
     // Runs `work` for a request, which ends where that throws.
     void guard(Request& request, const std::function<void()>& work);
     void step(Request& request);
-    // One step each; how the request ends with it, if it does.
-    std::optional<Ending> compute(Request& request);
+    void compute_together(std::span<const RequestPtr> requests);
+    // Whether the last step left something that a request reads or draws from.
+    static bool reads_output(const Request& request);
+    // What follows a step of a request's prompt; how the request ends with it, if it does.
+    std::optional<Ending> go_on(Request& request);
     // The first draw since the request got its slot, or one whose logits are asked for.
     std::optional<Ending> draw_alone(Request& request);
     void draw_together(std::span<const RequestPtr> requests);
@@ -94,7 +98,8 @@ class Scheduler {
     // Members that the thread alone uses.
     std::vector<RequestPtr> waiting_, active_;  // in order of age
     std::vector<RequestPtr> drawing_;           // scratch of step_drawing()
-    std::vector<SequenceState*> drawn_for_;     // scratch of draw_together()
+    std::vector<RequestPtr> computing_;         // scratch of step_computing()
+    std::vector<SequenceState*> sequences_;     // scratch of both: those of one step
     size_t turn_ = 0;  // of those that draw, where they are more than fit into a step
     std::vector<std::shared_ptr<SequenceState>> with_slots_;  // the one that ran last at the end
 

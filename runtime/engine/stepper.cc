@@ -108,7 +108,7 @@ void Stepper::give_back(SequenceState& sequence) {
     if (sequence.slot < 0) return;
     // Its draws in flight are done before another sequence's steps, which are launched later.
     draws_->drop(sequence.slot);
-    if (last_slot_ == sequence.slot) last_ = nullptr;
+    forget_part(sequence.slot);
     memory_.give_back(sequence.slot);
     sequence.slot = -1;
 }
@@ -125,24 +125,46 @@ Stepper::Bound& Stepper::bound_of(Path path) {
     return path == Path::kEachLogits && each_.plan != nullptr ? each_ : decode();
 }
 
-Stepper::Due Stepper::due(const SequenceState& sequence) {
-    const SequenceState::Stretch& stretch = sequence.stretch_at(sequence.computed);
-    Bound& bound = bound_of(stretch.path);
-    const int64_t left = stretch.end - sequence.computed;
-    return {bound, static_cast<int>(std::min<int64_t>(left, rows_of(*bound.plan)))};
+bool Stepper::LastStep::has(int slot) const {
+    return std::ranges::find(parts, slot, &Part::slot) != parts.end();
 }
 
-void Stepper::put_inputs(const SequenceState& sequence, const Due& due) {
-    std::vector<StepRow> rows;
-    for (int row = 0; row < due.rows; ++row)
-        rows.push_back({static_cast<int32_t>(sequence.computed + row), sequence.slot});
-    device_.upload(*due.bound.step, 0,
-                   std::as_bytes(std::span<const int32_t>(step_state(rows, memory_.strides()))));
-    if (&due.bound == &decode()) draws_->forget_rows();
-    device_.upload(*due.bound.tokens, 0,
-                   std::as_bytes(std::span(sequence.tokens)
-                                     .subspan(static_cast<size_t>(sequence.computed),
-                                              static_cast<size_t>(due.rows))));
+void Stepper::forget_part(int slot) {
+    std::erase_if(last_.parts, [&](const Part& part) { return part.slot == slot; });
+}
+
+void Stepper::begin_step(std::span<SequenceState* const> sequences) {
+    const auto bound_for = [&](const SequenceState& sequence) {
+        return &bound_of(sequence.stretch_at(sequence.computed).path);
+    };
+    Bound* const bound = bound_for(*sequences.front());
+    const Plan& plan = bound->plan->plan();
+    const int64_t most = plan.options.rows, alignment = plan.row_alignment();
+    last_ = {.bound = bound, .parts = {}};
+    step_rows_.clear();
+    step_tokens_.clear();
+    for (SequenceState* sequence : sequences) {
+        if (bound_for(*sequence) != bound) continue;
+        const auto used = static_cast<int64_t>(step_rows_.size());
+        const int64_t begin = (used + alignment - 1) / alignment * alignment, room = most - begin;
+        const int64_t left = sequence->stretch_at(sequence->computed).end - sequence->computed;
+        // Later steps of a stretch begin where its chunks do; full steps are a number of chunks.
+        const int64_t whole = used == 0 ? room : room / alignment * alignment;
+        const int64_t rows = left <= room ? left : whole;
+        if (rows <= 0) break;
+        step_rows_.resize(static_cast<size_t>(begin), used > 0 ? step_rows_.back() : StepRow{});
+        step_tokens_.resize(static_cast<size_t>(begin), used > 0 ? step_tokens_.back() : 0);
+        for (int64_t at = sequence->computed; at < sequence->computed + rows; ++at) {
+            step_rows_.push_back({static_cast<int32_t>(at), sequence->slot});
+            step_tokens_.push_back(sequence->tokens[static_cast<size_t>(at)]);
+        }
+        last_.parts.push_back({sequence, sequence->slot, begin, begin + rows, sequence->computed});
+    }
+    last_.wanted = rows_of_step() - 1;
+    const auto state = step_state(step_rows_, memory_.strides());
+    device_.upload(*bound->step, 0, std::as_bytes(std::span<const int32_t>(state)));
+    if (bound == &decode()) draws_->forget_rows();
+    device_.upload(*bound->tokens, 0, std::as_bytes(std::span<const int32_t>(step_tokens_)));
 }
 
 void Stepper::advance(SequenceState& sequence, int64_t computed) {
@@ -152,60 +174,84 @@ void Stepper::advance(SequenceState& sequence, int64_t computed) {
     if (kept.due(before, computed)) kept.keep(computed);
 }
 
-void Stepper::compute(SequenceState& sequence) {
-    settle(sequence);
-    const SequenceState::Stretch& stretch = sequence.stretch_at(sequence.computed);
-    const bool prompt = stretch.path == Path::kPrompt;
-    // The end of what was there before a prompt is a likely place to come back to.
-    if (prompt && (sequence.computed == 0 ||
-                   sequence.stretch_at(sequence.computed - 1).end == sequence.computed))
-        snapshots(sequence).keep(sequence.computed);
-    const Due step = due(sequence);
-    put_inputs(sequence, step);
-    step.bound.plan->run(step.rows);
-    last_ = &step.bound;
-    last_slot_ = sequence.slot;
-    last_rows_ = step.rows;
-    if (stretch.path != Path::kAnswer) prompt_rows_ += step.rows;
-    advance(sequence, sequence.computed + step.rows);
-    if (prompt && sequence.computed == stretch.end) snapshots(sequence).keep(sequence.computed);
+void Stepper::compute(std::span<SequenceState* const> sequences) {
+    for (SequenceState* sequence : sequences) settle(*sequence);
+    begin_step(sequences);
+    for (const Part& part : last_.parts) {
+        const SequenceState& sequence = *part.sequence;
+        const int64_t at = sequence.computed;
+        // The end of what was there before a prompt is a likely place to come back to.
+        if (sequence.stretch_at(at).path == Path::kPrompt &&
+            (at == 0 || sequence.stretch_at(at - 1).end == at))
+            snapshots(sequence).keep(at);
+    }
+    last_.bound->plan->run_rows(rows_of_step());
+    for (const Part& part : last_.parts) {
+        SequenceState& sequence = *part.sequence;
+        const SequenceState::Stretch stretch = sequence.stretch_at(sequence.computed);
+        const int64_t rows = part.end - part.begin;
+        if (stretch.path != Path::kAnswer) prompt_rows_ += rows;
+        advance(sequence, sequence.computed + rows);
+        if (stretch.path == Path::kPrompt && sequence.computed == stretch.end)
+            snapshots(sequence).keep(sequence.computed);
+    }
+}
+
+Stepper::Part& Stepper::make_output(const SequenceState& sequence) {
+    Part& part = *std::ranges::find(last_.parts, sequence.slot, &Part::slot);
+    const int64_t row = part.end - 1;
+    part.used = true;
+    if (last_.output == row) return part;
+    if (last_.wanted != row) {
+        const auto wanted = static_cast<int32_t>(row);
+        device_.upload(*last_.bound->step, step_wanted_offset(),
+                       std::as_bytes(std::span(&wanted, 1)));
+        last_.wanted = row;
+    }
+    last_.bound->plan->run_output();
+    last_.output = row;
+    return part;
 }
 
 void Stepper::read_output(SequenceState& sequence, std::vector<float>& to) {
-    const int64_t rows = last_ == &each_ || last_ == &hidden_ ? last_rows_ : 1;
-    const auto count =
-        static_cast<size_t>(rows * (last_ == &hidden_ ? model_.graph().hidden : vocabulary()));
+    const Part& part = make_output(sequence);
+    const bool of_each = last_.bound->plan->plan().options.each_row();
+    const int64_t rows = of_each ? part.end - part.begin : 1;
+    const int64_t width = last_.bound == &hidden_ ? model_.graph().hidden : vocabulary();
+    const auto count = static_cast<size_t>(rows * width);
     to.resize(to.size() + count);
     const std::span<float> read = std::span(to).last(count);
-    device_.download(std::as_writable_bytes(read), *last_->logits, 0);
+    device_.download(std::as_writable_bytes(read), *last_.bound->logits,
+                     of_each ? static_cast<size_t>(part.begin * width) * sizeof(float) : 0);
     if (!all_finite(read)) throw_number_error(sequence);
 }
 
 void Stepper::prepare(SequenceState& sequence, bool draws) {
     settle(sequence);
-    const bool there = last_ != nullptr && last_slot_ == sequence.slot;
-    if (!draws || sequence.computed < sequence.size() || there) return;
+    if (!draws || sequence.computed < sequence.size() || last_.has(sequence.slot)) return;
     const SequenceState::Stretch& stretch = sequence.stretch_at(sequence.computed - 1);
     const int64_t at = &stretch - sequence.stretches.data();
     const int64_t begin = at == 0 ? 0 : sequence.stretches[static_cast<size_t>(at - 1)].end;
     sequence.computed = begin;
-    const int64_t rows = rows_of(*due(sequence).bound.plan);
+    const int64_t rows = rows_of(*bound_of(stretch.path).plan);
     sequence.computed = begin + (stretch.end - 1 - begin) / rows * rows;
     settle(sequence);
 }
 
 int32_t Stepper::draw_first(SequenceState& sequence, const Sampling& sampling,
                             const DrawLimit& limit) {
-    if (last_ == &each_) {
+    const Part& part = make_output(sequence);
+    if (last_.bound == &each_) {
         // This plan has a buffer of its own for the logits of all rows.
         const auto width = static_cast<size_t>(vocabulary()) * sizeof(float);
         std::vector<std::byte> row(width);
-        device_.download(row, *each_.logits, static_cast<size_t>(last_rows_ - 1) * width);
+        device_.download(row, *each_.logits, static_cast<size_t>(part.end - 1) * width);
         device_.upload(*decode().logits, 0, row);
     }
     const int32_t token = draws_->first(sequence, sampling, limit);
     take_draw(sequence, token);
-    last_ = nullptr;  // the penalty for repetitions works in place
+    forget_part(sequence.slot);  // the penalty for repetitions works in place
+    last_.output = -1;
     check_draw(sequence);
     return token;
 }
@@ -223,7 +269,7 @@ void Stepper::draw(std::span<SequenceState* const> sequences) {
             most = std::min({most, context() - sequence->computed,
                              snapshots(*sequence).until_due(sequence->computed)});
         draws_->launch_ahead(most);
-        last_ = nullptr;  // of the step of one row
+        last_ = {};  // scratch and logits are used anew
     }
     draws_->land();
     take_landed(sequences);
@@ -257,7 +303,7 @@ void Stepper::check_draw(SequenceState& sequence) {
 void Stepper::settle(SequenceState& sequence) {
     if (reached(sequence) + draws_->in_flight(sequence.slot) == sequence.computed) return;
     draws_->drop(sequence.slot);
-    if (last_slot_ == sequence.slot) last_ = nullptr;
+    forget_part(sequence.slot);
     StateSnapshots& kept = snapshots(sequence);
     if (kept.has_state()) sequence.computed = kept.restore(sequence.computed);
     reached(sequence) = sequence.computed;
@@ -273,21 +319,22 @@ void Stepper::trace(SequenceState& sequence, const AfterKernel& after) {
 }
 
 void Stepper::trace_step(SequenceState& sequence, const GoesOn& goes_on) {
-    const Due step = due(sequence);
-    put_inputs(sequence, step);
-    BoundPlan& plan = *step.bound.plan;
+    SequenceState* const one = &sequence;
+    begin_step({&one, 1});
+    const int rows = rows_of_step();
+    BoundPlan& plan = *last_.bound->plan;
     for (size_t i = 0; i < plan.plan().steps.size(); ++i) {
-        plan.launch(step.rows, i, i + 1);
-        if (!goes_on(plan, i, step.rows)) break;
+        plan.launch(rows, i, i + 1);
+        if (!goes_on(plan, i, rows)) break;
     }
-    last_ = &step.bound;
-    last_slot_ = sequence.slot;
-    last_rows_ = step.rows;
-    sequence.computed = reached(sequence) = sequence.computed + step.rows;
+    last_.output = rows - 1;
+    sequence.computed = reached(sequence) = sequence.computed + rows;
 }
 
 void Stepper::throw_number_error(SequenceState& sequence) {
     draws_->drop(sequence.slot);
+    for (const Part& part : last_.parts)
+        if (part.sequence != &sequence && !part.used) part.sequence->computed = part.from;
     // By the steps that found it, since another kernel may be right.
     const int64_t tokens = sequence.computed;
     sequence.computed = reached(sequence) = 0;

@@ -1,7 +1,8 @@
 // Takes the steps of sequences on a device: fills the rows of a step, launches its plan, and hands
-// over what was drawn. A step of a prompt has rows of one sequence. A decode step has one row of
-// each of several, by kernels that add in the same order as those of one row: a sequence's tokens
-// do not depend on which others are in its steps.
+// over what was drawn. A step of prompts has rows of one sequence or more; no row's sums depend on
+// rows of other sequences. A decode step has one row each of several sequences, by kernels that add
+// in the same order as those of one row. So a sequence's tokens do not depend on which others are
+// in its steps.
 // One thread at a time. After a DeviceError a stepper is not used again.
 #pragma once
 
@@ -18,6 +19,7 @@
 #include "runtime/engine/loaded_model.h"
 #include "runtime/engine/prefix_reuse.h"
 #include "runtime/load/bound_plan.h"
+#include "runtime/load/step_state.h"
 #include "runtime/oracle/engine.h"
 
 namespace hetune {
@@ -42,7 +44,8 @@ class Stepper : public Engine {
     int64_t expect_parting(SequenceState& sequence, int64_t tokens) override {
         return prefixes_.divide(sequence, tokens);
     }
-    void compute(SequenceState& sequence) override;
+    using Engine::compute;
+    void compute(std::span<SequenceState* const> sequences) override;
     void read_output(SequenceState& sequence, std::vector<float>& to) override;
     void prepare(SequenceState& sequence, bool draws) override;
     int32_t draw_first(SequenceState& sequence, const Sampling& sampling,
@@ -84,14 +87,30 @@ class Stepper : public Engine {
         return memory_.snapshots(sequence.slot);
     }
 
-    // The plan and the number of rows of the step that is due.
-    struct Due {
-        Bound& bound;
-        int rows = 0;
+    // A sequence's rows of a step.
+    struct Part {
+        SequenceState* sequence = nullptr;
+        int slot = -1;
+        int64_t begin = 0, end = 0;
+        int64_t from = 0;   // the sequence's `computed` before the step
+        bool used = false;  // its output was asked for
+    };
+    // The last step, while its results are in memory.
+    struct LastStep {
+        Bound* bound = nullptr;
+        std::vector<Part> parts;
+        int64_t wanted = 0;   // StepState::wanted on the device
+        int64_t output = -1;  // the row whose output was made; -1: none yet
+        bool has(int slot) const;
     };
     Bound& bound_of(SequenceState::Path path);
-    Due due(const SequenceState& sequence);
-    void put_inputs(const SequenceState& sequence, const Due& due);
+    // Finds the rows of the step that is due for these sequences, and uploads them.
+    void begin_step(std::span<SequenceState* const> sequences);
+    int rows_of_step() const { return static_cast<int>(last_.parts.back().end); }
+    // A sequence's part of the last step; the output of its last row is made where it is missing.
+    Part& make_output(const SequenceState& sequence);
+    // Nothing of a slot's part is used any more.
+    void forget_part(int slot);
     // As compute(), until `goes_on` answers false.
     using GoesOn = std::function<bool(const BoundPlan& plan, size_t step, int rows)>;
     void trace_step(SequenceState& sequence, const GoesOn& goes_on);
@@ -104,7 +123,7 @@ class Stepper : public Engine {
     // Appends a draw. False where the logits were no numbers.
     bool take_draw(SequenceState& sequence, int32_t token);
     // Finds out where the context's logits ceased to be numbers, empties the sequence, and throws
-    // NumberError.
+    // NumberError. Others' parts of the last step whose output was not asked for are due again.
     [[noreturn]] void throw_number_error(SequenceState& sequence);
 
     const LoadedModel& model_;
@@ -116,9 +135,9 @@ class Stepper : public Engine {
     Bound prefill_, each_, hidden_;
     std::unique_ptr<Draws> draws_;
     std::vector<int64_t> reached_;  // tokens of each slot's sequence that were computed and taken
-    const Bound* last_ = nullptr;   // the plan of the last step, while its logits are there
-    int last_slot_ = -1;            // of its sequence
-    int64_t last_rows_ = 0;         // of that step
+    LastStep last_;
+    std::vector<StepRow> step_rows_;  // scratch of begin_step()
+    std::vector<int32_t> step_tokens_;
     int64_t prompt_rows_ = 0;
 };
 

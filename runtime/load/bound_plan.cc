@@ -17,7 +17,10 @@ LaunchShape launch_shape(const PlanStep& step, int rows) {
 
 BoundPlan::BoundPlan(Device& device, Plan plan, const LoadedKernels& kernels,
                      const std::vector<Buffer*>& buffers)
-    : device_(device), plan_(std::move(plan)), buffers_(buffers) {
+    : device_(device),
+      plan_(std::move(plan)),
+      buffers_(buffers),
+      output_step_(plan_.output_step()) {
     const std::vector<Module*> modules = kernels.modules_of(plan_);
     for (const PlanStep& step : plan_.steps) {
         Launch launch{.module = modules[static_cast<size_t>(step.kernel)],
@@ -41,9 +44,22 @@ void BoundPlan::launch(int rows, size_t first, size_t last) {
 }
 
 void BoundPlan::run(int rows) {
-    if (rows != plan_.options.rows) return launch(rows, 0, launches_.size());
-    if (graph_ == nullptr) graph_ = device_.capture([&] { launch(rows, 0, launches_.size()); });
-    device_.replay(*graph_);
+    run_rows(rows);
+    run_output();
+}
+
+void BoundPlan::run_rows(int rows) {
+    if (rows != plan_.options.rows) return launch(rows, 0, output_step_);
+    if (rows_graph_ == nullptr)
+        rows_graph_ = device_.capture([&] { launch(rows, 0, output_step_); });
+    device_.replay(*rows_graph_);
+}
+
+void BoundPlan::run_output() {
+    if (output_step_ == launches_.size()) return;
+    if (output_graph_ == nullptr)
+        output_graph_ = device_.capture([&] { launch(1, output_step_, launches_.size()); });
+    device_.replay(*output_graph_);
 }
 
 }  // namespace hetune

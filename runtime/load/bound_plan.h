@@ -24,8 +24,13 @@ class BoundPlan {
     Buffer& buffer(int index) { return *buffers_[static_cast<size_t>(index)]; }
     const Buffer& buffer(int index) const { return *buffers_[static_cast<size_t>(index)]; }
     // One step of `rows` rows (1 to plan().options.rows), whose StepState and tokens are already in
-    // their buffers. A full step replays a captured graph; a shorter one launches fewer groups.
+    // their buffers, and its output: run_rows() and run_output().
     void run(int rows);
+    // A full step replays a captured graph; a shorter one launches fewer groups.
+    void run_rows(int rows);
+    // The output of the row that the StepState wants (Plan::output_step), behind run_rows(). It may
+    // be called again with another row wanted.
+    void run_output();
     // Launches the steps [first, last) only.
     void launch(int rows, size_t first, size_t last);
 
@@ -39,7 +44,8 @@ class BoundPlan {
     Plan plan_;
     std::vector<Buffer*> buffers_;
     std::vector<Launch> launches_;
-    std::unique_ptr<Graph> graph_;
+    size_t output_step_;
+    std::unique_ptr<Graph> rows_graph_, output_graph_;
 };
 
 }  // namespace hetune

@@ -1,13 +1,14 @@
 // The device's StepState and its rows (kernel_templates/elementwise/step_state.h).
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
 
 namespace hetune {
 
-// Where a row's token stands in its sequence, and the slot of that (ContextMemory).
+// Where a row's token stands in its sequence, and the sequence's slot (ContextMemory).
 struct StepRow {
     int32_t position = 0;
     int32_t slot = 0;
@@ -18,7 +19,11 @@ struct SlotStrides {
     int64_t state = 0;  // floats of a slot's recurrent state
 };
 
-// All rows count.
+// All rows count, and the output of the last one is wanted. Neighbours with one slot are of one
+// sequence; a row at the position of the row before it fills, and so do those behind it.
 std::vector<int32_t> step_state(std::span<const StepRow> rows, const SlotStrides& strides);
+
+// Of StepState::wanted, in bytes.
+size_t step_wanted_offset();
 
 }  // namespace hetune

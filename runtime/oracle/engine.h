@@ -43,22 +43,31 @@ class Engine {
     // that is worth to wait for.
     virtual int64_t expect_parting(SequenceState&, int64_t /*tokens*/) { return 0; }
 
-    // The functions below take a sequence with a slot. Where its tokens were cut since they were
+    // The functions below take sequences with slots. Where its tokens were cut since they were
     // computed, a recurrent state goes back to a copy, and `computed` with it. All throw
     // NumberError where a logit is NaN or infinite, which leaves the sequence empty, and
     // DeviceError.
 
-    // One step for tokens behind `computed`, of which there is one or more, within a stretch.
-    virtual void compute(SequenceState& sequence) = 0;
-    // Appends what the last step left, before a token is drawn from it: logits [rows, vocabulary]
-    // of its tokens on Path::kEachLogits, hidden states [rows, hidden] on Path::kEachHidden, or
-    // logits [vocabulary] of its last token. No token can be drawn behind hidden states.
+    // One step for tokens behind `computed`, of which each sequence has one or more, within a
+    // stretch. The step is the first sequence's; as far as there is room and the same kernels
+    // compute them, tokens of later sequences are in it, too. `computed` tells. A NumberError of
+    // one of them takes `computed` back for those whose output nobody has asked for.
+    virtual void compute(std::span<SequenceState* const> sequences) = 0;
+    void compute(SequenceState& sequence) {
+        SequenceState* const one = &sequence;
+        compute(std::span(&one, 1));
+    }
+    // Appends what a sequence's part of the last step left, before a token is drawn from it: logits
+    // [rows, vocabulary] of its tokens on Path::kEachLogits, hidden states [rows, hidden] on
+    // Path::kEachHidden, or logits [vocabulary] of its last token. No token can be drawn behind
+    // hidden states.
     virtual void read_output(SequenceState& sequence, std::vector<float>& to) = 0;
 
     // To be called whenever others may have used the engine, or the sequence was changed. With
     // `draws` the last step of a computed sequence becomes due again where its logits are gone.
     virtual void prepare(SequenceState& sequence, bool draws) = 0;
-    // Draws the token behind those of a sequence, all of which are computed, and appends it.
+    // Draws the token behind those of a sequence, all of which are computed, and appends it. Other
+    // sequences of the last step keep their outputs.
     // `limit` lets the engine run ahead; it stops by itself behind an end token and the last draw.
     // Without draws the engine does what it is asked to, and no more.
     virtual int32_t draw_first(SequenceState& sequence, const Sampling& sampling,

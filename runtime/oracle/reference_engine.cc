@@ -42,7 +42,8 @@ void ReferenceEngine::give_back(SequenceState& sequence) {
     state_.clear();
 }
 
-void ReferenceEngine::compute(SequenceState& sequence) {
+void ReferenceEngine::compute(std::span<SequenceState* const> sequences) {
+    SequenceState& sequence = *sequences.front();
     prepare(sequence, false);
     const SequenceState::Stretch& stretch = sequence.stretch_at(sequence.computed);
     // The logits of each token are those of one step, since value() is asked about it.

@@ -22,7 +22,8 @@ class ReferenceEngine : public Engine {
     // There is one slot.
     bool take_slot(SequenceState& sequence, int64_t tokens, int64_t most) override;
     void give_back(SequenceState& sequence) override;
-    void compute(SequenceState& sequence) override;
+    using Engine::compute;
+    void compute(std::span<SequenceState* const> sequences) override;
     void read_output(SequenceState& sequence, std::vector<float>& to) override;
     // Draws with runtime/oracle/sampler.h.
     void prepare(SequenceState& sequence, bool draws) override;

@@ -74,9 +74,7 @@ void certify_head_norm_rope(Trial& t) {
     const int64_t heads = t.number("kHeads"), size = t.number("kHeadSize"),
                   stride = t.number("kStride");
     const StepPlaces places(t, t.stand_at(777));
-    std::vector<TrialRow> rows;
-    for (const int64_t position : places.positions) rows.push_back({position, 0});
-    t.set_rows(rows, 0, 0);
+    t.set_rows(places.rows(), 0, 0);
     const auto x = t.put_activations("x", t.rows(), stride, false);
     const auto w = t.flag("kNorm") ? t.weight_vector("w") : std::span<const float>();
     t.out_floats("y", heads * size);
@@ -135,9 +133,9 @@ void certify_kv_write(Trial& t) {
         auto others = std::vector<std::byte>(cache.begin(), cache.end());
         // All of them: a row that was left out is not poisoned, but holds what was there before.
         for (size_t row = 0; row < places.positions.size(); ++row) {
-            if (places.has_ended(row)) continue;
+            if (places.has_ended(row) || places.fills(row)) continue;
             const auto at = static_cast<size_t>(
-                pages.row(places.sequence(row), places.positions[row]) * row_bytes);
+                pages.row(places.sequence[row], places.positions[row]) * row_bytes);
             const auto bytes = static_cast<size_t>(row_bytes);
             std::ranges::copy(std::span(old).subspan(at, bytes),
                               others.begin() + static_cast<std::ptrdiff_t>(at));
@@ -170,7 +168,7 @@ struct ManyRows {
     template <class Compare>
     void each(const Trial& t, std::span<const float> queries, const StepPlaces& places,
               const StepCaches& caches, Compare&& compare) const {
-        if (places.lengths.size() > 1) {
+        if (t.decodes()) {
             for (size_t row = 0; row < places.positions.size(); ++row) {
                 if (places.has_ended(row)) continue;
                 CachedHeads k(shape, caches.keys[row]), v(shape, caches.values[row]);
@@ -182,16 +180,19 @@ struct ManyRows {
             }
             return;
         }
-        const int64_t position = places.positions[0];
-        CachedHeads k(shape, caches.keys[0]), v(shape, caches.values[0]);
-        for (int64_t first = 0; first < std::min(t.rows(), kDistinctRows); ++first) {
-            std::vector<int64_t> counts;
-            for (int64_t row = first; row < t.rows(); row += kDistinctRows)
-                counts.push_back(position + row + 1);
-            attend(t, queries, first, k, v, counts,
-                   [&](int64_t count, int64_t head, std::span<const float> wanted) {
-                       compare(count - position - 1, head, wanted);
-                   });
+        for (const auto& [begin, end, position, sequence] : places.parts) {
+            CachedHeads k(shape, caches.keys[sequence]), v(shape, caches.values[sequence]);
+            for (int64_t first = begin; first < std::min(end, begin + kDistinctRows); ++first) {
+                std::vector<int64_t> counts;
+                for (int64_t row = first; row < end; row += kDistinctRows)
+                    counts.push_back(position + row - begin + 1);
+                const int64_t one =
+                    begin - position - 1;  // a count of keys is that of this row more
+                attend(t, queries, first, k, v, counts,
+                       [&](int64_t count, int64_t head, std::span<const float> wanted) {
+                           compare(count + one, head, wanted);
+                       });
+            }
         }
     }
 

@@ -93,30 +93,38 @@ void certify_chunk(Trial& t) {
                                       static_cast<size_t>(c.tokens * c.values)),
             c.values);
     t.put("chunks", chunks);
-    auto state = seeded_floats(static_cast<size_t>(c.heads * c.keys * c.values), t.random());
-    repeat_columns(state, c.values);
-    const int64_t stride = SlotStates::stride_for(static_cast<int64_t>(state.size()));
-    SlotStates states(t, "state", {state}, stride);
-    std::vector<TrialRow> places;
-    for (int64_t row = 0; row < t.rows(); ++row) places.push_back({row, 1});
-    t.set_rows(places, 0, stride);
+    const StepPlaces places(t, 0);
+    std::vector<std::vector<float>> state;
+    for (size_t i = 0; i < places.parts.size(); ++i) {
+        state.push_back(
+            seeded_floats(static_cast<size_t>(c.heads * c.keys * c.values), t.random()));
+        repeat_columns(state.back(), c.values);
+    }
+    const int64_t stride = SlotStates::stride_for(c.heads * c.keys * c.values);
+    SlotStates states(t, "state", state, stride);
+    t.set_rows(places.rows(), 0, stride);
     t.out_floats("y", c.heads * c.values);
     t.launch();
-    const auto y = t.get<float>("y"), after = states.read(0);
+    const auto y = t.get<float>("y");
     Comparison& comparison = t.compare("y", kRecurrent);
     Comparison& compare_state = t.compare("state", kRecurrent);
-    for (int64_t h = 0; h < c.heads; ++h) {
-        auto own = in_double(distinct_columns(row_of(state, h, c.keys * c.values), c.values));
-        for (int64_t n = 0; n < c.count; ++n) {
-            const auto wanted = c.run(row_of(chunks, n * c.heads + h, c.floats()), own);
-            for (int64_t row = n * c.tokens; row < std::min((n + 1) * c.tokens, t.rows()); ++row)
+    const auto compare_head = [&](const StepPlaces::Part& of, int64_t h) {
+        auto own =
+            in_double(distinct_columns(row_of(state[of.sequence], h, c.keys * c.values), c.values));
+        for (int64_t first = of.begin; first < of.end; first += c.tokens) {
+            const auto wanted =
+                c.run(row_of(chunks, first / c.tokens * c.heads + h, c.floats()), own);
+            for (int64_t row = first; row < std::min(first + c.tokens, of.end); ++row)
                 c.compare(comparison, row_of(y, row * c.heads + h, c.values),
-                          columns_of(wanted, row - n * c.tokens, c.columns));
+                          columns_of(wanted, row - first, c.columns));
         }
+        const auto after = states.read(of.sequence);
         for (int64_t i = 0; i < c.keys; ++i)
             c.compare(compare_state, row_of(after, h * c.keys + i, c.values),
                       columns_of(own, i, c.columns));
-    }
+    };
+    for (const StepPlaces::Part& part : places.parts)
+        for (int64_t h = 0; h < c.heads; ++h) compare_head(part, h);
 }
 
 // What it leaves for the next kernel, run through the formulas, gives what the delta rule gives
@@ -133,6 +141,8 @@ void certify_prepare(Trial& t) {
     t.put("qkv", qkv);
     const auto a = t.put_floats("a", t.rows() * c.heads), b = t.put_floats("b", t.rows() * c.heads);
     const auto rate = t.weight_vector("ssm_a", -2.0f, -0.05f), bias = t.weight_vector("dt_bias");
+    const StepPlaces places(t, 0);
+    t.set_rows(places.rows(), 0, 0);
     t.scratch("chunks", c.all * c.heads * c.floats() * 4);
     t.launch();
     const auto chunks = t.get<float>("chunks");
@@ -156,6 +166,7 @@ void certify_prepare(Trial& t) {
                           in_double({values.begin(), values.begin() + c.columns}));
             }
             for (int64_t row = n * c.tokens; row < std::min((n + 1) * c.tokens, t.rows()); ++row) {
+                if (places.fills(static_cast<size_t>(row))) continue;
                 const auto input = row_of(qkv, row, channels);
                 const auto part = [&](int64_t first, int64_t size) {
                     return input.subspan(static_cast<size_t>(first), static_cast<size_t>(size));

@@ -26,9 +26,9 @@ double convolved(std::span<const float> x, std::span<const float> w, std::span<c
     double sum = 0;
     for (int64_t j = 0; j < taps; ++j) {
         const int64_t from = row - taps + 1 + j;  // of this step, or before it
-        const float input = from >= 0
-                                ? x[static_cast<size_t>(from * width + col)]
-                                : ring[static_cast<size_t>((position + from) % taps * width + col)];
+        const float input =
+            from >= 0 ? x[static_cast<size_t>(from * width + col)]
+                      : ring[static_cast<size_t>((position + taps + from) % taps * width + col)];
         sum += static_cast<double>(w[static_cast<size_t>(col * taps + j)]) *
                static_cast<double>(input);
     }
@@ -51,29 +51,31 @@ void compare_ring(Comparison& comparison, std::span<const float> after, std::spa
         }
 }
 
-std::vector<TrialRow> rows_of_prompt(const Trial& t) {
-    std::vector<TrialRow> rows;
-    for (int64_t row = 0; row < t.rows(); ++row) rows.push_back({kPosition + row, 1});
-    return rows;
-}
-
 void certify_conv(Trial& t) {
     const int64_t width = t.number("kWidth"), taps = t.number("kTaps");
     const auto x = t.put_floats("x", t.rows() * width);
     const auto w = t.weight_vector("w");
-    const auto ring = seeded_floats(static_cast<size_t>(taps * width), t.random());
+    const StepPlaces places(t, kPosition);
+    std::vector<std::vector<float>> rings;
+    for (size_t i = 0; i < places.parts.size(); ++i)
+        rings.push_back(seeded_floats(static_cast<size_t>(taps * width), t.random()));
     const int64_t stride = SlotStates::stride_for(taps * width);
-    SlotStates states(t, "state", {ring}, stride);
-    t.set_rows(rows_of_prompt(t), 0, stride);
+    SlotStates states(t, "state", rings, stride);
+    t.set_rows(places.rows(), 0, stride);
     t.out_floats("y", width);
     t.launch();
     const auto y = t.get<float>("y");
     Comparison& comparison = t.compare("y", 2e-5);
-    for (int64_t col = 0; col < width; ++col)
-        for (int64_t row = 0; row < t.rows(); ++row)
-            comparison.add(col, static_cast<double>(y[static_cast<size_t>(row * width + col)]),
-                           convolved(x, w, ring, {taps, width}, row, col));
-    compare_ring(t.compare("state", kExact), states.read(0), x, ring, {taps, width}, t.rows());
+    Comparison& compare_state = t.compare("state", kExact);
+    for (const auto& [begin, end, position, sequence] : places.parts) {
+        const auto own = std::span(x).subspan(static_cast<size_t>(begin * width));
+        const Ring ring{taps, width, position};
+        for (int64_t col = 0; col < width; ++col)
+            for (int64_t row = begin; row < end; ++row)
+                comparison.add(col, static_cast<double>(y[static_cast<size_t>(row * width + col)]),
+                               convolved(own, w, rings[sequence], ring, row - begin, col));
+        compare_ring(compare_state, states.read(sequence), own, rings[sequence], ring, end - begin);
+    }
 }
 
 // Columns of values and state repeat, so that the oracle has few of each head to compute.
@@ -83,21 +85,25 @@ void certify_delta_net(Trial& t) {
     const int64_t keys = key_heads * key_size, values = heads * value_size,
                   channels = 2 * keys + values;
     auto qkv = seeded_floats(static_cast<size_t>(t.rows() * channels), t.random());
-    auto state = seeded_floats(static_cast<size_t>(values * key_size), t.random());
+    const StepPlaces places(t, kPosition);
+    std::vector<std::vector<float>> state;
+    for (size_t i = 0; i < places.parts.size(); ++i) {
+        state.push_back(seeded_floats(static_cast<size_t>(values * key_size), t.random()));
+        repeat_columns(state.back(), value_size);
+    }
     for (int64_t row = 0; row < t.rows(); ++row)
         repeat_columns(std::span(qkv).subspan(static_cast<size_t>(row * channels + 2 * keys),
                                               static_cast<size_t>(values)),
                        value_size);
-    repeat_columns(state, value_size);
     t.put("qkv", qkv);
     const int64_t stride = SlotStates::stride_for(values * key_size);
-    SlotStates states(t, "state", {state}, stride);
-    t.set_rows(rows_of_prompt(t), 0, stride);
+    SlotStates states(t, "state", state, stride);
+    t.set_rows(places.rows(), 0, stride);
     const auto a = t.put_floats("a", t.rows() * heads), b = t.put_floats("b", t.rows() * heads);
     const auto rate = t.weight_vector("ssm_a", -2.0f, -0.05f), bias = t.weight_vector("dt_bias");
     t.out_floats("y", values);
     t.launch();
-    const auto y = t.get<float>("y"), after = states.read(0);
+    const auto y = t.get<float>("y");
     Comparison& comparison = t.compare("y", kRecurrent);
     Comparison& compare_state = t.compare("state", kRecurrent);
     const int64_t columns = std::min(value_size, kDistinctColumns);
@@ -108,12 +114,12 @@ void certify_delta_net(Trial& t) {
         repeat_columns(row_values, value_size);
         to.add_all(0, got, row_values);
     };
-    for (int64_t h = 0; h < heads; ++h) {
+    const auto compare_head = [&](const StepPlaces::Part& of, int64_t h) {
         const auto head = static_cast<size_t>(h);
         std::vector<float> own =
-            distinct_columns(row_of(state, h, key_size * value_size), value_size);
+            distinct_columns(row_of(state[of.sequence], h, key_size * value_size), value_size);
         std::vector<float> wanted(static_cast<size_t>(columns));
-        for (int64_t row = 0; row < t.rows(); ++row) {
+        for (int64_t row = of.begin; row < of.end; ++row) {
             const auto input = row_of(qkv, row, channels);
             const auto part = [&](int64_t first, int64_t size) {
                 return input.subspan(static_cast<size_t>(first), static_cast<size_t>(size));
@@ -129,10 +135,13 @@ void certify_delta_net(Trial& t) {
                                   wanted);
             compare_columns(comparison, row_of(y, static_cast<int64_t>(at), value_size), wanted);
         }
+        const auto after = states.read(of.sequence);
         for (int64_t i = 0; i < key_size; ++i)
             compare_columns(compare_state, row_of(after, h * key_size + i, value_size),
                             row_of(own, i, columns));
-    }
+    };
+    for (const StepPlaces::Part& part : places.parts)
+        for (int64_t h = 0; h < heads; ++h) compare_head(part, h);
 }
 
 // causal_conv, delta_net and gated_rmsnorm in one launch; each row is of a sequence of its own.

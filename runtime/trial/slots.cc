@@ -17,8 +17,27 @@ constexpr std::byte kPoison{0xff};
 
 StepPlaces::StepPlaces(const Trial& t, int64_t position) {
     if (!t.decodes()) {
-        for (int64_t row = 0; row < t.rows(); ++row) positions.push_back(position + row);
-        lengths = {position + t.full_rows()};
+        const int64_t rows = t.rows(), alignment = t.row_alignment();
+        // The second sequence's first row; no row where there is one sequence.
+        const int64_t second =
+            rows > alignment ? std::max(rows / alignment / 2, int64_t{1}) * alignment : rows;
+        const int64_t filling = second < rows && alignment > 1 ? 1 : 0;
+        parts = {{0, second - filling, position, 0}};
+        lengths = {position + (second < rows ? second - filling : t.full_rows())};
+        if (second < rows) {
+            parts.push_back({second, rows, 0, 1});
+            lengths.push_back(t.full_rows() - second);
+        }
+        for (const Part& part : parts) {
+            while (std::ssize(positions) < part.begin) {
+                positions.push_back(positions.back());
+                sequence.push_back(sequence.back());
+            }
+            for (int64_t row = part.begin; row < part.end; ++row) {
+                positions.push_back(part.position + row - part.begin);
+                sequence.push_back(part.sequence);
+            }
+        }
         return;
     }
     constexpr std::array<int64_t, 6> kEnds = {kPageTokens - 1,    kPageTokens, 0, 31, 32,
@@ -26,8 +45,25 @@ StepPlaces::StepPlaces(const Trial& t, int64_t position) {
     positions = {position};
     for (int64_t row = 1; row < t.rows(); ++row)
         positions.push_back(kEnds[static_cast<size_t>(row - 1) % kEnds.size()]);
-    for (const int64_t at : positions) lengths.push_back(at + 1);
+    for (const int64_t at : positions) {
+        sequence.push_back(lengths.size());
+        lengths.push_back(at + 1);
+    }
     if (t.rows() > 2) positions[static_cast<size_t>(t.rows()) / 2] = kEndedRow;
+}
+
+bool StepPlaces::fills(size_t row) const {
+    return !parts.empty() && std::ranges::none_of(parts, [&](const Part& part) {
+        const auto at = static_cast<int64_t>(row);
+        return part.begin <= at && at < part.end;
+    });
+}
+
+std::vector<TrialRow> StepPlaces::rows() const {
+    std::vector<TrialRow> rows;
+    for (size_t row = 0; row < positions.size(); ++row)
+        rows.push_back({positions[row], trial_slot(lengths.size(), sequence[row])});
+    return rows;
 }
 
 CachePages::CachePages(Trial& t, const StepPlaces& places) : lengths_(places.lengths) {
@@ -42,10 +78,7 @@ CachePages::CachePages(Trial& t, const StepPlaces& places) : lengths_(places.len
         for (int64_t at = (lengths_[i] + kPageTokens - 1) / kPageTokens; at-- > 0;)
             table_[static_cast<size_t>(slot(i) * stride_ + at)] = --page;
     t.put("pages", table_);
-    std::vector<TrialRow> rows;
-    for (size_t row = 0; row < places.positions.size(); ++row)
-        rows.push_back({places.positions[row], slot(places.sequence(row))});
-    t.set_rows(rows, stride_, 0);
+    t.set_rows(places.rows(), stride_, 0);
 }
 
 int64_t CachePages::row(size_t sequence, int64_t position) const {

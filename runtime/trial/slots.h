@@ -19,16 +19,29 @@ inline int trial_slot(size_t sequences, size_t sequence) {
 
 // Where the rows of a step stand.
 struct StepPlaces {
-    // One after another in one sequence, or, in a step of a decode plan, each in a sequence of its
-    // own: the first at `position`, others at the ends of tiles and pages and at the start. Of
-    // three and more one has ended.
+    // In a step of a decode plan each row is of a sequence of its own: the first at `position`,
+    // others at the ends of tiles and pages and at the start. Of three and more one has ended.
+    // In a step of prompts rows are of one sequence from `position` on; where there are enough, of
+    // that and of another one, which begins its text, with a filling row between the two where the
+    // kernel wants the other one to begin at a multiple of some rows.
     StepPlaces(const Trial& t, int64_t position);
 
-    size_t sequence(size_t row) const { return lengths.size() == 1 ? 0 : row; }
+    // A sequence's rows of a step of prompts.
+    struct Part {
+        int64_t begin, end;  // rows
+        int64_t position;    // of the first
+        size_t sequence;
+    };
+
     bool has_ended(size_t row) const { return positions[row] == kEndedRow; }
+    bool fills(size_t row) const;
+    // The same as the rows of a Trial.
+    std::vector<TrialRow> rows() const;
 
     std::vector<int64_t> positions;  // of rows
+    std::vector<size_t> sequence;    // of rows
     std::vector<int64_t> lengths;    // of sequences
+    std::vector<Part> parts;         // of a step of prompts
 };
 
 // Sequences in the pages of a KV cache. The first page belongs to none of them.

@@ -112,7 +112,14 @@ void Trial::set_rows(std::vector<TrialRow> rows, int64_t page_stride, int64_t st
     places.resize(static_cast<size_t>(full_rows_), {1 << 28, 1 << 28});
     step_ = step_state(places, {page_stride, state_stride});
     step_[0] = static_cast<int32_t>(rows_);
+    want_row(rows_ - 1);
 }
+
+int64_t Trial::row_alignment() const {
+    return info_.one_sequence ? subject_.step.rows_per_group : 1;
+}
+
+void Trial::want_row(int64_t row) { step_[3] = static_cast<int32_t>(row); }
 
 void Trial::set_position(int64_t position) {
     std::vector<TrialRow> rows;

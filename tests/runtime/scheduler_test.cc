@@ -35,7 +35,7 @@ class FakeEngine : public Engine {
   public:
     struct Script {
         int slots = 1;
-        std::atomic<int> steps = 0, computed = 0;
+        std::atomic<int> steps = 0, computed = 0, prompt_steps = 0;
         std::function<void()> before_step = [] {}, before_give_back = [] {};
     };
     explicit FakeEngine(Script& script)
@@ -60,11 +60,18 @@ class FakeEngine : public Engine {
         if (sequence.slot >= 0) held_[static_cast<size_t>(sequence.slot)].reset();
         sequence.slot = -1;
     }
-    void compute(SequenceState& sequence) override {
-        step(sequence);
-        const int64_t end = std::min(sequence.computed + 4, sequence.size());
-        take(sequence, end);
-        script_.computed += static_cast<int>(end);
+    // A step has four rows.
+    void compute(std::span<SequenceState* const> sequences) override {
+        int64_t room = 4;
+        ++script_.prompt_steps;
+        for (SequenceState* sequence : sequences) {
+            if (room == 0) return;
+            step(*sequence);
+            const int64_t rows = std::min(room, sequence->size() - sequence->computed);
+            room -= rows;
+            take(*sequence, sequence->computed + rows);
+            script_.computed += static_cast<int>(sequence->computed);
+        }
     }
     void read_output(SequenceState& sequence, std::vector<float>& to) override {
         to.resize(to.size() + kVocabulary, static_cast<float>(sequence.computed));
@@ -168,6 +175,25 @@ TEST_CASE("sequences of many threads get the tokens they get alone, on one slot 
         for (std::thread& thread : threads) thread.join();
         CHECK(wrong == 0);
     }
+}
+
+TEST_CASE("prompts that wait together share their steps, the oldest first") {
+    FakeEngine::Script script{.slots = 4};
+    Scheduler scheduler = scheduler_of(script);
+    std::vector<std::shared_ptr<Request>> requests;
+    // Nothing is computed before all are there.
+    scheduler.run([&](Engine&) {
+        for (const int32_t tokens : {3, 1, 2, 6})
+            requests.push_back(request(std::make_shared<SequenceState>(),
+                                       Tokens(static_cast<size_t>(tokens), tokens), 2));
+        for (const auto& each : requests) scheduler.submit(each);
+    });
+    for (const auto& each : requests) {
+        const Tokens prompt = each->tokens;
+        CHECK(receive(*each) == answer(prompt, 2));
+    }
+    // Twelve tokens, four a step: 3 and 1; 2 and two of 6; four of 6.
+    CHECK(script.prompt_steps == 3);
 }
 
 TEST_CASE(

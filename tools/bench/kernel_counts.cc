@@ -347,8 +347,9 @@ nlohmann::json emulate(const std::string& program, const Case& c, const CodeObje
                       args_file = folder.path() + "/args.json",
                       summary = folder.path() + "/summary.json";
     write_file(object, code.bytes.data(), code.bytes.size());
-    const std::vector<int32_t> state =
-        step_state(std::vector<StepRow>(static_cast<size_t>(c.tokens)), {});
+    std::vector<StepRow> rows;
+    for (int32_t row = 0; row < static_cast<int32_t>(c.tokens); ++row) rows.push_back({row, 0});
+    const std::vector<int32_t> state = step_state(rows, {});
     const size_t state_bytes = state.size() * sizeof(int32_t);
     write_file(step, state.data(), state_bytes);
     nlohmann::json args = nlohmann::json::array();
