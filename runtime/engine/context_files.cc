@@ -61,19 +61,13 @@ struct ContextMemory::FoundPages {
         made.insert(made.end(), parts.made.begin(), parts.made.end());
         return true;
     }
-    std::vector<SequenceState::Stretch> stretches() const {
-        std::vector<SequenceState::Stretch> list;
-        for (size_t i = 0; i < made.size(); ++i) {
-            if (list.empty() || list.back().path != made[i]) list.push_back({0, made[i]});
-            list.back().end = static_cast<int64_t>(i) + 1;
-        }
-        return list;
-    }
     void cut(size_t count) {
         for (; pages.size() > count; pages.pop_back()) memory.pages_.give_back(pages.back());
         made.resize(count * static_cast<size_t>(kPageTokens));
     }
-    void insert() { memory.tree_.insert(tokens.first(made.size()), stretches(), pages); }
+    void insert() {
+        memory.tree_.insert(tokens.first(made.size()), SequenceState::stretches_of(made), pages);
+    }
 
     ContextMemory& memory;
     const std::span<const int32_t> tokens;
@@ -197,7 +191,9 @@ bool ContextMemory::read_state(FoundPages& found, const StatePlace& place, bool 
     found.insert();
     if (free_checkpoints_.empty()) tree_.evict_checkpoint();
     const int free = free_checkpoints_.back();
-    if (!tree_.keep(found.tokens.first(found.made.size()), found.stretches(), free)) return false;
+    if (!tree_.keep(found.tokens.first(found.made.size()), SequenceState::stretches_of(found.made),
+                    free))
+        return false;
     free_checkpoints_.pop_back();
     device_.upload(*checkpoints_[static_cast<size_t>(free)], 0, piece->parts.state);
     return true;

@@ -4,6 +4,15 @@
 
 namespace hetune {
 
+std::vector<SequenceState::Stretch> SequenceState::stretches_of(std::span<const Path> made) {
+    std::vector<Stretch> list;
+    for (size_t i = 0; i < made.size(); ++i) {
+        if (list.empty() || list.back().path != made[i]) list.push_back({0, made[i]});
+        list.back().end = static_cast<int64_t>(i) + 1;
+    }
+    return list;
+}
+
 const SequenceState::Stretch& SequenceState::stretch_at(int64_t position) const {
     return *std::ranges::upper_bound(stretches, position, {}, &Stretch::end);
 }

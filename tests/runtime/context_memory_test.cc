@@ -26,12 +26,7 @@ struct Text {
         made.resize(count);
     }
     std::vector<SequenceState::Stretch> stretches() const {
-        std::vector<SequenceState::Stretch> list;
-        for (size_t i = 0; i < made.size(); ++i) {
-            if (list.empty() || list.back().path != made[i]) list.push_back({0, made[i]});
-            list.back().end = static_cast<int64_t>(i) + 1;
-        }
-        return list;
+        return SequenceState::stretches_of(made);
     }
     // A kernel writes such a value for the last of `count` tokens: it depends on all of them.
     uint64_t mark(size_t count) const {

@@ -24,13 +24,9 @@ inline std::vector<int32_t> tokens_of(const std::string& text) {
 
 inline std::vector<SequenceState::Stretch> stretches_of(const std::string& text) {
     using Path = SequenceState::Path;
-    std::vector<SequenceState::Stretch> stretches;
-    for (size_t i = 0; i < text.size(); ++i) {
-        const Path path = by_prompt(text[i]) ? Path::kPrompt : Path::kAnswer;
-        if (stretches.empty() || stretches.back().path != path) stretches.push_back({0, path});
-        stretches.back().end = static_cast<int64_t>(i + 1);
-    }
-    return stretches;
+    std::vector<Path> made;
+    for (const char token : text) made.push_back(by_prompt(token) ? Path::kPrompt : Path::kAnswer);
+    return SequenceState::stretches_of(made);
 }
 
 class PrefixModel {
