@@ -28,6 +28,18 @@ timespec timespec_of(PromptStore::Time time) {
 
 }  // namespace
 
+bool is_kept_by_cache(const std::filesystem::path& folder, const std::filesystem::path& cache) {
+    constexpr std::string_view kOwn[] = {"claims", "facts", "objects", "recipes",
+                                         "tiles",  "tmp",   "tunings"};
+    if (cache.empty()) return false;
+    std::error_code error;
+    const auto at = std::filesystem::weakly_canonical(folder, error);
+    const auto of = std::filesystem::weakly_canonical(cache / "x", error).parent_path();
+    const auto [end, rest] = std::mismatch(of.begin(), of.end(), at.begin(), at.end());
+    return !error && end == of.end() && rest != at.end() &&
+           std::ranges::find(kOwn, rest->string()) != std::end(kOwn);
+}
+
 PromptStore::PromptStore(std::filesystem::path folder, uint64_t max_bytes, WarnFunction warn)
     : folder_(std::move(folder)), max_bytes_(max_bytes), warn_(std::move(warn)) {
     const FolderCheck check = prepare_private_folder(folder_);

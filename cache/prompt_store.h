@@ -73,4 +73,8 @@ class PromptStore {
     uint64_t bytes_ = 0;
 };
 
+// Whether `folder` lies in one of the folders in which the cache at `cache` keeps its own files,
+// and removes them by its own rules. The cache's folder itself is none of these.
+bool is_kept_by_cache(const std::filesystem::path& folder, const std::filesystem::path& cache);
+
 }  // namespace hetune

@@ -47,13 +47,14 @@ struct Totals {
     Generated last;
     double first_token_seconds = 0;  // since the start of the process, less what a person took
     double typing_seconds = 0;
-    int64_t prompt_tokens = 0, tokens = 0;
+    int64_t prompt_tokens = 0, cached_tokens = 0, tokens = 0;
     double prefill_seconds = 0, decode_seconds = 0;
     double decoded = 0;  // tokens that decode_seconds are for
 
     void add(const Generated& g) {
         last = g;
         prompt_tokens += g.prompt_tokens;
+        cached_tokens += g.cached_tokens;
         tokens += static_cast<int64_t>(g.tokens.size());
         prefill_seconds += g.prefill_seconds;
         decode_seconds += g.decode_seconds;
@@ -86,6 +87,7 @@ nlohmann::ordered_json summary_json(const ModelInfo& info, const Totals& t) {
             {"load_seconds", info.load_seconds},
             {"first_token_seconds", t.first_token_seconds},
             {"prompt_tokens", t.prompt_tokens},
+            {"cached_tokens", t.cached_tokens},
             {"generated_tokens", t.tokens},
             {"prefill_tok_s", rate(static_cast<double>(t.prompt_tokens), t.prefill_seconds)},
             {"decode_tok_s", rate(t.decoded, t.decode_seconds)},

@@ -175,6 +175,11 @@ std::unique_ptr<Engine> ModelHost::load() {
 std::unique_ptr<Engine> ModelHost::load_compiled() {
     const auto warn = [this](const std::string& line) { callbacks.warn(line); };
     const CacheOptions cache = cache_options_from_environment(warn);
+    if (is_kept_by_cache(options.prompt_cache, cache.folder))
+        throw OptionError(fmt::format(
+            "ModelOptions::prompt_cache is {}, where hetune's cache keeps its own files "
+            "and removes others; name another folder, as {}",
+            options.prompt_cache, (cache.folder / "prompts").string()));
     device = open_device({.backend = options.backend,
                           .index = options.device,
                           .model_bytes = static_cast<int64_t>(file.bytes())},
