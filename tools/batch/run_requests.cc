@@ -59,10 +59,12 @@ class BatchRun {
 
     void work() {
         try {
-            Sequence sequence = model_.open();
             while (!ends()) {
                 const size_t mine = next_++;
                 if (mine >= requests_.size()) break;
+                // A new sequence takes over what prompts before it have in common with its own. One
+                // that was cut back to nothing keeps its memory, and computes all of its prompt.
+                Sequence sequence = model_.open();
                 answer(sequence, *requests_[mine]);
             }
         } catch (...) {
