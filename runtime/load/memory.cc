@@ -10,10 +10,11 @@
 
 namespace hetune {
 
-int64_t MemoryNeeds::kv() const {
-    const int64_t pages = (context + kPageTokens - 1) / kPageTokens;
-    return kv_per_token * kPageTokens * pages * sequences;
+int64_t MemoryNeeds::kv_pages() const {
+    return (context + kPageTokens - 1) / kPageTokens * sequences;
 }
+
+int64_t MemoryNeeds::kv() const { return kv_per_token * kPageTokens * kv_pages(); }
 
 MemoryNeeds memory_needs(std::span<const Plan> plans, const ContextNeeds& contexts,
                          int64_t code_bytes) {
@@ -77,7 +78,10 @@ std::string memory_table(const MemoryNeeds& needs) {
             ? fmt::format("KV cache, {} tokens", needs.context)
             : fmt::format("KV cache, {} x {} tokens", needs.sequences, needs.context),
         needs.kv());
-    if (needs.state > 0) row("recurrent state", needs.state);
+    if (needs.state > 0)
+        row(needs.sequences == 1 ? "recurrent state"
+                                 : fmt::format("recurrent state, {} slots", needs.sequences),
+            needs.state);
     if (needs.snapshots > 0)
         row(fmt::format("{} snapshots of the state", needs.snapshots / needs.state),
             needs.snapshots);

@@ -23,7 +23,8 @@ struct MemoryNeeds {
     int64_t context = 0;
     int64_t sequences = 1;  // that each may have a context
 
-    int64_t kv() const;  // whole pages
+    int64_t kv_pages() const;  // of all sequences
+    int64_t kv() const;        // the bytes of these
     int64_t total() const {
         return weights + kv() + state + snapshots + checkpoints + scratch + code;
     }

@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <csignal>
 #include <filesystem>
+#include <optional>
 
+#include "runtime/api/model_host.h"
 #include "runtime/load/model_plans.h"
 #include "tools/batch/answer_file.h"
 #include "tools/batch/request_file.h"
@@ -12,6 +14,7 @@
 #include "tools/command.h"
 #include "tools/interrupts.h"
 #include "tools/json_output.h"
+#include "tools/memory_report.h"
 #include "tools/model_options.h"
 #include "tools/options.h"
 #include "tools/progress.h"
@@ -37,6 +40,7 @@ struct BatchPlan {
     std::vector<const RequestLine*> pending;
     BatchTotals totals;
     double seconds = 0;
+    std::optional<MemoryNeeds> memory;  // of the loaded model; the oracle has none
 
     size_t answered_before() const { return requests - pending.size(); }
     size_t answered() const { return answered_before() + static_cast<size_t>(totals.answered); }
@@ -96,8 +100,13 @@ void answer_pending(BatchArguments& args, const RequestFile& file, AnswerFile& a
     ModelOptions& options = args.model.options;
     options.cancelled = interrupted;
     options.parallel = args.parallel;
-    const Model model = args.model.load();
-    if (!args.model.quiet && !args.json) tell("{}\n", device_line(model.info()));
+    const std::shared_ptr<ModelHost> host = args.model.load_host();
+    const Model model(host);
+    if (host->loaded) plan.memory = host->loaded->memory();
+    if (!args.model.quiet && !args.json) {
+        tell("{}\n", device_line(model.info()));
+        if (plan.memory) tell("{}", memory_text(*plan.memory));
+    }
     if (file.has_chats()) warn_without_template(model);
     Progress progress;
     const auto report = [&](const BatchProgress& p) {
@@ -110,16 +119,18 @@ void answer_pending(BatchArguments& args, const RequestFile& file, AnswerFile& a
 }
 
 nlohmann::ordered_json summary_json(const BatchArguments& args, const BatchPlan& plan) {
-    return {{"requests", plan.requests},
-            {"answered_before", plan.answered_before()},
-            {"answered", plan.totals.answered},
-            {"failed", plan.failed()},
-            {"left", plan.requests - plan.answered()},
-            {"prompt_tokens", plan.totals.prompt_tokens},
-            {"generated_tokens", plan.totals.generated_tokens},
-            {"seconds", plan.seconds},
-            {"tok_s", plan.tokens_per_second()},
-            {"output", args.output}};
+    nlohmann::ordered_json json = {{"requests", plan.requests},
+                                   {"answered_before", plan.answered_before()},
+                                   {"answered", plan.totals.answered},
+                                   {"failed", plan.failed()},
+                                   {"left", plan.requests - plan.answered()},
+                                   {"prompt_tokens", plan.totals.prompt_tokens},
+                                   {"generated_tokens", plan.totals.generated_tokens},
+                                   {"seconds", plan.seconds},
+                                   {"tok_s", plan.tokens_per_second()},
+                                   {"output", args.output}};
+    if (plan.memory) json["memory"] = memory_json(*plan.memory);
+    return json;
 }
 
 std::string summary_text(const BatchPlan& plan) {
