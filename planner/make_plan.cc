@@ -24,6 +24,25 @@ Plan lower_without(const LayerGraph& graph, const ModelFile& file, const Arch& a
     return std::move(builder.plan);
 }
 
+// The fusions and lowerings to leave out, as they were chosen for the plan of these options; null
+// where none were. They decide how sums are rounded, so all kinds of decode step follow the choice
+// for one row: a sequence's tokens must not depend on who shares its steps.
+const std::set<std::string>* chosen_without(const LayerGraph& graph, const ModelFile& file,
+                                            const Arch& arch, const PlanOptions& options,
+                                            const Plan& plan) {
+    const auto& choices = options.tunings.without;
+    if (choices.empty()) return nullptr;
+    std::string signature = plan_signature(plan);
+    if (options.decodes() && options.rows > 1) {
+        PlanOptions one = options;
+        one.rows = one.sequences = 1;
+        one.output = StepOutput::kLogits;
+        signature = plan_signature(lower_graph(graph, file, arch, one, {}));
+    }
+    const auto found = choices.find(signature);
+    return found == choices.end() ? nullptr : &found->second;
+}
+
 }  // namespace
 
 Plan lower_graph(const LayerGraph& whole, const ModelFile& file, const Arch& arch,
@@ -49,11 +68,10 @@ Plan make_plan(const LayerGraph& graph, const ModelFile& file, const Arch& arch,
     std::vector<std::string> tuned;
 
     PlanOptions chosen = options;
-    if (const auto found = options.tunings.without.find(plan_signature(plan));
-        found != options.tunings.without.end()) {
-        chosen.without.insert(found->second.begin(), found->second.end());
+    if (const auto* without = chosen_without(graph, file, arch, options, plan)) {
+        chosen.without.insert(without->begin(), without->end());
         plan = lower_graph(graph, file, arch, chosen, {});
-        for (const std::string& name : found->second) tuned.push_back("without " + name);
+        for (const std::string& name : *without) tuned.push_back("without " + name);
     }
     const auto ops = tunables_of_ops(plan, arch, options.tunings);
     if (!ops.empty()) {

@@ -25,10 +25,25 @@ double model_us(const Plan& plan, const Arch& arch, int64_t context) {
     return us;
 }
 
+// Whether the step is tuned together with that of one row: tuning_space.cc, tuned_rows.
+bool shares_tunings(const PlanOptions& options) { return options.decodes() && options.rows > 1; }
+
+constexpr const char* kTokens = "kTokens";
+
+// As it is kept. How many of several sequences share a pass over the weights follows from their
+// number, so that the point for one row serves all.
+TuningPoint kept_point(const PlanOptions& options, TuningPoint point) {
+    if (const auto tokens = point.find(kTokens); tokens != point.end() && shares_tunings(options))
+        tokens->second = std::to_string(1);
+    return point;
+}
+
 // The op of `step` alone, from `plan`; `step` is an index there.
 TuningCandidate candidate_of(const Plan& plan, size_t step, const Arch& arch, int64_t context) {
     const auto [first, last] = steps_of_op(plan, plan.steps[step].op);
-    TuningCandidate candidate{.point = point_of(plan.spec(plan.steps[step])), .step = step - first};
+    TuningCandidate candidate{
+        .point = kept_point(plan.options, point_of(plan.spec(plan.steps[step]))),
+        .step = step - first};
     candidate.plan = {.model = plan.model,
                       .architecture = plan.architecture,
                       .arch = plan.arch,
@@ -71,7 +86,10 @@ std::vector<TuningTarget> tuning_targets(const LayerGraph& graph, const ModelFil
         target.candidates.push_back(candidate_of(base, i, arch, context));
         std::set<KernelSpec> seen = {spec};
         for (const TuningPoint& point : all_points(info)) {
-            const std::string why = refusal(with_point(spec, point), target_limits(arch));
+            if (point != kept_point(options, point)) continue;
+            TuningPoint taken = point;
+            if (shares_tunings(options)) taken.erase(kTokens);
+            const std::string why = refusal(with_point(spec, taken), target_limits(arch));
             if (!why.empty()) {
                 target.pruned.emplace_back(point, why);
                 continue;

@@ -24,6 +24,7 @@
 #include "tools/options.h"
 #include "tools/progress.h"
 #include "tools/report/report.h"
+#include "tools/step_option.h"
 #include "tools/terminal.h"
 
 namespace hetune {
@@ -70,31 +71,57 @@ std::string box_name() {
     return content_hash(name, std::char_traits<char>::length(name)).hex().substr(0, 8);
 }
 
-std::vector<int> rows_of(const AutotuneArguments& args, const Arch& arch) {
-    if (!args.rows.empty()) return args.rows;
-    if (args.phase == "decode") return {1};
-    if (args.phase == "prefill") return {arch.prefill_rows};
-    return {1, arch.prefill_rows};
+// Steps that decode come before those of prompts, and of these the smallest first.
+std::vector<StepKind> kinds_of(const AutotuneArguments& args, const Arch& arch) {
+    if (args.rows.empty()) {
+        if (args.phase == "decode") return {kDecodeStep};
+        const StepKind prompt{.rows = arch.prefill_rows};
+        if (args.phase == "prefill") return {prompt};
+        return {kDecodeStep, prompt};
+    }
+    std::vector<int> rows = args.rows;
+    std::ranges::sort(rows);
+    rows.erase(std::ranges::unique(rows).begin(), rows.end());
+    std::vector<StepKind> kinds;
+    for (const int count : rows)
+        kinds.push_back(args.phase == "prefill" ? StepKind{.rows = count}
+                                                : decode_step(count).value());
+    return kinds;
 }
 
 // Long enough that attention is not tuned for contexts that are over in a second: with 512 tokens
 // an H200 chose 4 splits, and was four times as slow at 32768.
 constexpr int64_t kContext = 8192, kCpuContext = 512;
+// Of each sequence of a step of several, whose tokens together are to fit beside a model's weights.
+constexpr int64_t kLeastBatchContext = 512, kLeastCpuBatchContext = 64;
 
 int64_t context_of(const AutotuneArguments& args, const Arch& arch) {
     if (args.context > 0) return args.context;
-    return std::max<int64_t>(arch.on_host ? kCpuContext : kContext,
-                             std::ranges::max(rows_of(args, arch)));
+    int64_t context = arch.on_host ? kCpuContext : kContext;
+    for (const StepKind& kind : kinds_of(args, arch))
+        if (kind.sequences == 1) context = std::max<int64_t>(context, kind.rows);
+    return context;
+}
+
+int64_t batch_context_of(const AutotuneArguments& args, const Arch& arch) {
+    if (args.context > 0) return args.context;
+    int most = 1;
+    for (const StepKind& kind : kinds_of(args, arch)) most = std::max(most, kind.sequences);
+    return std::max(arch.on_host ? kLeastCpuBatchContext : kLeastBatchContext,
+                    (arch.on_host ? kCpuContext : kContext) / most);
 }
 
 TuneOptions tune_options(const AutotuneArguments& args, const Arch& arch, const Device* device,
                          Progress& progress, std::chrono::steady_clock::time_point started) {
-    TuneOptions options{.rows = rows_of(args, arch),
+    TuneOptions options{.kinds = kinds_of(args, arch),
                         .kernels = args.kernel,
                         .budget_seconds = args.budget.empty() ? 0 : parse_seconds(args.budget),
                         .started = started,
                         .strategy = args.strategy,
-                        .memory = {context_of(args, arch), args.weights == "synthetic", args.seed},
+                        .memory = {.context = context_of(args, arch),
+                                   .batch_context = batch_context_of(args, arch),
+                                   .synthetic = args.weights == "synthetic",
+                                   .seed = args.seed},
                         .again = args.again,
                         .whole_plan = !args.kernels_only};
     options.plan.activations =
@@ -115,7 +142,7 @@ double geometric_mean_gain(const TuneResult& result) {
     double sum = 0;
     int count = 0;
     for (const TunedKernel& kernel : result.kernels)
-        if (kernel.record.us > 0) {
+        if (kernel.record.us > 0 && kernel.source != "shared") {
             sum += std::log(kernel.record.default_us / kernel.record.us);
             ++count;
         }
@@ -126,6 +153,7 @@ double geometric_mean_gain(const TuneResult& result) {
 std::pair<double, double> sums_of(const TuneResult& result) {
     double before = 0, after = 0;
     for (const TunedKernel& kernel : result.kernels) {
+        if (kernel.source == "shared") continue;
         before += kernel.launches * kernel.record.default_us;
         after += kernel.launches * kernel.record.us;
     }
@@ -138,6 +166,7 @@ Json result_json(const AutotuneArguments& args, const Arch& arch, const std::str
     for (const TunedKernel& kernel : result.kernels) {
         Json one = {{"label", kernel.label},
                     {"rows", kernel.rows},
+                    {"sequences", kernel.sequences},
                     {"launches", kernel.launches},
                     {"source", kernel.source}};
         one["id"] = kernel.record.key.hash().hex();
@@ -149,6 +178,7 @@ Json result_json(const AutotuneArguments& args, const Arch& arch, const std::str
         Json variants = Json::array();
         for (const TuningTrial& variant : plan.variants) variants.push_back(to_json(variant));
         plans.push_back({{"rows", plan.rows},
+                         {"sequences", plan.sequences},
                          {"default_us", plan.default_us},
                          {"us", plan.tuned_us},
                          {"noise_us", plan.noise_us},
@@ -166,6 +196,7 @@ Json result_json(const AutotuneArguments& args, const Arch& arch, const std::str
             {"strategy", args.strategy},
             {"weights", args.weights},
             {"context", context_of(args, arch)},
+            {"batch_context", batch_context_of(args, arch)},
             {"seconds", result.seconds},
             {"stopped", result.stopped},
             {"geometric_mean_gain", geometric_mean_gain(result)},
@@ -182,16 +213,18 @@ void print_result(const TuneResult& result) {
                "gain", "step");
     for (const TunedKernel& k : result.kernels) {
         const TuningRecord& r = k.record;
+        const int rows = std::max(k.rows, k.sequences);
         if (k.source == "stopped") {
             fmt::print("{:<18} {:>4} {:<22} stopped before it was its turn; {}\n", r.key.kernel,
-                       k.rows, to_string(r.default_point), k.label);
+                       rows, to_string(r.default_point), k.label);
             continue;
         }
         fmt::print("{:<18} {:>4} {:<22} {:<22} {:>{}.2f} {:>{}.2f} {:>6.2f}x  {} x{}{}\n",
-                   r.key.kernel, k.rows, to_string(r.default_point), to_string(r.point),
-                   r.default_us, 10 + kind.size(), r.us, 10 + kind.size(),
-                   r.us > 0 ? r.default_us / r.us : 0, k.label, k.launches,
+                   r.key.kernel, rows, to_string(r.default_point), to_string(r.point), r.default_us,
+                   10 + kind.size(), r.us, 10 + kind.size(), r.us > 0 ? r.default_us / r.us : 0,
+                   k.label, k.launches,
                    k.source == "stored"   ? " (from an earlier sweep)"
+                   : k.source == "shared" ? " (as in a step before)"
                    : k.source == "ranked" ? " (ranked by the static model, not measured)"
                                           : "");
     }
@@ -204,9 +237,10 @@ void print_result(const TuneResult& result) {
             result.kernels.size(), kind, geometric_mean_gain(result), kind, after, before);
     for (const TunedPlan& plan : result.plans)
         fmt::print(
-            "whole plan, {} row{}: {:.1f} us +- {:.1f}, by default {:.1f} us ({:.2f}x){}; logits "
+            "whole plan, {} {}{}: {:.1f} us +- {:.1f}, by default {:.1f} us ({:.2f}x){}; logits "
             "{:.2g} (KL) from the {}\n",
-            plan.rows, plan.rows == 1 ? "" : "s", plan.tuned_us, plan.noise_us, plan.default_us,
+            plan.rows, plan.sequences == 1 ? "row" : "sequence", plan.rows == 1 ? "" : "s",
+            plan.tuned_us, plan.noise_us, plan.default_us,
             plan.tuned_us > 0 ? plan.default_us / plan.tuned_us : 0,
             plan.without.empty() ? "" : fmt::format(", without {}", fmt::join(plan.without, ", ")),
             plan.tuned_kl, plan.checked_with);
@@ -221,13 +255,14 @@ void write_tune_report(const AutotuneArguments& args, const Arch& arch, KernelLi
     const LayerGraph graph = build_layer_graph(file);
     const auto records = stored_records(cache, arch.name);
     const auto disassembler = find_disassembler(read_environment());
-    for (const int rows : rows_of(args, arch)) {
-        PlanOptions options{.rows = rows};
-        options.matrix = arch.has_matrix;
+    for (const StepKind& kind : kinds_of(args, arch)) {
+        PlanOptions options = with_kind({.matrix = arch.has_matrix}, kind);
         const std::string compiler = library != nullptr ? library->compiler().identity() : "";
         options.tunings = tunings_for(records, arch, device, compiler, TuneUse::kMeasured).tunings;
-        plans.push_back(plan_report(make_plan(graph, file, arch, options), arch,
-                                    context_of(args, arch), records, library, disassembler.get()));
+        plans.push_back(
+            plan_report(make_plan(graph, file, arch, options), arch,
+                        kind.sequences > 1 ? batch_context_of(args, arch) : context_of(args, arch),
+                        records, library, disassembler.get()));
     }
     write_report(
         {{"title", "hetune autotune: " + graph.name},
@@ -244,13 +279,11 @@ void check_kernels(const AutotuneArguments& args, const LayerGraph& graph, const
                    const Arch& arch, const PlanOptions& options, int64_t context) {
     if (args.kernel == "*") return;
     std::set<std::string> tunable;
-    for (const int rows : rows_of(args, arch)) {
-        PlanOptions of_rows = options;
-        of_rows.rows = rows;
-        for (const TuningTarget& target : tuning_targets(graph, file, arch, of_rows, context,
-                                                         [](const std::string&) { return true; }))
+    for (const StepKind& kind : kinds_of(args, arch))
+        for (const TuningTarget& target :
+             tuning_targets(graph, file, arch, with_kind(options, kind), context,
+                            [](const std::string&) { return true; }))
             tunable.insert(target.shape.kernel.name);
-    }
     const auto matches = [&](const std::string& name) { return matches_glob(args.kernel, name); };
     if (std::ranges::any_of(tunable, matches)) return;
     throw UsageError(fmt::format(
@@ -261,6 +294,8 @@ void check_kernels(const AutotuneArguments& args, const LayerGraph& graph, const
 
 int run(const AutotuneArguments& args) {
     const auto started = std::chrono::steady_clock::now();
+    if (args.phase != "prefill")
+        for (const int rows : args.rows) decode_step_option(rows, "--phase prefill");
     catch_interrupts({SIGINT, SIGTERM});
     // Opened before the sweep: a file that cannot be written is said at once.
     std::optional<OutputFile> page;
@@ -274,11 +309,11 @@ int run(const AutotuneArguments& args) {
     check_all_used(file, build_layer_graph(file), args.allow_unused);
     Progress progress;
     TuneOptions options = tune_options(args, arch, device.get(), progress, started);
-    for (const int rows : options.rows)
-        if (rows > options.memory.context)
+    for (const StepKind& kind : options.kinds)
+        if (kind.sequences == 1 && kind.rows > options.memory.context)
             throw UsageError(fmt::format(
-                "{} rows need a context of as many tokens: give --ctx {} or more, it is {}", rows,
-                rows, options.memory.context));
+                "{} rows need a context of as many tokens: give --ctx {} or more, it is {}",
+                kind.rows, kind.rows, options.memory.context));
     check_kernels(args, build_layer_graph(file), file, arch, options.plan, options.memory.context);
     if (args.arch.empty() && !args.json) tell_chosen_arch(*device, args.backend);
     CodeStore codes(cache);
@@ -347,17 +382,18 @@ const RegisterCommand kAutotune{
         app.add_option("--strategy", args->strategy, known)
             ->check(one_of(strategy_names))
             ->capture_default_str();
-        auto* rows = app.add_option("--rows", args->rows,
-                                    "tokens of a step, as 1,2,4,8; default: those of --phase")
-                         ->delimiter(',')
-                         ->allow_extra_args(false)
-                         ->check(whole_number(1, 4096));
-        app.add_option("--phase", args->phase, "decode or prefill; default: both")
-            ->check(one_of({"decode", "prefill"}))
-            ->excludes(rows);
-        app.add_option(
-               "-c,--ctx", args->context,
-               "tokens in the context of the steps that are timed; default: 8192, on the CPU 512")
+        app.add_option("--rows", args->rows,
+                       "rows of the steps: sequences that decode in one, as 1,2,4,8, or with "
+                       "--phase prefill tokens of a prompt; default: 1, and a prompt's of `run`")
+            ->delimiter(',')
+            ->allow_extra_args(false)
+            ->check(whole_number(1, 4096));
+        app.add_option("--phase", args->phase,
+                       "decode or prefill; default: both, or with --rows decode")
+            ->check(one_of({"decode", "prefill"}));
+        app.add_option("-c,--ctx", args->context,
+                       "tokens in the context of each sequence of the steps that are timed; "
+                       "default: 8192, on the CPU 512, of which several sequences have a share")
             ->check(whole_number(1, 1 << 30));
         app.add_option("--weights", args->weights,
                        "model, or synthetic: random ones of the same shapes")
@@ -392,6 +428,7 @@ const RegisterCommand kAutotune{
             "at once.\n\n"
             "Examples:\n  hetune autotune model.gguf --budget 3m --report tuned.html\n"
             "  hetune autotune model.gguf --phase decode --kernel 'gemv*'\n"
+            "  hetune autotune model.gguf --rows 1,8,64\n"
             "  hetune autotune model.gguf --arch gfx1100");
         return [args] { return run(*args); };
     }};

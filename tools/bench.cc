@@ -15,6 +15,7 @@
 #include "tools/budget.h"
 #include "tools/command.h"
 #include "tools/interrupts.h"
+#include "tools/memory_report.h"
 #include "tools/model_options.h"
 #include "tools/options.h"
 #include "tools/terminal.h"
@@ -99,7 +100,8 @@ int run_parallel(BenchArguments& args) {
     args.model.options.cancelled = [&] { return budget.over(); };
     const std::shared_ptr<ModelHost> model = args.model.load_host();
     if (!args.json)
-        fmt::print("{} on {}, {}\n", model->info.name, model->info.device, model->info.compiler);
+        fmt::print("{} on {}, {}\n{}", model->info.name, model->info.device, model->info.compiler,
+                   model->loaded ? memory_text(model->loaded->memory()) : "");
     const auto results = measure_parallel(
         *model, args.parallel, prompt, tokens, budget, [](const ParallelResult& result) {
             if (result.left_out.empty())

@@ -4,9 +4,11 @@
 #include <nlohmann/json.hpp>
 
 #include "runtime/api/model_host.h"
+#include "runtime/load/model_plans.h"
 #include "tools/command.h"
 #include "tools/json_output.h"
 #include "tools/model_options.h"
+#include "tools/options.h"
 #include "tools/terminal.h"
 
 namespace hetune {
@@ -65,7 +67,7 @@ void print_report(const Model& model, const std::vector<CertifiedKernel>& kernel
 
 int run(CertifyArguments& args) {
     args.model.options.certify = args.redo ? "always" : "once";
-    args.model.options.all_logits = true;
+    args.model.options.all_logits = args.model.options.embeddings = true;
     const std::shared_ptr<ModelHost> host = args.model.load_host();
     const Model model(host);
     if (!host->loaded)
@@ -86,6 +88,10 @@ const RegisterCommand kCertify{
         args->model.add_to(app);
         app.get_option("--certify")->group("");  // --redo says it better here
         app.add_flag("--redo", args->redo, "try all of them again");
+        app.add_option("--parallel", args->model.options.parallel,
+                       "also those of steps that decode for up to so many sequences at once")
+            ->check(whole_number(1, kMostSequences))
+            ->capture_default_str();
         app.add_flag("--json", args->json, "print JSON, with the errors of each row mod 16");
         app.footer(
             "A kernel is tried once for its code, the device's arch and the driver: at its real "

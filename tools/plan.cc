@@ -19,10 +19,12 @@
 #include "tools/chosen_arch.h"
 #include "tools/command.h"
 #include "tools/json_output.h"
+#include "tools/memory_report.h"
 #include "tools/model_options.h"
 #include "tools/options.h"
 #include "tools/plan_kernels.h"
 #include "tools/report/report.h"
+#include "tools/step_option.h"
 #include "tools/terminal.h"
 
 namespace hetune {
@@ -45,11 +47,22 @@ struct PlanArguments {
     std::string source, isa, dump, html;
 };
 
+// Throws UsageError where there is no such step.
+void check_rows(const PlanArguments& args) {
+    if (args.prefill || args.rows <= 1) return;
+    decode_step_option(args.rows, "--prefill");
+    if (args.fusion == "off")
+        throw UsageError(
+            "--rows with --fusion off: without fusion sequences take turns, in steps of one row");
+}
+
+StepKind step_kind(const PlanArguments& args, const Arch& arch) {
+    if (args.prefill) return {.rows = args.rows > 0 ? args.rows : arch.prefill_rows};
+    return decode_step(std::max(args.rows, 1)).value();
+}
+
 PlanOptions plan_options(const PlanArguments& args, const Arch& arch) {
-    PlanOptions options{.rows = args.rows > 0  ? args.rows
-                                : args.prefill ? arch.prefill_rows
-                                               : 1,
-                        .fusion = args.fusion == "on"};
+    PlanOptions options = with_kind({.fusion = args.fusion == "on"}, step_kind(args, arch));
     options.matrix = arch.has_matrix;
     options.activations = args.activations == "f32" ? Activations::kFloat : Activations::kQuantised;
     options.kv = kv_type(args.kv);
@@ -82,6 +95,7 @@ std::string compiler_identity(const Arch& arch, const PlanArguments& args) try {
 }
 
 Planned make(const PlanArguments& args) {
+    check_rows(args);
     const ModelFile file(args.file, ModelFile::Open::kHeaderOnly);
     const LayerGraph graph = build_layer_graph(file);
     check_all_used(file, graph, args.allow_unused);
@@ -115,10 +129,22 @@ struct Workshop {
         : library(arch, store, read_environment(), args.compiler, args.jobs) {}
 };
 
+// Of a load with these options, whose other plans need less than a few MiB beside this one.
+MemoryNeeds needs_of(const PlanArguments& args, const Planned& made) {
+    const int sequences = std::max(args.parallel, made.plan.options.sequences);
+    return memory_needs(std::span(&made.plan, 1),
+                        {.context = made.context,
+                         .sequences = sequences,
+                         .snapshots = ModelOptions().state_snapshots,
+                         .checkpoints = state_checkpoints({.sequences = sequences})},
+                        0);
+}
+
 void print_json(const PlanArguments& args, const Planned& made) {
     nlohmann::ordered_json json = plan_json(made.plan, made.arch, made.context);
     const nlohmann::ordered_json sampler = plan_json(made.sampler, made.arch, made.context);
     for (const auto& kernel : sampler["kernels"]) json["kernels"].push_back(kernel);
+    json["memory"] = memory_json(needs_of(args, made));
     json["sampler"] = {{"steps", sampler["steps"]}, {"buffers", sampler["buffers"]}};
     if (args.resources) {
         Workshop workshop(made.arch, args);
@@ -136,14 +162,7 @@ void print_text(const PlanArguments& args, const Planned& made) {
     fmt::print("{}", plan_text(made.plan, made.arch, made.context));
     const NamedKernel sampler = made.kernels().back();
     fmt::print("then {}: {}\n", sampler.name, sampler.spec.to_string());
-    const MemoryNeeds needs =
-        memory_needs(std::span(&made.plan, 1),
-                     {.context = made.context,
-                      .sequences = args.parallel,
-                      .snapshots = ModelOptions().state_snapshots,
-                      .checkpoints = state_checkpoints({.sequences = args.parallel})},
-                     0);
-    fmt::print("\nmemory of this plan\n{}", memory_table(needs));
+    fmt::print("\nmemory of this plan\n{}", memory_table(needs_of(args, made)));
     if (!args.resources) return;
     Workshop workshop(made.arch, args);
     fmt::print("\nresources, by {}\n{}", workshop.library.compiler().identity(),
@@ -235,18 +254,19 @@ const RegisterCommand kPlan{
             ->required();
         app.add_option("--arch", args->arch, archs + "; default: that of this machine")
             ->check(arch_option());
-        auto* rows =
-            app.add_option("--rows", args->rows, "tokens of one step; default: 1, decoding")
-                ->check(whole_number(1, 4096));
-        app.add_flag("--prefill", args->prefill, "the rows of a prefill step of `run`")
-            ->excludes(rows);
+        app.add_option("--rows", args->rows,
+                       "rows of the step: 1, 2, 4, ... 64 sequences that decode; with --prefill "
+                       "tokens of a prompt; default: 1")
+            ->check(whole_number(1, 4096));
+        app.add_flag("--prefill", args->prefill,
+                     "a step of a prompt; default of --rows: as in `run`");
         app.add_option("-c,--ctx", args->context,
                        "context in tokens; default: the model's, at most 4096")
             ->check(whole_number(1, 1 << 30));
         app.add_option("--parallel", args->parallel,
-                       "sequences with memory for a context, for the table of memory")
-            ->check(whole_number(1, kMostSequences))
-            ->capture_default_str();
+                       "sequences with memory for a context, for the table of memory; default: "
+                       "those of the step")
+            ->check(whole_number(1, kMostSequences));
         app.add_option("--fusion", args->fusion, "on, or off: one kernel per primitive operation")
             ->check(one_of({"on", "off"}))
             ->capture_default_str();
@@ -284,6 +304,7 @@ const RegisterCommand kPlan{
         app.footer(
             "Examples:\n  hetune plan model.gguf --arch gfx1100\n"
             "  hetune plan model.gguf --arch gfx1151 --prefill --resources\n"
+            "  hetune plan model.gguf --arch gfx1100 --rows 8 --ctx 4096\n"
             "  hetune plan model.gguf --arch gfx1100 --isa gemv.0\n"
             "  hetune plan model.gguf --arch gfx1100 --html plan.html");
         return [args] { return run(*args); };

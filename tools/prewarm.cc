@@ -253,13 +253,14 @@ class Prewarm {
     std::vector<MemoryNeeds> needs(const Job& job) const {
         std::vector<MemoryNeeds> list;
         if (!file_ || args_.contexts.empty()) return list;
-        const ModelPlans plans =
-            model_plans(build_layer_graph(*file_), *file_, job.arch, loads(args_).at(0));
+        const LoadOptions load = loads(args_).at(0);
+        const ModelPlans plans = model_plans(build_layer_graph(*file_), *file_, job.arch, load);
         for (const int64_t context : args_.contexts)
             list.push_back(memory_needs(plans.steps,
                                         {.context = context,
-                                         .snapshots = LoadOptions().state_snapshots,
-                                         .checkpoints = state_checkpoints({})},
+                                         .sequences = load.sequences,
+                                         .snapshots = load.state_snapshots,
+                                         .checkpoints = state_checkpoints(load)},
                                         0));
         return list;
     }
@@ -284,7 +285,9 @@ class Prewarm {
                 one["missing"].push_back(
                     {{"key", job.library->key(spec).hex()}, {"kernel", spec.to_string()}});
             for (const MemoryNeeds& need : needs(job))
-                one["memory"].push_back({{"context", need.context}, {"bytes", need.total()}});
+                one["memory"].push_back({{"context", need.context},
+                                         {"parallel", need.sequences},
+                                         {"bytes", need.total()}});
             one["refused"] = job.refused;
             if (const auto other = job.library->other_builds(job.missing); !other.empty())
                 one["other_builds"] = other;
@@ -316,7 +319,8 @@ class Prewarm {
             if (const auto other = job.library->other_builds(job.missing); !other.empty())
                 fmt::print("  {}\n", other);
             for (const MemoryNeeds& need : needs(job))
-                fmt::print("  --ctx {}: {} of memory\n", need.context,
+                fmt::print("  --ctx {}{}: {} of memory\n", need.context,
+                           need.sequences == 1 ? "" : fmt::format(" --parallel {}", need.sequences),
                            readable_bytes(need.total()));
             for (const auto& [kernel, why] : job.refused)
                 fmt::print("  refused, with another in its place: {}: {}\n", kernel, why);

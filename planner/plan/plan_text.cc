@@ -63,10 +63,14 @@ Roofline roofline(const StepCost& cost, const Arch& arch, int64_t context) {
 std::string plan_text(const Plan& plan, const Arch& arch, int64_t context) {
     const std::vector<NamedKernel> kernels = named_kernels(plan);
     std::string text = fmt::format(
-        "{} ({}) on {}: {} row{}, activations {}, KV {}, fusion {}, at a context of {}\n\n",
+        "{} ({}) on {}: {} row{}{}, activations {}, KV {}, fusion {}, at a context of {}\n\n",
         plan.model, plan.architecture, plan.arch, plan.options.rows,
-        plan.options.rows == 1 ? "" : "s", to_string(plan.options.activations),
-        to_string(plan.options.kv), plan.options.fusion ? "on" : "off", context);
+        plan.options.rows == 1 ? "" : "s",
+        plan.options.sequences == 1
+            ? ""
+            : fmt::format(" of {} sequences that decode", plan.options.sequences),
+        to_string(plan.options.activations), to_string(plan.options.kv),
+        plan.options.fusion ? "on" : "off", context);
     // The rates are those of the data sheet, so that the floors are predictions.
     text += fmt::format("{:<34} {:<20} {:>14} {:>7} {:>10} {:>10} {:>18}\n", "step", "kernel",
                         "groups", "threads", "KiB", "MFLOP", "predicted floor us");
@@ -128,6 +132,7 @@ nlohmann::ordered_json plan_json(const Plan& plan, const Arch& arch, int64_t con
             {"architecture", plan.architecture},
             {"arch", plan.arch},
             {"rows", plan.options.rows},
+            {"sequences", plan.options.sequences},
             {"fusion", plan.options.fusion},
             {"activations", to_string(plan.options.activations)},
             {"kv", to_string(plan.options.kv)},

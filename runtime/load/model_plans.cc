@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <set>
 #include <stdexcept>
 
@@ -54,13 +55,25 @@ int state_checkpoints(const LoadOptions& options) {
     return options.state_checkpoints < 0 ? 2 * options.sequences + 2 : options.state_checkpoints;
 }
 
+std::optional<StepKind> decode_step(int rows) {
+    if (rows == 1) return kDecodeStep;
+    if (rows < 1 || rows > kMostSequences || !std::has_single_bit(static_cast<unsigned>(rows)))
+        return std::nullopt;
+    return StepKind{.rows = rows, .sequences = rows, .output = StepOutput::kEachLogits};
+}
+
 std::vector<StepKind> decode_steps(const LoadOptions& options) {
     std::vector<StepKind> kinds = {kDecodeStep};
-    while (options.fusion && kinds.back().rows < options.sequences) {
-        const int rows = 2 * kinds.back().rows;
-        kinds.push_back({.rows = rows, .sequences = rows, .output = StepOutput::kEachLogits});
-    }
+    while (options.fusion && kinds.back().rows < options.sequences)
+        kinds.push_back(decode_step(2 * kinds.back().rows).value());
     return kinds;
+}
+
+PlanOptions with_kind(PlanOptions options, const StepKind& kind) {
+    options.rows = kind.rows;
+    options.sequences = kind.sequences;
+    options.output = kind.output;
+    return options;
 }
 
 bool serves_many(const Plan& plan) {
@@ -113,16 +126,14 @@ ModelPlans model_plans(const LayerGraph& graph, const ModelFile& file, const Arc
 Plan step_plan(const LayerGraph& graph, const ModelFile& file, const Arch& arch,
                const LoadOptions& options, const StepKind& kind) {
     return make_plan(graph, file, arch,
-                     {.rows = kind.rows,
-                      .sequences = kind.sequences,
-                      .fusion = options.fusion,
-                      .activations = options.activations,
-                      .kv = options.kv,
-                      .output = kind.output,
-                      .matrix = options.matrix.value_or(arch.has_matrix),
-                      .tunables = options.tunables,
-                      .tunings = options.tunings,
-                      .refused = options.refused});
+                     with_kind({.fusion = options.fusion,
+                                .activations = options.activations,
+                                .kv = options.kv,
+                                .matrix = options.matrix.value_or(arch.has_matrix),
+                                .tunables = options.tunables,
+                                .tunings = options.tunings,
+                                .refused = options.refused},
+                               kind));
 }
 
 std::vector<KernelSpec> kernels_of_loads(const ModelFile& file, const Arch& arch,

@@ -75,6 +75,10 @@ constexpr StepKind kDecodeStep = {};
 // rows, of which each step takes the smallest that holds its sequences.
 constexpr int kMostSequences = 64;
 std::vector<StepKind> decode_steps(const LoadOptions& options);
+// That of exactly so many rows; empty where there is none, as for 3.
+std::optional<StepKind> decode_step(int rows);
+// The options of a plan for steps of this kind.
+PlanOptions with_kind(PlanOptions options, const StepKind& kind);
 // Tokens of a prompt.
 StepKind prefill_step(const LoadOptions& options, const Arch& arch);
 // The same with the logits of each: no more than make a buffer of reasonable size.

@@ -40,11 +40,44 @@ BenchMemory::BenchMemory(Device& device, const ModelFile& file, const LayerGraph
       options_(std::move(options)),
       weights_(device, file, graph, tiles) {}
 
+int64_t BenchMemory::context_of(int sequences) const {
+    return sequences > 1 && options_.batch_context > 0 ? options_.batch_context : options_.context;
+}
+
+int64_t BenchMemory::pages_of(int sequences) const {
+    return sequences * ((context_of(sequences) + kPageTokens - 1) / kPageTokens);
+}
+
+SlotStrides BenchMemory::strides() const {
+    return {pages_of(sequences_) / sequences_, state_stride_ / static_cast<int64_t>(sizeof(float))};
+}
+
+int64_t BenchMemory::state_bytes(const PlanBuffer& buffer) const {
+    return state_stride_ * (options_.sequences - 1) + buffer.bytes;
+}
+
+void BenchMemory::hold(int sequences) {
+    sequences_ = sequences;
+    upload_pages();
+}
+
+void BenchMemory::upload_pages() {
+    if (pages_ == nullptr) return;
+    std::vector<int32_t> table(static_cast<size_t>(pages_of(sequences_)));
+    std::iota(table.begin(), table.end(), 0);
+    device_.upload(*pages_, 0, std::as_bytes(std::span(table)));
+}
+
 void BenchMemory::prepare(const Plan& plan) {
     std::vector<PlanBuffer> from_file;
+    const int64_t pages = std::max(pages_of(1), pages_of(options_.sequences));
+    // A model's plans have the same states; the stride is that of the largest.
+    if (state_stride_ == 0)
+        for (const PlanBuffer& buffer : plan.buffers)
+            if (buffer.role == BufferRole::kState)
+                state_stride_ = std::max(state_stride_, (buffer.bytes + 255) / 256 * 256);
     for (const PlanBuffer& buffer : plan.buffers) {
         if (find(buffer) != nullptr) continue;
-        const int64_t pages = (options_.context + kPageTokens - 1) / kPageTokens;
         const int64_t bytes = buffer.bytes + buffer.bytes_per_context * pages * kPageTokens;
         auto& made = made_[buffer.name];
         if (is_weight(buffer.role) && (!options_.synthetic || buffer.role == BufferRole::kTurns)) {
@@ -56,12 +89,11 @@ void BenchMemory::prepare(const Plan& plan) {
         } else if (buffer.role == BufferRole::kKv) {
             made = random_kv(bytes, plan.options.kv);
         } else if (buffer.role == BufferRole::kPages) {
-            std::vector<int32_t> table(static_cast<size_t>(pages));
-            std::iota(table.begin(), table.end(), 0);
-            made = device_.allocate(table.size() * sizeof(int32_t));
-            device_.upload(*made, 0, std::as_bytes(std::span(table)));
+            made = device_.allocate(static_cast<size_t>(pages) * sizeof(int32_t));
+            pages_ = made.get();
+            upload_pages();
         } else if (buffer.role == BufferRole::kState) {
-            made = device_.allocate(static_cast<size_t>(std::max<int64_t>(bytes, 1)));
+            made = device_.allocate(static_cast<size_t>(std::max<int64_t>(state_bytes(buffer), 1)));
             device_.fill(*made, 0, made->bytes(), 0);
             states_[buffer.name] = made.get();
         }

@@ -121,7 +121,9 @@ OpBench::Buffers OpBench::buffers_of(const Plan& plan, std::vector<std::unique_p
         Buffer*& buffer = buffers[static_cast<size_t>(index)];
         if (is_shared(planned.role)) buffer = memory_.find(planned);
         if (buffer != nullptr) continue;
-        own.push_back(device_.allocate(static_cast<size_t>(std::max<int64_t>(planned.bytes, 1))));
+        const int64_t bytes =
+            planned.role == BufferRole::kState ? memory_.state_bytes(planned) : planned.bytes;
+        own.push_back(device_.allocate(static_cast<size_t>(std::max<int64_t>(bytes, 1))));
         buffer = own.back().get();
         device_.fill(*buffer, 0, buffer->bytes(), 0);
     }

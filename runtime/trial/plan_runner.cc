@@ -31,26 +31,36 @@ PlanRunner::PlanRunner(Device& device, BenchMemory& memory, Plan plan, const Loa
 }
 
 void PlanRunner::set_step(int64_t position, std::span<const int32_t> tokens) {
-    // There is one slot, also for steps that decode for several sequences.
+    const bool decodes = plan().options.decodes();
     std::vector<StepRow> rows;
     for (size_t row = 0; row < tokens.size(); ++row) {
-        const auto behind = plan().options.decodes() ? 0 : static_cast<int32_t>(row);
-        rows.push_back({static_cast<int32_t>(position) + behind, 0});
+        const auto index = static_cast<int32_t>(row);
+        rows.push_back({static_cast<int32_t>(position) + (decodes ? 0 : index),  //
+                        decodes ? index : 0});
     }
     device_.upload(buffer(plan().step_buffer), 0,
-                   std::as_bytes(std::span<const int32_t>(step_state(rows, {}))));
+                   std::as_bytes(std::span<const int32_t>(step_state(rows, memory_.strides()))));
     device_.upload(buffer(plan().tokens_buffer), 0, std::as_bytes(tokens));
+}
+
+void PlanRunner::set_last_step() {
+    set_step(memory_.context() - (plan().options.decodes() ? 1 : rows()),
+             some_tokens(rows(), plan().vocabulary));
 }
 
 std::vector<float> PlanRunner::logits_of(std::span<const int32_t> tokens) {
     memory_.reset_states();
-    const auto step = static_cast<size_t>(rows());
+    const auto all = static_cast<size_t>(rows());
+    const size_t step = plan().options.decodes() ? 1 : all;
     for (size_t at = 0; at + step <= tokens.size(); at += step) {
-        set_step(static_cast<int64_t>(at), tokens.subspan(at, step));
+        if (step < all)
+            set_step(static_cast<int64_t>(at), std::vector<int32_t>(all, tokens[at]));
+        else
+            set_step(static_cast<int64_t>(at), tokens.subspan(at, step));
         bound_->run(rows());
     }
     std::vector<float> logits(static_cast<size_t>(plan().vocabulary));
-    const auto skipped = plan().options.each_row() ? (step - 1) * logits.size() * 4 : 0;
+    const auto skipped = plan().options.each_row() ? (all - 1) * logits.size() * 4 : 0;
     device_.download(std::as_writable_bytes(std::span(logits)), buffer(plan().logits_buffer),
                      skipped);
     return logits;

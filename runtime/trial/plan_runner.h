@@ -26,9 +26,13 @@ class PlanRunner {
     // Of plan().buffers.
     Buffer& buffer(int index) const { return *buffers_[static_cast<size_t>(index)]; }
 
-    // The next step: `rows` tokens at this place of the context.
+    // The next step: `rows` tokens from this place of the context on, or, of a step that decodes
+    // for several sequences, one at this place of each.
     void set_step(int64_t position, std::span<const int32_t> tokens);
-    // The last row's logits behind running all of `tokens` from an empty context, in full steps.
+    // The step that ends at the end of the context.
+    void set_last_step();
+    // The last row's logits behind running all of `tokens` from an empty context, in full steps. A
+    // step that decodes for several sequences runs the same tokens for each.
     std::vector<float> logits_of(std::span<const int32_t> tokens);
 
   private:

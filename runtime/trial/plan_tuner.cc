@@ -10,6 +10,7 @@
 #include "planner/lower/plan_builder.h"
 #include "planner/make_plan.h"
 #include "planner/plan/tuning_space.h"
+#include "runtime/load/model_plans.h"
 #include "runtime/oracle/logits_distance.h"
 #include "runtime/oracle/reference_engine.h"
 #include "runtime/trial/race.h"
@@ -48,13 +49,14 @@ PlanTuner::PlanTuner(Device& device, KernelLibrary& library, BenchMemory& memory
       file_(file),
       options_(std::move(options)) {
     options_.tunings = {};
-    tokens_ = some_tokens(options_.rows == 1 ? kCheckedSteps : options_.rows, graph.vocabulary);
+    tokens_ = some_tokens(options_.decodes() ? kCheckedSteps : options_.rows, graph.vocabulary);
 }
 
 // False where its kernels do not compile, or compute something else.
 bool PlanTuner::add(const Tunings& tunings, std::set<std::string> without) {
     PlanOptions options = options_;
     options.tunings.kernels = tunings.kernels;
+    if (options_.sequences > 1) options.tunings.without = tunings.without;
     options.without = without;
     Plan plan = make_plan(graph_, file_, device_.arch(), options);
     for (const Variant& variant : variants_)
@@ -70,8 +72,7 @@ bool PlanTuner::add(const Tunings& tunings, std::set<std::string> without) {
     if (reference_.empty()) read_reference();
     variant.kl = distance(*variant.runner);
     if (!(variant.kl <= kMostKl) && variants_.size() > kTuned) return false;
-    variant.runner->set_step(memory_.context() - options_.rows,
-                             some_tokens(options_.rows, graph_.vocabulary));
+    variant.runner->set_last_step();
     variants_.push_back(std::move(variant));
     return true;
 }
@@ -85,7 +86,9 @@ void PlanTuner::read_reference() {
         checked_with_ = "oracle";
         return;
     }
+    // Of one row where the step decodes: unfused kernels take their rows as those of one sequence.
     PlanOptions options = options_;
+    if (options.decodes()) options = with_kind(options, kDecodeStep);
     options.fusion = false;
     Plan plan = make_plan(graph_, file_, device_.arch(), options);
     load_kernels(device_, library_, plan, kernels_);
@@ -125,9 +128,9 @@ double PlanTuner::time_us(size_t variant) {
 }
 
 std::optional<TunedPlan> PlanTuner::run(const Tunings& tunings, const std::function<bool()>& over) {
-    TunedPlan result{.rows = options_.rows};
+    TunedPlan result{.rows = options_.rows, .sequences = options_.sequences};
     result.signature = plan_signature(make_plan(graph_, file_, device_.arch(), options_));
-    for (const Tunings& of : {Tunings{}, Tunings{.kernels = tunings.kernels}}) {
+    for (const Tunings& of : {Tunings{}, tunings}) {
         if (over()) return std::nullopt;
         if (!add(of, {}))
             throw std::runtime_error(
@@ -140,7 +143,7 @@ std::optional<TunedPlan> PlanTuner::run(const Tunings& tunings, const std::funct
                         "those of the {}; "
                         "`hetune verify` shows where",
                         options_.rows, result.default_kl, checked_with_));
-    add_variants(variants_[kTuned].runner->plan(), tunings, over);
+    if (options_.sequences == 1) add_variants(variants_[kTuned].runner->plan(), tunings, over);
 
     std::vector<size_t> all(variants_.size());
     for (size_t i = 0; i < all.size(); ++i) all[i] = i;

@@ -16,7 +16,7 @@
 namespace hetune {
 
 struct TunedPlan {
-    int rows = 1;
+    int rows = 1, sequences = 1;
     std::string signature;                // plan_signature of the default
     double default_us = 0, tuned_us = 0;  // of a whole step, end to end
     double noise_us = 0;
@@ -39,13 +39,15 @@ class WrongPlan : public std::runtime_error {
 
 class PlanTuner {
   public:
-    // `options` without tunings. All but the options outlive this.
+    // `options` without tunings; the memory holds as many sequences. All but the options outlive
+    // this.
     PlanTuner(Device& device, KernelLibrary& library, BenchMemory& memory, const LayerGraph& graph,
               const ModelFile& file, PlanOptions options);
 
-    // `tunings`: what the sweep over kernels found. Empty when it was over before the end. Throws
-    // WrongPlan when the default plan's logits are, and CompileError{kGivenUp} when it was over
-    // while kernels were compiled.
+    // `tunings`: what the sweep over kernels found. A step of several sequences has the variants
+    // that were chosen for one row, and is only compared with the default. Empty when it was over
+    // before the end. Throws WrongPlan when the default plan's logits are, and
+    // CompileError{kGivenUp} when it was over while kernels were compiled.
     std::optional<TunedPlan> run(const Tunings& tunings, const std::function<bool()>& over);
 
   private:

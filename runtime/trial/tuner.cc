@@ -71,11 +71,13 @@ Tuner::Tuner(const Arch& arch, Device* device, KernelLibrary* library, TuningSto
       options_(std::move(options)),
       graph_(build_layer_graph(file)) {
     find_strategy(options_.strategy);  // throws for an unknown one
-    for (const int rows : options_.rows)
-        if (rows > options_.memory.context)
+    for (const StepKind& kind : options_.kinds) {
+        options_.memory.sequences = std::max(options_.memory.sequences, kind.sequences);
+        if (kind.sequences == 1 && kind.rows > options_.memory.context)
             throw std::runtime_error(
-                fmt::format("{} rows need a context of as many tokens; it has {}", rows,
+                fmt::format("{} rows need a context of as many tokens; it has {}", kind.rows,
                             options_.memory.context));
+    }
     if (device != nullptr) {
         device_name_ = device->info().name;
         options_.memory.over = [this] { return over(); };
@@ -122,42 +124,49 @@ void Tuner::report(const std::string& stage) {
 
 TuneResult Tuner::run() {
     result_.measured = device_ != nullptr;
-    for (const int rows : options_.rows) tune_rows(rows);
+    for (const StepKind& kind : options_.kinds) tune_kind(kind);
     result_.stopped = over();
     result_.seconds = seconds();
     return std::move(result_);
 }
 
-std::vector<TuningTarget> Tuner::targets_to_tune(int rows) {
-    PlanOptions options = options_.plan;
-    options.rows = rows;
+int64_t Tuner::context_of(const StepKind& kind) const {
+    const BenchMemory::Options& memory = options_.memory;
+    return kind.sequences > 1 && memory.batch_context > 0 ? memory.batch_context : memory.context;
+}
+
+std::vector<TuningTarget> Tuner::targets_to_tune(const StepKind& kind) {
     std::vector<TuningTarget> targets = tuning_targets(
-        graph_, file_, arch_, options, options_.memory.context,
+        graph_, file_, arch_, with_kind(options_.plan, kind), context_of(kind),
         [&](const std::string& kernel) { return matches_glob(options_.kernels, kernel); });
-    if (options_.again) return targets;
+    std::vector<TuningKey> of_this_sweep;  // by the steps before
+    for (const TunedKernel& kernel : result_.kernels) of_this_sweep.push_back(kernel.record.key);
     std::erase_if(targets, [&](const TuningTarget& target) {
         const TuningKey key = key_of(target.shape.kernel.name, target.shape.to_string());
+        const bool shared = std::ranges::find(of_this_sweep, key) != of_this_sweep.end();
         const auto known = std::ranges::find(known_, key, &TuningRecord::key);
-        if (known == known_.end()) return false;
-        result_.kernels.push_back(
-            {*known, target.label, target.shape.rows, target.launches, "stored"});
+        if (known == known_.end() || (options_.again && !shared)) return false;
+        result_.kernels.push_back({*known, target.label, target.shape.rows, kind.sequences,
+                                   target.launches, shared ? "shared" : "stored"});
         return true;
     });
     return targets;
 }
 
-void Tuner::tune_rows(int rows) {
-    const std::vector<TuningTarget> targets = targets_to_tune(rows);
+void Tuner::tune_kind(const StepKind& kind) {
+    kind_ = kind;
+    if (memory_) memory_->hold(kind.sequences);
+    const std::vector<TuningTarget> targets = targets_to_tune(kind);
     total_ += targets.size();
-    if (!targets.empty()) tune_targets(rows, targets);
-    if (device_ != nullptr && options_.whole_plan && !over()) tune_plan(rows);
+    if (!targets.empty()) tune_targets(kind, targets);
+    if (device_ != nullptr && options_.whole_plan && !over()) tune_plan(kind);
 }
 
-void Tuner::tune_targets(int rows, const std::vector<TuningTarget>& targets) {
+void Tuner::tune_targets(const StepKind& kind, const std::vector<TuningTarget>& targets) {
     report("compile");
     LoadedKernels kernels;
     std::unique_ptr<PlanRunner> runner;
-    if (device_ != nullptr) runner = warm_runner(rows, kernels);
+    if (device_ != nullptr) runner = warm_runner(kind, kernels);
     std::unique_ptr<CandidateCompiler> compiler;
     if (library_ != nullptr && !over())
         compiler = std::make_unique<CandidateCompiler>(*library_, targets);
@@ -167,7 +176,8 @@ void Tuner::tune_targets(int rows, const std::vector<TuningTarget>& targets) {
     tried_ = 0;
     for (size_t i = 0; i < targets.size(); ++i) {
         const TuningTarget& target = targets[i];
-        report(fmt::format("{} x{}", target.shape.kernel.name, target.shape.rows));
+        report(fmt::format("{} x{}", target.shape.kernel.name,
+                           std::max(target.shape.rows, kind.sequences)));
         std::optional<std::vector<CompiledCandidate>> compiled;
         if (compiler != nullptr)
             compiled = compiler->get(i, [&] { return over(); });
@@ -182,13 +192,11 @@ void Tuner::tune_targets(int rows, const std::vector<TuningTarget>& targets) {
         }
         ++done_;
     }
-    report(fmt::format("tuned x{}", rows));
+    report(fmt::format("tuned x{}", kind.rows));
 }
 
-std::unique_ptr<PlanRunner> Tuner::warm_runner(int rows, LoadedKernels& kernels) {
-    PlanOptions options = options_.plan;
-    options.rows = rows;
-    Plan plan = make_plan(graph_, file_, arch_, options);
+std::unique_ptr<PlanRunner> Tuner::warm_runner(const StepKind& kind, LoadedKernels& kernels) {
+    Plan plan = make_plan(graph_, file_, arch_, with_kind(options_.plan, kind));
     std::unique_ptr<PlanRunner> runner;
     try {
         load_kernels(*device_, *library_, plan, kernels);
@@ -199,7 +207,7 @@ std::unique_ptr<PlanRunner> Tuner::warm_runner(int rows, LoadedKernels& kernels)
     } catch (const LoadCancelled&) {
         return nullptr;
     }
-    runner->set_step(options_.memory.context - rows, some_tokens(rows, graph_.vocabulary));
+    runner->set_last_step();
     // Brings weights into memory, and states from zero.
     return run_steps(*runner, runner->plan().steps.size()) ? std::move(runner) : nullptr;
 }
@@ -217,11 +225,13 @@ TunedKernel Tuner::untried(const TuningTarget& target) const {
     TuningRecord record{.key = key_of(target.shape.kernel.name, target.shape.to_string()),
                         .point = target.candidates[0].point,
                         .default_point = target.candidates[0].point,
-                        .context = options_.memory.context,
+                        .context = context_of(kind_),
                         .origin = options_.origin,
                         .created = std::time(nullptr)};
     record.origin["strategy"] = options_.strategy;
-    return {std::move(record), target.label, target.shape.rows, target.launches, "stopped"};
+    if (kind_.sequences > 1) record.origin["sequences"] = std::to_string(kind_.sequences);
+    return {std::move(record), target.label,    target.shape.rows,
+            kind_.sequences,   target.launches, "stopped"};
 }
 
 std::vector<size_t> Tuner::starting_points(const TuningTarget& target) const {
@@ -354,10 +364,10 @@ TunedKernel Tuner::rank_target(const TuningTarget& target,
         if (!trial.state.empty()) continue;
         trial.state = "ranked";
         const PlanStep& tuned = candidate.plan.steps[candidate.step];
-        trial.model_us += predict(candidate.plan, tuned, arch_, options_.memory.context,
-                                  {trial.vgprs, trial.lds_bytes})
-                              .us -
-                          predict(candidate.plan, tuned, arch_, options_.memory.context).us;
+        const int64_t context = context_of(kind_);
+        trial.model_us +=
+            predict(candidate.plan, tuned, arch_, context, {trial.vgprs, trial.lds_bytes}).us -
+            predict(candidate.plan, tuned, arch_, context).us;
         if (i == 0) record.us = record.default_us = trial.model_us;
         if (trial.model_us < (1 - kLeastGain) * record.us) {
             record.us = trial.model_us;
@@ -379,11 +389,22 @@ void Tuner::keep(TunedKernel kernel) {
     result_.kernels.push_back(std::move(kernel));
 }
 
-void Tuner::tune_plan(int rows) {
-    report(fmt::format("whole plan x{}", rows));
-    PlanOptions options = options_.plan;
-    options.rows = rows;
-    PlanTuner tuner(*device_, *library_, *memory_, graph_, file_, options);
+void Tuner::take_back(const StepKind& kind) {
+    for (TunedKernel& kernel : result_.kernels) {
+        const bool of_kind = kind.sequences > 1
+                                 ? kernel.sequences == kind.sequences && kernel.source == "measured"
+                                 : kernel.sequences == 1 && kernel.rows == shape_rows(kind.rows);
+        if (!of_kind || kernel.record.point == kernel.record.default_point) continue;
+        kernel.record.point = kernel.record.default_point;
+        kernel.record.us = kernel.record.default_us;
+        store_.put(kernel.record, true);
+    }
+    known_ = store_.all(arch_.name);
+}
+
+void Tuner::tune_plan(const StepKind& kind) {
+    report(fmt::format("whole plan x{}", kind.rows));
+    PlanTuner tuner(*device_, *library_, *memory_, graph_, file_, with_kind(options_.plan, kind));
     std::optional<TunedPlan> tuned;
     try {
         tuned = tuner.run(found_so_far(), [&] { return over(); });
@@ -394,23 +415,28 @@ void Tuner::tune_plan(int rows) {
     }
     if (!tuned) return;
     if (!tuned->kernels_help) {
-        result_.notes.push_back(fmt::format(
-            "{} rows: together the tuned kernels are slower than the defaults, which stay", rows));
-        for (TunedKernel& kernel : result_.kernels)
-            if (kernel.rows == shape_rows(rows) &&
-                kernel.record.point != kernel.record.default_point) {
-                kernel.record.point = kernel.record.default_point;
-                kernel.record.us = kernel.record.default_us;
-                store_.put(kernel.record, true);
-            }
-        known_ = store_.all(arch_.name);
+        result_.notes.push_back(
+            kind.sequences == 1
+                ? fmt::format("{} rows: together the tuned kernels are slower than the defaults, "
+                              "which stay",
+                              kind.rows)
+                : fmt::format("{} sequences: together the tuned kernels are slower than the "
+                              "defaults, which take the place of those that were found for this "
+                              "step; those of one row stay",
+                              kind.sequences));
+        take_back(kind);
+    }
+    // A choice between variants is made for one row and holds for all steps that decode.
+    if (kind.sequences > 1) {
+        result_.plans.push_back(*std::move(tuned));
+        return;
     }
     TuningRecord record{.key = key_of(kWholePlan, tuned->signature),
                         .us = tuned->tuned_us,
                         .default_us = tuned->default_us,
                         .noise_us = tuned->noise_us,
                         .measured = true,
-                        .context = options_.memory.context,
+                        .context = context_of(kind),
                         .trials = tuned->variants,
                         .origin = options_.origin,
                         .created = std::time(nullptr)};

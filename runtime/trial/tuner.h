@@ -10,6 +10,7 @@
 
 #include "cache/tuning_store.h"
 #include "runtime/compile/kernel_library.h"
+#include "runtime/load/model_plans.h"
 #include "runtime/trial/bench_memory.h"
 #include "runtime/trial/candidate_compiler.h"
 #include "runtime/trial/plan_tuner.h"
@@ -24,9 +25,9 @@ struct TuneProgress {
 };
 
 struct TuneOptions {
-    std::vector<int> rows = {1};
-    std::string kernels = "*";  // names of templates, with * and ?
-    double budget_seconds = 0;  // from `started` on, all work included; 0: none
+    std::vector<StepKind> kinds = {kDecodeStep};  // steps that decode before those of prompts
+    std::string kernels = "*";                    // names of templates, with * and ?
+    double budget_seconds = 0;                    // from `started` on, all work included; 0: none
     std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
     std::string strategy = "successive-halving";
     BenchMemory::Options memory;
@@ -43,8 +44,11 @@ struct TunedKernel {
     TuningRecord record;
     std::string label;  // of the first step that has the shape
     int rows = 1;
-    int launches = 0;    // in its plan
-    std::string source;  // "measured", "ranked", "stored" (a result was there) or "stopped"
+    int sequences = 1;  // of the step that it was tuned for
+    int launches = 0;   // in its plan
+    // "measured", "ranked", "stored" (a result was there), "shared" (by a step before this one) or
+    // "stopped".
+    std::string source;
 };
 
 struct TuneResult {
@@ -75,14 +79,14 @@ class Tuner {
     double seconds() const;  // since the start
     // Runs the first steps of the plan, one after the other; false when the sweep was over before.
     bool run_steps(PlanRunner& runner, size_t count) const;
-    // A plan of so many rows that has run once; nullptr when the sweep was over before.
-    std::unique_ptr<PlanRunner> warm_runner(int rows, LoadedKernels& kernels);
+    // A plan of this kind that has run once; nullptr when the sweep was over before.
+    std::unique_ptr<PlanRunner> warm_runner(const StepKind& kind, LoadedKernels& kernels);
     TuningKey key_of(const std::string& kernel, const std::string& shape) const;
     // The results of this arch, and of this sweep.
     Tunings found_so_far() const;
-    void tune_rows(int rows);
-    std::vector<TuningTarget> targets_to_tune(int rows);
-    void tune_targets(int rows, const std::vector<TuningTarget>& targets);
+    void tune_kind(const StepKind& kind);
+    std::vector<TuningTarget> targets_to_tune(const StepKind& kind);
+    void tune_targets(const StepKind& kind, const std::vector<TuningTarget>& targets);
     TunedKernel time_target(const TuningTarget& target, std::vector<CompiledCandidate> compiled,
                             PlanRunner& runner);
     // Loads the kernels of the candidates that compiled, and tries them out. What a trial said of
@@ -96,7 +100,10 @@ class Tuner {
     // Points that were good with another compiler.
     std::vector<size_t> starting_points(const TuningTarget& target) const;
     void keep(TunedKernel kernel);
-    void tune_plan(int rows);
+    void tune_plan(const StepKind& kind);
+    void take_back(const StepKind& kind);
+    // Tokens of each sequence of a step.
+    int64_t context_of(const StepKind& kind) const;
     void report(const std::string& stage);
 
     const Arch arch_;
@@ -108,6 +115,7 @@ class Tuner {
     LayerGraph graph_;
     std::unique_ptr<BenchMemory> memory_;
     std::string device_name_, compiler_;
+    StepKind kind_;                    // at hand
     std::vector<TuningRecord> known_;  // of the arch: stored ones, and those of this sweep
     TuneResult result_;
     double timing_started_ = 0;  // seconds()

@@ -176,5 +176,47 @@ TEST_CASE(
     CHECK(predict(plan, twice, find_arch("gfx1100"), 0).us > 2 * once_us);
 }
 
+// The kernels that decode for several sequences take the tunings of one row's, and add in the same
+// order. A shape that one row does not have could be tuned for itself.
+TEST_CASE("steps of several sequences have the shapes and the variants of one row") {
+    for (const char* name : {"tiny", "mini35"}) {
+        const ModelFile file(std::string(HETUNE_TEST_MODELS) + "/" + name + "-Q4_K_M.gguf",
+                             ModelFile::Open::kHeaderOnly);
+        const LayerGraph graph = build_layer_graph(file);
+        for (const char* arch_name : {"gfx1100", "gfx1151", "gfx1201", "sm_90", "x86-64-v3"})
+            for (const Activations activations : {Activations::kQuantised, Activations::kFloat}) {
+                const Arch& arch = find_arch(arch_name);
+                PlanOptions options{.activations = activations, .matrix = arch.has_matrix};
+                const Plan one = make_plan(graph, file, arch, options);
+                std::set<std::string> shapes;
+                for (const PlanStep& step : one.steps)
+                    shapes.insert(shape_of(one, step).to_string());
+                for (const char* without : {"", "swiglu", "product, residual and norm"}) {
+                    if (*without != '\0') options.tunings.without[plan_signature(one)] = {without};
+                    for (int rows = 2; rows <= 64; rows *= 2) {
+                        CAPTURE(name);
+                        CAPTURE(arch_name);
+                        CAPTURE(rows);
+                        options.rows = options.sequences = rows;
+                        options.output = StepOutput::kEachLogits;
+                        const Plan plan = make_plan(graph, file, arch, options);
+                        CHECK(plan.tuned.size() == (*without == '\0' ? 0 : 1));
+                        for (const PlanStep& step : plan.steps) {
+                            const KernelSpec& spec = plan.spec(step);
+                            if (*without == '\0' && !find_template(spec.name)->tunables.empty())
+                                CHECK_MESSAGE(shapes.contains(shape_of(plan, step).to_string()),
+                                              shape_of(plan, step).to_string());
+                            CHECK_FALSE(
+                                (std::string(without) == "swiglu" && spec.name == "gemv_swiglu"));
+                        }
+                    }
+                    options.tunings = {};
+                    options.rows = options.sequences = 1;
+                    options.output = StepOutput::kLogits;
+                }
+            }
+    }
+}
+
 }  // namespace
 }  // namespace hetune

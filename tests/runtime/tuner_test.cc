@@ -125,6 +125,56 @@ TEST_CASE("a later plan takes what was found, and HETUNE_TUNE=off does not") {
               .tuned.size() == 2);
 }
 
+TEST_CASE("what is found for a step of several sequences serves steps of all numbers of them") {
+    Bench bench;
+    TuneOptions options = bench.options();
+    options.kinds = {decode_step(4).value()};
+    options.memory.batch_context = 16;
+    const TuneResult result = bench.sweep(options);
+    REQUIRE(result.kernels.size() == 2);
+    for (const TunedKernel& kernel : result.kernels) {
+        CHECK(kernel.sequences == 4);
+        CHECK(kernel.record.context == 16);
+        CHECK(kernel.record.point == NamedValues{{"kTokens", "1"}, {"kWaves", "4"}});
+        CHECK(kernel.record.default_point == NamedValues{{"kTokens", "1"}, {"kWaves", "1"}});
+    }
+    const Tunings tunings =
+        tunings_for(bench.store.all("x86-64-v3"), bench.device.arch(), "scripted",
+                    result.kernels[0].record.key.compiler, TuneUse::kMeasured)
+            .tunings;
+    for (const int rows : {1, 2, 4, 8}) {
+        PlanOptions of_rows = with_kind({}, decode_step(rows).value());
+        of_rows.tunings = tunings;
+        const Plan plan =
+            make_plan(build_layer_graph(*bench.file), *bench.file, bench.device.arch(), of_rows);
+        for (const KernelSpec& spec : plan.kernels)
+            if (spec.name == "gemv_residual") {
+                CHECK(spec.constants.at("kWaves") == "4");
+                CHECK(spec.constants.at("kTokens") == std::to_string(rows));
+            }
+    }
+}
+
+TEST_CASE("a sweep over several steps times a shape once, for the fewest rows") {
+    Bench bench;
+    TuneOptions options = bench.options();
+    options.kinds = {kDecodeStep, decode_step(2).value()};
+    options.whole_plan = true;
+    for (const bool again : {false, true}) {
+        options.again = again;
+        const TuneResult result = bench.sweep(options);
+        REQUIRE(result.kernels.size() == 4);
+        CHECK(result.kernels[0].source == "measured");
+        CHECK(result.kernels[2].source == "shared");
+        CHECK(result.kernels[3].sequences == 2);
+        REQUIRE(result.plans.size() == 2);
+        CHECK(result.plans[1].sequences == 2);
+        CHECK(result.plans[1].tuned_kl <= kMostKl);
+        for (const TunedKernel& kernel : result.kernels)
+            CHECK(kernel.record.point.at("kWaves") == "4");
+    }
+}
+
 TEST_CASE("a candidate that is faster by less than the noise does not win") {
     Bench bench;
     int count = 0;
@@ -181,7 +231,7 @@ TEST_CASE("a candidate that writes half of an 8-bit KV cache is wrong") {
     };
     TuneOptions options = bench.options();
     options.kernels = "kv_write";
-    options.rows = {8};
+    options.kinds = {{.rows = 8}};
     options.plan.kv = KvType::kQ8;
     const TuneResult result = bench.sweep(options);
     REQUIRE_FALSE(result.kernels.empty());

@@ -263,6 +263,46 @@ TEST_CASE("results of another compiler are used, said to be stale, and measured 
     CHECK(box.results() == 4);
 }
 
+TEST_CASE("steps of several sequences are tuned with the kernels of one row, and as a whole") {
+    const Box box;
+    const auto sweep = [&](const std::string& options) {
+        return box.run("autotune " + box.model.string() +
+                       " --backend cpu --weights synthetic --kernel gemv_residual " + options);
+    };
+    const auto json = sweep("--rows 4,1 --ctx 32 --json --report " +
+                            (box.folder.path() / "page.html").string() + " 2>/dev/null")
+                          .json();
+    std::map<int, std::map<std::string, int>> sources;  // by sequences
+    for (const auto& kernel : json["kernels"]) ++sources[kernel["sequences"]][kernel["source"]];
+    CHECK(sources ==
+          std::map<int, std::map<std::string, int>>{{1, {{"measured", 2}}}, {4, {{"shared", 2}}}});
+    REQUIRE(json["plans"].size() == 2);
+    CHECK(json["plans"][0]["sequences"] == 1);
+    CHECK(json["plans"][1]["sequences"] == 4);
+    CHECK(json["plans"][1]["kl"] <= 0.05);
+    CHECK(json["plans"][1]["variants"].size() == 2);  // no choice of its own between variants
+    for (const auto& note : json["notes"])  // one that is slow beside other work is no fault
+        CHECK(note.get<std::string>().find("not tuned as a whole") == std::string::npos);
+    CHECK(box.results() == 3);  // two kernels, and the plan of one row
+
+    // On its own a step of several finds results of kernels that one row has, too.
+    CHECK(box.run("tune reset --yes").status == 0);
+    const CommandResult alone = sweep("--rows 4 --kernels-only --json 2>/dev/null");
+    REQUIRE(alone.json()["kernels"].size() == 2);
+    for (const Json list = alone.json()["kernels"]; const auto& kernel : list) {
+        CHECK(kernel["source"] == "measured");
+        CHECK(kernel["sequences"] == 4);
+        CHECK(kernel["context"] == 128);
+        CHECK(kernel["origin"]["sequences"] == "4");
+    }
+    for (const Json list = box.run(box.sweep() + "--json 2>/dev/null").json()["kernels"];
+         const auto& kernel : list)
+        CHECK(kernel["source"] == "stored");
+    const CommandResult text = sweep("--rows 4 --kernels-only");
+    CHECK(text.says("gemv_residual         4 "));
+    CHECK(text.says("(from an earlier sweep)"));
+}
+
 TEST_CASE("A budget ends a sweep and a bench whose compiler does not answer") {
     TestFolder folder;
     for (const char* name : {"clang", "ld.lld"}) {
@@ -327,8 +367,8 @@ TEST_CASE("autotune refuses what it does not know, in one line") {
     refused("--kernel nosuch", "no kernel has the name 'nosuch'", 2);
     refused("--kernel delta_step --rows 1",
             "has no such kernel to tune in steps of so many rows; it has ", 2);
-    refused("--rows 64 --ctx 32", "64 rows need a context of as many tokens", 2);
-    refused("--rows 1 --phase decode", "excludes", 2);
+    refused("--phase prefill --rows 64 --ctx 32", "64 rows need a context of as many tokens", 2);
+    refused("--rows 3", "steps that decode have 1, 2, 4, 8, 16, 32 or 64 rows", 2);
 }
 
 }  // namespace

@@ -99,7 +99,15 @@ TEST_CASE("wrong usage is one line in hetune's words, before anything is opened;
         {"cache gc --age 30",
          "cache gc: --age: '30' is no age; write a number up to 1000000 and s, m, h or d, such as "
          "30d"},
-        {"plan m --rows 3 --prefill", "plan: --rows excludes --prefill: give one of them"},
+        {"plan m --rows 3",
+         "plan: --rows 3: steps that decode have 1, 2, 4, 8, 16, 32 or 64 rows, one of each "
+         "sequence; for a prompt's step of 3 tokens add --prefill"},
+        {"plan m --rows 8 --fusion off",
+         "plan: --rows with --fusion off: without fusion sequences take turns, in steps of one "
+         "row"},
+        {"autotune m --rows 1,512",
+         "autotune: --rows 512: steps that decode have 1, 2, 4, 8, 16, 32 or 64 rows, one of each "
+         "sequence; for a prompt's step of 512 tokens add --phase prefill"},
         {"prewarm m --shard 9/8",
          "prewarm: --shard '9/8' is no part of a whole; the second of four is 2/4"},
         {"prewarm", "prewarm: one of FILE, --recipes is needed"},
@@ -389,8 +397,15 @@ TEST_CASE("errors of the library name the command's options, and wrong values ex
     const CommandResult memory = run_hetune(
         folder.path(), "run '" + kTiny + "' --backend cpu -c 2048 --memory-limit 10M -p a -n 1");
     CHECK(memory.status == 1);
+    CHECK(memory.says("KV cache, 2048 tokens"));
+    CHECK(memory.says("together"));
     CHECK(memory.says("The largest context that fits: --ctx 8"));
     CHECK(!memory.says("ModelOptions"));
+    const CommandResult bench = run_hetune(
+        folder.path(), "bench '" + kTiny + "' --backend cpu -p 2040 -n 8 --memory-limit 10M");
+    CHECK(bench.status == 1);
+    CHECK(bench.says("KV cache, 2042 tokens"));
+    CHECK(bench.says("The largest context that fits: --ctx 8"));
 }
 
 TEST_CASE("every command has help with an example") {
@@ -468,7 +483,15 @@ TEST_CASE("plan needs no GPU: steps, JSON, and the source of a kernel by its nam
     CHECK(unknown.lines() == 1);
     CHECK(unknown.says("sample.0"));
     CHECK(run_hetune(folder.path(), fmt::format("plan {} --arch gfx9999", kTiny)).status == 2);
-    CHECK(plan("--prefill --rows 3").status == 2);
+    CHECK(plan("--prefill --rows 3").says(": 3 rows, "));
+    const CommandResult batch = plan("--rows 8 -c 100");
+    CHECK(batch.says(": 8 rows of 8 sequences that decode, "));
+    CHECK(batch.says("KV cache, 8 x 100 tokens"));
+    const auto batch_json = plan("--rows 8 -c 100 --json").json();
+    CHECK(batch_json["sequences"] == 8);
+    CHECK(batch_json["memory"]["parallel"] == 8);
+    CHECK(json["memory"]["parallel"] == 1);
+    CHECK(plan("--rows 8 --parallel 16 --json").json()["memory"]["parallel"] == 16);
     CHECK(plan("--json --isa sample.0").status == 2);
 }
 

@@ -160,7 +160,13 @@ TEST_CASE("a description in JSON is as good as the model; a batch and a context 
     const CommandResult batch =
         run_hetune(cache, "prewarm --dry-run --json --batch 3 " + json.string() + kArch);
     REQUIRE(batch.status == 0);
-    CHECK(batch.json()["jobs"][0]["kernels"] >= job["kernels"]);
+    CHECK(batch.json()["jobs"][0]["kernels"] > job["kernels"]);
+    const CommandResult memory =
+        run_hetune(cache, "prewarm --dry-run --json --batch 4 --ctx 100 " + json.string() + kArch);
+    REQUIRE(memory.status == 0);
+    const auto of_batch = memory.json()["jobs"][0]["memory"][0];
+    CHECK(of_batch["parallel"] == 4);
+    CHECK(of_batch["bytes"] > job["memory"][0]["bytes"]);
 
     std::ofstream(json) << R"({"metadata": {}, "tensors": [{"name": "a", "type": "Q9_K"}]})";
     const CommandResult broken = run_hetune(cache, "prewarm " + json.string() + kArch);

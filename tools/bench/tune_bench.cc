@@ -28,9 +28,11 @@ int main(int argc, char** argv) {
         const auto device = open_cpu_device(0);
         const ModelFile file(argv[1]);
         KernelLibrary library(device->arch(), codes, read_environment());
-        const TuneResult result = Tuner(device->arch(), device.get(), &library, store, file,
-                                        nullptr, {.rows = {argc > 2 ? std::stoi(argv[2]) : 1}})
-                                      .run();
+        const int rows = argc > 2 ? std::stoi(argv[2]) : 1;
+        const StepKind kind = rows == 1 ? kDecodeStep : StepKind{.rows = rows};
+        const TuneResult result =
+            Tuner(device->arch(), device.get(), &library, store, file, nullptr, {.kinds = {kind}})
+                .run();
         for (const TunedPlan& plan : result.plans) {
             fmt::print(
                 "{} row(s): {} shapes in {:.1f} s; a step takes {:.1f} us by default, {:.1f} +- "
