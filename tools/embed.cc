@@ -25,10 +25,12 @@ struct EmbedArguments {
 std::vector<std::string> texts_of(const EmbedArguments& args) {
     if (args.text_file.empty()) return args.texts;
     std::vector<std::string> lines;
-    const std::string all = read_file(args.text_file);
+    const std::string all = read_file(args.text_file == "-" ? "/dev/stdin" : args.text_file);
     for (size_t at = 0; at < all.size();) {
         const size_t end = std::min(all.find('\n', at), all.size());
-        if (end > at) lines.push_back(all.substr(at, end - at));
+        std::string line = all.substr(at, end - at);
+        if (line.ends_with('\r')) line.pop_back();  // of a file made on Windows
+        if (!line.empty()) lines.push_back(std::move(line));
         at = end + 1;
     }
     if (lines.empty()) throw std::runtime_error(args.text_file + ": has no line of text");
@@ -44,9 +46,17 @@ int run(EmbedArguments& args) {
                                                      : Pooling::kModel;
     Json data = Json::array();
     size_t tokens = 0;
-    for (const std::string& text : texts) {
-        const std::vector<int32_t> ids = model.tokenize_for_embedding(text);
-        const std::vector<float> vector = model.embed(ids, pooling, !args.not_scaled);
+    for (size_t i = 0; i < texts.size(); ++i) {
+        const std::vector<int32_t> ids = model.tokenize_for_embedding(texts[i]);
+        const std::vector<float> vector = [&] {
+            try {
+                return model.embed(ids, pooling, !args.not_scaled);
+            } catch (const RequestError& error) {
+                if (texts.size() == 1) throw;
+                throw RequestError(
+                    fmt::format("text {} of {}: {}", i + 1, texts.size(), error.what()));
+            }
+        }();
         tokens += ids.size();
         if (args.json)
             data.push_back(
@@ -70,7 +80,9 @@ const RegisterCommand kEmbed{
         auto* source = app.add_option_group("source", "The texts");
         source->add_option("-p,--text", args->texts, "a text; may be given several times")
             ->check(not_empty());
-        source->add_option("-f,--text-file", args->text_file, "file with a text in each line")
+        source
+            ->add_option("-f,--text-file", args->text_file,
+                         "file with a text in each line; -: stdin")
             ->check(not_empty());
         source->require_option(1);
         app.add_option("--pooling", args->pooling,
@@ -80,6 +92,7 @@ const RegisterCommand kEmbed{
             ->capture_default_str();
         app.add_flag("--not-scaled", args->not_scaled, "do not scale vectors to length 1");
         app.add_flag("--json", args->json, "as one JSON object, in OpenAI's form");
+        app.add_flag("-q,--quiet", args->model.quiet, "no progress");
         app.footer("Example: hetune embed model.gguf -p \"a cat\" -p \"a dog\" --json");
         return [args] { return run(*args); };
     }};

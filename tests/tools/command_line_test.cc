@@ -408,6 +408,31 @@ TEST_CASE("errors of the library name the command's options, and wrong values ex
     CHECK(bench.says("The largest context that fits: --ctx 8"));
 }
 
+TEST_CASE("embed takes a text from each line of a file or of stdin, and says which one is wrong") {
+    TestFolder folder;
+    const auto input_file = folder.path() / "input";
+    const auto embed = [&](const std::string& input, const std::string& options) {
+        std::ofstream(input_file) << input;
+        return run_hetune(folder.path(), fmt::format("embed '{}' --backend reference -q {} < '{}'",
+                                                     kTiny, options, input_file.string()));
+    };
+    const CommandResult one = embed("", "-p 'a cat'"), other = embed("", "-p dogs");
+    REQUIRE(one.status == 0);
+    CHECK(one.lines() == 1);
+    CHECK(one.output != other.output);
+    CHECK(embed("a cat\n\ndogs", "-f -").output == one.output + other.output);
+    CHECK(embed("a cat\r\ndogs\r", "-f -").output == one.output + other.output);
+    const CommandResult none = embed("\n", "-f -");
+    CHECK(none.status == 1);
+    CHECK(none.output == "hetune: -: has no line of text\n");
+    const CommandResult two = embed("", "-p a -p '" + std::string(300, 'x') + "' --ctx 16 2>&1");
+    CHECK(two.status == 1);
+    CHECK(two.says("hetune: text 2 of 2: "));
+    CHECK(two.says(" do not fit into the context of 16 tokens; a larger --ctx would hold them"));
+    CHECK(embed("", "-f /nowhere").says("hetune: /nowhere: cannot be read: No such file"));
+    CHECK(embed("", "").status == 2);
+}
+
 TEST_CASE("every command has help with an example") {
     TestFolder folder;
     for (const char* name : {"run", "inspect", "tokenize", "logits", "verify", "plan", "bench",
