@@ -91,6 +91,7 @@ std::set<KernelSpec> kernels_of_recipe(const Recipe& recipe, const Arch& arch,
     std::set<KernelSpec> kernels;
     for (const StepKind& kind : kinds) {
         const Plan step = step_plan(graph, file, arch, plan.options, kind);
+        if (kind.sequences > 1 && !serves_many(step)) continue;
         kernels.insert(step.kernels.begin(), step.kernels.end());
         const Plan sampler =
             make_sampler_plan(graph.vocabulary, arch, step.options, arch.has_graph_loops);

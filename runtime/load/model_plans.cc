@@ -108,10 +108,12 @@ ModelPlans model_plans(const LayerGraph& graph, const ModelFile& file, const Arc
         throw ModelError(fmt::format("{}: has a vocabulary of {} tokens; hetune needs {} or more",
                                      file.path().string(), graph.vocabulary, kLeastVocabulary));
     ModelPlans plans;
-    const auto decoding = static_cast<std::ptrdiff_t>(decode_steps(options).size());
-    for (const StepKind& kind : step_kinds(options, arch)) {
+    const size_t decoding = decode_steps(options).size();
+    const std::vector<StepKind> kinds = step_kinds(options, arch);
+    for (size_t i = 0; i < kinds.size(); ++i) {
+        const StepKind& kind = kinds[i];
         Plan plan = step_plan(graph, file, arch, options, kind);
-        if (std::ssize(plans.steps) < decoding) {
+        if (i < decoding) {
             // Its sequences take turns, by steps of one row.
             if (kind.rows > 1 && !serves_many(plan)) continue;
             const bool loops = kind.rows == 1 && options.loops.value_or(arch.has_graph_loops);

@@ -155,6 +155,23 @@ TEST_CASE("what is found for a step of several sequences serves steps of all num
     }
 }
 
+TEST_CASE(
+    "without a rule that several sequences need, they take turns; all other steps are there") {
+    const ModelFile file(kModels + "/mini35-Q4_K_M.gguf", ModelFile::Open::kHeaderOnly);
+    const LayerGraph graph = build_layer_graph(file);
+    const Arch& arch = find_arch("x86-64-v3");
+    LoadOptions options{.sequences = 4, .all_logits = true, .hidden_states = true};
+    CHECK(model_plans(graph, file, arch, options).samplers.size() == 3);
+    const Plan one = step_plan(graph, file, arch, options, kDecodeStep);
+    options.tunings.without[plan_signature(one)] = {"delta net of one token"};
+    const ModelPlans plans = model_plans(graph, file, arch, options);
+    CHECK(plans.samplers.size() == 1);
+    CHECK(plans.steps.size() == 4);
+    for (const StepKind& kind : {kDecodeStep, prefill_step(options, arch),
+                                 logits_step(options, arch), hidden_step(options, arch)})
+        CHECK_NOTHROW(plans.of(kind));
+}
+
 TEST_CASE("a sweep over several steps times a shape once, for the fewest rows") {
     Bench bench;
     TuneOptions options = bench.options();
