@@ -137,12 +137,15 @@ TuneOptions tune_options(const AutotuneArguments& args, const Arch& arch, const 
     return options;
 }
 
+// Whether the shape counts: not that of a step before, which counts there.
+bool is_own(const TunedKernel& kernel) { return kernel.source != "shared"; }
+
 // Of default over chosen time, launches not counted: a shape is a shape.
 double geometric_mean_gain(const TuneResult& result) {
     double sum = 0;
     int count = 0;
     for (const TunedKernel& kernel : result.kernels)
-        if (kernel.record.us > 0 && kernel.source != "shared") {
+        if (kernel.record.us > 0 && is_own(kernel)) {
             sum += std::log(kernel.record.default_us / kernel.record.us);
             ++count;
         }
@@ -153,7 +156,7 @@ double geometric_mean_gain(const TuneResult& result) {
 std::pair<double, double> sums_of(const TuneResult& result) {
     double before = 0, after = 0;
     for (const TunedKernel& kernel : result.kernels) {
-        if (kernel.source == "shared") continue;
+        if (!is_own(kernel)) continue;
         before += kernel.launches * kernel.record.default_us;
         after += kernel.launches * kernel.record.us;
     }
@@ -234,7 +237,8 @@ void print_result(const TuneResult& result) {
             "{} shapes, {}{:.2f}x in the geometric mean; all their launches {}{:.1f} us, by "
             "default "
             "{:.1f} us\n",
-            result.kernels.size(), kind, geometric_mean_gain(result), kind, after, before);
+            std::ranges::count_if(result.kernels, is_own), kind, geometric_mean_gain(result), kind,
+            after, before);
     for (const TunedPlan& plan : result.plans)
         fmt::print(
             "whole plan, {} {}{}: {:.1f} us +- {:.1f}, by default {:.1f} us ({:.2f}x){}; logits "

@@ -53,7 +53,7 @@ constexpr CacheSubcommand kCacheCommands[] = {
     {"keygen", "Makes a key that signs bundles and remote objects", cache_keygen},
     {"recipes", "What was needed, to be compiled elsewhere: export, merge, ls", cache_recipes},
     {"path", "Prints the folder and the layers", cache_path},
-    {"clear", "Removes everything", cache_clear},
+    {"clear", "Removes all but tunings, and prompts of --prompt-cache", cache_clear},
 };
 
 const RegisterCommand kCache{

@@ -187,7 +187,8 @@ CommandBody cache_clear(CLI::App& app) {
         CacheFolder folder(cache_options());
         require_writable(folder);
         if (!*yes)
-            throw CacheError(fmt::format("this empties {}; say --yes", folder.writable().string()));
+            throw CacheError(fmt::format("this empties {}, but for tunings; say --yes",
+                                         folder.writable().string()));
         print_removed(clear_cache(folder), *json);
         return 0;
     };
