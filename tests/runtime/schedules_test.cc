@@ -8,8 +8,10 @@
 #include <thread>
 
 #include "cache/tuning_store.h"
+#include "planner/fusion/rule.h"
 #include "planner/plan/tuning_space.h"
 #include "runtime/api/model_host.h"
+#include "runtime/trial/tunings_for.h"
 #include "tests/cache/test_folder.h"
 #include "tests/runtime/model_files.h"
 #include "tests/runtime/random_program.h"
@@ -46,6 +48,7 @@ class Schedules {
         CAPTURE(parallel_);
         CAPTURE(rows_);
         CAPTURE(refused_);
+        CAPTURE(left_out_);
         for (const auto& program : list) {
             const uint32_t seed = first++;
             CAPTURE(seed);
@@ -75,7 +78,7 @@ class Schedules {
                                                         .exact_prefix = prefixes});
     }
 
-    // A random point for each kernel of the decode step.
+    // A random point for each kernel of the decode step, and a random rule left out of it, or none.
     void tune(ModelHost& host) {
         const CacheFolder folder({.folder = folder_.path()});
         TuningStore store(folder);
@@ -101,6 +104,19 @@ class Schedules {
                        .measured = true},
                       true);
         }
+        const size_t rule = random_() % (fusion_rules().size() + 1);
+        if (rule == fusion_rules().size()) return;
+        left_out_ = fusion_rules()[rule].name;
+        store.put({.key = {.kernel = kWholePlan,
+                           .shape = plan_signature(plan),
+                           .arch = arch.name,
+                           .device = host.device->info().name,
+                           .compiler = host.library->compiler().identity()},
+                   .point = {{left_out_, "off"}},
+                   .us = 1,
+                   .default_us = 2,
+                   .measured = true},
+                  true);
     }
 
     // One of the kernels of all steps, tuned, is one that did not compile.
@@ -124,7 +140,7 @@ class Schedules {
     const int parallel_;
     std::mt19937 random_;
     int rows_ = 0;
-    std::string refused_;
+    std::string refused_, left_out_;
 };
 
 TEST_CASE("200 schedules of 1 to 64 sequences, with random tunings and a refused kernel") {
