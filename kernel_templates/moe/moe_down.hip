@@ -3,7 +3,7 @@
 // Launch: [kRows / 32, rows]; a group owns 32 rows of h, its waves take experts in turn.
 // LDS: a float a lane for each expert.
 #include "elementwise/step_state.h"
-#include "linear/fused.h"
+#include "moe/experts_of_token.h"
 
 #ifndef HETUNE_SPEC
 #include "quant/q4_k.h"
@@ -43,7 +43,6 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void moe_down(
     constexpr i64 kRowBytes =
         kQuantisedInput ? kRowElements / 32 * i64(sizeof(XBlock)) : kRowElements * 4;
     const void* const x = static_cast<const u8*>(x_rows) + token * kRowBytes;
-    const float* const own_shares = shares + token * (kUsed + 1);
     const int tile = group_id();
     const int wave = kWaves == 1 ? 0 : wave_id();
     for (int k = wave; k < kSlots; k += kWaves) {
@@ -64,21 +63,8 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void moe_down(
     }
     barrier();
     if (wave != 0) return;
-    float sum = 0.0f;
-    UNROLL
-    for (int k = 0; k < kUsed; ++k) sum = fused_mul_add(own_shares[k], part[k][lane_id()], sum);
-    if constexpr (kSharedCols > 0) {
-        const float own = part[kUsed][lane_id()];
-        sum += kSharedGate ? own_shares[kUsed] * own : own;
-    }
-    const int row = tile * kTileRows + lane_id();
-    const float v = sum + residual[i64(token) * kRows + row];
-    h[i64(token) * kRows + row] = v;
-    if constexpr (kNormed) {
-        const float square = wave_sum(v * v);
-        const i64 block = i64(token) * (kRows / 32) + tile;
-        if (lane_id() == 0) squares[block] = square;
-        store_block<kQuantisedOutput>(v * norm[row], next, block);
-    }
+    finish_experts<kUsed, (kSharedCols > 0), kSharedGate, kRows, kNormed, kQuantisedOutput>(
+        [&](int k) { return part[k][lane_id()]; }, token, tile, shares, residual, norm, h, next,
+        squares);
 }
 EXPORT_KERNEL(moe_down)

@@ -7,7 +7,7 @@ const RegisterTemplate kMoeGateUp{{
     .name = "moe_gate_up",
     .file = "moe/moe_gate_up.hip",
     .layer = "moe_step",
-    .what = "gate and up of the experts of one token, and of the shared one",
+    .what = "gate and up of the experts of each token, and of the shared one",
     .constants = {{"Gate", "Quant", "format of the experts' gate"},
                   {"Up", "Quant", "format of the experts' up"},
                   {"SharedGate", "Quant", "format of the shared expert's gate"},
@@ -16,6 +16,7 @@ const RegisterTemplate kMoeGateUp{{
                   {"kRows", "int", "rows of an expert"},
                   {"kSharedRows", "int", "rows of the shared expert; 0: there is none"},
                   {"kCols", "int", "width of x"},
+                  {"kTokens", "int", "rows with the same expert that share a read of its weights"},
                   {"kQuantisedInput", "bool", "x in 8 bits (XBlock) or float"},
                   {"kQuantisedOutput", "bool", "y in 8 bits or float"},
                   {"kNormed", "bool", "x still lacks the factor of its norm"},
@@ -38,7 +39,7 @@ const RegisterTemplate kMoeGateUp{{
                {"y", "void*", ParamRole::kOutput,
                 "[rows, kUsed * kRows + kSharedRows], blocks of 32 or floats"}},
     .promises = {.dot4 = true, .wide_loads = true},
-    .lds_bytes = [](const SpecValues& v) { return v("kWaves") * 256; },
+    .lds_bytes = [](const SpecValues& v) { return v("kWaves") * v("kTokens") * 256; },
 }};
 
 }  // namespace

@@ -90,6 +90,9 @@ DEVICE inline int shuffle(int v, int lane) { return __builtin_amdgcn_ds_bpermute
 DEVICE inline float shuffle(float v, int lane) {
     return __builtin_bit_cast(float, shuffle(__builtin_bit_cast(int, v), lane));
 }
+DEVICE inline u32 ballot(bool v) { return __builtin_amdgcn_ballot_w32(v); }
+DEVICE inline int bit_count(u32 v) { return __builtin_popcount(v); }
+DEVICE inline int lowest_bit(u32 v) { return __builtin_ctz(v); }
 #include "prelude/butterfly.h"
 #include "prelude/wave_extremes.h"
 

@@ -78,6 +78,14 @@ inline T shuffle(T v, int lane) {
     __builtin_memcpy(&result, &slots[lane & 31], sizeof(T));
     return result;
 }
+inline u32 ballot(bool v) {
+    const unsigned long long* slots = hetune_exchange(v ? 1 : 0);
+    u32 lanes = 0;
+    for (int lane = 0; lane < 32; ++lane) lanes |= u32(slots[lane] & 1) << lane;
+    return lanes;
+}
+inline int bit_count(u32 v) { return __builtin_popcount(v); }
+inline int lowest_bit(u32 v) { return __builtin_ctz(v); }
 constexpr bool kLanesInTurn = true;
 // own[i] = this lane's of values that one lane computes for all: compute(values), float
 // [kValues][32]. All lanes call it with the same inputs.

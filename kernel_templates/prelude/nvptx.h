@@ -75,6 +75,9 @@ template <class T>
 DEVICE inline T shuffle(T v, int lane) {
     return __shfl_sync(~0u, v, lane);
 }
+DEVICE inline u32 ballot(bool v) { return __ballot_sync(~0u, v); }
+DEVICE inline int bit_count(u32 v) { return __popc(v); }
+DEVICE inline int lowest_bit(u32 v) { return __ffs(int(v)) - 1; }
 #include "prelude/butterfly.h"
 
 // Signed integers in the order of the floats; one instruction folds a warp.

@@ -7,7 +7,8 @@
 //   once DEVICE SHARED UNROLL ROLLED EXPORT_KERNEL(name) thread_id() lane_id() wave_id() group_id()
 //   group_id_y() group_id_z() INPUT start_next() await_inputs() prefetch(p): for launches that
 //   overlap loop_again(loop, again): of a graph that repeats itself barrier() wave_barrier()
-//   shuffle_xor<Mask>(v) shuffle(v, lane) wave_fold<Lanes>(v, op) wave_max(v) wave_min(v) dot4(a,
+//   shuffle_xor<Mask>(v) shuffle(v, lane) ballot(v), bit_count(v), lowest_bit(v): v is not 0
+//   wave_fold<Lanes>(v, op) wave_max(v) wave_min(v) dot4(a,
 //   b, c) dot32(a, b) dot32(a, b, low, high) byte_perm(low, high, selector) load128(p)
 //   load128_stream(p) store128(p, v) half_to_float float_to_half fast_exp2 fast_log2 fast_rsqrt
 //   fast_rcp sincos_turns fused_mul_add round_near round_to_int bits_of float_of atomic_add_device

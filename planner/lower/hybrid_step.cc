@@ -110,6 +110,13 @@ void lower_route(PlanBuilder& b, const ops::MoeStep& op, const MoeSizes& m, cons
     b.emit(std::move(step));
 }
 
+// Rows that use the same expert and share a read of its weights
+// (kernel_templates/moe/expert_rows.h).
+int rows_of_expert(const PlanBuilder& b, const ops::MoeStep& op, const char* kernel) {
+    constexpr int kMost = 4;
+    return std::max(1, std::min(b.rows(op.y), kMost) >> b.batch_refusals(kernel));
+}
+
 void lower_gate_up(PlanBuilder& b, const ops::MoeStep& op, const MoeSizes& m, const FusedInput& in,
                    bool quantised, PlanArg ids, PlanArg act) {
     const QuantFormat &gate = b.format(op.gate), &up = b.format(op.up);
@@ -130,6 +137,7 @@ void lower_gate_up(PlanBuilder& b, const ops::MoeStep& op, const MoeSizes& m, co
                   {"kRows", constant(m.inner)},
                   {"kSharedRows", constant(m.shared_inner)},
                   {"kCols", constant(m.width)},
+                  {"kTokens", constant(rows_of_expert(b, op, "moe_gate_up"))},
                   {"kQuantisedInput", constant(in.quantised)},
                   {"kQuantisedOutput", constant(quantised)},
                   {"kNormed", constant(in.due)},
@@ -143,7 +151,7 @@ void lower_gate_up(PlanBuilder& b, const ops::MoeStep& op, const MoeSizes& m, co
         .threads = static_cast<uint32_t>(32 * waves),
         .rows_axis = tokens > 1 ? 2 : -1};
     const int64_t rows = op.used * m.inner + m.shared_inner;
-    // Each row of a batch counts with experts of its own.
+    // The rows of a batch count as if each had experts of its own: which they are, data decides.
     step.cost.weight_bytes =
         tokens * op.used *
         (tiles_bytes(gate, m.inner, m.width) + tiles_bytes(up, m.inner, m.width));
@@ -154,6 +162,78 @@ void lower_gate_up(PlanBuilder& b, const ops::MoeStep& op, const MoeSizes& m, co
         tokens * (form_bytes(in.quantised, m.width) + form_bytes(quantised, rows));
     step.cost.operations = tokens * 4 * rows * m.width;
     b.emit(std::move(step));
+}
+
+// Whether a token's experts are rows of moe_down_products' input, and there are enough rows that
+// some share experts: with two launches in place of one, fewer lose more than they gain.
+bool down_by_expert(const PlanBuilder& b, const ops::MoeStep& op, const MoeSizes& m) {
+    constexpr int64_t kFewest = 16;
+    const int64_t own = m.shared_inner > 0 ? m.shared_inner : m.inner;
+    return b.rows(op.y) >= kFewest && own % m.inner == 0 && op.used * m.inner % own == 0 &&
+           b.batch_refusals("moe_down_products") <= 2 && b.batch_refusals("moe_down_sum") == 0;
+}
+
+// What follows gate and up.
+struct MoeDown {
+    PlanArg ids, shares, act, residual, after;
+    bool quantised;  // act
+    Normed next;
+};
+
+void lower_down_by_expert(PlanBuilder& b, const ops::MoeStep& op, const MoeSizes& m,
+                          const MoeDown& in) {
+    const int64_t rows = b.rows(op.y);
+    const QuantFormat &down = b.format(op.down),
+                      &own = b.format(op.shared ? op.shared->down : op.down);
+    const PlanArg products = b.scratch(rows * m.slots * m.width * 4);
+    const int waves = b.waves("moe_down_products", 4);
+    const auto groups = [&](int of_waves) { return ceil_div(m.width / 32, of_waves); };
+    EmittedStep step{
+        .label = b.name(op.y) + ".down",
+        .spec = {"moe_down_products",
+                 {{"Quant", down.name},
+                  {"Shared", own.name},
+                  {"kUsed", constant(op.used)},
+                  {"kRows", constant(m.width)},
+                  {"kCols", constant(m.inner)},
+                  {"kSharedCols", constant(m.shared_inner)},
+                  {"kTokens", constant(rows_of_expert(b, op, "moe_down_products"))},
+                  {"kQuantisedInput", constant(in.quantised)},
+                  {"kWaves", constant(waves)}}},
+        .args = {b.step(op.y), in.ids, b.tiles(op.down),
+                 op.shared ? b.tiles(op.shared->down) : b.none(), in.act, products},
+        .groups = {groups(waves), static_cast<uint32_t>(m.slots), static_cast<uint32_t>(rows)},
+        .threads = static_cast<uint32_t>(32 * waves),
+        .rows_axis = 2};
+    step.cost.weight_bytes = rows * op.used * tiles_bytes(down, m.width, m.inner) +
+                             (op.shared ? tiles_bytes(own, m.width, m.shared_inner) : 0);
+    step.cost.activation_bytes =
+        rows *
+        (form_bytes(in.quantised, op.used * m.inner + m.shared_inner) + m.slots * m.width * 4);
+    step.cost.operations = rows * 2 * m.width * (op.used * m.inner + m.shared_inner);
+    b.emit(std::move(step));
+
+    const int sum_waves = b.waves("moe_down_sum", 4);
+    EmittedStep sum{.label = b.name(op.y),
+                    .spec = {"moe_down_sum",
+                             {{"kUsed", constant(op.used)},
+                              {"kRows", constant(m.width)},
+                              {"kShared", constant(op.shared.has_value())},
+                              {"kSharedGate", constant(m.shared_gate)},
+                              {"kNormed", constant(op.next.has_value())},
+                              {"kQuantisedOutput", constant(in.next.quantised)},
+                              {"kWaves", constant(sum_waves)}}},
+                    .args = {b.step(op.y), products, in.shares, in.residual,
+                             op.next ? b.raw(op.next->weight) : b.none(), in.after, in.next.value,
+                             in.next.squares},
+                    .groups = {groups(sum_waves), static_cast<uint32_t>(rows), 1},
+                    .threads = static_cast<uint32_t>(32 * sum_waves),
+                    .rows_axis = 1};
+    sum.cost.weight_bytes = op.next ? m.width * 4 : 0;
+    sum.cost.activation_bytes = rows * (m.slots * m.width * 4 + m.width * 8 +
+                                        (op.next ? form_bytes(in.next.quantised, m.width) : 0));
+    sum.cost.operations = rows * 2 * m.slots * m.width;
+    b.emit(std::move(sum));
 }
 
 void lower_moe_step(PlanBuilder& b, const ops::MoeStep& op) {
@@ -172,6 +252,8 @@ void lower_moe_step(PlanBuilder& b, const ops::MoeStep& op) {
     const PlanArg residual = b.in(op.residual);
     const PlanArg after = b.out(h);
     const Normed next = normed ? out_normed(b, *op.next) : Normed{b.none(), b.none(), false};
+    if (down_by_expert(b, op, m))
+        return lower_down_by_expert(b, op, m, {ids, shares, act, residual, after, quantised, next});
     const int waves = b.waves("moe_down", static_cast<int>(std::min<int64_t>(16, m.slots)));
     const QuantFormat &down = b.format(op.down),
                       &own = b.format(op.shared ? op.shared->down : op.down);

@@ -112,62 +112,141 @@ void certify_moe_gate_up(Trial& t) {
     }
 }
 
-void certify_moe_down(Trial& t) {
-    const int64_t rows = t.number("kRows"), cols = t.number("kCols"), used = t.number("kUsed");
-    const int64_t shared_cols = t.number("kSharedCols"), width = used * cols + shared_cols;
-    const bool normed = t.flag("kNormed");
-    const auto ids = put_ids(t, t.weight_rows("w") / rows, used);
-    const auto shares = t.put_floats("shares", t.rows() * (used + 1));
-    const std::vector<float> x = t.put_activations("x", t.rows(), width, t.flag("kQuantisedInput"));
-    const auto residual = t.put_floats("residual", t.rows() * rows);
-    const auto norm = normed ? t.weight_vector("norm") : std::span<const float>();
-    std::optional<TileOutput> next;
-    t.out_floats("h", rows);
-    if (normed) {
-        next.emplace(t, "next", rows, t.flag("kQuantisedOutput"));
-        t.out_floats("squares", rows / 32);
+// Products of the experts' down of one token, in the order of its slots, and of the shared expert.
+struct DownProducts {
+    explicit DownProducts(const Trial& t)
+        : rows(t.number("kRows")),
+          cols(t.number("kCols")),
+          used(t.number("kUsed")),
+          shared_cols(t.number("kSharedCols")) {}
+    int64_t rows, cols, used, shared_cols;
+    int64_t width() const { return used * cols + shared_cols; }
+
+    // A token's ids.
+    std::span<const int32_t> own(std::span<const int32_t> ids, int64_t token) const {
+        return ids.subspan(static_cast<size_t>(token * used), static_cast<size_t>(used));
     }
-    t.launch();
-    if (normed) next->read();
-    const auto h = t.get<float>("h");
-    const auto squares = normed ? t.get<float>("squares") : std::span<const float>();
-    Comparison& compare_h = t.compare("h", kSumTolerance);
-    const int64_t distinct = t.distinct_weight_rows("w");
-    for (int64_t token = 0; token < t.rows(); ++token) {
-        const auto input = row_of(x, token, width);
-        const auto own_shares = row_of(shares, token, used + 1);
-        // Of the expert in slot k its own part of x, so that rows are not those of one product.
-        std::vector<std::vector<double>> products(static_cast<size_t>(used));
-        for (int64_t k = 0; k < used; ++k)
+    // [slots][rows]
+    std::vector<std::vector<double>> of(Trial& t, std::span<const float> input,
+                                        std::span<const int32_t> ids) const {
+        const int64_t distinct = t.distinct_weight_rows("w");
+        std::vector<std::vector<double>> products;
+        for (int64_t k = 0; k < used; ++k) {
+            // Of the expert in slot k its own part of x, so that rows are not those of one product.
+            std::vector<double> each;
             for (int64_t row = 0; row < distinct; ++row)
-                products[static_cast<size_t>(k)].push_back(
-                    dot(t.weight_row("w", row), row_of(input, k, cols)));
+                each.push_back(dot(t.weight_row("w", row), row_of(input, k, cols)));
+            auto& all = products.emplace_back();
+            for (int64_t row = 0; row < rows; ++row)
+                all.push_back(each[static_cast<size_t>((ids[static_cast<size_t>(k)] * rows + row) %
+                                                       distinct)]);
+        }
+        if (shared_cols > 0) {
+            auto& all = products.emplace_back();
+            for (int64_t row = 0; row < rows; ++row)
+                all.push_back(dot(t.weight_row("shared", row),
+                                  input.subspan(static_cast<size_t>(used * cols))));
+        }
+        return products;
+    }
+};
+
+// The end of moe_down and of moe_down_sum: outputs, and what they must hold.
+class DownSums {
+  public:
+    DownSums(Trial& t, bool shared)
+        : trial_(t), rows_(t.number("kRows")), used_(t.number("kUsed")), shared_(shared) {
+        shares_ = t.put_floats("shares", t.rows() * (used_ + 1));
+        residual_ = t.put_floats("residual", t.rows() * rows_);
+        normed_ = t.flag("kNormed");
+        if (normed_) norm_ = t.weight_vector("norm");
+        t.out_floats("h", rows_);
+        if (!normed_) return;
+        next_.emplace(t, "next", rows_, t.flag("kQuantisedOutput"));
+        t.out_floats("squares", rows_ / 32);
+    }
+    void read() {
+        if (normed_) next_->read();
+    }
+    // Of one token: [slots][rows].
+    void compare(int64_t token, const std::vector<std::vector<double>>& products) {
+        const auto own_shares = row_of(shares_, token, used_ + 1);
         std::vector<float> wanted, squared;
-        for (int64_t row = 0; row < rows; ++row) {
-            double value =
-                static_cast<double>(row_of(residual, token, rows)[static_cast<size_t>(row)]);
+        for (size_t row = 0; row < static_cast<size_t>(rows_); ++row) {
+            auto value = static_cast<double>(row_of(residual_, token, rows_)[row]);
             for (size_t k = 0; k < products.size(); ++k) {
-                const int64_t id = ids[static_cast<size_t>(token * used) + k];
-                value += static_cast<double>(own_shares[k]) *
-                         products[k][static_cast<size_t>((id * rows + row) % distinct)];
-            }
-            if (shared_cols > 0) {
-                const double own = dot(t.weight_row("shared", row),
-                                       input.subspan(static_cast<size_t>(used * cols)));
-                value += t.flag("kSharedGate")
-                             ? static_cast<double>(own_shares[products.size()]) * own
-                             : own;
+                const bool whole =
+                    shared_ && k + 1 == products.size() && !trial_.flag("kSharedGate");
+                value += products[k][row] * (whole ? 1.0 : static_cast<double>(own_shares[k]));
             }
             wanted.push_back(static_cast<float>(value));
         }
-        compare_h.add_all(0, row_of(h, token, rows), wanted);
-        if (!normed) continue;
-        for (int64_t tile = 0; tile < rows / 32; ++tile)
+        trial_.compare("h", kSumTolerance)
+            .add_all(0, row_of(trial_.get<float>("h"), token, rows_), wanted);
+        if (!normed_) return;
+        for (int64_t tile = 0; tile < rows_ / 32; ++tile)
             squared.push_back(
                 static_cast<float>(dot(row_of(wanted, tile, 32), row_of(wanted, tile, 32))));
-        t.compare("squares", kSumTolerance).add_all(0, row_of(squares, token, rows / 32), squared);
-        for (size_t at = 0; at < wanted.size(); ++at) wanted[at] *= norm[at];
-        next->compare_row(token, wanted);
+        trial_.compare("squares", kSumTolerance)
+            .add_all(0, row_of(trial_.get<float>("squares"), token, rows_ / 32), squared);
+        for (size_t at = 0; at < wanted.size(); ++at) wanted[at] *= norm_[at];
+        next_->compare_row(token, wanted);
+    }
+
+  private:
+    Trial& trial_;
+    int64_t rows_, used_;
+    bool shared_, normed_ = false;
+    std::span<const float> shares_, residual_, norm_;
+    std::optional<TileOutput> next_;
+};
+
+void certify_moe_down(Trial& t) {
+    const DownProducts of(t);
+    const auto ids = put_ids(t, t.weight_rows("w") / of.rows, of.used);
+    const std::vector<float> x =
+        t.put_activations("x", t.rows(), of.width(), t.flag("kQuantisedInput"));
+    DownSums sums(t, of.shared_cols > 0);
+    t.launch();
+    sums.read();
+    for (int64_t token = 0; token < t.rows(); ++token)
+        sums.compare(token, of.of(t, row_of(x, token, of.width()), of.own(ids, token)));
+}
+
+void certify_moe_down_products(Trial& t) {
+    const DownProducts of(t);
+    const int64_t slots = of.used + (of.shared_cols > 0 ? 1 : 0);
+    const auto ids = put_ids(t, t.weight_rows("w") / of.rows, of.used);
+    const std::vector<float> x =
+        t.put_activations("x", t.rows(), of.width(), t.flag("kQuantisedInput"));
+    t.out_floats("products", slots * of.rows);
+    t.launch();
+    const auto products = t.get<float>("products");
+    Comparison& comparison = t.compare("products", kSumTolerance);
+    for (int64_t token = 0; token < t.rows(); ++token) {
+        const auto wanted = of.of(t, row_of(x, token, of.width()), of.own(ids, token));
+        for (int64_t k = 0; k < slots; ++k) {
+            const auto& own = wanted[static_cast<size_t>(k)];
+            comparison.add_all(0, row_of(products, token * slots + k, of.rows),
+                               std::vector<float>(own.begin(), own.end()));
+        }
+    }
+}
+
+void certify_moe_down_sum(Trial& t) {
+    const bool shared = t.flag("kShared");
+    const int64_t rows = t.number("kRows"), slots = t.number("kUsed") + (shared ? 1 : 0);
+    const auto products = t.put_floats("products", t.rows() * slots * rows);
+    DownSums sums(t, shared);
+    t.launch();
+    sums.read();
+    for (int64_t token = 0; token < t.rows(); ++token) {
+        std::vector<std::vector<double>> own;
+        for (int64_t k = 0; k < slots; ++k) {
+            const auto of_slot = row_of(products, token * slots + k, rows);
+            own.emplace_back(of_slot.begin(), of_slot.end());
+        }
+        sums.compare(token, own);
     }
 }
 
@@ -176,7 +255,9 @@ void certify_moe_down(Trial& t) {
 Certifiers certifiers(const ops::MoeStep&) {
     static const Certifier list[] = {{"moe_route", certify_route, 2},
                                      {"moe_gate_up", certify_moe_gate_up, 2},
-                                     {"moe_down", certify_moe_down, 2}};
+                                     {"moe_down", certify_moe_down, 2},
+                                     {"moe_down_products", certify_moe_down_products, 2},
+                                     {"moe_down_sum", certify_moe_down_sum, 2}};
     return list;
 }
 

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 #include <numbers>
+#include <numeric>
 
 #include "kernel_templates/quant/random_blocks.h"
 #include "kernel_templates/quant/registry.h"
@@ -116,7 +117,8 @@ void Trial::set_rows(std::vector<TrialRow> rows, int64_t page_stride, int64_t st
 }
 
 int64_t Trial::row_alignment() const {
-    return info_.one_sequence ? subject_.step.rows_per_group : 1;
+    const int64_t own = info_.one_sequence ? subject_.step.rows_per_group : 1;
+    return std::lcm(own, subject_.plan.row_alignment());
 }
 
 void Trial::want_row(int64_t row) { step_[3] = static_cast<int32_t>(row); }

@@ -116,7 +116,6 @@ Case gemv_swiglu(const QuantFormat& format) {
 Case moe_gate_up(const QuantFormat& format) {
     constexpr int64_t kInner = 256, kExperts = 3, kUsed = 2;
     auto constants = linear_constants();
-    constants.erase("kTokens");
     constants.erase("kMatrix");
     constants.insert({{"Gate", format.name},
                       {"Up", format.name},
