@@ -72,6 +72,9 @@ void ModelArguments::add_to(CLI::App& app) {
         ->check(size_option());
     app.add_option("-j,--jobs", options.jobs, "compilers at once; default: one per core")
         ->check(whole_number(1, 1024));
+    app.add_option("-t,--threads", options.threads,
+                   "threads of the CPU's kernels; default: one per core")
+        ->check(whole_number(1, 1024));
     app.add_option("--certify", options.certify,
                    "try kernels out against the oracle before their first use: off, once or always")
         ->check(one_of({"off", "once", "always"}))

@@ -21,7 +21,7 @@ struct ModelArguments {
     // FILE, --backend, --device, --compiler, --ctx, --fusion, --activations, --kv,
     // --state-snapshots, --no-prefix-cache, --exact-prefix, --state-checkpoints,
     // --prompt-cache, --prompt-cache-size, --pre,
-    // --allow-unused, --no-tiles, --memory-limit, --jobs, --certify,
+    // --allow-unused, --no-tiles, --memory-limit, --jobs, --threads, --certify,
     // --retry, --any-compiler-build, --no-jit.
     void add_to(CLI::App& app);
     // --chat-template, for commands that hold conversations.

@@ -31,6 +31,7 @@ constexpr OptionName kOptionNames[] = {
     {"ModelOptions::prefix_cache = false", "--no-prefix-cache"},
     {"ModelOptions::parallel", "--parallel"},
     {"ModelOptions::jobs", "--jobs"},
+    {"ModelOptions::threads", "--threads"},
     {"ModelOptions::no_jit = true", "--no-jit"},
     {"ModelOptions::no_jit", "--no-jit"},
     {"ModelOptions::certify", "--certify"},

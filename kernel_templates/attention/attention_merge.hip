@@ -25,6 +25,16 @@ extern "C" KERNEL(kWaveSize) void attention_merge(
     for (int s = 0; s < kSplits; ++s)
         weights += fast_exp(from[s * kShare + kHeadSize] - peak) * from[s * kShare + kHeadSize + 1];
     const float factor = fast_rcp(weights);
+    if constexpr (kLanesInTurn) {
+        if (is_idle_lane()) return;
+        float sums[kHeadSize] = {};
+        for (int s = 0; s < kSplits; ++s) {
+            const float weight = fast_exp(from[s * kShare + kHeadSize] - peak);
+            for (int d = 0; d < kHeadSize; ++d) sums[d] += weight * from[s * kShare + d];
+        }
+        for (int d = 0; d < kHeadSize; ++d) y[head * kHeadSize + d] = sums[d] * factor;
+        return;
+    }
     for (int d = lane_id(); d < kHeadSize; d += kWaveSize) {
         float sum = 0.0f;
         for (int s = 0; s < kSplits; ++s)
@@ -33,3 +43,4 @@ extern "C" KERNEL(kWaveSize) void attention_merge(
     }
 }
 EXPORT_KERNEL(attention_merge)
+FIRST_LANE_ONLY(true)

@@ -49,6 +49,15 @@ extern "C" KERNEL(kWaves* kWaveSize) void attention_split(
 
     state.store(waves[wave]);
     barrier();
+    if constexpr (kLanesInTurn && kWaves == 1) {
+        if (is_idle_lane()) return;
+        for (int g = 0; g < kGroup; ++g) {
+            const i64 head = i64(row) * kHeads + kv_head * kGroup + g;
+            for (int d = 0; d < kShare; ++d)
+                shares[(head * kSplits + split) * kShare + d] = waves[0][g][d];
+        }
+        return;
+    }
     // All lanes stay active: the last round repeats the last value, and does not store it.
     constexpr int kValues = kGroup * kShare;
     for (int base = 0; base < kValues; base += kWaves * kWaveSize) {
@@ -67,3 +76,4 @@ extern "C" KERNEL(kWaves* kWaveSize) void attention_split(
     }
 }
 EXPORT_KERNEL(attention_split)
+FIRST_LANE_ONLY(kWaves == 1)

@@ -50,11 +50,45 @@ DEVICE inline float peak_of(const float* shares, int count, i64 stride) {
     return peak;
 }
 
+// finish_head() where the lanes of a wave run one after another: the first does it all.
+template <int kMost>
+DEVICE inline void finish_head_in_turn(const float* shares, int count, i64 stride, int head,
+                                       const float* q, void* y) {
+    if (is_idle_lane()) return;
+    const float peak = peak_of(shares, count, stride);
+    float total = 0.0f;
+    float sums[kHeadSize] = {};
+    for (int s = 0; s < count; ++s) {
+        const float* share = shares + s * stride;
+        const float weight = fast_exp(share[kHeadSize] - peak);
+        total = fused_mul_add(weight, share[kHeadSize + 1], total);
+        for (int d = 0; d < kHeadSize; ++d) sums[d] = fused_mul_add(weight, share[d], sums[d]);
+    }
+    const float factor = fast_rcp(total);
+    for (int d = 0; d < kHeadSize; ++d) {
+        sums[d] *= factor;
+        if constexpr (kGated) sums[d] *= sigmoid(q[head * kQueryStride + kHeadSize + d]);
+    }
+    if constexpr (kQuantisedOutput) {
+        for (int block = 0; block < kHeadSize / 32; ++block) {
+            float values[32];
+            for (int i = 0; i < 32; ++i) values[i] = sums[32 * block + i];
+            quantise_lane(values, static_cast<XBlock*>(y) + head * (kHeadSize / 32) + block);
+        }
+    } else {
+        for (int d = 0; d < kHeadSize; ++d) static_cast<float*>(y)[head * kHeadSize + d] = sums[d];
+    }
+}
+
 // The result of a head from its first `count` shares; by one wave, of which a lane looks after the
 // weight of every 32nd share.
 template <int kMost>
 DEVICE inline void finish_head(const float* shares, int count, i64 stride, int head, const float* q,
                                void* y) {
+    if constexpr (kLanesInTurn) {
+        finish_head_in_turn<kMost>(shares, count, stride, head, q, y);
+        return;
+    }
     constexpr int kDims = (kHeadSize + 31) / 32;
     constexpr int kOwn = (kMost + kWaveSize - 1) / kWaveSize;
     const int lane = lane_id();
@@ -208,3 +242,4 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void attention_step(
     }
 }
 EXPORT_KERNEL(attention_step)
+FIRST_LANE_ONLY(kWaves == 1 && kSplits == 1)

@@ -30,3 +30,4 @@ extern "C" KERNEL(kWaveSize) void head_norm_rope(
     for (int i = lane_start(); i < kHeadSize; i += kLaneStride) to[i] = head[i];
 }
 EXPORT_KERNEL(head_norm_rope)
+FIRST_LANE_ONLY(true)

@@ -23,3 +23,4 @@ extern "C" KERNEL(kWaves* kWaveSize) void quantise(const StepState* __restrict__
     quantise_rows(values, y + row * (kCols / 32) + block);
 }
 EXPORT_KERNEL(quantise)
+FIRST_LANE_ONLY(kWaves == 1)

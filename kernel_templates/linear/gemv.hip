@@ -45,3 +45,4 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void gemv(
     });
 }
 EXPORT_KERNEL(gemv)
+FIRST_LANE_ONLY(kWaves == 1 && !kMatrix)

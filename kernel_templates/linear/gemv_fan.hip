@@ -106,3 +106,4 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void gemv_fan(
     }
 }
 EXPORT_KERNEL(gemv_fan)
+FIRST_LANE_ONLY(kWaves == 1 && !kMatrix)

@@ -62,3 +62,4 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void gemv_residual(
     });
 }
 EXPORT_KERNEL(gemv_residual)
+FIRST_LANE_ONLY(kWaves == 1 && !kMatrix)

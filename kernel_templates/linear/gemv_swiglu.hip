@@ -54,3 +54,4 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void gemv_swiglu(
     });
 }
 EXPORT_KERNEL(gemv_swiglu)
+FIRST_LANE_ONLY(kWaves == 1 && !kMatrix)

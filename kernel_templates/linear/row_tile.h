@@ -40,24 +40,25 @@ struct XScales {
 };
 
 // A step's share of a sum: the integer products of its first and last 16 weights, and the scales of
-// both sides. Every operation is spelled out: a compiler that fuses a product and a sum here and
-// not there would make the bits of a row depend on the kernel that computes it.
-template <class Quant>
-DEVICE inline float add_step(float acc, const float (&scale)[2], const float (&offset)[2],
-                             const XScales& x, int low, int high) {
+// both sides, of one row (Float is float) or several (RowFloats). Every operation is spelled out: a
+// compiler that fuses a product and a sum here and not there would make the bits of a row depend on
+// the kernel that computes it.
+template <class Quant, class Float, class Int>
+DEVICE inline Float add_step(Float acc, const Float (&scale)[2], const Float (&offset)[2],
+                             const XScales& x, Int low, Int high) {
     if constexpr (Quant::kScaleElems == 32) {
-        const float factor = scale[0] * x.scale, sum = float(low + high);
+        const Float factor = scale[0] * x.scale, sum = int_to_float(low + high);
         if constexpr (Quant::kHasOffset)
             return acc + fused_mul_add(offset[0], x.sum, factor * sum);
         else
             return fused_mul_add(factor, sum, acc);
     } else {
-        const float sum = fused_mul_add(scale[0], float(low), scale[1] * float(high));
+        const Float sum = fused_mul_add(scale[0], int_to_float(low), scale[1] * int_to_float(high));
         if constexpr (Quant::kHasOffset)
             return acc + fused_mul_add(offset[0], x.sum_low,
                                        fused_mul_add(offset[1], x.sum_high, x.scale * sum));
         else
-            return fused_mul_add(x.scale, sum, acc);
+            return fused_mul_add(sum, x.scale, acc);
     }
 }
 
@@ -304,13 +305,31 @@ DEVICE inline void row_tile_dot_of(const u8* w, int row_tile, int lane, const In
     }
 }
 
+// row_tile_dot_of_all() is row_tile_dot_of() for all rows: sums[t][r] is that of row r.
+template <class Quant, int kCols, int kTokens, int kWaves, class Input>
+DEVICE inline void row_tile_dot_of_all(const u8* w, int row_tile, const Input& x,
+                                       float (&sums)[kTokens][kTileRows]) {
+#if defined(HETUNE_ROW_VECTORS)
+    const u8* row = w + i64(row_tile) * (kCols / Quant::kTileElems) * Quant::kTileBytes;
+    if constexpr (Input::kQuantised)
+        row_tile_rows<Quant, kCols, kTokens, kWaves>(row, x, sums);
+    else
+        row_tile_floats<Quant, kCols, kTokens, kWaves>(row, x, sums);
+#else
+    for (int row = 0; row < kTileRows; ++row) {
+        float acc[kTokens];
+        row_tile_dot_of<Quant, kCols, kTokens, kWaves>(w, row_tile, row, x, acc);
+        for (int t = 0; t < kTokens; ++t) sums[t][row] = acc[t];
+    }
+#endif
+}
+
 // row_tile_dot() is row_tile_dot_of() for this lane's row.
 template <class Quant, int kCols, int kTokens, int kWaves, class Input>
 DEVICE inline void row_tile_dot(const u8* w, int row_tile, const Input& x, float (&acc)[kTokens]) {
-    if constexpr (kLanesInTurn && Input::kQuantised && Quant::kInteger) {
-        const u8* row = w + i64(row_tile) * (kCols / Quant::kTileElems) * Quant::kTileBytes;
+    if constexpr (kLanesInTurn) {
         wave_once(acc, [&](float(&sums)[kTokens][kTileRows]) {
-            row_tile_rows<Quant, kCols, kTokens, kWaves>(row, x, sums);
+            row_tile_dot_of_all<Quant, kCols, kTokens, kWaves>(w, row_tile, x, sums);
         });
     } else {
         row_tile_dot_of<Quant, kCols, kTokens, kWaves>(w, row_tile, lane_id(), x, acc);

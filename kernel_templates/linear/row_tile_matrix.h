@@ -299,15 +299,7 @@ DEVICE inline void row_tile_product(const u8* w, int row_tile, const Input& x,
 #endif
     } else if constexpr (kLanesInTurn) {
         if (is_idle_lane()) return;
-        if constexpr (Quant::kInteger && Input::kQuantised) {
-            row_tile_rows<Quant, kCols, kTokens, kWaves>(
-                w + i64(row_tile) * (kCols / Quant::kTileElems) * Quant::kTileBytes, x, sums.v);
-        } else {
-            for (int row = 0; row < kLaneRows; ++row) {
-                row_tile_dot_of<Quant, kCols, kTokens, kWaves>(w, row_tile, row, x, acc);
-                for (int t = 0; t < kTokens; ++t) sums.v[t][row] = acc[t];
-            }
-        }
+        row_tile_dot_of_all<Quant, kCols, kTokens, kWaves>(w, row_tile, x, sums.v);
         return;
     } else {
         row_tile_dot_of<Quant, kCols, kTokens, kWaves>(w, row_tile, lane_id(), x, acc);

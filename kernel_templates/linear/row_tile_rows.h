@@ -1,67 +1,120 @@
 // row_tile_dot where the lanes of a wave run one after another (kLanesInTurn): one lane computes
-// the rows of all 32, eight at a time, so that their sums lie in one vector. The products are exact
-// integers, and each row's sum takes the same operations in the same order (add_step), so the bits
-// are those of a lane that computes its own row.
+// the rows of all 32, kVectorRows at a time in vectors.
 #pragma once
 
 #include "quant/tile.h"
 
-template <class Quant>
-struct EightRows {
-    RowWords words;
-    float scale[2][8], offset[2][8];
+#if defined(HETUNE_ROW_VECTORS)
 
-    DEVICE void load(const u8* tile, const typename Quant::Head (&heads)[8], int first, int step) {
-        u32 q[8][8];
-        UNROLL
-        for (int r = 0; r < 8; ++r) {
-            Quants quants;
-            Quant::load(tile, heads[r], first + r, step, quants);
-            UNROLL
-            for (int j = 0; j < 8; ++j) q[r][j] = quants.q[j];
-            constexpr int kScales = Quant::kScaleElems == 16 ? 2 : 1;
-            UNROLL
-            for (int s = 0; s < kScales; ++s) {
-                scale[s][r] = quants.scale[s];
-                if constexpr (Quant::kHasOffset) offset[s][r] = quants.offset[s];
-            }
-        }
-        words.set(q);
-    }
-    DEVICE void add(float* sums, const XBlock& x) const {
-        int low[8], high[8];
-        // Weights that have an offset are not negative (quant/tile.h).
-        dot32_of_eight<Quant::kHasOffset>(words, x.q, low, high);
-        UNROLL
-        for (int r = 0; r < 8; ++r) {
-            const float s[2] = {scale[0][r], scale[1][r]}, o[2] = {offset[0][r], offset[1][r]};
-            sums[r] = add_step<Quant>(sums[r], s, o, {x.scale, x.sum, x.sum_low, x.sum_high},
-                                      low[r], high[r]);
-        }
-    }
-};
+constexpr int kRowVectors = kTileRows / kVectorRows;
 
-// sums[t][r] = this wave's share of row r of the row tile at `row` times token t.
+// The products of 8-bit activations are exact integers, and each row's sum takes the same
+// operations in the same order (add_step), so the bits are those of a lane that computes its own
+// row. sums[t][r] = this wave's share of row r of the row tile at `row` times token t.
 template <class Quant, int kCols, int kTokens, int kWaves, class Input>
 DEVICE inline void row_tile_rows(const u8* row, const Input& x, float (&sums)[kTokens][kTileRows]) {
     constexpr int kTiles = kCols / Quant::kTileElems, kSteps = Quant::kTileElems / kStepElems;
+    RowFloats acc[kTokens][kRowVectors];
     for (int t = 0; t < kTokens; ++t)
-        for (int r = 0; r < kTileRows; ++r) sums[t][r] = 0.0f;
+        for (int v = 0; v < kRowVectors; ++v) acc[t][v] = RowFloats{};
     const auto* blocks = static_cast<const XBlock*>(x.data);
-    const int tokens = imin(kTokens, x.count());
+    const int tokens = kTokens == 1 ? 1 : imin(kTokens, x.count());
     for (int tile = kWaves == 1 ? 0 : wave_id(); tile < kTiles; tile += kWaves) {
-        const u8* at = row + i64(tile) * Quant::kTileBytes;
-        for (int first = 0; first < kTileRows; first += 8) {
-            typename Quant::Head heads[8];
-            UNROLL
-            for (int r = 0; r < 8; ++r) heads[r] = Quant::load_head(at, first + r);
-            for (int step = 0; step < kSteps; ++step) {
-                EightRows<Quant> rows;
-                rows.load(at, heads, first, step);
-                const int k = tile * kSteps + step;
-                for (int t = 0; t < tokens; ++t)
-                    rows.add(&sums[t][first], blocks[x.row(t) * (kCols / 32) + k]);
+        const TileRows at = {row + i64(tile) * Quant::kTileBytes};
+        typename Quant::template HeadOf<RowWords> heads[kRowVectors];
+        for (int v = 0; v < kRowVectors; ++v) heads[v] = Quant::load_head(at, v * kVectorRows);
+        for (int step = 0; step < kSteps; ++step) {
+            const int k = tile * kSteps + step;
+            for (int v = 0; v < kRowVectors; ++v) {
+                QuantsOf<RowWords> w;
+                Quant::load(at, heads[v], v * kVectorRows, step, w);
+                const RowDots<Quant::kLargest, !Quant::kHasOffset> dots(w.q);
+                for (int t = 0; t < tokens; ++t) {
+                    const XBlock& block = blocks[x.row(t) * (kCols / 32) + k];
+                    RowInts low, high;
+                    dots.add(w.q, block.q, low, high);
+                    acc[t][v] = add_step<Quant>(
+                        acc[t][v], w.scale, w.offset,
+                        {block.scale, block.sum, block.sum_low, block.sum_high}, low, high);
+                }
             }
         }
     }
+    __builtin_memcpy(sums, acc, sizeof sums);
 }
+
+// Weights 8 part to 8 part + 7 of a step, of the kFloatRows rows from `first` on.
+template <class Quant>
+DEVICE inline RowFloats load_part(const u8* tile, int first, int step, int part) {
+    if constexpr (requires { Quant::load_part(tile, first, part); }) {
+        return Quant::load_part(tile, first, part);
+    } else {
+        float all[kFloatRows][kStepElems];
+        RowFloats own;
+        for (int r = 0; r < kFloatRows; ++r) {
+            load_floats<Quant>(tile, first + r, step, all[r]);
+            __builtin_memcpy(reinterpret_cast<float*>(&own) + kPartSums * r,
+                             all[r] + kPartSums * part, kPartSums * sizeof(float));
+        }
+        return own;
+    }
+}
+
+// kVectors vectors of rows from `first` on by kMost tokens from `token` on, all in registers.
+template <class Quant, int kCols, int kWaves, int kVectors, int kMost, class Input, class Store>
+DEVICE inline void row_tile_parts(const u8* row, const Input& x, int first, int token,
+                                  Store&& store) {
+    constexpr int kTiles = kCols / Quant::kTileElems, kSteps = Quant::kTileElems / kStepElems;
+    RowFloats acc[kMost][kVectors];
+    const float* inputs[kMost];
+    UNROLL
+    for (int t = 0; t < kMost; ++t) {
+        inputs[t] = static_cast<const float*>(x.data) + x.row(token + t) * kCols;
+        UNROLL
+        for (int v = 0; v < kVectors; ++v) acc[t][v] = RowFloats{};
+    }
+    for (int tile = kWaves == 1 ? 0 : wave_id(); tile < kTiles; tile += kWaves) {
+        const u8* at = row + i64(tile) * Quant::kTileBytes;
+        for (int step = 0; step < kSteps; ++step) {
+            const int k = (tile * kSteps + step) * kStepElems;
+            UNROLL
+            for (int part = 0; part < kStepElems / kPartSums; ++part) {
+                RowFloats w[kVectors];
+                UNROLL
+                for (int v = 0; v < kVectors; ++v)
+                    w[v] = load_part<Quant>(at, first + v * kFloatRows, step, part);
+                UNROLL
+                for (int t = 0; t < kMost; ++t) {
+                    const RowFloats in = part_for_rows(inputs[t] + k + kPartSums * part);
+                    UNROLL
+                    for (int v = 0; v < kVectors; ++v)
+                        acc[t][v] = fused_mul_add(w[v], in, acc[t][v]);
+                }
+            }
+        }
+    }
+    UNROLL
+    for (int t = 0; t < kMost; ++t) UNROLL
+    for (int v = 0; v < kVectors; ++v) UNROLL
+    for (int r = 0; r < kFloatRows; ++r)
+        store(t, first + v * kFloatRows + r, sum_of_parts(acc[t][v], r));
+}
+
+// The products of float activations. A row has eight partial sums: weight k goes to sum k % 8, in
+// order of k, over all tiles of the wave; these are added up at the end (sum_of_parts).
+template <class Quant, int kCols, int kTokens, int kWaves, class Input>
+DEVICE inline void row_tile_floats(const u8* row, const Input& x,
+                                   float (&sums)[kTokens][kTileRows]) {
+    constexpr int kVectors = 4, kMost = kTokens == 1 ? 1 : kVectorRows / 4;
+    const int tokens = kTokens == 1 ? 1 : imin(kTokens, x.count());
+    for (int first = 0; first < kTileRows; first += kVectors * kFloatRows) {
+        int token = 0;
+        const auto store = [&](int t, int r, float sum) { sums[token + t][r] = sum; };
+        for (; token + kMost <= tokens; token += kMost)
+            row_tile_parts<Quant, kCols, kWaves, kVectors, kMost>(row, x, first, token, store);
+        for (; token < tokens; ++token)
+            row_tile_parts<Quant, kCols, kWaves, kVectors, 1>(row, x, first, token, store);
+    }
+}
+
+#endif

@@ -13,6 +13,7 @@
 #define UNROLL _Pragma("unroll")
 #define ROLLED _Pragma("unroll 1")
 #define EXPORT_KERNEL(name)
+#define FIRST_LANE_ONLY(condition)
 
 DEVICE inline u32 bits_of(float value) { return __builtin_bit_cast(u32, value); }
 DEVICE inline float float_of(u32 bits) { return __builtin_bit_cast(float, bits); }

@@ -20,6 +20,12 @@
         hetune_call(&name, args);                                            \
     }
 
+// Behind EXPORT_KERNEL, where all lanes of a group but the first return at once: the first alone is
+// run, on no fiber of its own. It holds for groups of one wave.
+#define FIRST_LANE_ONLY(condition)                                                           \
+    extern "C" __attribute__((visibility("default"))) const int hetune_cpu_first_lane_only = \
+        kLanesInTurn && (condition);
+
 inline u32 bits_of(float value) { return __builtin_bit_cast(u32, value); }
 inline float float_of(u32 bits) { return __builtin_bit_cast(float, bits); }
 
@@ -188,6 +194,10 @@ inline int round_to_int(float x) { return static_cast<int>(__builtin_rintf(x)); 
 inline void sincos_turns(float turns, float& sine, float& cosine) {
     hetune_lane->host->sincos_turns(turns, &sine, &cosine);
 }
+
+#if defined(__clang__) && defined(__AVX2__)
+#include "prelude/row_vector_cpu.h"
+#endif
 
 // Arguments arrive packed as in a C struct, each at its natural alignment.
 template <class... Params>

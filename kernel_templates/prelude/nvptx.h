@@ -16,6 +16,7 @@
 #define UNROLL _Pragma("unroll")
 #define ROLLED _Pragma("unroll 1")
 #define EXPORT_KERNEL(name)
+#define FIRST_LANE_ONLY(condition)
 
 DEVICE inline u32 bits_of(float value) { return __float_as_uint(value); }
 DEVICE inline float float_of(u32 bits) { return __uint_as_float(bits); }

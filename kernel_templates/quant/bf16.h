@@ -25,6 +25,11 @@ struct BF16 {
         }
     }
 
+#if defined(HETUNE_ROW_VECTORS)
+    DEVICE static RowFloats load_part(const u8* tile, int first, int part) {
+        return bf16s_at(lane_row16(tile + 512 * part, first));
+    }
+#endif
 #if defined(HETUNE_HOST)
     static void pack_row(u8* tile, int lane, const u8* row) { to_planes16(tile, lane, row, 4); }
     static void unpack_row(u8* row, int lane, const u8* tile) { from_planes16(row, lane, tile, 4); }

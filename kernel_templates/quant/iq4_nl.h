@@ -14,21 +14,25 @@ struct IQ4_NL {
     static constexpr int kTileBytes = kTileRows * kBlockBytes;
     static constexpr bool kInteger = true;
     static constexpr int kScaleElems = 32;
+    static constexpr int kLargest = 127;
     static constexpr bool kHasOffset = false;
     static constexpr int kPlanesAt = 64, kPlanes = 1, kSmalls = 1;
 
     DEVICE static u32 small(const u8* tile, int lane, int) { return half_bits_at(tile + 2 * lane); }
 
-    struct Head {
-        float d;
+    template <class Word>
+    struct HeadOf {
+        FloatsOf<Word> d;
     };
+    using Head = HeadOf<u32>;
     template <class Tile>
-    DEVICE static Head load_head(const Tile& tile, int lane) {
-        return {half_to_float(u16(small_of<IQ4_NL>(tile, lane, 0)))};
+    DEVICE static HeadOf<WordOf<Tile>> load_head(const Tile& tile, int lane) {
+        return {low_half(small_of<IQ4_NL>(tile, lane, 0))};
     }
 
-    template <class Tile>
-    DEVICE static void load(const Tile& tile, const Head& head, int lane, int, Quants& out) {
+    template <class Tile, class Word>
+    DEVICE static void load(const Tile& tile, const HeadOf<Word>& head, int lane, int,
+                            QuantsOf<Word>& out) {
         split_nibbles(plane16(tile, 64, lane), out.q);
         UNROLL
         for (int j = 0; j < 8; ++j) out.q[j] = iq4_values(out.q[j]);

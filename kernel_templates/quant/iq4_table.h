@@ -22,3 +22,6 @@ inline int iq4_value(int index) {
     return kValues[index];
 }
 #endif
+#if defined(HETUNE_ROW_VECTORS)
+DEVICE inline RowWords iq4_values(RowWords index) { return row_lookup(kIq4Table, index); }
+#endif

@@ -16,6 +16,7 @@ struct IQ4_XS {
     static constexpr int kTileBytes = kTileRows * kBlockBytes;
     static constexpr bool kInteger = true;
     static constexpr int kScaleElems = 32;
+    static constexpr int kLargest = 127;
     static constexpr bool kHasOffset = false;
     static constexpr int kPlanesAt = 256, kPlanes = 8, kSmalls = 2;
 
@@ -23,22 +24,25 @@ struct IQ4_XS {
         return word_at(tile + 8 * lane + 4 * i);
     }
 
-    struct Head {
-        float d;
-        u32 upper, lower;
+    template <class Word>
+    struct HeadOf {
+        FloatsOf<Word> d;
+        Word upper, lower;
     };
+    using Head = HeadOf<u32>;
     template <class Tile>
-    DEVICE static Head load_head(const Tile& tile, int lane) {
-        const u32 first = small_of<IQ4_XS>(tile, lane, 0);
-        return {half_to_float(u16(first & 0xffff)), first >> 16, small_of<IQ4_XS>(tile, lane, 1)};
+    DEVICE static HeadOf<WordOf<Tile>> load_head(const Tile& tile, int lane) {
+        const auto first = small_of<IQ4_XS>(tile, lane, 0);
+        return {low_half(first), first >> 16, small_of<IQ4_XS>(tile, lane, 1)};
     }
-    template <class Tile>
-    DEVICE static void load(const Tile& tile, const Head& head, int lane, int step, Quants& out) {
+    template <class Tile, class Word>
+    DEVICE static void load(const Tile& tile, const HeadOf<Word>& head, int lane, int step,
+                            QuantsOf<Word>& out) {
         split_nibbles(plane16(tile, 256 + 512 * step, lane), out.q);
         UNROLL
         for (int j = 0; j < 8; ++j) out.q[j] = iq4_values(out.q[j]);
-        const u32 scale = (head.lower >> (4 * step) & 15u) | (head.upper >> (2 * step) & 3u) << 4;
-        out.scale[0] = head.d * float(int(scale) - 32);
+        const Word scale = (head.lower >> (4 * step) & 15u) | (head.upper >> (2 * step) & 3u) << 4;
+        out.scale[0] = head.d * int_to_float(as_int(scale) - 32);
     }
 
 #if defined(HETUNE_HOST)

@@ -4,15 +4,17 @@
 
 #include "quant/tile.h"
 
-struct KScales {
-    float d, dmin;
-    u32 scales[2], mins[2];  // one byte for each sub-block
+template <class Word>
+struct KScalesOf {
+    FloatsOf<Word> d, dmin;
+    Word scales[2], mins[2];  // one byte for each sub-block
 
     // `raw`: the first 16 bytes of the block.
-    DEVICE static KScales unpack(const U4& raw) {
-        KScales k;
-        k.d = half_to_float(u16(raw.x & 0xffff));
-        k.dmin = half_to_float(u16(raw.x >> 16));
+    template <class Plane>
+    DEVICE static KScalesOf unpack(const Plane& raw) {
+        KScalesOf k;
+        k.d = low_half(raw.x);
+        k.dmin = high_half(raw.x);
         // Bytes 0..3 hold scales 0..3 in 6 bits, bytes 4..7 minima 0..3; their upper two bits are
         // the upper two of 4..7, whose lower four are the nibbles of bytes 8..11.
         k.scales[0] = raw.y & 0x3f3f3f3fu;
@@ -21,10 +23,10 @@ struct KScales {
         k.mins[1] = ((raw.w >> 4) & 0x0f0f0f0fu) | ((raw.z >> 2) & 0x30303030u);
         return k;
     }
-    DEVICE void apply(int step, Quants& out) const {
+    DEVICE void apply(int step, QuantsOf<Word>& out) const {
         const int shift = 8 * (step & 3);
-        out.scale[0] = d * float((scales[step >> 2] >> shift) & 0xffu);
-        out.offset[0] = -dmin * float((mins[step >> 2] >> shift) & 0xffu);
+        out.scale[0] = d * field_to_float((scales[step >> 2] >> shift) & 0xffu);
+        out.offset[0] = -dmin * field_to_float((mins[step >> 2] >> shift) & 0xffu);
     }
 };
 

@@ -16,6 +16,7 @@ struct Q2_K {
     static constexpr int kTileBytes = kTileRows * kBlockBytes;
     static constexpr bool kInteger = true;
     static constexpr int kScaleElems = 16;
+    static constexpr int kLargest = 3;
     static constexpr bool kHasOffset = true;
     static constexpr int kPlanesAt = 128, kPlanes = 5, kSmalls = 1;
 
@@ -24,27 +25,28 @@ struct Q2_K {
 
     DEVICE static u32 small(const u8* tile, int lane, int) { return word_at(tile + 4 * lane); }
 
-    struct Head {
-        float d, dmin;
-        u32 scales[4];
+    template <class Word>
+    struct HeadOf {
+        FloatsOf<Word> d, dmin;
+        Word scales[4];
     };
+    using Head = HeadOf<u32>;
     template <class Tile>
-    DEVICE static Head load_head(const Tile& tile, int lane) {
-        const u32 halves = small_of<Q2_K>(tile, lane, 0);
-        const U4 raw = plane16(tile, kScalesAt, lane);
-        return {half_to_float(u16(halves & 0xffff)),
-                half_to_float(u16(halves >> 16)),
-                {raw.x, raw.y, raw.z, raw.w}};
+    DEVICE static HeadOf<WordOf<Tile>> load_head(const Tile& tile, int lane) {
+        const auto halves = small_of<Q2_K>(tile, lane, 0);
+        const auto raw = plane16(tile, kScalesAt, lane);
+        return {low_half(halves), high_half(halves), {raw.x, raw.y, raw.z, raw.w}};
     }
-    template <class Tile>
-    DEVICE static void load(const Tile& tile, const Head& head, int lane, int step, Quants& out) {
+    template <class Tile, class Word>
+    DEVICE static void load(const Tile& tile, const HeadOf<Word>& head, int lane, int step,
+                            QuantsOf<Word>& out) {
         load_two_bits(tile, kLowAt, lane, step, 0, out.q);
         UNROLL
         for (int half = 0; half < 2; ++half) {
             const int s = 2 * step + half;
-            const u32 byte = head.scales[s >> 2] >> (8 * (s & 3));
-            out.scale[half] = head.d * float(byte & 15u);
-            out.offset[half] = -head.dmin * float((byte >> 4) & 15u);
+            const Word byte = head.scales[s >> 2] >> (8 * (s & 3));
+            out.scale[half] = head.d * field_to_float(byte & 15u);
+            out.offset[half] = -head.dmin * field_to_float((byte >> 4) & 15u);
         }
     }
 

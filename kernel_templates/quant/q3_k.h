@@ -17,6 +17,7 @@ struct Q3_K {
     static constexpr int kTileBytes = kTileRows * kBlockBytes;
     static constexpr bool kInteger = true;
     static constexpr int kScaleElems = 16;
+    static constexpr int kLargest = 7;
     static constexpr bool kHasOffset = true;
     static constexpr int kPlanesAt = 64 + 3 * 128, kPlanes = 6, kSmalls = 4;
 
@@ -29,25 +30,27 @@ struct Q3_K {
         return word_at(tile + kScalesAt + 128 * (i - 1) + 4 * lane);
     }
 
-    struct Head {
-        float d;
-        u32 scales[4];  // 16 bytes, 32 too large
-        u32 high[8];
+    template <class Word>
+    struct HeadOf {
+        FloatsOf<Word> d;
+        Word scales[4];  // 16 bytes, 32 too large
+        Word high[8];
     };
+    using Head = HeadOf<u32>;
     template <class Tile>
-    DEVICE static Head load_head(const Tile& tile, int lane) {
-        Head head;
-        head.d = half_to_float(u16(small_of<Q3_K>(tile, lane, 0)));
-        const u32 a = small_of<Q3_K>(tile, lane, 1);
-        const u32 b = small_of<Q3_K>(tile, lane, 2);
-        const u32 c = small_of<Q3_K>(tile, lane, 3);
-        const u32 low[4] = {a & 0x0f0f0f0fu, b & 0x0f0f0f0fu, (a >> 4) & 0x0f0f0f0fu,
-                            (b >> 4) & 0x0f0f0f0fu};
+    DEVICE static HeadOf<WordOf<Tile>> load_head(const Tile& tile, int lane) {
+        HeadOf<WordOf<Tile>> head;
+        head.d = low_half(small_of<Q3_K>(tile, lane, 0));
+        const auto a = small_of<Q3_K>(tile, lane, 1);
+        const auto b = small_of<Q3_K>(tile, lane, 2);
+        const auto c = small_of<Q3_K>(tile, lane, 3);
+        const WordOf<Tile> low[4] = {a & 0x0f0f0f0fu, b & 0x0f0f0f0fu, (a >> 4) & 0x0f0f0f0fu,
+                                     (b >> 4) & 0x0f0f0f0fu};
         UNROLL
         for (int i = 0; i < 4; ++i) head.scales[i] = low[i] | (shifted(c, 4 - 2 * i) & 0x30303030u);
         UNROLL
         for (int p = 0; p < 2; ++p) {
-            const U4 raw = plane16(tile, kHighAt + 512 * p, lane);
+            const auto raw = plane16(tile, kHighAt + 512 * p, lane);
             head.high[4 * p] = raw.x;
             head.high[4 * p + 1] = raw.y;
             head.high[4 * p + 2] = raw.z;
@@ -55,8 +58,9 @@ struct Q3_K {
         }
         return head;
     }
-    template <class Tile>
-    DEVICE static void load(const Tile& tile, const Head& head, int lane, int step, Quants& out) {
+    template <class Tile, class Word>
+    DEVICE static void load(const Tile& tile, const HeadOf<Word>& head, int lane, int step,
+                            QuantsOf<Word>& out) {
         load_two_bits(tile, kLowAt, lane, step, 0, out.q);
         UNROLL
         for (int j = 0; j < 8; ++j) out.q[j] |= shifted(head.high[step], 2 - j) & 0x04040404u;

@@ -14,22 +14,26 @@ struct Q4_1 {
     static constexpr int kTileBytes = kTileRows * kBlockBytes;
     static constexpr bool kInteger = true;
     static constexpr int kScaleElems = 32;
+    static constexpr int kLargest = 15;
     static constexpr bool kHasOffset = true;
     static constexpr int kPlanesAt = 128, kPlanes = 1, kSmalls = 1;
 
     DEVICE static u32 small(const u8* tile, int lane, int) { return word_at(tile + 4 * lane); }
 
-    struct Head {
-        float d, m;
+    template <class Word>
+    struct HeadOf {
+        FloatsOf<Word> d, m;
     };
+    using Head = HeadOf<u32>;
     template <class Tile>
-    DEVICE static Head load_head(const Tile& tile, int lane) {
-        const u32 raw = small_of<Q4_1>(tile, lane, 0);
-        return {half_to_float(u16(raw & 0xffff)), half_to_float(u16(raw >> 16))};
+    DEVICE static HeadOf<WordOf<Tile>> load_head(const Tile& tile, int lane) {
+        const auto raw = small_of<Q4_1>(tile, lane, 0);
+        return {low_half(raw), high_half(raw)};
     }
 
-    template <class Tile>
-    DEVICE static void load(const Tile& tile, const Head& head, int lane, int, Quants& out) {
+    template <class Tile, class Word>
+    DEVICE static void load(const Tile& tile, const HeadOf<Word>& head, int lane, int,
+                            QuantsOf<Word>& out) {
         split_nibbles(plane16(tile, 128, lane), out.q);
         out.scale[0] = head.d;
         out.offset[0] = head.m;

@@ -16,16 +16,20 @@ struct Q4_K {
     static constexpr int kTileBytes = kTileRows * kBlockBytes;
     static constexpr bool kInteger = true;
     static constexpr int kScaleElems = 32;
+    static constexpr int kLargest = 15;
     static constexpr bool kHasOffset = true;
     static constexpr int kPlanesAt = 0, kPlanes = 9, kSmalls = 0;
 
-    using Head = KScales;
+    template <class Word>
+    using HeadOf = KScalesOf<Word>;
+    using Head = HeadOf<u32>;
     template <class Tile>
-    DEVICE static Head load_head(const Tile& tile, int lane) {
-        return KScales::unpack(plane16(tile, 0, lane));
+    DEVICE static HeadOf<WordOf<Tile>> load_head(const Tile& tile, int lane) {
+        return HeadOf<WordOf<Tile>>::unpack(plane16(tile, 0, lane));
     }
-    template <class Tile>
-    DEVICE static void load(const Tile& tile, const Head& head, int lane, int step, Quants& out) {
+    template <class Tile, class Word>
+    DEVICE static void load(const Tile& tile, const HeadOf<Word>& head, int lane, int step,
+                            QuantsOf<Word>& out) {
         split_nibbles(plane16(tile, 512 * (1 + step), lane), out.q);
         head.apply(step, out);
     }

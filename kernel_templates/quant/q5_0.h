@@ -14,6 +14,7 @@ struct Q5_0 {
     static constexpr int kTileBytes = kTileRows * kBlockBytes;
     static constexpr bool kInteger = true;
     static constexpr int kScaleElems = 32;
+    static constexpr int kLargest = 31;
     static constexpr bool kHasOffset = true;
     static constexpr int kPlanesAt = 192, kPlanes = 1, kSmalls = 2;
 
@@ -21,18 +22,21 @@ struct Q5_0 {
         return i == 0 ? half_bits_at(tile + 2 * lane) : word_at(tile + 64 + 4 * lane);
     }
 
-    struct Head {
-        float d;
+    template <class Word>
+    struct HeadOf {
+        FloatsOf<Word> d;
     };
+    using Head = HeadOf<u32>;
     template <class Tile>
-    DEVICE static Head load_head(const Tile& tile, int lane) {
-        return {half_to_float(u16(small_of<Q5_0>(tile, lane, 0)))};
+    DEVICE static HeadOf<WordOf<Tile>> load_head(const Tile& tile, int lane) {
+        return {low_half(small_of<Q5_0>(tile, lane, 0))};
     }
 
-    template <class Tile>
-    DEVICE static void load(const Tile& tile, const Head& head, int lane, int, Quants& out) {
+    template <class Tile, class Word>
+    DEVICE static void load(const Tile& tile, const HeadOf<Word>& head, int lane, int,
+                            QuantsOf<Word>& out) {
         split_nibbles(plane16(tile, 192, lane), out.q);
-        const u32 high = small_of<Q5_0>(tile, lane, 1);
+        const auto high = small_of<Q5_0>(tile, lane, 1);
         UNROLL
         for (int j = 0; j < 8; ++j) out.q[j] |= shifted(high, 4 - j) & 0x10101010u;
         out.scale[0] = head.d;

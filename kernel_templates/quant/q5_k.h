@@ -16,20 +16,23 @@ struct Q5_K {
     static constexpr int kTileBytes = kTileRows * kBlockBytes;
     static constexpr bool kInteger = true;
     static constexpr int kScaleElems = 32;
+    static constexpr int kLargest = 31;
     static constexpr bool kHasOffset = true;
     static constexpr int kPlanesAt = 0, kPlanes = 11, kSmalls = 0;
 
-    struct Head {
-        KScales scales;
-        u32 high[8];
+    template <class Word>
+    struct HeadOf {
+        KScalesOf<Word> scales;
+        Word high[8];
     };
+    using Head = HeadOf<u32>;
     template <class Tile>
-    DEVICE static Head load_head(const Tile& tile, int lane) {
-        Head head;
-        head.scales = KScales::unpack(plane16(tile, 0, lane));
+    DEVICE static HeadOf<WordOf<Tile>> load_head(const Tile& tile, int lane) {
+        HeadOf<WordOf<Tile>> head;
+        head.scales = KScalesOf<WordOf<Tile>>::unpack(plane16(tile, 0, lane));
         UNROLL
         for (int p = 0; p < 2; ++p) {
-            const U4 raw = plane16(tile, 512 * (1 + p), lane);
+            const auto raw = plane16(tile, 512 * (1 + p), lane);
             head.high[4 * p] = raw.x;
             head.high[4 * p + 1] = raw.y;
             head.high[4 * p + 2] = raw.z;
@@ -37,8 +40,9 @@ struct Q5_K {
         }
         return head;
     }
-    template <class Tile>
-    DEVICE static void load(const Tile& tile, const Head& head, int lane, int step, Quants& out) {
+    template <class Tile, class Word>
+    DEVICE static void load(const Tile& tile, const HeadOf<Word>& head, int lane, int step,
+                            QuantsOf<Word>& out) {
         split_nibbles(plane16(tile, 512 * (3 + step), lane), out.q);
         UNROLL
         for (int j = 0; j < 8; ++j) out.q[j] |= shifted(head.high[step], 4 - j) & 0x10101010u;

@@ -16,6 +16,7 @@ struct Q6_K {
     static constexpr int kTileBytes = kTileRows * kBlockBytes;
     static constexpr bool kInteger = true;
     static constexpr int kScaleElems = 16;
+    static constexpr int kLargest = 63;
     static constexpr bool kHasOffset = true;
     static constexpr int kPlanesAt = 64, kPlanes = 13, kSmalls = 1;
 
@@ -25,18 +26,21 @@ struct Q6_K {
 
     DEVICE static u32 small(const u8* tile, int lane, int) { return half_bits_at(tile + 2 * lane); }
 
-    struct Head {
-        float d;
-        u32 scales[4];
+    template <class Word>
+    struct HeadOf {
+        FloatsOf<Word> d;
+        Word scales[4];
     };
+    using Head = HeadOf<u32>;
     template <class Tile>
-    DEVICE static Head load_head(const Tile& tile, int lane) {
-        const U4 raw = plane16(tile, kScalesAt, lane);
-        return {half_to_float(u16(small_of<Q6_K>(tile, lane, 0))), {raw.x, raw.y, raw.z, raw.w}};
+    DEVICE static HeadOf<WordOf<Tile>> load_head(const Tile& tile, int lane) {
+        const auto raw = plane16(tile, kScalesAt, lane);
+        return {low_half(small_of<Q6_K>(tile, lane, 0)), {raw.x, raw.y, raw.z, raw.w}};
     }
-    template <class Tile>
-    DEVICE static void load(const Tile& tile, const Head& head, int lane, int step, Quants& out) {
-        u32 high[8];
+    template <class Tile, class Word>
+    DEVICE static void load(const Tile& tile, const HeadOf<Word>& head, int lane, int step,
+                            QuantsOf<Word>& out) {
+        Word high[8];
         load_two_bits(tile, kHighAt, lane, step, 4, high);
         split_nibbles(plane16(tile, kLowAt + 512 * step, lane), out.q);
         UNROLL

@@ -14,24 +14,28 @@ struct Q8_0 {
     static constexpr int kTileBytes = kTileRows * kBlockBytes;
     static constexpr bool kInteger = true;
     static constexpr int kScaleElems = 32;
+    static constexpr int kLargest = 128;
     static constexpr bool kHasOffset = false;
     static constexpr int kPlanesAt = 64, kPlanes = 2, kSmalls = 1;
 
     DEVICE static u32 small(const u8* tile, int lane, int) { return half_bits_at(tile + 2 * lane); }
 
-    struct Head {
-        float d;
+    template <class Word>
+    struct HeadOf {
+        FloatsOf<Word> d;
     };
+    using Head = HeadOf<u32>;
     template <class Tile>
-    DEVICE static Head load_head(const Tile& tile, int lane) {
-        return {half_to_float(u16(small_of<Q8_0>(tile, lane, 0)))};
+    DEVICE static HeadOf<WordOf<Tile>> load_head(const Tile& tile, int lane) {
+        return {low_half(small_of<Q8_0>(tile, lane, 0))};
     }
 
-    template <class Tile>
-    DEVICE static void load(const Tile& tile, const Head& head, int lane, int, Quants& out) {
+    template <class Tile, class Word>
+    DEVICE static void load(const Tile& tile, const HeadOf<Word>& head, int lane, int,
+                            QuantsOf<Word>& out) {
         UNROLL
         for (int half = 0; half < 2; ++half) {
-            const U4 raw = plane16(tile, 64 + 512 * half, lane);
+            const auto raw = plane16(tile, 64 + 512 * half, lane);
             out.q[4 * half] = raw.x;
             out.q[4 * half + 1] = raw.y;
             out.q[4 * half + 2] = raw.z;

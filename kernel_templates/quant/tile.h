@@ -11,18 +11,26 @@
 //                                               // of kBlockElems
 //       static constexpr bool kInteger;         // true: has load(); false: has load_float()
 //       static constexpr int kScaleElems;       // 32 or 16: weights that share scale and offset
+//       static constexpr int kLargest;          // no q that load() gives is beyond it, or below
+//                                               // -kLargest, or below 0 where kHasOffset
 //       static constexpr bool kHasOffset;
 //
 //       // Where kPlanes planes of [32 x 16 B] begin, and how many values besides a lane reads.
 //       static constexpr int kPlanesAt, kPlanes, kSmalls;
 //       DEVICE static u32 small(const u8* tile, int lane, int i);  // where kSmalls > 0
 //
-//       struct Head {};                              // what a lane keeps for a whole tile
-//       // `tile`: const u8*, or a TileImage. All reads go through plane16 and small_of.
-//       DEVICE static Head load_head(const Tile& tile, int lane);
+//       template <class Word> struct HeadOf {};      // what a lane keeps for a whole tile
+//       using Head = HeadOf<u32>;
+//       // `tile`: const u8*, a TileImage or TileRows, whose words are Word. All reads go through
+//       // plane16 and small_of.
+//       DEVICE static HeadOf<Word> load_head(const Tile& tile, int lane);
 //       // The 32 weights of row `lane` at k = 32 * step: weight = scale * q + offset.
-//       DEVICE static void load(const Tile& tile, const Head&, int lane, int step, Quants& out);
+//       DEVICE static void load(const Tile& tile, const HeadOf<Word>&, int lane, int step,
+//                               QuantsOf<Word>& out);
 //       DEVICE static void load_float(const u8* tile, int lane, int step, float (&w)[32]);
+//       // Optional, where HETUNE_ROW_VECTORS: weights 8 part .. 8 part + 7 of a tile of 32
+//       // columns, of the kFloatRows rows from `first` on.
+//       DEVICE static RowFloats load_part(const u8* tile, int first, int part);
 //
 //       // Host only. One row's blocks of one tile, and the exact inverse.
 //       static void pack_row(u8* tile, int lane, const u8* blocks);
@@ -44,13 +52,30 @@
 constexpr int kTileRows = 32;
 constexpr int kStepElems = 32;  // weights of a row that one step handles
 
+// FloatsOf<Word> has a float for each row of which Word has a word: u32 for one row, RowWords for
+// kVectorRows of them (prelude/row_vector_cpu.h).
+template <class Word>
+struct FloatsFor {
+    using Type = float;
+};
+#if defined(HETUNE_ROW_VECTORS)
+template <>
+struct FloatsFor<RowWords> {
+    using Type = RowFloats;
+};
+#endif
+template <class Word>
+using FloatsOf = typename FloatsFor<Word>::Type;
+
 // 32 consecutive weights of one row as signed bytes: q[i] holds weights 4i .. 4i+3, low byte first.
 // weight[k] = scale[k / 16] * q + offset[k / 16]; where kScaleElems is 32 only [0] counts.
-struct Quants {
-    u32 q[8];
-    float scale[2];
-    float offset[2];
+template <class Word>
+struct QuantsOf {
+    Word q[8];
+    FloatsOf<Word> scale[2];
+    FloatsOf<Word> offset[2];
 };
+using Quants = QuantsOf<u32>;
 
 // 32 consecutive activations, quantised: x[k] = scale * q[k]. 48 bytes, so that a wave gets all of
 // it with scalar loads. The sums serve formats with an offset.
@@ -77,8 +102,9 @@ DEVICE inline int xtile_place(int word) { return 2 * (word % 4) + word / 4; }
 DEVICE inline const u8* lane_row16(const u8* plane, int lane) { return plane + lane * 16; }
 
 // The low nibbles of 16 bytes, then the high ones, as 8 dwords of bytes.
-DEVICE inline void split_nibbles(const U4& raw, u32 (&q)[8]) {
-    const u32 words[4] = {raw.x, raw.y, raw.z, raw.w};
+template <class Plane, class Word>
+DEVICE inline void split_nibbles(const Plane& raw, Word (&q)[8]) {
+    const Word words[4] = {raw.x, raw.y, raw.z, raw.w};
     UNROLL
     for (int j = 0; j < 4; ++j) {
         q[j] = words[j] & 0x0f0f0f0fu;
@@ -86,7 +112,20 @@ DEVICE inline void split_nibbles(const U4& raw, u32 (&q)[8]) {
     }
 }
 // Shifts left by a compile-time amount of either sign.
-DEVICE inline u32 shifted(u32 v, int left) { return left >= 0 ? v << left : v >> -left; }
+template <class Word>
+DEVICE inline Word shifted(Word v, int left) {
+    return left >= 0 ? v << left : v >> -left;
+}
+// The halves of a word, a field of few bits, and an int, as floats.
+DEVICE inline float low_half(u32 word) { return half_to_float(u16(word & 0xffff)); }
+DEVICE inline float high_half(u32 word) { return half_to_float(u16(word >> 16)); }
+DEVICE inline float field_to_float(u32 field) { return float(field); }
+DEVICE inline float int_to_float(int v) { return float(v); }
+DEVICE inline int as_int(u32 word) { return int(word); }
+// Byte `index` of a word with its sign.
+DEVICE inline float signed_byte_of(u32 word, int index) {
+    return float(i8(word >> (8 * index) & 0xff));
+}
 
 DEVICE inline u32 half_bits_at(const u8* p) { return *reinterpret_cast<const u16*>(p); }
 DEVICE inline u32 word_at(const u8* p) { return *reinterpret_cast<const u32*>(p); }
@@ -117,6 +156,32 @@ template <class Quant>
 DEVICE inline U4 plane16(const TileImage<Quant>& tile, int at, int) {
     return tile.planes[(at - Quant::kPlanesAt) / 512];
 }
+// The rows of a tile, kVectorRows at a time: a lane's row is the first of them.
+template <class Tile>
+struct WordsFor {
+    using Type = u32;
+};
+template <class Tile>
+using WordOf = typename WordsFor<Tile>::Type;
+#if defined(HETUNE_ROW_VECTORS)
+struct TileRows {
+    const u8* tile;
+};
+template <>
+struct WordsFor<TileRows> {
+    using Type = RowWords;
+};
+DEVICE inline RowPlane plane16(const TileRows& rows, int at, int first) {
+    return load_row_plane(lane_row16(rows.tile + at, first));
+}
+template <class Quant>
+DEVICE inline RowWords small_of(const TileRows& rows, int first, int i) {
+    RowWords words;
+    UNROLL
+    for (int r = 0; r < kVectorRows; ++r) words[r] = Quant::small(rows.tile, first + r, i);
+    return words;
+}
+#endif
 template <class Quant>
 DEVICE inline u32 small_of(const u8* tile, int lane, int i) {
     return Quant::small(tile, lane, i);

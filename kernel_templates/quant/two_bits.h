@@ -7,18 +7,19 @@
 
 // The fields of step `step`, whose planes begin at `planes`, as 8 dwords of bytes, each field
 // shifted to bit `at`.
-template <class Tile>
+template <class Tile, class Word>
 DEVICE inline void load_two_bits(const Tile& tile, int planes, int lane, int step, int at,
-                                 u32 (&q)[8]) {
-    const U4 raw = plane16(tile, planes + 512 * (step / 2), lane);
-    const u32 words[2] = {step % 2 == 0 ? raw.x : raw.z, step % 2 == 0 ? raw.y : raw.w};
+                                 Word (&q)[8]) {
+    const auto raw = plane16(tile, planes + 512 * (step / 2), lane);
+    const Word words[2] = {step % 2 == 0 ? raw.x : raw.z, step % 2 == 0 ? raw.y : raw.w};
     UNROLL
     for (int j = 0; j < 8; ++j)
         q[j] = shifted(words[j / 4], at - 2 * (j % 4)) & (0x03030303u << at);
 }
 // Sign-extended byte `index` of four dwords.
-DEVICE inline float signed_byte(const u32 (&words)[4], int index) {
-    return float(i8(words[index >> 2] >> (8 * (index & 3)) & 0xff));
+template <class Word>
+DEVICE inline FloatsOf<Word> signed_byte(const Word (&words)[4], int index) {
+    return signed_byte_of(words[index >> 2], index & 3);
 }
 
 #if defined(HETUNE_HOST)

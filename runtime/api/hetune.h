@@ -84,6 +84,7 @@ struct ModelOptions {
     int64_t prompt_cache_bytes = int64_t{10} << 30;
     int most_waiting = 256;  // calls of sequences that wait or run; one more throws Overloaded
     int jobs = 0;            // compilers at once; 0: one per core
+    int threads = 0;         // of the CPU device; 0: one for each core that this process may use
     // Take kernels that another build of the compiler made, out of bundles that a trusted key
     // (HETUNE_TRUSTED_KEYS) signed.
     bool any_compiler_build = false;

@@ -32,6 +32,7 @@ void check_options(const ModelOptions& options) {
     check_option("state_snapshots", options.state_snapshots, 0, 1024);
     check_option("state_checkpoints", options.state_checkpoints, -1, 1024);
     check_option("jobs", options.jobs, 0, 1024);
+    check_option("threads", options.threads, 0, 1024);
     check_option("most_waiting", options.most_waiting, 1, kMost);
     const auto one_of = [](const char* member, const std::string& value,
                            const std::vector<std::string>& known) {
@@ -182,7 +183,8 @@ std::unique_ptr<Engine> ModelHost::load_compiled() {
             options.prompt_cache, (cache.folder / "prompts").string()));
     device = open_device({.backend = options.backend,
                           .index = options.device,
-                          .model_bytes = static_cast<int64_t>(file.bytes())},
+                          .model_bytes = static_cast<int64_t>(file.bytes()),
+                          .threads = options.threads},
                          warn);
     codes.emplace(cache);
     if (options.tiles) tiles.emplace(cache);

@@ -106,6 +106,7 @@ constexpr OptionMember<ModelOptions> kModelMembers[] = {
     of_model<&ModelOptions::parallel>("parallel"),
     of_model<&ModelOptions::most_waiting>("most_waiting"),
     of_model<&ModelOptions::jobs>("jobs"),
+    of_model<&ModelOptions::threads>("threads"),
     of_model<&ModelOptions::any_compiler_build>("any_compiler_build"),
     of_model<&ModelOptions::no_jit>("no_jit"),
     of_model<&ModelOptions::certify>("certify"),
@@ -135,8 +136,8 @@ constexpr OptionMember<KeptGenerateOptions> kGenerateMembers[] = {
                                    const Sampling& sampling) {
     [[maybe_unused]] const auto& [m1, m2, m3, m4, m5, m6, m7, m8, m9, m10, m11, m12, m13, m14, m15,
                                   m16, m17, m18, m19, m20, m21, m22, m23, m24, m25, m26, m27, m28,
-                                  c1, c2, c3, c4] = model;
-    static_assert(std::size(kModelMembers) == 28);
+                                  m29, c1, c2, c3, c4] = model;
+    static_assert(std::size(kModelMembers) == 29);
     [[maybe_unused]] const auto& [g1, its_sampling, g2, g3, g4, deadline, c5] = generate;
     [[maybe_unused]] const auto& [s1, s2, s3, s4, s5, s6, s7] = sampling;
     static_assert(std::size(kGenerateMembers) == 4 + 1 + 7);

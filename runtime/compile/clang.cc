@@ -133,21 +133,24 @@ std::vector<std::string> ClangCompiler::options(const Arch& arch) const {
                 "--no-gpu-bundle-output",
                 "-fuse-cuid=none",
                 "-w"};
-    return {"-x",
-            "c++",
-            "-std=c++20",
-            "-O3",
-            "-march=" + arch.name,
-            "-fPIC",
-            "-shared",
-            "-nostdlib",
-            "-fuse-ld=lld",
-            "-ffp-contract=fast",
-            "-fno-math-errno",
-            "-fvisibility=hidden",
-            "-fno-ident",
-            "-Wl,--build-id=none",
-            "-w"};
+    std::vector<std::string> options = {"-x",
+                                        "c++",
+                                        "-std=c++20",
+                                        "-O3",
+                                        "-march=" + arch.name,
+                                        "-fPIC",
+                                        "-shared",
+                                        "-nostdlib",
+                                        "-fuse-ld=lld",
+                                        "-ffp-contract=fast",
+                                        "-fno-math-errno",
+                                        "-fvisibility=hidden",
+                                        "-fno-ident",
+                                        "-Wl,--build-id=none",
+                                        "-w"};
+    // The device takes this arch only where the processor has these, too (cpu_device.cc).
+    if (arch.name == "x86-64-v4") options.push_back("-mavx512vnni");
+    return options;
 }
 
 CodeObject ClangCompiler::compile(const CompileRequest& request) {

@@ -40,6 +40,7 @@ Environment read_environment() {
             .nvrtc = text("HETUNE_NVRTC_LIBRARY"),
             .cublas = text("HETUNE_CUBLAS_LIBRARY"),
             .llvm = text("HETUNE_LLVM_LIBRARY"),
+            .cpu_arch = text("HETUNE_CPU_ARCH"),
             .cache_folder = cache_options_from_environment({}).folder.string(),
             .rocm_path = text("ROCM_PATH"),
             .compile_timeout = std::chrono::milliseconds(

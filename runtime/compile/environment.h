@@ -17,6 +17,7 @@ struct Environment {
     std::string nvrtc;                            // HETUNE_NVRTC_LIBRARY
     std::string cublas;                           // HETUNE_CUBLAS_LIBRARY: for `hetune bench`
     std::string llvm;                             // HETUNE_LLVM_LIBRARY: the disassembler
+    std::string cpu_arch;                         // HETUNE_CPU_ARCH: of the cpu device
     std::string cache_folder;                     // where compilers.json goes; empty: nowhere
     std::string rocm_path;                        // ROCM_PATH
     std::chrono::milliseconds compile_timeout{};  // HETUNE_COMPILE_TIMEOUT, seconds; default 120

@@ -12,6 +12,7 @@
 #include <fstream>
 #include <string>
 
+#include "runtime/compile/environment.h"
 #include "runtime/device/cpu_kernel.h"
 #include "runtime/device/lane_fibers.h"
 #include "runtime/device/recording.h"
@@ -55,7 +56,7 @@ struct CpuModule : Module {
 };
 
 struct RecordedLaunch {
-    HetuneCpuEntry entry;
+    CpuEntry entry;
     LaunchShape shape;
     std::vector<std::byte> args;
 };
@@ -81,9 +82,30 @@ uint64_t available_memory() {
            static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
 }
 
+// x86-64-v4 stands for AVX-512 with VNNI, without which its kernels would not be faster: so for all
+// processors with AVX-512 but those of 2017 and 2018.
+bool has_v4() {
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+}
+
+const Arch& processor_arch() {
+    const std::string asked = read_environment().cpu_arch;
+    if (asked.empty()) return find_arch(has_v4() ? "x86-64-v4" : "x86-64-v3");
+    if (asked != "x86-64-v3" && asked != "x86-64-v4")
+        throw DeviceError(
+            fmt::format("cpu: HETUNE_CPU_ARCH is '{}'; it may be x86-64-v3 or x86-64-v4", asked));
+    if (asked == "x86-64-v4" && !has_v4())
+        throw DeviceError(
+            "cpu: HETUNE_CPU_ARCH is x86-64-v4, but this processor has no AVX-512 with VNNI; "
+            "x86-64-v3 runs here");
+    return find_arch(asked);
+}
+
 class CpuDevice : public Device {
   public:
-    explicit CpuDevice(int threads) : runner_(threads), arch_(find_arch("x86-64-v3")) {}
+    explicit CpuDevice(int threads) : runner_(threads), arch_(processor_arch()) {}
 
     const Arch& arch() const override { return arch_; }
     DeviceInfo info() const override {
@@ -122,7 +144,7 @@ class CpuDevice : public Device {
     }
     void launch(Module& module, const LaunchShape& shape,
                 std::span<const std::byte> args) override {
-        const HetuneCpuEntry entry = static_cast<CpuModule&>(module).kernel.entry();
+        const CpuEntry entry = static_cast<CpuModule&>(module).kernel.entry();
         if (recording_ != nullptr)
             recording_->launches.push_back({entry, shape, {args.begin(), args.end()}});
         else
@@ -195,6 +217,7 @@ const RegisterBackend kCpu{{
                                              .integrated = true}};
         },
     .open = [](int) { return open_cpu_device(0); },
+    .open_with_threads = open_cpu_device,
 }};
 
 }  // namespace

@@ -88,8 +88,10 @@ CpuKernel::CpuKernel(std::span<const std::byte> object, const std::string& name)
     if (handle_ == nullptr && access("/proc/self/fd", X_OK) != 0)
         handle_ = load_from_folder(object, why);
     if (handle_ != nullptr) {
-        entry_ = reinterpret_cast<HetuneCpuEntry>(dlsym(handle_, "hetune_cpu_entry"));
-        if (entry_ != nullptr) return;
+        entry_.call = reinterpret_cast<HetuneCpuEntry>(dlsym(handle_, "hetune_cpu_entry"));
+        const auto* only = static_cast<const int*>(dlsym(handle_, "hetune_cpu_first_lane_only"));
+        entry_.first_lane_only = only != nullptr && *only != 0;
+        if (entry_.call != nullptr) return;
         dlclose(handle_);
         why = "it has no hetune_cpu_entry; was it compiled for another target?";
     }

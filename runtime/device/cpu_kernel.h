@@ -9,6 +9,11 @@
 
 namespace hetune {
 
+struct CpuEntry {
+    HetuneCpuEntry call = nullptr;
+    bool first_lane_only = false;  // FIRST_LANE_ONLY of prelude/cpu.h
+};
+
 class CpuKernel {
   public:
     // `object` is a shared object that exports hetune_cpu_entry; it is copied. `name` is for
@@ -18,11 +23,11 @@ class CpuKernel {
     CpuKernel(const CpuKernel&) = delete;
     CpuKernel& operator=(const CpuKernel&) = delete;
 
-    HetuneCpuEntry entry() const { return entry_; }
+    const CpuEntry& entry() const { return entry_; }
 
   private:
     void* handle_ = nullptr;
-    HetuneCpuEntry entry_ = nullptr;
+    CpuEntry entry_;
 };
 
 }  // namespace hetune

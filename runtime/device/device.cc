@@ -84,12 +84,25 @@ std::vector<std::string> reasons_of(const DeviceList& list) {
     return reasons;
 }
 
-std::unique_ptr<Device> open_at(int index, std::string_view backend) {
+std::unique_ptr<Device> open_listed(const ListedDevice& device, const DeviceWish& wish) {
+    if (wish.threads == 0) return device.backend->open(device.found.ordinal);
+    if (!device.backend->open_with_threads)
+        throw OptionError(
+            fmt::format("ModelOptions::threads is {}, but the kernels run on {} (backend '{}'): "
+                        "leave it out, or "
+                        "take ModelOptions::backend = \"cpu\"",
+                        wish.threads, device.found.name, device.backend->name));
+    return device.backend->open_with_threads(wish.threads);
+}
+
+std::unique_ptr<Device> open_at(const DeviceWish& wish) {
+    const int index = wish.index;
+    const std::string& backend = wish.backend;
     const DeviceList list = list_devices(backend);
     for (const ListedDevice& device : list.devices) {
         if (device.index != index) continue;
         if (!device.found.unusable.empty()) throw DeviceError(device.found.unusable);
-        return device.backend->open(device.found.ordinal);
+        return open_listed(device, wish);
     }
     const auto count =
         std::ranges::count_if(list.devices, [](const auto& device) { return device.index >= 0; });
@@ -130,7 +143,7 @@ DeviceList list_devices(std::string_view name) {
 
 std::unique_ptr<Device> open_device(const DeviceWish& wish,
                                     const std::function<void(const std::string& line)>& warn) {
-    if (wish.index >= 0) return open_at(wish.index, wish.backend);
+    if (wish.index >= 0) return open_at(wish);
     DeviceList list = list_devices(wish.backend);
     std::vector<std::string> reasons = reasons_of(list);
     std::ranges::stable_sort(list.devices, is_better);
@@ -143,7 +156,7 @@ std::unique_ptr<Device> open_device(const DeviceWish& wish,
                             "ModelOptions::backend = \"cpu\" it runs there all the same",
                             fmt::join(reasons, "; "), readable_bytes(wish.model_bytes)));
         try {
-            auto opened = device.backend->open(device.found.ordinal);
+            auto opened = open_listed(device, wish);
             if (for_want_of_a_gpu && warn)
                 warn(
                     fmt::format("no GPU is used, the model runs on the CPU: {} "

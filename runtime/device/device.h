@@ -158,6 +158,8 @@ struct Backend {
     // In the driver's order. Throws DeviceError with the reason where there is none.
     std::function<std::vector<FoundDevice>()> devices;
     std::function<std::unique_ptr<Device>(int ordinal)> open;  // throws DeviceError
+    // Where kernels run on so many threads of this process; empty: they do not.
+    std::function<std::unique_ptr<Device>(int threads)> open_with_threads = {};
 
     // Why it cannot run here: empty where one of its devices is usable.
     std::string unavailable() const;
@@ -187,6 +189,7 @@ struct DeviceWish {
     std::string backend;      // empty: that of the best GPU
     int index = -1;           // a ListedDevice's; -1: the best
     int64_t model_bytes = 0;  // a larger model than kLargestOnCpu takes the CPU only by its name
+    int threads = 0;          // of the CPU; 0: one for each core; else a GPU is an OptionError
 };
 constexpr int64_t kLargestOnCpu = int64_t{512} << 20;
 

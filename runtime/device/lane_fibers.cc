@@ -6,6 +6,7 @@
 #include <atomic>
 #include <boost/context/fiber.hpp>
 #include <boost/context/protected_fixedsize_stack.hpp>
+#include <chrono>
 #include <cmath>
 #include <condition_variable>
 #include <cstring>
@@ -53,7 +54,10 @@ void switch_back(Fiber& fiber, int state) {
     *fiber.caller = std::move(*fiber.caller).resume();
     fiber.sanitizer.entered();
 }
-void sync(HetuneLane* abi, int kind) { switch_back(*static_cast<Fiber*>(abi->fiber), kind); }
+// A lane without a fiber is the only one of its group, and meets itself.
+void sync(HetuneLane* abi, int kind) {
+    if (abi->fiber != nullptr) switch_back(*static_cast<Fiber*>(abi->fiber), kind);
+}
 
 // The references for the kernels' elementary functions.
 float host_exp2(float x) { return std::exp2(x); }
@@ -66,7 +70,7 @@ void host_sincos(float turns, float* sine, float* cosine) {
 constexpr HetuneHost kHost{kHetuneCpuAbi, sync, host_exp2, host_log2, host_sincos};
 
 struct Launch {
-    HetuneCpuEntry entry;
+    CpuEntry entry;
     LaunchShape shape;
     const unsigned char* args;
     uint64_t groups;
@@ -95,11 +99,19 @@ class GroupRunner {
   private:
     bool run_group(const Launch& launch, uint64_t group) {
         const uint32_t threads = launch.shape.threads;
-        prepare(launch);
+        const bool one_lane = launch.entry.first_lane_only && threads == kHetuneLanes;
+        prepare(launch, one_lane ? 0 : threads);
         const auto& groups = launch.shape.groups;
         const int at[3] = {static_cast<int>(group % groups[0]),
                            static_cast<int>(group / groups[0] % groups[1]),
                            static_cast<int>(group / groups[0] / groups[1])};
+        if (one_lane) {
+            std::memcpy(lanes_[0].group, at, sizeof at);
+            lanes_[0].parity = lanes_[0].calls = waves_[0].calls = 0;
+            lanes_[0].fiber = nullptr;
+            launch.entry.call(launch.args, &lanes_[0]);
+            return true;
+        }
         for (HetuneLane& lane : lanes_) {
             std::memcpy(lane.group, at, sizeof at);
             lane.parity = lane.calls = 0;
@@ -117,7 +129,7 @@ class GroupRunner {
         }
     }
 
-    void prepare(const Launch& launch) {
+    void prepare(const Launch& launch, uint32_t fibers) {
         const uint32_t threads = launch.shape.threads;
         if (lanes_.size() != threads) {
             lanes_.assign(threads, {});
@@ -128,7 +140,7 @@ class GroupRunner {
                 lanes_[t].thread = static_cast<int>(t);
             }
         }
-        while (fibers_.size() < threads) add_fiber();
+        while (fibers_.size() < fibers) add_fiber();
     }
 
     void add_fiber() {
@@ -184,7 +196,7 @@ class GroupRunner {
         int state = 0;
         for (uint32_t t = begin; t < end; ++t) {
             Fiber& fiber = *fibers_[t];
-            fiber.entry = launch.entry;
+            fiber.entry = launch.entry.call;
             fiber.args = launch.args;
             fiber.next = &lanes_[t];
             fiber.end = lanes_.data() + end;
@@ -211,15 +223,56 @@ int usable_cores() {
 
 }  // namespace
 
+// One thread waits for a condition that another makes true: it looks for a while, and then sleeps.
+// Launches of a decode step follow one another within microseconds, which a sleep and its wake-up
+// would multiply; a thread that looked for longer would take a core from others.
+class Waiter {
+  public:
+    // `spins`: whether looking is worth it, that is, whether each thread has a core of its own.
+    template <class Condition>
+    void wait(bool spins, const Condition& condition) {
+        if (spins) {
+            const auto start = std::chrono::steady_clock::now();
+            do {
+                for (int i = 0; i < kLooksBetweenClocks; ++i) {
+                    if (condition()) return;
+                    __builtin_ia32_pause();
+                }
+            } while (std::chrono::steady_clock::now() - start < kSpin);
+        }
+        std::unique_lock lock(mutex_);
+        ++sleepers_;
+        changed_.wait(lock, condition);
+        --sleepers_;
+    }
+    // Called behind the change. Both sides are sequentially consistent: either the waiter sees the
+    // change, or this sees the waiter.
+    void wake() {
+        if (sleepers_ == 0) return;
+        const std::lock_guard lock(mutex_);
+        changed_.notify_all();
+    }
+
+  private:
+    static constexpr int kLooksBetweenClocks = 64;
+    static constexpr auto kSpin = std::chrono::microseconds(50);
+
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    std::atomic<int> sleepers_{0};
+};
+
 struct LaneFibers::Impl {
-    std::mutex mutex;
-    std::condition_variable wake, finished;
     Launch launch{};
-    uint64_t generation = 0;
-    int busy = 0;
-    bool quit = false;
+    // Odd while a launch gives its groups away. A worker counts itself into `inside` before it
+    // looks, and the launch ends when nobody is inside, so none reads a launch that is gone.
+    std::atomic<uint64_t> generation{0};
+    std::atomic<int> inside{0};
+    std::atomic<bool> quit{false};
     std::atomic<uint64_t> next{0};
     std::atomic<bool> disagreed{false};
+    Waiter begun, left;
+    bool spins = true;
     GroupRunner own;  // of the thread that calls run
     std::vector<std::jthread> workers;
 
@@ -229,25 +282,22 @@ struct LaneFibers::Impl {
     }
     void worker() {
         GroupRunner runner;
-        uint64_t seen = 0;
-        for (;;) {
-            Launch work;
-            {
-                std::unique_lock lock(mutex);
-                wake.wait(lock, [&] { return quit || generation != seen; });
-                if (quit) return;
-                seen = generation;
-                work = launch;
+        for (uint64_t seen = 0;;) {
+            begun.wait(spins, [&] { return quit || (generation & 1 && generation != seen); });
+            if (quit) return;
+            ++inside;
+            if (const uint64_t now = generation; now & 1) {
+                seen = now;
+                take_groups(runner, launch);
             }
-            take_groups(runner, work);
-            const std::lock_guard lock(mutex);
-            if (--busy == 0) finished.notify_one();
+            if (--inside == 0) left.wake();
         }
     }
 };
 
 LaneFibers::LaneFibers(int threads) : impl_(std::make_unique<Impl>()) {
     const int count = threads > 0 ? threads : usable_cores();
+    impl_->spins = count <= usable_cores();
     try {
         for (int i = 1; i < count; ++i) impl_->workers.emplace_back([this] { impl_->worker(); });
     } catch (const std::system_error&) {  // `ulimit -u`: fewer threads do the same
@@ -255,16 +305,13 @@ LaneFibers::LaneFibers(int threads) : impl_(std::make_unique<Impl>()) {
 }
 
 LaneFibers::~LaneFibers() {
-    {
-        const std::lock_guard lock(impl_->mutex);
-        impl_->quit = true;
-    }
-    impl_->wake.notify_all();
+    impl_->quit = true;
+    impl_->begun.wake();
 }
 
 int LaneFibers::threads() const { return static_cast<int>(impl_->workers.size()) + 1; }
 
-void LaneFibers::run(HetuneCpuEntry entry, const LaunchShape& shape,
+void LaneFibers::run(const CpuEntry& entry, const LaunchShape& shape,
                      std::span<const std::byte> args) {
     const Launch work{entry, shape, reinterpret_cast<const unsigned char*>(args.data()),
                       uint64_t{shape.groups[0]} * shape.groups[1] * shape.groups[2]};
@@ -273,16 +320,14 @@ void LaneFibers::run(HetuneCpuEntry entry, const LaunchShape& shape,
     impl.disagreed = false;
     const bool shared = work.groups > 1 && !impl.workers.empty();
     if (shared) {
-        const std::lock_guard lock(impl.mutex);
         impl.launch = work;
         ++impl.generation;
-        impl.busy = static_cast<int>(impl.workers.size());
-        impl.wake.notify_all();
+        impl.begun.wake();
     }
     impl.take_groups(impl.own, work);
     if (shared) {
-        std::unique_lock lock(impl.mutex);
-        impl.finished.wait(lock, [&] { return impl.busy == 0; });
+        ++impl.generation;
+        impl.left.wait(impl.spins, [&] { return impl.inside == 0; });
     }
     if (impl.disagreed)
         throw DeviceError(

@@ -8,7 +8,7 @@
 #include <memory>
 #include <span>
 
-#include "kernel_templates/prelude/cpu_abi.h"
+#include "runtime/device/cpu_kernel.h"
 #include "runtime/device/device.h"
 
 namespace hetune {
@@ -21,7 +21,7 @@ class LaneFibers {
     int threads() const;
     // Returns when all groups are done. Throws DeviceError when lanes of a wave disagree on the
     // next exchange or barrier, which would hang a GPU.
-    void run(HetuneCpuEntry entry, const LaunchShape& shape, std::span<const std::byte> args);
+    void run(const CpuEntry& entry, const LaunchShape& shape, std::span<const std::byte> args);
 
   private:
     struct Impl;

@@ -3,7 +3,9 @@
 #include <doctest/doctest.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstring>
+#include <thread>
 #include <vector>
 
 namespace hetune {
@@ -17,7 +19,7 @@ T* argument(const unsigned char* args) {
     return pointer;
 }
 void run(LaneFibers& lanes, HetuneCpuEntry entry, const LaunchShape& shape, void* data) {
-    lanes.run(entry, shape, std::as_bytes(std::span(&data, 1)));
+    lanes.run({.call = entry}, shape, std::as_bytes(std::span(&data, 1)));
 }
 
 struct Visit {
@@ -111,6 +113,38 @@ TEST_CASE("A lane has 64 KiB of stack and more") {
     std::atomic<int> right{0};
     run(lanes, deep_stack, {.threads = 64}, &right);
     CHECK(right == 64);
+}
+
+TEST_CASE("A kernel of first lanes runs those of groups of one wave alone, and meets nobody") {
+    LaneFibers lanes(2);
+    std::atomic<int> started{0};
+    std::atomic<int>* const data = &started;
+    const auto count = [&](uint32_t threads) {
+        started = 0;
+        lanes.run({.call = half_meets_at_a_barrier, .first_lane_only = true},
+                  {.groups = {50, 1, 1}, .threads = threads}, std::as_bytes(std::span(&data, 1)));
+        return started.load();
+    };
+    CHECK(count(32) == 50);
+    // Larger groups have all their lanes, which here disagree.
+    CHECK_THROWS_AS(count(64), DeviceError);
+    CHECK(count(32) == 50);
+}
+
+TEST_CASE("Launches of many sizes and pauses lose no group, with more threads than cores, too") {
+    for (const int threads : {2, 3, 64}) {
+        LaneFibers lanes(threads);
+        for (int repeat = 0; repeat < 300; ++repeat) {
+            // Pauses beyond the time that a thread looks for work before it sleeps.
+            if (repeat % 50 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+            const uint32_t layers = static_cast<uint32_t>(repeat % 7 + 1);
+            std::vector<Visit> all(layers * size_t{240}, Visit{{-1, -1, -1}, -1});
+            run(lanes, visit, {.groups = {3, 2, layers}, .threads = 32}, all.data());
+            size_t visited = 0;
+            for (const Visit& v : all) visited += v.thread >= 0;
+            REQUIRE(visited == layers * size_t{6 * 32});
+        }
+    }
 }
 
 TEST_CASE("No group, no work") {
