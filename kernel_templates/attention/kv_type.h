@@ -4,7 +4,7 @@
 // once for each key. `head` points to the first value of head number `number`.
 #pragma once
 
-#include "prelude/prelude.h"
+#include "quant/row_values.h"
 
 // kBytes from p on, which is a multiple of their largest power of two (of 16 at most), in words.
 template <int kBytes>
@@ -44,10 +44,12 @@ struct KvUnscaled {
     DEVICE static float scale(const Element*, int) {
         return 1.0f;
     }
-    // One head from float, by one wave.
+    // One head from float, by one wave; by its first lane where the lanes run one after another.
     template <int kHeads, int kHeadSize>
     DEVICE static void store_head(Element* head, int, const float* values) {
-        for (int d = lane_id(); d < kHeadSize; d += kWaveSize) head[d] = Self::element(values[d]);
+        if (is_idle_lane()) return;
+        for (int d = lane_start(); d < kHeadSize; d += kLaneStride)
+            head[d] = Self::element(values[d]);
     }
 };
 
@@ -116,13 +118,15 @@ struct KvQ8 {
     template <int kHeads, int kHeadSize>
     DEVICE static void store_head(Element* head, int number, const float* values) {
         static_assert(kHeadSize % 16 == 0, "whole loads");
+        if (is_idle_lane()) return;
+        const int lane = lane_start();
         float peak = 0.0f;
-        for (int base = 0; base < kHeadSize; base += kWaveSize)  // all lanes stay active
-            peak = fmax2(peak, fabs1(values[imin(base + lane_id(), kHeadSize - 1)]));
-        peak = wave_max(peak);
+        for (int base = 0; base < kHeadSize; base += kLaneStride)  // all lanes stay active
+            peak = fmax2(peak, fabs1(values[imin(base + lane, kHeadSize - 1)]));
+        if constexpr (!kLanesInTurn) peak = wave_max(peak);
         const float inverse = peak > 0.0f ? 127.0f / peak : 0.0f;
-        for (int base = 0; base < kHeadSize; base += 4 * kWaveSize) {
-            const int d = imin(base + 4 * lane_id(), kHeadSize - 4);  // some words twice, alike
+        for (int base = 0; base < kHeadSize; base += 4 * kLaneStride) {
+            const int d = imin(base + 4 * lane, kHeadSize - 4);  // some words twice, alike
             u32 word = 0;
             UNROLL
             for (int j = 0; j < 4; ++j)

@@ -25,6 +25,8 @@ DEVICE inline void row_tile_rows(const u8* row, const Input& x, float (&sums)[kT
         for (int v = 0; v < kRowVectors; ++v) heads[v] = Quant::load_head(at, v * kVectorRows);
         for (int step = 0; step < kSteps; ++step) {
             const int k = tile * kSteps + step;
+            constexpr int kStepBytes = Quant::kTileBytes / kSteps;
+            prefetch_ahead(at.tile + step * kStepBytes, kStepBytes);
             for (int v = 0; v < kRowVectors; ++v) {
                 QuantsOf<RowWords> w;
                 Quant::load(at, heads[v], v * kVectorRows, step, w);
@@ -43,22 +45,36 @@ DEVICE inline void row_tile_rows(const u8* row, const Input& x, float (&sums)[kT
     __builtin_memcpy(sums, acc, sizeof sums);
 }
 
-// Weights 8 part to 8 part + 7 of a step, of the kFloatRows rows from `first` on.
+// The weights of a step of kFloatRows rows, as parts of kPartSums: as they are read, or unpacked
+// once for all parts.
 template <class Quant>
-DEVICE inline RowFloats load_part(const u8* tile, int first, int step, int part) {
-    if constexpr (requires { Quant::load_part(tile, first, part); }) {
-        return Quant::load_part(tile, first, part);
-    } else {
-        float all[kFloatRows][kStepElems];
-        RowFloats own;
-        for (int r = 0; r < kFloatRows; ++r) {
-            load_floats<Quant>(tile, first + r, step, all[r]);
-            __builtin_memcpy(reinterpret_cast<float*>(&own) + kPartSums * r,
-                             all[r] + kPartSums * part, kPartSums * sizeof(float));
+struct StepParts {
+    static constexpr bool kInPlace = requires { Quant::load_part(nullptr, 0, 0); };
+    static constexpr int kParts = kStepElems / kPartSums;
+    const u8* tile;
+    int first;
+    RowFloats parts[kInPlace ? 1 : kParts];
+
+    DEVICE void load(const u8* from, int first_row, int step) {
+        tile = from;
+        first = first_row;
+        if constexpr (!kInPlace) {
+            for (int r = 0; r < kFloatRows; ++r) {
+                float all[kStepElems];
+                load_floats<Quant>(tile, first + r, step, all);
+                for (int part = 0; part < kParts; ++part)
+                    __builtin_memcpy(reinterpret_cast<float*>(&parts[part]) + kPartSums * r,
+                                     all + kPartSums * part, kPartSums * sizeof(float));
+            }
         }
-        return own;
     }
-}
+    DEVICE RowFloats part(int number) const {
+        if constexpr (kInPlace)
+            return Quant::load_part(tile, first, number);
+        else
+            return parts[number];
+    }
+};
 
 // kVectors vectors of rows from `first` on by kMost tokens from `token` on, all in registers.
 template <class Quant, int kCols, int kWaves, int kVectors, int kMost, class Input, class Store>
@@ -75,14 +91,17 @@ DEVICE inline void row_tile_parts(const u8* row, const Input& x, int first, int 
     }
     for (int tile = kWaves == 1 ? 0 : wave_id(); tile < kTiles; tile += kWaves) {
         const u8* at = row + i64(tile) * Quant::kTileBytes;
+        if (first == 0 && token == 0) prefetch_ahead(at, Quant::kTileBytes);
         for (int step = 0; step < kSteps; ++step) {
             const int k = (tile * kSteps + step) * kStepElems;
+            StepParts<Quant> weights[kVectors];
+            UNROLL
+            for (int v = 0; v < kVectors; ++v) weights[v].load(at, first + v * kFloatRows, step);
             UNROLL
             for (int part = 0; part < kStepElems / kPartSums; ++part) {
                 RowFloats w[kVectors];
                 UNROLL
-                for (int v = 0; v < kVectors; ++v)
-                    w[v] = load_part<Quant>(at, first + v * kFloatRows, step, part);
+                for (int v = 0; v < kVectors; ++v) w[v] = weights[v].part(part);
                 UNROLL
                 for (int t = 0; t < kMost; ++t) {
                     const RowFloats in = part_for_rows(inputs[t] + k + kPartSums * part);
@@ -105,7 +124,8 @@ DEVICE inline void row_tile_parts(const u8* row, const Input& x, int first, int 
 template <class Quant, int kCols, int kTokens, int kWaves, class Input>
 DEVICE inline void row_tile_floats(const u8* row, const Input& x,
                                    float (&sums)[kTokens][kTileRows]) {
-    constexpr int kVectors = 4, kMost = kTokens == 1 ? 1 : kVectorRows / 4;
+    constexpr int kVectors = kTokens == 1 ? kTileRows / kFloatRows : 4;
+    constexpr int kMost = kTokens == 1 ? 1 : kVectorRows / 4;
     const int tokens = kTokens == 1 ? 1 : imin(kTokens, x.count());
     for (int first = 0; first < kTileRows; first += kVectors * kFloatRows) {
         int token = 0;

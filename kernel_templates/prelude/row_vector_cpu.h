@@ -42,6 +42,13 @@ inline RowFloats fused_mul_add(RowFloats a, float b, RowFloats c) {
 }
 inline RowWords in_all_rows(u32 word) { return RowWords{} + word; }
 
+// Asks for memory that is read some microseconds later: the processor's own guesses end at each
+// page, and go wrong where a tile has several planes.
+constexpr int kPrefetchAhead = 4096;
+inline void prefetch_ahead(const u8* p, int bytes) {
+    for (int at = 0; at < bytes; at += 64) __builtin_prefetch(p + kPrefetchAhead + at);
+}
+
 // Products along K: a vector has kPartSums weights of each of kFloatRows rows, one row after
 // another. part_for_rows() gives each row the same kPartSums activations.
 constexpr int kPartSums = 8, kFloatRows = kVectorRows / kPartSums;
@@ -55,6 +62,18 @@ inline RowFloats bf16s_at(const u8* p) {
     __builtin_memcpy(&bits, p, sizeof bits);
     return __builtin_bit_cast(RowFloats, __builtin_convertvector(bits, RowWords) << 16);
 }
+// Four floats of each row at `low`, and the four behind them at `high`.
+inline RowFloats floats_at(const u8* low, const u8* high) {
+    float all[kVectorRows];
+    UNROLL
+    for (int r = 0; r < kFloatRows; ++r) {
+        __builtin_memcpy(all + kPartSums * r, low + 16 * r, 16);
+        __builtin_memcpy(all + kPartSums * r + 4, high + 16 * r, 16);
+    }
+    RowFloats own;
+    __builtin_memcpy(&own, all, sizeof own);
+    return own;
+}
 inline RowFloats part_for_rows(const float* x) {
     RowFloats all;
     for (int r = 0; r < kFloatRows; ++r)
@@ -63,11 +82,13 @@ inline RowFloats part_for_rows(const float* x) {
     return all;
 }
 // Row r's partial sums, by halves.
-inline float sum_of_parts(const RowFloats& v, int r) {
+inline float sum_of_parts(RowFloats v, int r) {
     float tree[kPartSums];
-    __builtin_memcpy(tree, reinterpret_cast<const float*>(&v) + kPartSums * r, sizeof tree);
-    for (int width = kPartSums / 2; width > 0; width /= 2)
-        for (int i = 0; i < width; ++i) tree[i] += tree[i + width];
+    UNROLL
+    for (int i = 0; i < kPartSums; ++i) tree[i] = v[kPartSums * r + i];
+    UNROLL
+    for (int width = kPartSums / 2; width > 0; width /= 2) UNROLL
+    for (int i = 0; i < width; ++i) tree[i] += tree[i + width];
     return tree[0];
 }
 

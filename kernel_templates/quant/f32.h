@@ -23,6 +23,12 @@ struct F32 {
         }
     }
 
+#if defined(HETUNE_ROW_VECTORS)
+    DEVICE static RowFloats load_part(const u8* tile, int first, int part) {
+        return floats_at(lane_row16(tile + 1024 * part, first),
+                         lane_row16(tile + 1024 * part + 512, first));
+    }
+#endif
 #if defined(HETUNE_HOST)
     static void pack_row(u8* tile, int lane, const u8* row) { to_planes16(tile, lane, row, 8); }
     static void unpack_row(u8* row, int lane, const u8* tile) { from_planes16(row, lane, tile, 8); }

@@ -2,9 +2,30 @@
 
 #include <doctest/doctest.h>
 
+#include <cstdlib>
+
 #include "device_cases.h"
 
 namespace hetune {
+namespace {
+
+// HETUNE_CPU_ARCH for a while.
+class AskedArch {
+  public:
+    explicit AskedArch(const char* name) { setenv("HETUNE_CPU_ARCH", name, 1); }
+    ~AskedArch() {
+        if (before_.empty())
+            unsetenv("HETUNE_CPU_ARCH");
+        else
+            setenv("HETUNE_CPU_ARCH", before_.c_str(), 1);
+    }
+
+  private:
+    std::string before_ =
+        std::getenv("HETUNE_CPU_ARCH") != nullptr ? std::getenv("HETUNE_CPU_ARCH") : "";
+};
+
+}  // namespace
 
 TEST_CASE("The cpu device copies, fills and adopts, and refuses what lies outside a buffer") {
     test::copies_and_fills(*open_cpu_device(1));
@@ -17,6 +38,28 @@ TEST_CASE("The cpu device runs kernels with tails, barriers and several modules 
         CHECK(device->info().compute_units == threads);
         test::runs_kernels(*device, "x86-64-v3");
     }
+}
+
+TEST_CASE("The cpu device has the best arch of the processor, or the one that is asked for") {
+    const AskedArch any("");
+    const bool has_v4 = open_cpu_device(1)->arch().name == "x86-64-v4";
+    CHECK((has_v4 || open_cpu_device(1)->arch().name == "x86-64-v3"));
+    {
+        const AskedArch asked("x86-64-v3");
+        CHECK(open_cpu_device(1)->arch().name == "x86-64-v3");
+    }
+    {
+        const AskedArch asked("x86-64-v9");
+        CHECK_THROWS_WITH_AS(open_cpu_device(1),
+                             doctest::Contains("HETUNE_CPU_ARCH is 'x86-64-v9'; it may be"),
+                             DeviceError);
+    }
+    const AskedArch asked("x86-64-v4");
+    if (has_v4)
+        test::runs_kernels(*open_cpu_device(2), "x86-64-v4");
+    else
+        CHECK_THROWS_WITH_AS(open_cpu_device(1), doctest::Contains("no AVX-512 with VNNI"),
+                             DeviceError);
 }
 
 TEST_CASE("A kernel of the cpu device writes memory of the host") {

@@ -415,6 +415,7 @@ TEST_CASE("options out of range are named as members of ModelOptions") {
     refuses({.state_snapshots = -1}, "ModelOptions::state_snapshots");
     refuses({.state_checkpoints = -2}, "ModelOptions::state_checkpoints");
     refuses({.jobs = -1}, "ModelOptions::jobs");
+    refuses({.threads = 2000}, "ModelOptions::threads is 2000; it must be 0 to");
     refuses({.certify = "never"}, "ModelOptions::certify is 'never'");
     refuses({.backend = "vulkan"}, "ModelOptions::backend is 'vulkan'; known: hip, cuda, cpu");
     refuses({.device = -2}, "ModelOptions::device is -2");

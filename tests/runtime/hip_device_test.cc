@@ -135,6 +135,10 @@ TEST_CASE("The best of several GPUs is opened: not integrated, then the one with
     CHECK_THROWS_WITH_AS(open_device({.backend = "hip", .index = 4}, {}),
                          doctest::Contains("ModelOptions::device is 4, but there are 4 GPUs"),
                          OptionError);
+    CHECK_THROWS_WITH_AS(open_device({.backend = "hip", .threads = 2}, {}),
+                         doctest::Contains("ModelOptions::threads is 2, but the kernels run on"),
+                         OptionError);
+    CHECK(open_device({.backend = "cpu", .threads = 3}, {})->info().compute_units == 3);
     // One that cannot be opened makes way for the next best.
     const Variables broken{{"HETUNE_FAKE_HIP_BROKEN", "0,0,1"}};
     CHECK(open_device("hip")->arch().name == "gfx1100");
