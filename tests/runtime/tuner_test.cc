@@ -12,6 +12,7 @@
 #include "runtime/load/model_plans.h"
 #include "runtime/trial/tunings_for.h"
 #include "tests/cache/test_folder.h"
+#include "tests/cpu_arch.h"
 #include "tests/planner/small_model.h"
 #include "tests/runtime/model_files.h"
 #include "tests/runtime/scripted_device.h"
@@ -100,7 +101,7 @@ TEST_CASE(
 TEST_CASE("a later plan takes what was found, and HETUNE_TUNE=off does not") {
     Bench bench;
     const TuneResult result = bench.sweep(bench.options());
-    const auto records = bench.store.all("x86-64-v3");
+    const auto records = bench.store.all(test::cpu_arch());
     REQUIRE(records.size() == 2);
     const auto waves_of = [&](TuneUse use) {
         std::set<std::string> waves;
@@ -350,7 +351,7 @@ TEST_CASE(
     CHECK(plan.checked_with == "unfused plan");
 
     // Every later plan follows, and another model's does not.
-    const auto records = bench.store.all("x86-64-v3");
+    const auto records = bench.store.all(test::cpu_arch());
     const Tunings tunings = tunings_for(records, bench.device.arch(), "scripted",
                                         result.kernels[0].record.key.compiler, TuneUse::kMeasured)
                                 .tunings;

@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "cache/json_text.h"
+#include "tests/cpu_arch.h"
 #include "tests/planner/small_model.h"
 #include "tests/tools/hetune_command.h"
 
@@ -224,12 +225,13 @@ TEST_CASE(
     CHECK(box.run("tune show --json " + id).json()["id"] == id);
     CHECK(box.run("tune show nothing").status == 1);
 
-    const std::string plan = "plan " + box.model.string() + " --arch x86-64-v3 --json";
+    const std::string plan =
+        "plan " + box.model.string() + " --arch " + test::cpu_arch() + " --json";
     CHECK(box.run(plan).json()["tuned"].size() == 2);
     CHECK(box.run(plan, "HETUNE_TUNE=off").json()["tuned"].empty());
     // Prewarm compiles the tuned kernels beside the defaults, and its bundle brings the results.
-    const std::string missing =
-        "prewarm --dry-run --json " + box.model.string() + " --arch x86-64-v3 2>/dev/null";
+    const std::string missing = "prewarm --dry-run --json " + box.model.string() + " --arch " +
+                                test::cpu_arch() + " 2>/dev/null";
     const auto with = box.run(missing).json()["jobs"][0]["kernels"],
                without = box.run(missing, "HETUNE_TUNE=off").json()["jobs"][0]["kernels"];
     CHECK(with > without);
@@ -254,7 +256,8 @@ TEST_CASE("results of another compiler are used, said to be stale, and measured 
     REQUIRE(box.run("tune reset --yes").status == 0);
     REQUIRE(box.run("tune import " + old).status == 0);
     for (const auto& one : box.run("tune ls --json").json()) CHECK(one["stale"] == true);
-    const CommandResult plan = box.run("plan " + box.model.string() + " --arch x86-64-v3");
+    const CommandResult plan =
+        box.run("plan " + box.model.string() + " --arch " + test::cpu_arch());
     CHECK(plan.says("2 of 2 tunings are stale"));
     CHECK(plan.says("tuned: gemv_residual"));
     for (const Json list = box.run(box.sweep() + "--json 2>/dev/null").json()["kernels"];

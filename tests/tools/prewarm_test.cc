@@ -7,6 +7,7 @@
 #include "cache/bundle.h"
 #include "planner/file/model_file.h"
 #include "runtime/load/model_plans.h"
+#include "tests/cpu_arch.h"
 #include "tests/runtime/broken_templates.h"
 #include "tests/tools/hetune_command.h"
 
@@ -19,7 +20,8 @@ const std::string kTiny = HETUNE_TEST_MODELS "/tiny-Q4_K_M.gguf";
 // Without certificates, which would be new entries of the cache.
 const std::string kRun =
     kTiny + " --backend cpu --no-jit --certify off -p Once -n 4 --json 2>/dev/null";
-const std::string kArch = " --arch x86-64-v3 ";
+const std::string kCpuArch = test::cpu_arch();
+const std::string kArch = " --arch " + kCpuArch + " ";
 
 std::set<std::string> objects_in(const fs::path& cache) {
     std::set<std::string> names;
@@ -60,7 +62,7 @@ TEST_CASE("a warm cache, or a bundle, needs no compiler on the machine") {
     CHECK(shipped.status == 0);
     const CommandResult none = run_hetune(other.path() / "cold", run, nowhere);
     CHECK(none.status == 1);
-    CHECK(none.says("no compiler for x86-64-v3 is installed"));
+    CHECK(none.says("no compiler for " + kCpuArch + " is installed"));
 }
 
 TEST_CASE("behind prewarm, run, verify and the chain of primitives compile and repack nothing") {
@@ -90,7 +92,7 @@ TEST_CASE(
             empty.path(), fmt::format("run {} {} --backend cpu -p Once -n 4", kTiny, option),
             variable);
         CHECK(run.status == 1);
-        CHECK(run.says("x86-64-v3"));
+        CHECK(run.says(kCpuArch));
         CHECK(run.says("hetune prewarm"));
         CHECK(run.says("\n  gemv"));
         CHECK(run.lines() > 5);
@@ -278,7 +280,7 @@ TEST_CASE("prewarm compiles another variant for what cannot be compiled, and its
     for (size_t before = 1; before != wanted.size();) {
         before = wanted.size();
         for (const KernelSpec& kernel :
-             kernels_of_loads(ModelFile(kTiny), find_arch("x86-64-v3"), std::span(&options, 1)))
+             kernels_of_loads(ModelFile(kTiny), find_arch(kCpuArch), std::span(&options, 1)))
             if (kernel.name == "gemv_swiglu") wanted.insert(kernel.to_string());
         for (const std::string& kernel : wanted) options.refused[kernel] = "broken";
     }

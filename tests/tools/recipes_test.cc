@@ -10,6 +10,7 @@
 #include "cache/bundle.h"
 #include "cache/recipe.h"
 #include "tests/cache/child_process.h"
+#include "tests/cpu_arch.h"
 #include "tests/tools/hetune_command.h"
 
 namespace hetune {
@@ -93,10 +94,9 @@ TEST_CASE("recipes replayed on another box serve the run, and compile for anothe
     const fs::path cache = used_cache();
     const TestFolder box;
     const std::string bundle = (box.path() / "kernels.htb").string();
-    const CommandResult replayed =
-        run_hetune(box.path() / "cache",
-                   fmt::format("prewarm --recipes {} --arch x86-64-v3 -o {} --json 2>/dev/null",
-                               kRecipes, bundle));
+    const CommandResult replayed = run_hetune(
+        box.path() / "cache", fmt::format("prewarm --recipes {} --arch {} -o {} --json 2>/dev/null",
+                                          kRecipes, test::cpu_arch(), bundle));
     REQUIRE(replayed.status == 0);
     CHECK(replayed.json()["recipes"] == 2);
     CHECK(objects_in(box.path() / "cache") == objects_in(cache));
@@ -118,9 +118,9 @@ TEST_CASE("a replay that is killed goes on where it stopped") {
     used_cache();
     const TestFolder box;
     const std::string command = fmt::format(
-        "HETUNE_CACHE_DIR='{}' exec '{}/bin/hetune' prewarm --recipes {} --arch x86-64-v3 -j 1 "
+        "HETUNE_CACHE_DIR='{}' exec '{}/bin/hetune' prewarm --recipes {} --arch {} -j 1 "
         ">/dev/null 2>&1",
-        box.path().string(), HETUNE_BUILD_DIR, kRecipes);
+        box.path().string(), HETUNE_BUILD_DIR, kRecipes, test::cpu_arch());
     const pid_t child = start_child([&] {
         execl("/bin/sh", "sh", "-c", command.c_str(), nullptr);
         return 127;
@@ -130,9 +130,9 @@ TEST_CASE("a replay that is killed goes on where it stopped") {
     kill(child, SIGKILL);
     REQUIRE(wait_for_child(child) == 128 + SIGKILL);
     const size_t done = objects_in(box.path()).size();
-    const CommandResult resumed = run_hetune(
-        box.path(),
-        fmt::format("prewarm --recipes {} --arch x86-64-v3 --json 2>/dev/null", kRecipes));
+    const CommandResult resumed =
+        run_hetune(box.path(), fmt::format("prewarm --recipes {} --arch {} --json 2>/dev/null",
+                                           kRecipes, test::cpu_arch()));
     REQUIRE(resumed.status == 0);
     const auto job = resumed.json()["jobs"][0];
     CHECK(job["compiled"] == job["kernels"].get<size_t>() - done);
@@ -146,10 +146,11 @@ TEST_CASE("what a compiler dies on is reported, and the kernels that do without 
     fs::copy(HETUNE_SOURCE_DIR "/kernel_templates", templates, fs::copy_options::recursive);
     std::ofstream(templates / "linear" / "gemv_swiglu.hip", std::ios::app)
         << "#pragma clang __debug crash\n";
-    const CommandResult replayed = run_hetune(
-        box.path() / "cache",
-        fmt::format("prewarm --recipes {} --arch x86-64-v3 --json 2>/dev/null", kRecipes),
-        fmt::format("HETUNE_TEMPLATE_DIR='{}'", templates.string()));
+    const CommandResult replayed =
+        run_hetune(box.path() / "cache",
+                   fmt::format("prewarm --recipes {} --arch {} --json 2>/dev/null", kRecipes,
+                               test::cpu_arch()),
+                   fmt::format("HETUNE_TEMPLATE_DIR='{}'", templates.string()));
     CHECK(replayed.status == 0);
     const auto job = replayed.json()["jobs"][0];
     REQUIRE(job["refused"].size() >= 1);
