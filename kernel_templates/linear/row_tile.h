@@ -73,7 +73,7 @@ DEVICE inline float add_step(float acc, const Quants& w, const XBlock& x) {
                            high);
 }
 
-// Four partial sums: shorter chains for the scheduler, and for the CPU a vector.
+// Four partial sums: shorter chains for the scheduler.
 DEVICE inline float dot_step(const float (&w)[32], const float* x) {
     float part[4] = {0.0f, 0.0f, 0.0f, 0.0f};
     UNROLL

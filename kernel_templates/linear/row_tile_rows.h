@@ -99,15 +99,21 @@ DEVICE inline void row_tile_parts(const u8* row, const Input& x, int first, int 
             for (int v = 0; v < kVectors; ++v) weights[v].load(at, first + v * kFloatRows, step);
             UNROLL
             for (int part = 0; part < kStepElems / kPartSums; ++part) {
-                RowFloats w[kVectors];
-                UNROLL
-                for (int v = 0; v < kVectors; ++v) w[v] = weights[v].part(part);
-                UNROLL
-                for (int t = 0; t < kMost; ++t) {
-                    const RowFloats in = part_for_rows(inputs[t] + k + kPartSums * part);
-                    UNROLL
+                if constexpr (kMost == 1) {  // no more of the weights in registers than one
+                    const RowFloats in = part_for_rows(inputs[0] + k + kPartSums * part);
                     for (int v = 0; v < kVectors; ++v)
-                        acc[t][v] = fused_mul_add(w[v], in, acc[t][v]);
+                        acc[0][v] = fused_mul_add(weights[v].part(part), in, acc[0][v]);
+                } else {
+                    RowFloats w[kVectors];
+                    UNROLL
+                    for (int v = 0; v < kVectors; ++v) w[v] = weights[v].part(part);
+                    UNROLL
+                    for (int t = 0; t < kMost; ++t) {
+                        const RowFloats in = part_for_rows(inputs[t] + k + kPartSums * part);
+                        UNROLL
+                        for (int v = 0; v < kVectors; ++v)
+                            acc[t][v] = fused_mul_add(w[v], in, acc[t][v]);
+                    }
                 }
             }
         }

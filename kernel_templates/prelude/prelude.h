@@ -4,7 +4,8 @@
 // The target's own file gives the primitives under these names (same list in each):
 //   KERNEL(threads), or STREAM_KERNEL(threads) where it is about reading weights
 //   KERNEL_RESIDENT(threads, groups): as KERNEL, with registers for so many groups of a unit at
-//   once DEVICE SHARED UNROLL ROLLED EXPORT_KERNEL(name) thread_id() lane_id() wave_id() group_id()
+//   once DEVICE SHARED UNROLL ROLLED EXPORT_KERNEL(name) FIRST_LANE_ONLY(condition) thread_id()
+//   lane_id() wave_id() group_id()
 //   group_id_y() group_id_z() INPUT start_next() await_inputs() prefetch(p): for launches that
 //   overlap loop_again(loop, again): of a graph that repeats itself barrier() wave_barrier()
 //   shuffle_xor<Mask>(v) shuffle(v, lane) ballot(v), bit_count(v), lowest_bit(v): v is not 0
