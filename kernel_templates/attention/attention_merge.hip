@@ -25,20 +25,21 @@ extern "C" KERNEL(kWaveSize) void attention_merge(
     for (int s = 0; s < kSplits; ++s)
         weights += fast_exp(from[s * kShare + kHeadSize] - peak) * from[s * kShare + kHeadSize + 1];
     const float factor = fast_rcp(weights);
+    // One lane that does it all knows the weights from the first dimension on.
+    [[maybe_unused]] float known[kSplits];
     if constexpr (kLanesInTurn) {
         if (is_idle_lane()) return;
-        float sums[kHeadSize] = {};
-        for (int s = 0; s < kSplits; ++s) {
-            const float weight = fast_exp(from[s * kShare + kHeadSize] - peak);
-            for (int d = 0; d < kHeadSize; ++d) sums[d] += weight * from[s * kShare + d];
-        }
-        for (int d = 0; d < kHeadSize; ++d) y[head * kHeadSize + d] = sums[d] * factor;
-        return;
+        for (int s = 0; s < kSplits; ++s) known[s] = fast_exp(from[s * kShare + kHeadSize] - peak);
     }
-    for (int d = lane_id(); d < kHeadSize; d += kWaveSize) {
+    const auto weight_of = [&](int s) {
+        if constexpr (kLanesInTurn)
+            return known[s];
+        else
+            return fast_exp(from[s * kShare + kHeadSize] - peak);
+    };
+    for (int d = lane_start(); d < kHeadSize; d += kLaneStride) {
         float sum = 0.0f;
-        for (int s = 0; s < kSplits; ++s)
-            sum += fast_exp(from[s * kShare + kHeadSize] - peak) * from[s * kShare + d];
+        for (int s = 0; s < kSplits; ++s) sum += weight_of(s) * from[s * kShare + d];
         y[head * kHeadSize + d] = sum * factor;
     }
 }

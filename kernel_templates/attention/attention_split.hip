@@ -49,30 +49,26 @@ extern "C" KERNEL(kWaves* kWaveSize) void attention_split(
 
     state.store(waves[wave]);
     barrier();
-    if constexpr (kLanesInTurn && kWaves == 1) {
-        if (is_idle_lane()) return;
-        for (int g = 0; g < kGroup; ++g) {
-            const i64 head = i64(row) * kHeads + kv_head * kGroup + g;
-            for (int d = 0; d < kShare; ++d)
-                shares[(head * kSplits + split) * kShare + d] = waves[0][g][d];
-        }
-        return;
-    }
     // All lanes stay active: the last round repeats the last value, and does not store it.
+    // Where the lanes of one wave run one after another, the first does it all.
     constexpr int kValues = kGroup * kShare;
-    for (int base = 0; base < kValues; base += kWaves * kWaveSize) {
-        const int at = imin(base + thread_id(), kValues - 1);
+    constexpr bool kAlone = kLanesInTurn && kWaves == 1;
+    constexpr int kAtOnce = kAlone ? 1 : kWaves * kWaveSize;
+    if (kAlone && is_idle_lane()) return;
+    const int own_value = kAlone ? 0 : thread_id();
+    for (int base = 0; base < kValues; base += kAtOnce) {
+        const int at = imin(base + own_value, kValues - 1);
         const int g = at / kShare;
         const int d = at % kShare;
         float peak = kNoScore;
         for (int w = 0; w < kWaves; ++w) peak = fmax2(peak, waves[w][g][kHeadSize]);
         float sum = 0.0f;
         for (int w = 0; w < kWaves; ++w)
-            sum += waves[w][g][d] * fast_exp(waves[w][g][kHeadSize] - peak);
+            sum += waves[w][g][d] * (kAlone ? 1.0f : fast_exp(waves[w][g][kHeadSize] - peak));
         const i64 head = i64(row) * kHeads + kv_head * kGroup + g;
         const float total = settled(sum);  // here, not in the branch that the choice may become
         const float value = settled(d == kHeadSize ? peak : total);
-        if (base + thread_id() < kValues) shares[(head * kSplits + split) * kShare + d] = value;
+        if (base + own_value < kValues) shares[(head * kSplits + split) * kShare + d] = value;
     }
 }
 EXPORT_KERNEL(attention_split)
