@@ -113,8 +113,7 @@ void lower_route(PlanBuilder& b, const ops::MoeStep& op, const MoeSizes& m, cons
 // Rows that use the same expert and share a read of its weights
 // (kernel_templates/moe/expert_rows.h).
 int rows_of_expert(const PlanBuilder& b, const ops::MoeStep& op, const char* kernel) {
-    constexpr int kMost = 4;
-    return std::max(1, std::min(b.rows(op.y), kMost) >> b.batch_refusals(kernel));
+    return std::max(1, std::min(b.rows(op.y), b.arch.expert_rows) >> b.batch_refusals(kernel));
 }
 
 void lower_gate_up(PlanBuilder& b, const ops::MoeStep& op, const MoeSizes& m, const FusedInput& in,
@@ -169,8 +168,9 @@ void lower_gate_up(PlanBuilder& b, const ops::MoeStep& op, const MoeSizes& m, co
 bool down_by_expert(const PlanBuilder& b, const ops::MoeStep& op, const MoeSizes& m) {
     constexpr int64_t kFewest = 16;
     const int64_t own = m.shared_inner > 0 ? m.shared_inner : m.inner;
-    return b.rows(op.y) >= kFewest && own % m.inner == 0 && op.used * m.inner % own == 0 &&
-           b.batch_refusals("moe_down_products") <= 2 && b.batch_refusals("moe_down_sum") == 0;
+    return b.arch.expert_rows > 1 && b.rows(op.y) >= kFewest && own % m.inner == 0 &&
+           op.used * m.inner % own == 0 && b.batch_refusals("moe_down_products") <= 2 &&
+           b.batch_refusals("moe_down_sum") == 0;
 }
 
 // What follows gate and up.

@@ -32,6 +32,9 @@ struct Arch {
     // activations lie in tiles of 8 tokens for them (XTile).
     int int_matrix_tokens = 16;
     bool int_matrix_tiles = false;
+    // Rows of a decode step with the same expert that share a read of its weights, at most. 1: a
+    // row reads its experts for itself.
+    int expert_rows = 4;
     bool has_wide_loads = false;   // a lane loads 128 bits with one instruction
     bool code_is_readable = true;  // by LLVM's disassembler
     bool on_host = false;          // kernels run on the cores of this process, lanes as fibers

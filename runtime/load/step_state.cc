@@ -37,6 +37,12 @@ std::vector<int32_t> step_state(std::span<const StepRow> rows, const SlotStrides
     return words;
 }
 
+StepRow step_row(std::span<const int32_t> state, size_t row) {
+    const size_t at =
+        (sizeof(device::StepState) + row * sizeof(device::RowState)) / sizeof(int32_t);
+    return {state[at], state[at + 1]};
+}
+
 size_t step_wanted_offset() { return offsetof(device::StepState, wanted); }
 
 }  // namespace hetune

@@ -23,6 +23,9 @@ struct SlotStrides {
 // sequence; a row at the position of the row before it fills, and so do those behind it.
 std::vector<int32_t> step_state(std::span<const StepRow> rows, const SlotStrides& strides);
 
+// A row of what step_state() gave, or of what a kernel made of it.
+StepRow step_row(std::span<const int32_t> state, size_t row);
+
 // Of StepState::wanted, in bytes.
 size_t step_wanted_offset();
 

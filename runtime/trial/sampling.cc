@@ -50,9 +50,9 @@ int32_t draw(Trial& t, const std::vector<float>& logits, const std::vector<std::
     for (size_t row = 0; row < rows; ++row) {
         const auto slot = static_cast<size_t>(places[row].slot);
         t.same("tokens", static_cast<int64_t>(row), t.get<int32_t>("tokens")[row], token);
-        t.same("position", static_cast<int64_t>(row), step[4 + 2 * row],
+        t.same("position", static_cast<int64_t>(row), step_row(step, row).position,
                more ? places[row].position + 1 : -1);
-        t.same("slot", static_cast<int64_t>(row), step[4 + 2 * row + 1], places[row].slot);
+        t.same("slot", static_cast<int64_t>(row), step_row(step, row).slot, places[row].slot);
         for (size_t i = 0; i < ring_size; ++i)
             t.same("ring", static_cast<int64_t>(i), ring[slot * ring_size + i],
                    i == static_cast<size_t>(count) % ring_size ? token : -7);

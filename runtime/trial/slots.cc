@@ -19,9 +19,8 @@ StepPlaces::StepPlaces(const Trial& t, int64_t position) {
     if (!t.decodes()) {
         const int64_t rows = t.rows(), alignment = t.row_alignment();
         // The second sequence's first row; no row where there is one sequence.
-        const int64_t second =
-            rows > alignment ? std::max(rows / alignment / 2, int64_t{1}) * alignment : rows;
-        const int64_t filling = second < rows && alignment > 1 ? 1 : 0;
+        const int64_t second = rows > alignment ? (rows - 1) / alignment * alignment : rows;
+        const int64_t filling = second < rows ? 1 : 0;
         parts = {{0, second - filling, position, 0}};
         lengths = {position + (second < rows ? second - filling : t.full_rows())};
         if (second < rows) {

@@ -22,8 +22,7 @@ struct StepPlaces {
     // In a step of a decode plan each row is of a sequence of its own: the first at `position`,
     // others at the ends of tiles and pages and at the start. Of three and more one has ended.
     // In a step of prompts rows are of one sequence from `position` on; where there are enough, of
-    // that and of another one, which begins its text, with a filling row between the two where the
-    // kernel wants the other one to begin at a multiple of some rows.
+    // that and of another one, which begins its text, with a filling row between the two.
     StepPlaces(const Trial& t, int64_t position);
 
     // A sequence's rows of a step of prompts.

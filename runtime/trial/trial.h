@@ -98,7 +98,8 @@ class Trial {
     // As StepState has them. Unless they are set, rows stand in slot 0 from position 0 on. What a
     // kernel leaves in the rows of its outputs that belong to an ended row is not looked at.
     void set_rows(std::vector<TrialRow> rows, int64_t page_stride, int64_t state_stride);
-    // The rows at whose multiples a sequence may begin (Plan::row_alignment).
+    // The rows at whose multiples a sequence of a step of prompts begins: two at least, so that
+    // there is room for one that fills.
     int64_t row_alignment() const;
     // One after another from a position on, in slot 0.
     void set_position(int64_t position);

@@ -161,7 +161,7 @@ constexpr Mutation kMutations[] = {
      "ids[slot] * (kRows / kTileRows) + tile"},
     {"moe_gate_up", "moe/moe_gate_up.hip", "input.rows[t] = own.rows[t];", "input.rows[t] = 0;"},
     {"moe_gate_up", "moe/expert_rows.h", "own.rows[t] = base + lane;", "own.rows[t] = row;"},
-    {"moe_gate_up", "moe/expert_rows.h", "earlier = users", "earlier = 0; users"},
+    {"moe_gate_up", "moe/expert_rows.h", "users &= users - 1;", ""},
     {"moe_gate_up", "moe/moe_gate_up.hip",
      "product<SharedGate, SharedUp, kCount>(shared_gate, shared_up,",
      "product<SharedGate, SharedUp, kCount>(shared_up, shared_gate,"},
@@ -264,8 +264,8 @@ constexpr Mutation kMutations[] = {
      "if (row < step->rows - 1 && column < kValueSize)"},
     {"delta_net_matrix", "recurrent/delta_net_matrix.hip", "rows_of(step)[first].begin == begin;",
      "true;"},
-    {"delta_net_chunk", "recurrent/delta_net_chunk.hip", "if (own_rows.begin != begin) return;",
-     ""},
+    {"delta_net_chunk", "recurrent/delta_net_chunk.hip", "rows_of(step)[first].begin == begin;",
+     "true;"},
     {"delta_step", "recurrent/delta_step.hip", "decay * k_scale * seen);", "k_scale * seen);"},
     {"delta_step", "recurrent/delta_step.hip", "k_scale * delta, decay * s[u][i]);",
      "k_scale * delta, decay * s[u][0]);"},
@@ -325,14 +325,15 @@ struct Subject {
 // Of each template its different kernels, in the order of the models.
 std::map<std::string, std::vector<Subject>> subjects_of(const Arch& arch) {
     std::map<std::string, std::vector<Subject>> by_template;
-    std::set<KernelSpec> seen;
+    std::map<KernelSpec, size_t> seen;  // in the template's list
     for (const testing::EmulatedModel& model : testing::emulated_models()) {
         const auto file = std::make_shared<const ModelFile>(
             testing::written_model(model, "Q4_K_M", HETUNE_BUILD_DIR "/test-models/mutations"));
         const LayerGraph graph = build_layer_graph(*file);
         for (LoadOptions options : model.sessions) {
             options.context = 128;
-            options.sequences = 3;
+            // Experts are shared from 16 sequences on.
+            options.sequences = model.shape.experts > 0 ? 16 : 3;
             for (const bool matrix : {options.prefill_rows >= kMatrixRows, false}) {
                 options.matrix = matrix;
                 const auto plans =
@@ -344,10 +345,22 @@ std::map<std::string, std::vector<Subject>> subjects_of(const Arch& arch) {
                 std::ranges::stable_sort(list, std::ranges::greater(),
                                          [](const Plan* plan) { return plan->options.sequences; });
                 for (const Plan* plan : list)
-                    for (size_t i = 0; i < plan->kernels.size(); ++i)
-                        if (const KernelSpec& spec = plan->kernels[i]; seen.insert(spec).second)
-                            by_template[spec.name].push_back(
-                                {file, plans, plan, &plan->first_use(static_cast<int>(i))});
+                    for (size_t i = 0; i < plan->kernels.size(); ++i) {
+                        const KernelSpec& spec = plan->kernels[i];
+                        auto& own = by_template[spec.name];
+                        const Subject subject{file, plans, plan,
+                                              &plan->first_use(static_cast<int>(i))};
+                        const auto [at, is_new] = seen.emplace(spec, own.size());
+                        if (is_new) {
+                            own.push_back(subject);
+                            continue;
+                        }
+                        // Of steps of prompts the longest: it has room for two sequences.
+                        Subject& before = own[at->second];
+                        if (!plan->options.decodes() && !before.plan->options.decodes() &&
+                            plan->options.rows > before.plan->options.rows)
+                            before = subject;
+                    }
             }
         }
     }
