@@ -140,7 +140,7 @@ TEST_CASE("what is found for a step of several sequences serves steps of all num
         CHECK(kernel.record.default_point == NamedValues{{"kTokens", "1"}, {"kWaves", "1"}});
     }
     const Tunings tunings =
-        tunings_for(bench.store.all("x86-64-v3"), bench.device.arch(), "scripted",
+        tunings_for(bench.store.all(test::cpu_arch()), bench.device.arch(), "scripted",
                     result.kernels[0].record.key.compiler, TuneUse::kMeasured)
             .tunings;
     for (const int rows : {1, 2, 4, 8}) {

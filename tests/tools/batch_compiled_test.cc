@@ -1,4 +1,5 @@
 // `hetune batch` on compiled kernels: many requests at once have the texts that each has alone.
+#include "tests/cpu_arch.h"
 #include "tests/planner/small_model.h"
 #include "tests/run_store.h"
 #include "tests/tools/batch_files.h"
@@ -183,7 +184,7 @@ TEST_CASE("what prewarm, recipes and exports bring has the kernels of a batch's 
         REQUIRE(result.status == 0);
         return result;
     };
-    const std::string on = "--arch x86-64-v3";
+    const std::string on = "--arch " + test::cpu_arch();
     run_hetune(folder.path() / "warm", fmt::format("prewarm '{}' {} --batch 4 -o '{}'",
                                                    path("small.gguf"), on, path("batch.htb")));
     serves(path("batch.htb"));
