@@ -17,7 +17,6 @@ const RegisterTemplate kMoeDownProducts{{
                   {"kTokens", "int", "rows with the same expert that share a read of its weights"},
                   {"kQuantisedInput", "bool", "x in 8 bits (XBlock) or float"},
                   {"kWaves", "int", "waves per group; each owns 32 rows of h"}},
-    .tunables = {{"kWaves", {1, 2, 4, 8}}},
     .overlaps = true,
     .params = {{"step", "const StepState*", ParamRole::kStep, "[1]"},
                {"ids", "const int*", ParamRole::kActivations, "[rows, kUsed]"},

@@ -15,7 +15,6 @@ const RegisterTemplate kMoeDownSum{{
                   {"kNormed", "bool", "makes the next input too"},
                   {"kQuantisedOutput", "bool", "the next input in 8 bits or float"},
                   {"kWaves", "int", "waves per group; each owns 32 rows of h"}},
-    .tunables = {{"kWaves", {1, 2, 4, 8}}},
     .overlaps = true,
     .params = {{"step", "const StepState*", ParamRole::kStep, "[1]"},
                {"products", "const float*", ParamRole::kActivations,

@@ -186,7 +186,7 @@ void lower_down_by_expert(PlanBuilder& b, const ops::MoeStep& op, const MoeSizes
     const QuantFormat &down = b.format(op.down),
                       &own = b.format(op.shared ? op.shared->down : op.down);
     const PlanArg products = b.scratch(rows * m.slots * m.width * 4);
-    const int waves = b.waves("moe_down_products", 4);
+    const int waves = b.arch.waves(4);
     const auto groups = [&](int of_waves) { return ceil_div(m.width / 32, of_waves); };
     EmittedStep step{
         .label = b.name(op.y) + ".down",
@@ -213,7 +213,7 @@ void lower_down_by_expert(PlanBuilder& b, const ops::MoeStep& op, const MoeSizes
     step.cost.operations = rows * 2 * m.width * (op.used * m.inner + m.shared_inner);
     b.emit(std::move(step));
 
-    const int sum_waves = b.waves("moe_down_sum", 4);
+    const int sum_waves = b.arch.waves(4);
     EmittedStep sum{.label = b.name(op.y),
                     .spec = {"moe_down_sum",
                              {{"kUsed", constant(op.used)},

@@ -92,6 +92,7 @@ Arch cpu(const char* name) {
             .int_matrix_rows = 4,  // plain code, for tests
             .int_matrix_tokens = 32,
             .int_matrix_tiles = true,
+            .expert_rows = 4,
             .on_host = true,
             .example = "a 2-core x86-64 host",
             .launch_us = 5.0,

@@ -34,7 +34,7 @@ struct Arch {
     bool int_matrix_tiles = false;
     // Rows of a decode step with the same expert that share a read of its weights, at most. 1: a
     // row reads its experts for itself.
-    int expert_rows = 4;
+    int expert_rows = 2;
     bool has_wide_loads = false;   // a lane loads 128 bits with one instruction
     bool code_is_readable = true;  // by LLVM's disassembler
     bool on_host = false;          // kernels run on the cores of this process, lanes as fibers

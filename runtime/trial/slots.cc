@@ -45,6 +45,8 @@ StepPlaces::StepPlaces(const Trial& t, int64_t position) {
     for (int64_t row = 1; row < t.rows(); ++row)
         positions.push_back(kEnds[static_cast<size_t>(row - 1) % kEnds.size()]);
     for (const int64_t at : positions) {
+        const auto row = static_cast<int64_t>(lengths.size());
+        parts.push_back({row, row + 1, at, lengths.size()});
         sequence.push_back(lengths.size());
         lengths.push_back(at + 1);
     }
@@ -52,7 +54,7 @@ StepPlaces::StepPlaces(const Trial& t, int64_t position) {
 }
 
 bool StepPlaces::fills(size_t row) const {
-    return !parts.empty() && std::ranges::none_of(parts, [&](const Part& part) {
+    return std::ranges::none_of(parts, [&](const Part& part) {
         const auto at = static_cast<int64_t>(row);
         return part.begin <= at && at < part.end;
     });

@@ -25,7 +25,7 @@ struct StepPlaces {
     // that and of another one, which begins its text, with a filling row between the two.
     StepPlaces(const Trial& t, int64_t position);
 
-    // A sequence's rows of a step of prompts.
+    // A sequence's rows.
     struct Part {
         int64_t begin, end;  // rows
         int64_t position;    // of the first
@@ -40,7 +40,7 @@ struct StepPlaces {
     std::vector<int64_t> positions;  // of rows
     std::vector<size_t> sequence;    // of rows
     std::vector<int64_t> lengths;    // of sequences
-    std::vector<Part> parts;         // of a step of prompts
+    std::vector<Part> parts;         // of sequences
 };
 
 // Sequences in the pages of a KV cache. The first page belongs to none of them.

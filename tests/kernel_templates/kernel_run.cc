@@ -80,7 +80,7 @@ void KernelRun::launch(std::vector<uint32_t> groups, uint32_t threads) {
 
 Certificate KernelCase::certificate() const {
     Plan plan{.options = {.rows = rows}, .kernels = {spec}};
-    plan.steps.push_back({.threads = threads});
+    plan.steps.push_back({.threads = threads, .rows_per_group = rows_per_group});
     PlanStep& step = plan.steps[0];
     std::ranges::copy(groups, step.groups);
     GgufOutput file;

@@ -81,6 +81,7 @@ struct KernelCase {
     std::map<std::string, Behind> behind = {};
     double tolerance = 1;  // of the largest value, where that is less than the certifier allows
     std::optional<int64_t> position = {};
+    int rows_per_group = 1;  // PlanStep::rows_per_group
 
     Certificate certificate() const;
 };

@@ -198,6 +198,7 @@ struct FlashCase {
     const char* kv;
 
     int waves() const { return size > 128 ? 2 : 4; }
+    int tokens() const { return 16 * waves() / static_cast<int>(heads / kv_heads); }  // of a group
     KernelSpec spec() const {
         return {"attention_flash",
                 {{"Kv", kv},
@@ -213,13 +214,14 @@ struct FlashCase {
 void check_flash(const std::vector<FlashCase>& list) {
     std::vector<KernelCase> cases;
     for (const FlashCase& c : list)
-        cases.push_back({.spec = c.spec(),
-                         .groups = {static_cast<uint32_t>(c.kv_heads),
-                                    groups_of(c.rows, 16 * c.waves() / (c.heads / c.kv_heads))},
-                         .threads = static_cast<uint32_t>(32 * c.waves()),
-                         .rows = c.rows,
-                         .tolerance = kFlashTolerance,
-                         .position = c.position});
+        cases.push_back(
+            {.spec = c.spec(),
+             .groups = {static_cast<uint32_t>(c.kv_heads), groups_of(c.rows, c.tokens())},
+             .threads = static_cast<uint32_t>(32 * c.waves()),
+             .rows = c.rows,
+             .tolerance = kFlashTolerance,
+             .position = c.position,
+             .rows_per_group = c.tokens()});
     check(cases);
 }
 
