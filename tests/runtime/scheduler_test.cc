@@ -396,8 +396,9 @@ TEST_CASE("a scheduler that ends cancels what waits") {
     std::optional<Scheduler> scheduler;
     scheduler.emplace([&] { return std::make_unique<FakeEngine>(script); }, 64);
     const auto a = std::make_shared<SequenceState>(), b = std::make_shared<SequenceState>();
-    const auto full = request(a, {1}, 300), waiting = request(b, {1}, 5);
-    scheduler->submit(full);  // whose caller takes nothing
+    // Their callers take nothing, so that neither ends by itself.
+    const auto full = request(a, {1}, 300), waiting = request(b, {1}, 300);
+    scheduler->submit(full);
     scheduler->submit(waiting);
     scheduler.reset();
     CHECK(full->ending == Ending::kCancelled);
