@@ -92,7 +92,7 @@ std::vector<StepKind> kinds_of(const AutotuneArguments& args, const Arch& arch) 
 // Long enough that attention is not tuned for contexts that are over in a second: with 512 tokens
 // an H200 chose 4 splits, and was four times as slow at 32768.
 constexpr int64_t kContext = 8192, kCpuContext = 512;
-// Of each sequence of a step of several, whose tokens together are to fit beside a model's weights.
+// The context of each sequence of a step, where all of them are to fit beside a model's weights.
 constexpr int64_t kLeastBatchContext = 512, kLeastCpuBatchContext = 64;
 
 int64_t context_of(const AutotuneArguments& args, const Arch& arch) {
@@ -137,7 +137,7 @@ TuneOptions tune_options(const AutotuneArguments& args, const Arch& arch, const 
     return options;
 }
 
-// Whether the shape counts: not that of a step before, which counts there.
+// True: the shape counts here. A shape that a step before has counts there.
 bool is_own(const TunedKernel& kernel) { return kernel.source != "shared"; }
 
 // Of default over chosen time, launches not counted: a shape is a shape.

@@ -1,4 +1,4 @@
-// What a model and its contexts take, as commands print it.
+// The memory that a model and its contexts take, as commands print it.
 #pragma once
 
 #include <fmt/format.h>

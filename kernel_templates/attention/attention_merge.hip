@@ -25,7 +25,7 @@ extern "C" KERNEL(kWaveSize) void attention_merge(
     for (int s = 0; s < kSplits; ++s)
         weights += fast_exp(from[s * kShare + kHeadSize] - peak) * from[s * kShare + kHeadSize + 1];
     const float factor = fast_rcp(weights);
-    // One lane that does it all knows the weights from the first dimension on.
+    // A lane that does all the work knows the weights from the first dimension on.
     [[maybe_unused]] float known[kSplits];
     if constexpr (kLanesInTurn) {
         if (is_idle_lane()) return;

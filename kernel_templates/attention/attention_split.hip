@@ -50,7 +50,7 @@ extern "C" KERNEL(kWaves* kWaveSize) void attention_split(
     state.store(waves[wave]);
     barrier();
     // All lanes stay active: the last round repeats the last value, and does not store it.
-    // Where the lanes of one wave run one after another, the first does it all.
+    // The first lane does all the work where a wave's lanes run one after another.
     constexpr int kValues = kGroup * kShare;
     constexpr bool kAlone = kLanesInTurn && kWaves == 1;
     constexpr int kAtOnce = kAlone ? 1 : kWaves * kWaveSize;

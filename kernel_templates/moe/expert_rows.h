@@ -22,7 +22,7 @@ DEVICE inline int pick(const int (&values)[kTokens], int at) {
     return value;
 }
 
-// Whether a row uses an expert: as which of its own; -1: it does not.
+// The place of an expert among those that a row uses; -1: the row does not use it.
 template <int kUsed>
 DEVICE inline int slot_of_expert(const int* ids, int row, int expert) {
     int slot = -1;
@@ -85,7 +85,7 @@ DEVICE inline ExpertRows<kTokens> expert_rows(const int* ids, int rows, int row,
     return own;
 }
 
-// The same for an expert that all rows use, as number `slot` of each.
+// expert_rows() for an expert that all rows use, as number `slot` of each.
 template <int kTokens>
 DEVICE inline ExpertRows<kTokens> rows_of_all(int rows, int row, int slot) {
     ExpertRows<kTokens> own;

@@ -66,7 +66,7 @@ extern "C" STREAM_KERNEL(kWaves* kWaveSize) void moe_down_products(
     } else {
         const auto own = rows_of_all<kTokens>(rows, row, kUsed);
         if (own.count == 0) return;
-        // Of the shared expert's width x has this many rows before a token's own.
+        // x, seen in rows of the shared expert's width, has this many before a token's own.
         constexpr int kBefore = kUsed * kCols / kOwnCols - kUsed;
         for_count<kTokens>(own.count, [&]<int kCount>() {
             product<Shared, kOwnCols, kCount>(shared, tile, tile, x, kBefore, own, products);

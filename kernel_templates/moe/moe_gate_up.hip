@@ -30,7 +30,7 @@ static_assert(kRows % kTileRows == 0 && kSharedRows % kTileRows == 0,
 constexpr int kRowWidth = kUsed * kRows + kSharedRows;  // of y
 using Part = float[kWaves][2 * kTokens][kWaveSize];
 
-// Of one tile of an expert's rows; kCount of `own` are there.
+// The products of one tile of an expert's rows; `own` has kCount of them.
 template <class G, class U, int kCount>
 DEVICE inline void product(const u8* gate, const u8* up, int tile, const void* x,
                            const ExpertRows<kTokens>& own, const float* squares, void* y, int block,

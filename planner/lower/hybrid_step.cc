@@ -173,7 +173,7 @@ bool down_by_expert(const PlanBuilder& b, const ops::MoeStep& op, const MoeSizes
            b.batch_refusals("moe_down_sum") == 0;
 }
 
-// What follows gate and up.
+// Inputs and outputs of what follows gate and up.
 struct MoeDown {
     PlanArg ids, shares, act, residual, after;
     bool quantised;  // act

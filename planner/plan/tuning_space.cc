@@ -60,7 +60,7 @@ KernelShape shape_of(const Plan& plan, const PlanStep& step) {
     KernelShape shape{.kernel = plan.spec(step), .rows = tuned_rows(plan)};
     for (const char* same_sums : {"kMatrix", "kTiledInput"})
         shape.kernel.constants.erase(same_sums);
-    // How many rows share a read of weights changes no sum either.
+    // kTokens, the rows that share a read of weights, changes no sum either.
     if (plan.options.decodes()) shape.kernel.constants.erase("kTokens");
     for (const TemplateTunable& tunable : info_of(shape.kernel).tunables)
         shape.kernel.constants.erase(tunable.name);

@@ -158,7 +158,7 @@ struct Backend {
     // In the driver's order. Throws DeviceError with the reason where there is none.
     std::function<std::vector<FoundDevice>()> devices;
     std::function<std::unique_ptr<Device>(int ordinal)> open;  // throws DeviceError
-    // Where kernels run on so many threads of this process; empty: they do not.
+    // The threads of this process that run kernels; empty: none do.
     std::function<std::unique_ptr<Device>(int threads)> open_with_threads = {};
 
     // Why it cannot run here: empty where one of its devices is usable.

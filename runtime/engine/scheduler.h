@@ -74,9 +74,10 @@ class Scheduler {
     void guard(Request& request, const std::function<void()>& work);
     void step(Request& request);
     void compute_together(std::span<const RequestPtr> requests);
-    // Whether the last step left something that a request reads or draws from.
+    // True: the last step left something that the request reads or draws from.
     static bool reads_output(const Request& request);
-    // What follows a step of a request's prompt; how the request ends with it, if it does.
+    // A request goes on behind a step of its prompt: its output is read, its first token drawn.
+    // Gives how the request ends with that, if it does.
     std::optional<Ending> go_on(Request& request);
     // The first draw since the request got its slot, or one whose logits are asked for.
     std::optional<Ending> draw_alone(Request& request);

@@ -8,7 +8,7 @@
 
 namespace hetune {
 
-// Where a row's token stands in its sequence, and the sequence's slot (ContextMemory).
+// The position of a row's token in its sequence, and the sequence's slot (ContextMemory).
 struct StepRow {
     int32_t position = 0;
     int32_t slot = 0;
@@ -26,7 +26,7 @@ std::vector<int32_t> step_state(std::span<const StepRow> rows, const SlotStrides
 // A row of what step_state() gave, or of what a kernel made of it.
 StepRow step_row(std::span<const int32_t> state, size_t row);
 
-// Of StepState::wanted, in bytes.
+// The offset of StepState::wanted, in bytes.
 size_t step_wanted_offset();
 
 }  // namespace hetune

@@ -31,7 +31,7 @@ struct SequenceState {
     int slot = -1;                   // of the engine's memory; -1: none
     bool bad_logits = false;  // the last draw found that they are no numbers: Engine::check_draw()
 
-    // Of tokens of which each was made so: one for each run of the same path.
+    // The stretches of tokens of which each was made by a path: one for each run of one path.
     static std::vector<Stretch> stretches_of(std::span<const Path> made);
 
     int64_t size() const { return static_cast<int64_t>(tokens.size()); }

@@ -35,7 +35,7 @@ class BenchMemory {
 
     // Makes what the plan's buffers need: weights, KV caches of random values, states of zeros.
     void prepare(const Plan& plan);
-    // From now on steps have so many sequences: context() and strides() are theirs, each slot has
+    // Later steps have so many sequences: context() and strides() are theirs, each slot has
     // pages of its own.
     void hold(int sequences);
     // nullptr for those that belong to one plan: scratch, step, tokens, logits.
@@ -44,7 +44,7 @@ class BenchMemory {
     void reset_states();
     int64_t context() const { return context_of(sequences_); }
     SlotStrides strides() const;
-    // Of a buffer of recurrent state: of all slots.
+    // The bytes of a buffer of recurrent state, of all slots together.
     int64_t state_bytes(const PlanBuffer& buffer) const;
     bool synthetic() const { return options_.synthetic; }
 

@@ -132,7 +132,7 @@ struct DownProducts {
         const int64_t distinct = t.distinct_weight_rows("w");
         std::vector<std::vector<double>> products;
         for (int64_t k = 0; k < used; ++k) {
-            // Of the expert in slot k its own part of x, so that rows are not those of one product.
+            // Each slot has a part of x of its own, so that no two slots have the same product.
             std::vector<double> each;
             for (int64_t row = 0; row < distinct; ++row)
                 each.push_back(dot(t.weight_row("w", row), row_of(input, k, cols)));
@@ -168,7 +168,7 @@ class DownSums {
     void read() {
         if (normed_) next_->read();
     }
-    // Of one token: [slots][rows].
+    // One token's products: [slots][rows].
     void compare(int64_t token, const std::vector<std::vector<double>>& products) {
         const auto own_shares = row_of(shares_, token, used_ + 1);
         std::vector<float> wanted, squared;

@@ -86,7 +86,7 @@ void PlanTuner::read_reference() {
         checked_with_ = "oracle";
         return;
     }
-    // Of one row where the step decodes: unfused kernels take their rows as those of one sequence.
+    // A step that decodes has one row here: unfused kernels take all rows as one sequence's.
     PlanOptions options = options_;
     if (options.decodes()) options = with_kind(options, kDecodeStep);
     options.fusion = false;

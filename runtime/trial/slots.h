@@ -34,7 +34,7 @@ struct StepPlaces {
 
     bool has_ended(size_t row) const { return positions[row] == kEndedRow; }
     bool fills(size_t row) const;
-    // The same as the rows of a Trial.
+    // These places as the rows of a Trial.
     std::vector<TrialRow> rows() const;
 
     std::vector<int64_t> positions;  // of rows

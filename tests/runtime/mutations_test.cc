@@ -355,7 +355,7 @@ std::map<std::string, std::vector<Subject>> subjects_of(const Arch& arch) {
                             own.push_back(subject);
                             continue;
                         }
-                        // Of steps of prompts the longest: it has room for two sequences.
+                        // The longest step of a prompt is taken: it has room for two sequences.
                         Subject& before = own[at->second];
                         if (!plan->options.decodes() && !before.plan->options.decodes() &&
                             plan->options.rows > before.plan->options.rows)

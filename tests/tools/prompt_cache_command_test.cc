@@ -201,7 +201,7 @@ TEST_CASE("two processes share a folder of prompts, are killed, and no answer ch
         CHECK(status == 0);
         CHECK(texts_of(path(fmt::format("second{}", round))) == alone);
     }
-    // What the killed left behind is no prompt, and those are whole.
+    // Files that the killed processes left behind are no prompts; the prompts are whole.
     REQUIRE(Process(command("last", option)).wait() == 0);
     CHECK(texts_of(path("last")) == alone);
     int64_t cached = 0;
