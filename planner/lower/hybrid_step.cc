@@ -180,6 +180,19 @@ struct MoeDown {
     Normed next;
 };
 
+// Reading the experts' down and their inputs, and multiplying.
+StepCost cost_of_products(const PlanBuilder& b, const ops::MoeStep& op, const MoeSizes& m,
+                          bool quantised) {
+    const int64_t rows = b.rows(op.y), inputs = op.used * m.inner + m.shared_inner;
+    StepCost cost;
+    cost.weight_bytes = rows * op.used * tiles_bytes(b.format(op.down), m.width, m.inner);
+    if (op.shared)
+        cost.weight_bytes += tiles_bytes(b.format(op.shared->down), m.width, m.shared_inner);
+    cost.activation_bytes = rows * form_bytes(quantised, inputs);
+    cost.operations = rows * 2 * m.width * inputs;
+    return cost;
+}
+
 void lower_down_by_expert(PlanBuilder& b, const ops::MoeStep& op, const MoeSizes& m,
                           const MoeDown& in) {
     const int64_t rows = b.rows(op.y);
@@ -205,12 +218,8 @@ void lower_down_by_expert(PlanBuilder& b, const ops::MoeStep& op, const MoeSizes
         .groups = {groups(waves), static_cast<uint32_t>(m.slots), static_cast<uint32_t>(rows)},
         .threads = static_cast<uint32_t>(32 * waves),
         .rows_axis = 2};
-    step.cost.weight_bytes = rows * op.used * tiles_bytes(down, m.width, m.inner) +
-                             (op.shared ? tiles_bytes(own, m.width, m.shared_inner) : 0);
-    step.cost.activation_bytes =
-        rows *
-        (form_bytes(in.quantised, op.used * m.inner + m.shared_inner) + m.slots * m.width * 4);
-    step.cost.operations = rows * 2 * m.width * (op.used * m.inner + m.shared_inner);
+    step.cost = cost_of_products(b, op, m, in.quantised);
+    step.cost.activation_bytes += rows * m.slots * m.width * 4;
     b.emit(std::move(step));
 
     const int sum_waves = b.arch.waves(4);
@@ -277,13 +286,10 @@ void lower_moe_step(PlanBuilder& b, const ops::MoeStep& op) {
         .groups = {static_cast<uint32_t>(m.width / 32), static_cast<uint32_t>(rows), 1},
         .threads = static_cast<uint32_t>(32 * waves),
         .rows_axis = rows > 1 ? 1 : -1};
-    step.cost.weight_bytes = rows * op.used * tiles_bytes(down, m.width, m.inner) +
-                             (op.shared ? tiles_bytes(own, m.width, m.shared_inner) : 0) +
-                             (normed ? m.width * 4 : 0);
-    step.cost.activation_bytes =
-        rows * (form_bytes(quantised, op.used * m.inner + m.shared_inner) + m.width * 8 +
-                (normed ? form_bytes(next.quantised, m.width) : 0));
-    step.cost.operations = rows * 2 * m.width * (op.used * m.inner + m.shared_inner);
+    step.cost = cost_of_products(b, op, m, quantised);
+    step.cost.weight_bytes += normed ? m.width * 4 : 0;
+    step.cost.activation_bytes +=
+        rows * (m.width * 8 + (normed ? form_bytes(next.quantised, m.width) : 0));
     b.emit(std::move(step));
 }
 
