@@ -92,7 +92,7 @@ std::vector<StepKind> kinds_of(const AutotuneArguments& args, const Arch& arch) 
 // Long enough that attention is not tuned for contexts that are over in a second: with 512 tokens
 // an H200 chose 4 splits, and was four times as slow at 32768.
 constexpr int64_t kContext = 8192, kCpuContext = 512;
-// The context of each sequence of a step, where all of them are to fit beside a model's weights.
+// The least context of each sequence where a step has several, so that all fit beside the weights.
 constexpr int64_t kLeastBatchContext = 512, kLeastCpuBatchContext = 64;
 
 int64_t context_of(const AutotuneArguments& args, const Arch& arch) {

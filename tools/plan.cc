@@ -129,7 +129,7 @@ struct Workshop {
         : library(arch, store, read_environment(), args.compiler, args.jobs) {}
 };
 
-// Of a load with these options, whose other plans need less than a few MiB beside this one.
+// The memory of a load with these options; its other plans need a few MiB at most beside this one.
 MemoryNeeds needs_of(const PlanArguments& args, const Planned& made) {
     const int sequences = std::max(args.parallel, made.plan.options.sequences);
     return memory_needs(std::span(&made.plan, 1),
