@@ -114,6 +114,7 @@ void Stepper::give_back(SequenceState& sequence) {
 }
 
 void Stepper::keep_prefix(SequenceState& sequence) {
+    for (Part& part : last_.parts) part.used = part.used || part.slot == sequence.slot;
     const bool holds_state =
         reached(sequence) == sequence.computed && draws_->in_flight(sequence.slot) == 0;
     prefixes_.keep(sequence, holds_state);
@@ -139,7 +140,7 @@ void Stepper::begin_step(std::span<SequenceState* const> sequences) {
     };
     Bound* const bound = bound_for(*sequences.front());
     const Plan& plan = bound->plan->plan();
-    const int64_t most = plan.options.rows, alignment = plan.row_alignment();
+    const int64_t most = plan.options.rows, alignment = bound->plan->row_alignment();
     last_ = {.bound = bound, .parts = {}};
     step_rows_.clear();
     step_tokens_.clear();

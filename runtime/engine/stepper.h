@@ -93,7 +93,7 @@ class Stepper : public Engine {
         int slot = -1;
         int64_t begin = 0, end = 0;
         int64_t from = 0;   // the sequence's `computed` before the step
-        bool used = false;  // its output was asked for
+        bool used = false;  // its output was asked for, or the sequence may be its owner's again
     };
     // The last step, while its results are in memory.
     struct LastStep {

@@ -20,7 +20,8 @@ BoundPlan::BoundPlan(Device& device, Plan plan, const LoadedKernels& kernels,
     : device_(device),
       plan_(std::move(plan)),
       buffers_(buffers),
-      output_step_(plan_.output_step()) {
+      output_step_(plan_.output_step()),
+      row_alignment_(plan_.row_alignment()) {
     const std::vector<Module*> modules = kernels.modules_of(plan_);
     for (const PlanStep& step : plan_.steps) {
         Launch launch{.module = modules[static_cast<size_t>(step.kernel)],

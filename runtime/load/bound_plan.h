@@ -21,6 +21,7 @@ class BoundPlan {
               const std::vector<Buffer*>& buffers);
 
     const Plan& plan() const { return plan_; }
+    int64_t row_alignment() const { return row_alignment_; }  // of the plan
     Buffer& buffer(int index) { return *buffers_[static_cast<size_t>(index)]; }
     const Buffer& buffer(int index) const { return *buffers_[static_cast<size_t>(index)]; }
     // One step of `rows` rows (1 to plan().options.rows), whose StepState and tokens are already in
@@ -45,6 +46,7 @@ class BoundPlan {
     std::vector<Buffer*> buffers_;
     std::vector<Launch> launches_;
     size_t output_step_;
+    int64_t row_alignment_;
     std::unique_ptr<Graph> rows_graph_, output_graph_;
 };
 
