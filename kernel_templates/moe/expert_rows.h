@@ -32,8 +32,8 @@ DEVICE inline int slot_of_expert(const int* ids, int row, int expert) {
     return slot;
 }
 
-// For the group of `row` and its expert number `slot`. Of the rows of a step that use this expert
-// every kTokens-th has a group that has rows: itself, and the next ones.
+// expert_rows() gives the rows of the group of `row` and its expert number `slot`. The rows of a
+// step that use this expert are taken kTokens at a time, by the group of the first of them.
 template <int kUsed, int kTokens>
 DEVICE inline ExpertRows<kTokens> expert_rows(const int* ids, int rows, int row, int slot) {
     ExpertRows<kTokens> own;
@@ -45,7 +45,7 @@ DEVICE inline ExpertRows<kTokens> expert_rows(const int* ids, int rows, int row,
     const int expert = ids[row * kUsed + slot];
     int before = 0;  // rows before this one that use the expert
     for (int base = 0; base < rows && own.count < kTokens; base += kWaveSize) {
-        int found = -1;  // of the lane's row; a CPU's lanes look at all rows, and exchange nothing
+        int found = -1;  // the slot of the lane's row; a CPU's lanes look at all rows themselves
         u32 users = 0;
         if constexpr (kLanesInTurn) {
             for (int lane = 0; lane < kWaveSize && base + lane < rows; ++lane)

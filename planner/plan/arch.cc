@@ -66,7 +66,7 @@ Arch nvidia(const char* name, int shared_kib, int warps, int units, double bandw
             .int_matrix_rows = 4,
             .int_matrix_tokens = 32,
             .int_matrix_tiles = true,
-            // On an H200 sharing costs 5 to 9 % at 2 to 64 sequences (docs/benchmarks.md).
+            // On an H200 sharing costs 5 to 13 % at 2 to 64 sequences (docs/benchmarks.md).
             .expert_rows = 1,
             .has_wide_loads = true,
             .code_is_readable = false,
